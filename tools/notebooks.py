@@ -1,8 +1,7 @@
 """Run the notebooks and keep their outputs true to their source.
 
-    python tools/notebooks.py test [NOTEBOOK…]   run every cell, count what passed, fail on any error
+    python tools/notebooks.py test [NOTEBOOK…]   run every cell that is a test; exit 1 on an error or a file left behind
     python tools/notebooks.py save [NOTEBOOK…]   run in a fresh kernel, store the outputs, clean, stamp
-    python tools/notebooks.py check              outputs older than their source, or unclean: exit 1
 """
 import argparse, hashlib, os, sys, time
 from pathlib import Path
@@ -14,7 +13,7 @@ NBS = ROOT / 'nbs'
 QUIET = dict(TQDM_DISABLE='1', FASTCNN_PROVIDER='planets', PYTHONWARNINGS='ignore')
 
 
-def notebooks(names):
+def notebooks(names=()):
     "The notebooks named, or all of them in order of their numbers"
     if names: return [Path(n).resolve() for n in names]
     return [p for p in sorted(NBS.glob('*.ipynb')) + sorted(NBS.glob('tutorials/*.ipynb')) if p.name[0] not in '._']
@@ -36,13 +35,27 @@ def save(path):
     nbdev_clean(str(path))
 
 
+def test(path):
+    "Run the cells of `path` as nbdev-test does, in this process; what went wrong, or nothing"
+    from nbdev.config import get_config
+    from nbdev.test import test_nb
+    files = lambda: {p.name for p in path.parent.iterdir() if p.suffix != '.ipynb'}
+    before = files()
+    passed, _ = test_nb(path, skip_flags=get_config(ROOT).tst_flags, basepath=ROOT)
+    left = ', '.join(sorted(files() - before))
+    return 'failed' if not passed else f'left behind in {path.parent.name}/: {left}' if left else ''
+
+
 if __name__ == '__main__':
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('verb', choices=['test', 'save', 'check'])
+    parser.add_argument('verb', choices=['test', 'save'])
     parser.add_argument('notebook', nargs='*')
     args = parser.parse_args()
     os.environ.update(QUIET)
+    wrong = 0
     for path in notebooks(args.notebook):
         start = time.time()
-        if args.verb == 'save': save(path)
-        print(f'{path.relative_to(ROOT)}  {time.time() - start:.1f} s')
+        error = {'save': save, 'test': test}[args.verb](path)
+        print(f'{path.relative_to(ROOT)}  {time.time() - start:.1f} s  {error or ""}'.rstrip(), flush=True)
+        wrong += bool(error)
+    sys.exit(wrong > 0)

@@ -1,0 +1,41 @@
+# Each target does all of its own set-up: a .venv in this folder, made once, and again when the requirements change.
+# Another Python than python3: make PYTHON=/path/to/python3.13 …
+
+PYTHON ?= python3
+PY := .venv/bin/python
+READY := .venv/.ready
+
+.PHONY: help setup demo test docs verify bench reproduce clean
+
+help: ## the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1 - /p' Makefile
+
+setup: $(READY) ## build .venv and install everything into it
+
+$(READY): settings.ini setup.py pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "fastcnn needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1): give another with make PYTHON=/path/to/python3.13" >&2; exit 1; }
+	@echo "setup: installing into .venv (some minutes and 6 GB the first time)"
+	@$(PYTHON) -m venv .venv || { echo "setup: $(PYTHON) cannot make a virtual environment (on Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+	@$(PY) -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: $(READY) ## the whole way once, offline: images, cleaning, training, report (in _demo/)
+	@$(PY) -m fastcnn demo --out _demo
+
+test: $(READY) ## checks, tests and all notebooks; the last line counts them
+	@$(PY) -m pytest
+
+docs: $(READY) ## the documentation site, in _docs/
+	@$(PY) tools/docs.py _docs
+
+reproduce: $(READY) ## the figures of the README again
+	@$(PY) tools/reproduce.py
+
+verify: ## long runs (a later release)
+	@echo "make verify: nothing was run; the long runs (kill, fuzz, scale) come with a later release"
+
+bench: ## side by side with other tools (a later release)
+	@echo "make bench: nothing was run; the benchmarks beside other tools come with a later release"
+
+clean: ## remove what the other targets made, except .venv
+	@rm -rf _demo _docs _proc build dist .pytest_cache
