@@ -33,4 +33,12 @@ d = { 'settings': { 'branch': 'main',
                               'fastcnn.core.content_name': ('core.html#content_name', 'fastcnn/core.py'),
                               'fastcnn.core.image_files': ('core.html#image_files', 'fastcnn/core.py'),
                               'fastcnn.core.sidecar': ('core.html#sidecar', 'fastcnn/core.py'),
-                              'fastcnn.core.utc_now': ('core.html#utc_now', 'fastcnn/core.py')}}}
+                              'fastcnn.core.utc_now': ('core.html#utc_now', 'fastcnn/core.py')},
+            'fastcnn.models': { 'fastcnn.models._check_plan': ('models.html#_check_plan', 'fastcnn/models.py'),
+                                'fastcnn.models._multiply_adds': ('models.html#_multiply_adds', 'fastcnn/models.py'),
+                                'fastcnn.models._window': ('models.html#_window', 'fastcnn/models.py'),
+                                'fastcnn.models.build_model': ('models.html#build_model', 'fastcnn/models.py'),
+                                'fastcnn.models.conv_block': ('models.html#conv_block', 'fastcnn/models.py'),
+                                'fastcnn.models.conv_stack': ('models.html#conv_stack', 'fastcnn/models.py'),
+                                'fastcnn.models.layer_table': ('models.html#layer_table', 'fastcnn/models.py'),
+                                'fastcnn.models.stack_plan': ('models.html#stack_plan', 'fastcnn/models.py')}}}
