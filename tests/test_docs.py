@@ -1,0 +1,144 @@
+"The documentation as a reader meets it: in a real browser, with no network."
+import functools, http.server, os, re, shutil, subprocess, sys, threading
+from html.parser import HTMLParser
+from urllib.parse import unquote, urldefrag
+
+import pytest
+
+from notebooks import ROOT
+
+FLAGS = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'
+CONTRAST = """e => {
+  const light = c => c.match(/[\\d.]+/g).slice(0, 3).map(v => v / 255).map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+                      .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
+  let box = e; while (/, 0\\)$|transparent/.test(getComputedStyle(box).backgroundColor)) box = box.parentElement;
+  const [a, b] = [getComputedStyle(e).color, getComputedStyle(box).backgroundColor].map(light).sort();
+  return (b + .05) / (a + .05) }"""
+
+
+def missing(what):
+    "Skip on a user's machine; fail where everything must run"
+    (pytest.fail if os.environ.get('CI') else pytest.skip)(f'{what} is missing: this needs it')
+
+
+@pytest.fixture(scope='module')
+def built(tmp_path_factory):
+    "A site built now: its folder and what the build has said"
+    folder = tmp_path_factory.mktemp('docs')/'_docs'
+    done = subprocess.run([sys.executable, ROOT/'tools/docs.py', folder], capture_output=True, text=True)
+    if not (folder/'index.html').exists(): pytest.fail(done.stderr, pytrace=False)
+    return folder, done
+
+
+@pytest.fixture(scope='module')
+def site(built): return built[0]
+
+
+@pytest.fixture(scope='module')
+def address(site):
+    "The site's address on this machine"
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args): pass
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Quiet, directory=site))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f'http://127.0.0.1:{server.server_port}/'
+    server.shutdown()
+
+
+@pytest.fixture(scope='module')
+def browser():
+    "Headless Chromium: the system's, or the one that Playwright has installed"
+    from playwright.sync_api import Error, sync_playwright
+    with sync_playwright() as playwright:
+        try: chromium = playwright.chromium.launch(executable_path=shutil.which('chromium'), args=FLAGS.split())
+        except Error: missing('chromium (apt-get install chromium, or playwright install chromium)')
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser, address):
+    "A page whose requests to other machines are refused and, like errors in the console, fail the test"
+    page, trouble = browser.new_page(viewport=dict(width=1280, height=900)), []
+    def guard(route):
+        if route.request.url.startswith((address, 'data:')): return route.continue_()
+        trouble.append(f'asked for {route.request.url}')
+        route.abort()
+    page.route('**/*', guard)
+    page.on('console', lambda m: m.type in ('error', 'warning') and trouble.append(m.text))
+    page.on('pageerror', lambda e: trouble.append(str(e)))
+    yield page
+    page.close()
+    assert not trouble
+
+
+def test_build_has_nothing_to_say(built):
+    done = built[1]
+    assert (done.returncode, done.stderr) == (0, '')
+
+
+def test_landing_page(page, address):
+    page.goto(address)
+    assert page.locator('h1').inner_text() == 'fastcnn'
+    assert {'Home', 'Tutorials', 'Library', 'core'} <= set(page.locator('#quarto-sidebar .menu-text').all_inner_texts())
+
+
+def test_api_page_has_the_parameters(page, address):
+    page.goto(address + 'core.html#atomic_write')
+    table = page.locator('table', has_text='Its whole content; text is stored as UTF-8')
+    assert table.is_visible() and 'tmp_dir' in table.inner_text()
+
+
+def test_formulas_are_set(page, address, site):
+    if not (site/'site_libs/katex').exists(): missing('KaTeX (npm fetches it)')
+    page.goto(address + 'convolution.html')
+    page.locator('.katex-display').first.wait_for(timeout=5000)
+    assert page.evaluate('document.fonts.ready.then(() => [...document.fonts].some(f => f.family.startsWith("KaTeX") && f.status == "loaded"))')
+    assert not page.locator('.katex-error').count()
+
+
+def test_search_finds_and_opens(page, address):
+    page.goto(address)
+    page.locator('input[type=search]:visible').fill('Manifest')
+    hit = page.locator('.search-result', has_text='The log of what became of each image').first
+    hit.wait_for(timeout=5000)
+    parts = page.locator('.search-result-title, .search-result-section, .search-result-text, .search-result-text mark')
+    assert min(parts.nth(i).evaluate(CONTRAST) for i in range(parts.count())) > 4.5
+    hit.click()
+    page.wait_for_url('**/core.html#manifest')
+
+
+@pytest.mark.parametrize('width', [390, 1280])
+def test_every_page_fits_and_loads(page, address, site, width):
+    page.set_viewport_size(dict(width=width, height=800))
+    for file in sorted(site.rglob('*.html')):
+        page.goto(address + file.relative_to(site).as_posix())
+        assert page.evaluate('document.documentElement.scrollWidth') <= width, file.name
+        assert page.evaluate('[...document.images].every(i => i.complete && i.naturalWidth)'), f'broken picture in {file.name}'
+        assert page.evaluate('[...document.images].every(i => i.alt)'), f'picture without alt text in {file.name}'
+
+
+class Links(HTMLParser):
+    "The links and the targets of a page"
+    def __init__(self, file):
+        super().__init__()
+        self.hrefs, self.ids = set(), {''}
+        self.feed(file.read_text())
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.ids.add(attrs.get('id'))
+        if tag == 'a' and attrs.get('href'): self.hrefs.add(attrs['href'])
+
+
+def test_no_link_is_broken(site):
+    pages = {file: Links(file) for file in site.rglob('*.html')}
+    broken = []
+    for file, links in pages.items():
+        for href in links.hrefs:
+            if re.match(r'[a-z]+:', href): continue
+            path, fragment = urldefrag(unquote(href))
+            target = (file.parent/path).resolve() if path else file
+            if target.is_dir(): target /= 'index.html'
+            if not target.exists() or target in pages and fragment not in pages[target].ids: broken.append(f'{file.name} → {href}')
+    assert not broken

@@ -1,0 +1,61 @@
+"What the documentation shows of an exported function or class: its call, its one line, its parameters as a table."
+import inspect, re
+from functools import partial
+from pathlib import Path
+
+from execnb.shell import CaptureShell
+from fastcore.docments import DocmentTbl
+from nbdev.config import get_config
+from nbdev.process import Processor
+from nbdev.processors import FilterDefaults, exec_show_docs
+from nbdev.showdoc import BasicMarkdownRenderer, show_doc
+
+from notebooks import ROOT
+
+CONFIG = get_config(ROOT)
+
+
+def bare(symbol):
+    "The call without types, which the table tells"
+    try: signature = inspect.signature(symbol)
+    except ValueError: return symbol.__name__ # built in, such as the call of an exception
+    plain = [p.replace(annotation=p.empty) for p in signature.parameters.values() if p.name != 'self']
+    return f'{symbol.__name__}{signature.replace(parameters=plain, return_annotation=signature.empty)}'
+
+
+class ApiTable(BasicMarkdownRenderer):
+    "nbdev's entry for a symbol, with tables in place of comments"
+    def _repr_markdown_(self):
+        path, line = Path(inspect.getsourcefile(self.sym)).name, inspect.getsourcelines(self.sym)[1]
+        source = f'{CONFIG.git_url}/blob/{CONFIG.branch}/fastcnn/{path}#L{line}'
+        parts = ['---', f'[source]({source}){{style="float:right; font-size:smaller"}}', f'{"#"*self.title_level} {self.nm}',
+                 f'```python\n{bare(self.sym)}\n```', f'*{self.docs}*', str(DocmentTbl(self.sym)), self.methods()]
+        return '\n\n'.join(p for p in parts if p)
+
+    def methods(self):
+        "The public methods of a class, a line each"
+        members = vars(self.sym).items() if inspect.isclass(self.sym) else ()
+        rows = [f'| `{bare(m)}` | {m.__doc__} |' for name, m in members if inspect.isfunction(m) and name[0] != '_' and m.__doc__]
+        return '\n'.join(['| **Method** | **Does** |', '| --- | --- |', *rows]) if rows else ''
+
+
+class RunShowDoc(Processor):
+    "Run the `show_doc` cells with the module's names alone: no other cell of the notebook has to run for them"
+    shell = None
+
+    def __call__(self, cell):
+        if cell.cell_type != 'code' or not re.search(r'^show_doc\(', cell.source or '', re.M): return
+        self.shell = self.shell or self.start()
+        self.shell.cell(cell)
+        if self.shell.exc: raise self.shell.exc
+
+    def start(self):
+        shell = CaptureShell()
+        shell.run_cell(f'from fastcnn.{Path(self.nb.path_).stem[3:]} import *')
+        shell.user_ns['show_doc'] = partial(show_doc, renderer=ApiTable)
+        return shell
+
+
+class SiteFilter(FilterDefaults):
+    "nbdev's processing of a notebook, with these entries"
+    def base_procs(self): return [RunShowDoc if p is exec_show_docs else p for p in super().base_procs()]

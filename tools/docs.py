@@ -1,0 +1,115 @@
+"""The documentation site: nbdev processes the notebooks, smalldocs renders them, and nothing in it asks the network.
+
+    python tools/docs.py [FOLDER]   default: _docs
+"""
+import base64, hashlib, os, re, shutil, subprocess, sys, tarfile, tempfile, warnings
+from pathlib import Path
+
+import yaml
+from fastcore.nbio import read_nb, write_nb
+from smalldocs.config import BuildError
+from smalldocs.layout import KATEX as KATEX_CDN
+from smalldocs.site import build
+
+from apipages import CONFIG, SiteFilter
+from notebooks import NBS, QUIET, ROOT, notebooks
+
+KATEX = 'katex@0.16.11'
+KATEX_SHA512 = 'RQrI8rlHY92OLf3rho/Ts8i/XvjgguEjOkO1BEXcU3N8BqPpSzBNwV/G0Ukr+P/l3ivvJUE/Fa/CwbS6HesGNQ=='
+CACHE = Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache')/'fastcnn'/KATEX
+SITE = f'{CONFIG.doc_host}{CONFIG.doc_baseurl}/'
+REMOTE = re.compile(r'<(?:script|img|iframe|source|video)\b[^>]*\bsrc="?(?:https?:)?//[^>]*|<link\b[^>]*rel="?(?:stylesheet|preload|icon)[^>]*'
+                    r'href="?(?:https?:)?//[^>]*|@import\s+url\(["\']?(?:https?:)?//[^;]*;?|url\(["\']?(?:https?:)?//[^)]*')
+
+
+def page_name(path):
+    "`nbs/00_core.ipynb` → `core.ipynb`, the name that nbdev gives its page"
+    return re.sub(r'\b\d\d_(\w+\.ipynb)', r'\1', str(path.relative_to(NBS)))
+
+
+def relative_links(text, up):
+    "Links between notebooks, and nbdev's absolute ones, as links between pages; pictures of the repository as those of the site"
+    text = re.sub(rf'({SITE}\w+\.html#\w+)\.[\w.]+', r'\1', text) # a method stands with its class
+    text = re.sub(rf'({SITE}\w+\.html)#_\w+', r'\1', text) # a private name has no entry
+    text = re.sub(r'(\]\([^)\s]*?)\b\d\d_(\w+\.ipynb)', r'\1\2', text.replace(SITE, up))
+    return re.sub(r'(\]\()(\.\./)+images/', rf'\1{up}images/', text)
+
+
+def stage(folder):
+    "Write the processed notebooks and the settings of the site to `folder`"
+    shutil.copytree(NBS, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns('*.ipynb', '.*', 'nbdev.yml'))
+    shutil.copytree(ROOT/'images', folder/'images')
+    for path in notebooks():
+        nb, target = read_nb(path), folder/page_name(path)
+        SiteFilter()(nb)
+        nb.cells = [c for c in nb.cells if c.get('source')]
+        write_nb(nb, target)
+        target.write_text(relative_links(target.read_text(), '../' * (len(target.relative_to(folder).parts) - 1)))
+    (folder/'_quarto.yml').write_text(yaml.safe_dump(settings(), sort_keys=False))
+
+
+def settings():
+    "The settings of nbs/_quarto.yml, with what pyproject.toml knows"
+    site = yaml.safe_load((NBS/'_quarto.yml').read_text())
+    site['website'] |= {'title': CONFIG.title, 'description': CONFIG.description, 'site-url': SITE, 'repo-url': CONFIG.git_url}
+    for entry in site['website']['sidebar']['contents']:
+        if 'section' in entry: entry['contents'] = [page_name(p) for p in sorted(NBS.glob(entry['contents']))]
+    return site
+
+
+def katex():
+    "The folder of KaTeX's files, fetched once with npm at a pinned version and checked; None, with one line why, without it"
+    if (CACHE/'LICENSE').exists(): return CACHE
+    if not shutil.which('npm'): return print('docs: npm is missing, so formulas stay plain TeX', file=sys.stderr)
+    with tempfile.TemporaryDirectory() as tmp:
+        done = subprocess.run(['npm', 'pack', '--silent', KATEX], cwd=tmp, capture_output=True, text=True, timeout=300)
+        if done.returncode: return print(f'docs: npm could not fetch {KATEX}, so formulas stay plain TeX', file=sys.stderr)
+        archive = next(Path(tmp).glob('*.tgz'))
+        if base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode() != KATEX_SHA512: sys.exit(f'docs: {KATEX} is not the file that it should be')
+        with tarfile.open(archive) as files: files.extractall(tmp, filter='data')
+        dist = Path(tmp)/'package/dist'
+        for name in ['katex.min.css', 'katex.min.js', 'contrib/auto-render.min.js', *(f'fonts/{p.name}' for p in dist.glob('fonts/*.woff2'))]:
+            (CACHE/name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(dist/name, CACHE/name)
+        shutil.copy(dist.parent/'LICENSE', CACHE/'LICENSE') # last: what is complete has it
+    return CACHE
+
+
+def make_local(site):
+    "KaTeX from the site itself, and no web fonts; what would still be asked from elsewhere"
+    found = katex()
+    if found: shutil.copytree(found, site/'site_libs/katex')
+    for page in site.rglob('*.html'):
+        up, text = '../' * (len(page.relative_to(site).parts) - 1), page.read_text()
+        if found: text = text.replace(KATEX_CDN, f'{up}site_libs/katex')
+        page.write_text(re.sub(rf'<(link|script)[^>]*{re.escape(KATEX_CDN)}[^>]*>(</script>)?', '', text))
+    for sheet in site.rglob('*.css'):
+        sheet.write_text(re.sub(r'@import\s+url\(https?:[^)]*\);?', '', sheet.read_text()))
+    return [f'{p.relative_to(site)}: {m[0][:120]}' for p in site.rglob('*') if p.suffix in ('.html', '.css') for m in REMOTE.finditer(p.read_text())]
+
+
+def main(site):
+    "Build the site in the folder `site`; the problems found"
+    os.environ.update(QUIET)
+    warnings.simplefilter('ignore')
+    with tempfile.TemporaryDirectory() as tmp:
+        folder = Path(tmp).resolve()/'nbs'
+        stage(folder)
+        built = build_into(folder, site)
+    return [w for w in built.warnings if 'broken link' in w] + make_local(site)
+
+
+def build_into(folder, site):
+    "smalldocs on `folder`, its output in `site`"
+    config = yaml.safe_load((folder/'_quarto.yml').read_text())
+    config['project']['output-dir'] = str(site)
+    (folder/'_quarto.yml').write_text(yaml.safe_dump(config, sort_keys=False))
+    try: return build(folder, quiet=True)
+    except BuildError as e: sys.exit(f'docs: {e}')
+
+
+if __name__ == '__main__':
+    site = Path(sys.argv[1] if sys.argv[1:] else ROOT/'_docs').resolve()
+    problems = main(site)
+    for problem in problems: print(f'docs: {problem}', file=sys.stderr)
+    sys.exit(bool(problems))
