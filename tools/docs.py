@@ -38,7 +38,7 @@ def relative_links(text, up):
 def stage(folder):
     "Write the processed notebooks and the settings of the site to `folder`"
     shutil.copytree(NBS, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns('*.ipynb', '.*', 'nbdev.yml'))
-    shutil.copytree(ROOT/'images', folder/'images')
+    if (ROOT/'images').exists(): shutil.copytree(ROOT/'images', folder/'images')
     for path in notebooks():
         nb, target = read_nb(path), folder/page_name(path)
         SiteFilter()(nb)

@@ -72,4 +72,5 @@ def changed():
 
 if __name__ == '__main__':
     if '--check' in sys.argv: sys.exit(f'run python tools/readme.py: out of step with {INDEX.name}: {changed()}' if changed() else 0)
+    (ROOT/'images').mkdir(exist_ok=True)
     for name in changed(): (ROOT/name).write_bytes(build()[name])
