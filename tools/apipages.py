@@ -57,5 +57,13 @@ class RunShowDoc(Processor):
 
 
 class SiteFilter(FilterDefaults):
-    "nbdev's processing of a notebook, with these entries"
+    "nbdev's processing of a notebook, with these entries, and the exported code, which is what the page is about"
     def base_procs(self): return [RunShowDoc if p is exec_show_docs else p for p in super().base_procs()]
+
+    def __call__(self, nb):
+        "nbdev shows the code of `exports` cells, in a fold below the entry; imports stay folded"
+        for cell in nb.cells: cell.source = re.sub(r'^#\|\s*export\s*$', '#| exports', cell.source, flags=re.M)
+        super().__call__(nb)
+        for cell in nb.cells:
+            source = cell.get('source', '').replace('"Exported source"\n#| exports: true', 'Source')
+            cell.source = re.sub(r'show\n(.*: )Source\n(?=import |from )', r'true\n\1Imports\n', source)
