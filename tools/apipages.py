@@ -1,5 +1,5 @@
 "What the documentation shows of an exported function or class: its call, its one line, its parameters as a table."
-import inspect, re
+import inspect, json, re
 from functools import partial
 from pathlib import Path
 
@@ -56,14 +56,20 @@ class RunShowDoc(Processor):
         return shell
 
 
+def polish(source):
+    "A cell as smalldocs reads it well: alt text quoted, since it may hold a colon; short names of folds; imports folded"
+    source = re.sub(r'^(#\|\s*fig-alt:\s*)([^"\'\n].*)$', lambda m: m[1] + json.dumps(m[2]), source, flags=re.M)
+    source = source.replace('"Exported source"\n#| exports: true', 'Source')
+    return re.sub(r'show\n(.*: )Source\n(?=import |from )', r'true\n\1Imports\n', source)
+
+
 class SiteFilter(FilterDefaults):
     "nbdev's processing of a notebook, with these entries, and the exported code, which is what the page is about"
     def base_procs(self): return [RunShowDoc if p is exec_show_docs else p for p in super().base_procs()]
 
     def __call__(self, nb):
-        "nbdev shows the code of `exports` cells, in a fold below the entry; imports stay folded"
+        "nbdev shows the code of `exports` cells, in a fold below the entry"
         for cell in nb.cells: cell.source = re.sub(r'^#\|\s*export\s*$', '#| exports', cell.source, flags=re.M)
         super().__call__(nb)
-        for cell in nb.cells:
-            source = cell.get('source', '').replace('"Exported source"\n#| exports: true', 'Source')
-            cell.source = re.sub(r'show\n(.*: )Source\n(?=import |from )', r'true\n\1Imports\n', source)
+        nb.cells = [c for c in nb.cells if c.get('source')]
+        for cell in nb.cells: cell.source = polish(cell.source)

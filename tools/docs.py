@@ -42,7 +42,6 @@ def stage(folder):
     for path in notebooks():
         nb, target = read_nb(path), folder/page_name(path)
         SiteFilter()(nb)
-        nb.cells = [c for c in nb.cells if c.get('source')]
         write_nb(nb, target)
         target.write_text(relative_links(target.read_text(), '../' * (len(target.relative_to(folder).parts) - 1)))
     (folder/'_quarto.yml').write_text(yaml.safe_dump(settings(), sort_keys=False))
@@ -62,7 +61,7 @@ def katex():
     if (CACHE/'LICENSE').exists(): return CACHE
     if not shutil.which('npm'): return print('docs: npm is missing, so formulas stay plain TeX', file=sys.stderr)
     with tempfile.TemporaryDirectory() as tmp:
-        done = subprocess.run(['npm', 'pack', '--silent', KATEX], cwd=tmp, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(['npm', 'pack', '--silent', '--cache', f'{tmp}/npm', KATEX], cwd=tmp, capture_output=True, text=True, timeout=300)
         if done.returncode: return print(f'docs: npm could not fetch {KATEX}, so formulas stay plain TeX', file=sys.stderr)
         archive = next(Path(tmp).glob('*.tgz'))
         if base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode() != KATEX_SHA512: sys.exit(f'docs: {KATEX} is not the file that it should be')
