@@ -7,7 +7,7 @@ Docs: https://fastcnn.github.io/fastcnn/planets.html.md"""
 # %% auto #0
 __all__ = ['PLANETS', 'NUISANCES', 'FAULTS', 'planet_image', 'planet_collection', 'PlanetServer', 'planet_server_url']
 
-# %% ../nbs/02_planets.ipynb #bc29fff1
+# %% ../nbs/02_planets.ipynb #7e5b8b39
 import asyncio, atexit, colorsys, hashlib, importlib.util, io, json, os, shutil, subprocess, sys, threading, time
 from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +18,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import PIL
+from aiohttp import web
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 from tqdm.auto import tqdm
 
@@ -173,12 +174,12 @@ def _paint_saturn(ball, rng):
     eddy = _sample(2, ball.longitude/(2*np.pi)*2 + rng.uniform(0, 9), ball.latitude*2 + rng.uniform(0, 9))
     return _lookup(table, ball.latitude + eddy*.008) * (1 + eddy*.012)[:, None]
 
-# %% ../nbs/02_planets.ipynb #73c63099
+# %% ../nbs/02_planets.ipynb #2db9e2e3
 def _paint_neptune(ball, rng):
     "Azure, faint bands, bright streaks of cloud, sometimes the dark spot"
     blue = np.array([[.16, .35, .86], [.22, .48, .90], [.12, .28, .72], [.42, .66, .84], [.20, .55, .80]])[rng.choice(5, p=[.35, .25, .15, .13, .12])]
     blue = np.clip(blue + rng.normal(0, .04, 3), .02, 1)
-    colours = [np.clip(blue*k, 0, 1) for k in rng.uniform(.78, 1.12, 11)]
+    colours = [np.clip(blue*k, 0, 1) for k in rng.uniform(.9, 1.08, 11)]
     table = _bands(rng, colours, np.deg2rad(np.linspace(-60, 60, 10)) + rng.normal(0, .06, 10), .012)
     u, v = rng.uniform(0, 9, 2)
     flow = _sample(1, ball.longitude/(2*np.pi)*2 + u, ball.latitude*.7 + v)
@@ -190,7 +191,7 @@ def _paint_neptune(ball, rng):
         out = _mix(out, [.95, .97, 1], _step(_spot(ball, latitude - .17, longitude + .05, .22, .03) + flow*.3, 1, .3)*.9)
     streak = _sample(3, ball.longitude/(2*np.pi)*2 + v, ball.latitude*2.6 + u + flow*.03)
     belt = np.exp(-((np.abs(ball.latitude) - rng.uniform(.3, .7))/.3)**2)
-    return _mix(out, [.95, .97, 1], _step(streak*belt, rng.uniform(.9, 1.5), 2.2)*rng.uniform(.5, .95))
+    return _mix(out, [.95, .97, 1], _step(streak*belt, rng.uniform(.7, 1.3), 2)*rng.uniform(.6, .95))
 
 # %% ../nbs/02_planets.ipynb #044748af
 _COASTS = '''
@@ -226,37 +227,37 @@ def _land_map()->np.ndarray: # (512,1024) float32: 1 on land, 0 at sea, smooth b
         for turn in (0, -360): ImageDraw.Draw(sheet).polygon([((x + turn + 180)/360*1024, (90 - y)/180*512) for x, y in points], fill=255)
     return np.asarray(sheet.filter(ImageFilter.GaussianBlur(5)), dtype=np.float32) / 255
 
-# %% ../nbs/02_planets.ipynb #1af9f2f3
+# %% ../nbs/02_planets.ipynb #0687d48b
 def _is_land(ball, rng):
     "How much each point is land (over 0.5) or sea, its coasts roughened by noise"
     u, v = rng.uniform(0, 9, 2)
-    rough = _sample(2, ball.u*2 + u, ball.v*2 + v)
+    rough = _sample(2, ball.u*2 + u, ball.v*2 + v)*.7 + _sample(0, ball.u*7 + v, ball.v*7 + u)*.7
     longitude = ball.longitude + rng.uniform(-np.pi, np.pi)
     column = (longitude/(2*np.pi)*1024 + 512 + rough*3).astype(np.int32) & 1023
     row = np.clip((.5 - ball.latitude/np.pi)*512 + rough*2, 0, 511).astype(np.int32)
-    return _land_map()[row, column] + rough*.09, rough
+    return _land_map()[row, column] + rough*.1, rough
 
-# %% ../nbs/02_planets.ipynb #96e23bb8
+# %% ../nbs/02_planets.ipynb #49338775
 def _clouds(ball, rng):
     "Cloud cover from 0 to 1: noise, warped by noise and by a whirl or two, thin over the dry tropics"
-    u, v, amount = *rng.uniform(0, 9, 2), rng.uniform(-.35, .95)
+    u, v, amount = *rng.uniform(0, 9, 2), rng.uniform(-.5, .6)
     p, q = ball.u.copy(), ball.v.copy()
-    for x, y, strength, width in rng.uniform([-.35, -.35, 1, .04], [.35, .35, 6, .1], (rng.integers(1, 5), 4)):
+    for x, y, strength, width in rng.uniform([-.35, -.35, 1, .04], [.35, .35, 5, .09], (rng.integers(0, 5), 4)):
         dx, dy = p - x, q - y
         turn = strength * np.sign(y - .01) * np.exp(-(dx*dx + dy*dy)/width**2)
         p, q = x + dx*np.cos(turn) - dy*np.sin(turn), y + dx*np.sin(turn) + dy*np.cos(turn)
     warp = _sample(0, p*1.2 + v, q*1.2 + u)
-    cover = _sample(3, p*1.1 + warp*.03 + u, q*1.5 + warp*.02 + v)
-    wet = .5*np.cos(ball.latitude*6) + .25*np.abs(ball.latitude)
-    return _step(cover + wet + amount, .75, 2.1)
+    cover = _sample(3, p*1.1 + warp*.03 + u, q*1.5 + warp*.02 + v)*.75 + _sample(1, p*4 + warp*.06 + v, q*6 + u)*.55
+    wet = .45*np.cos(ball.latitude*6) + .25*np.abs(ball.latitude)
+    return _step(cover + wet + amount, .35, 2)**1.2
 
-# %% ../nbs/02_planets.ipynb #455efaa0
+# %% ../nbs/02_planets.ipynb #420fecdd
 def _paint_earth(ball, rng):
     "Blue seas, green and tan land, white ice and clouds"
     land, rough = _is_land(ball, rng)
     polar = np.abs(ball.latitude) + rough*.06
     dry = np.exp(-((polar - .42)/.17)**2) + rough*.18
-    sea = _mix(np.array([.03, .12, .34]) + rng.normal(0, .025, 3), np.array([.06, .26, .48]) + rng.normal(0, .03, 3), _step(land, .0, .5))
+    sea = _mix(np.array([.04, .16, .42]) + rng.normal(0, .025, 3), np.array([.08, .32, .55]) + rng.normal(0, .03, 3), _step(land, .0, .5))
     ground = _mix(_mix([.13, .33, .10], [.22, .38, .15], _step(polar, .4, .8)), [.72, .58, .36], _step(dry, .35, .75))
     ground = _mix(ground, [.48, .46, .36], _step(polar, .85, 1.1)) * (1 + rough*.12)[:, None]
     out = _mix(sea, ground, _step(land, .47, .53))
@@ -316,7 +317,7 @@ def _frame_size(rng):
     shorter = max(longer/aspect, 200)
     return (int(longer), int(shorter)) if rng.random() < .75 else (int(shorter), int(longer))
 
-# %% ../nbs/02_planets.ipynb #e441ad38
+# %% ../nbs/02_planets.ipynb #4f261468
 def _look_at(
     planet:str, # Which planet
     style:str, # Key of `_STYLES`
@@ -325,10 +326,10 @@ def _look_at(
 )->_View: # The planet placed, turned and lit
     "Choose distance, place, turn, tilt and light"
     width, height = size
-    fill = dict(photo=rng.uniform(.35, .95), closeup=rng.uniform(.95, 1.35), telescope=rng.uniform(.16, .5), drawing=rng.uniform(.4, .9))[style]
-    if planet == 'saturn': fill *= rng.uniform(.42, .65) * min(max(size)/min(size), 1.5)
+    fill = dict(photo=rng.uniform(.42, .95), closeup=rng.uniform(.95, 1.3), telescope=rng.uniform(.18, .6), drawing=rng.uniform(.45, .9))[style]
+    if planet == 'saturn': fill *= rng.uniform(.45, .65) * min(max(size)/min(size), 1.5)
     wander = .22 if style == 'closeup' else max(.02, .5 - fill*.5)*.45
-    phase = abs(rng.normal(0, .55)) if rng.random() < .8 else rng.uniform(.8, 2)
+    phase = (abs(rng.normal(0, .5)) if rng.random() < .82 else rng.uniform(.8, 1.75)) * (.5 if planet == 'saturn' else 1)
     around = rng.uniform(0, 2*np.pi)
     tilt = rng.normal(0, .35) if planet == 'earth' else rng.normal(0, .18)
     if planet == 'saturn': tilt = rng.choice([-1, 1]) * (rng.uniform(.1, .5) if rng.random() < .85 else rng.choice([.035, 1]))
@@ -389,17 +390,19 @@ def _glow(view, planet, rng):
     toward = np.clip((x*view.light[0] + y*view.light[1])/np.maximum(r, .1) + view.light[2] + .3, 0, 1)
     return (np.exp(-np.maximum(r - 1, 0)/rng.uniform(.01, .05)) * toward * rng.uniform(.1, .7))[..., None] * np.array(_AIR[planet])
 
-# %% ../nbs/02_planets.ipynb #26ce86dd
+# %% ../nbs/02_planets.ipynb #836f6426
 def _moons(frame, view, planet, rng):
     "Small lit balls beside the planet"
     most = dict(jupiter=4, saturn=3, earth=1, neptune=1)[planet]
     for _ in range(rng.integers(0, most + 1) if rng.random() < .5 else 0):
         r = max(view.radius*rng.uniform(.02, .09 if planet != 'earth' else .25), 1.2)
         x, y = rng.uniform(0, view.width), rng.uniform(0, view.height)
-        moon = _ball(replace(view, x=x, y=y, radius=r, oblate=1))
+        left, upper = max(0, int(x - r)), max(0, int(y - r))
+        window = frame[upper:int(y + r) + 2, left:int(x + r) + 2]
+        moon = _ball(replace(view, x=x - left, y=y - upper, radius=r, oblate=1, width=window.shape[1], height=window.shape[0]))
         grey = rng.uniform(.5, 1, 3)*rng.uniform(.6, 1) * (1 + .15*_sample(0, moon.u + x, moon.v + y))[:, None]
-        flat = frame.reshape(-1, 3)
-        flat[moon.places] = _mix(flat[moon.places], grey*moon.lambert[:, None], moon.edge)
+        where = np.unravel_index(moon.places, window.shape[:2])
+        window[where] = _mix(window[where], grey*moon.lambert[:, None], moon.edge)
 
 # %% ../nbs/02_planets.ipynb #e9994356
 def _scene(
@@ -422,10 +425,10 @@ def _scene(
     flat[ball.places] = _mix(flat[ball.places], colours, ball.edge)
     return _mix(frame, ring, opacity*near) if planet == 'saturn' else frame
 
-# %% ../nbs/02_planets.ipynb #536e6b2e
+# %% ../nbs/02_planets.ipynb #c0129983
 def _recolour(frame, rng):
     "Leave the colours, or make them grey, cast, turned, swapped, or false"
-    kind = rng.choice(['true', 'grey', 'cast', 'hue', 'swap', 'false'], p=[.34, .17, .24, .11, .05, .09])
+    kind = rng.choice(['true', 'grey', 'cast', 'hue', 'swap', 'false'], p=[.36, .17, .26, .1, .04, .07])
     grey = frame @ np.array([.3, .59, .11], np.float32)
     if kind == 'grey': return _mix(frame, grey[..., None]*rng.uniform(.8, 1, 3), rng.uniform(.8, 1))
     if kind == 'cast': return frame*rng.uniform(.5, 1.2, 3) + rng.uniform(0, .08, 3)
@@ -433,7 +436,7 @@ def _recolour(frame, rng):
     if kind == 'false':
         stops = np.array([(0, 0, 0)] + [colorsys.hsv_to_rgb(rng.random(), rng.uniform(.5, 1), v) for v in (.4, .75)] + [(1, 1, 1)])
         return np.stack([np.interp(grey, np.linspace(0, 1, 4), c) for c in stops.T], -1)
-    if kind == 'hue': return _mix(grey[..., None]*np.ones(3), _turn_hue(frame, rng.uniform(-.5, .5)*np.pi), rng.uniform(.5, 1))
+    if kind == 'hue': return _mix(grey[..., None]*np.ones(3), _turn_hue(frame, rng.uniform(-.35, .35)*np.pi), rng.uniform(.5, 1))
     return frame
 
 def _turn_hue(frame, angle):
@@ -442,16 +445,16 @@ def _turn_hue(frame, angle):
     matrix = np.eye(3)*c + (1 - c)/3 + s*np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]])
     return frame @ matrix.T.astype(np.float32)
 
-# %% ../nbs/02_planets.ipynb #18e57700
+# %% ../nbs/02_planets.ipynb #6db5e2c7
 def _camera(frame, style, rng):
     "Exposure, vignette, grain and blur: from floats to a Pillow image"
     height, width = frame.shape[:2]
-    if style == 'telescope' or rng.random() < .12: frame = frame + rng.normal(0, rng.uniform(.02, .09), frame.shape)
+    if style == 'telescope' or rng.random() < .12: frame = frame + rng.standard_normal(frame.shape, dtype=np.float32)*np.float32(rng.uniform(.02, .08))
     if rng.random() < .2:
         y, x = np.ogrid[-1:1:height*1j, -1:1:width*1j]
         frame = frame * (1 - rng.uniform(.2, .5)*(x*x + y*y)/2)[..., None]
     image = Image.fromarray((np.clip(frame, 0, 1)*255).astype(np.uint8))
-    if style == 'telescope': image = image.filter(ImageFilter.GaussianBlur(rng.uniform(.8, 2.6)))
+    if style == 'telescope': image = image.filter(ImageFilter.GaussianBlur(rng.uniform(.6, 2)*max(frame.shape)/400))
     elif rng.random() < .15: image = image.filter(ImageFilter.GaussianBlur(rng.uniform(.5, 1.5)))
     if style == 'drawing' and rng.random() < .6:
         image = ImageOps.posterize(image.filter(ImageFilter.MedianFilter(5)), int(rng.integers(3, 5)))
@@ -472,7 +475,7 @@ def _publish(image, size, rng):
         ImageDraw.Draw(image).text(place, text, fill=(shade,)*3, font=ImageFont.load_default(height))
     return image
 
-# %% ../nbs/02_planets.ipynb #203f2324
+# %% ../nbs/02_planets.ipynb #3cd4d4e8
 def planet_image(
     planet:str, # earth, jupiter, saturn or neptune
     seed:int, # Which of the endless pictures, >= 0; the same seed gives the same picture
@@ -492,6 +495,12 @@ def _inside(size):
     scale = min(1, _INSIDE/max(size))
     return tuple(max(1, round(s*scale)) for s in size)
 
+def _encode(image, suffix, quality):
+    "A Pillow image as the bytes of a file"
+    out = io.BytesIO()
+    image.save(out, 'PNG' if suffix == '.png' else 'JPEG', quality=quality)
+    return out.getvalue()
+
 # %% ../nbs/02_planets.ipynb #63d96f1c
 def _heap(
     lumps:np.ndarray, # (n,6): centre x, y (down), z and radii x, y, z, in half picture heights
@@ -507,10 +516,10 @@ def _heap(
         surface[rows, columns] = np.maximum(surface[rows, columns], top)
     return surface
 
-# %% ../nbs/02_planets.ipynb #dc899fb0
+# %% ../nbs/02_planets.ipynb #3ee28454
 _FACE = [(0,-.35,0,.29,.40,.34), (0,-.29,.30,.045,.12,.11), (0,-.225,.33,.06,.035,.07), (-.11,-.425,.25,.12,.035,.1), (.11,-.425,.25,.12,.035,.1),
          (-.115,-.36,.24,.055,.03,.07), (.115,-.36,.24,.055,.03,.07), (-.15,-.24,.17,.11,.12,.12), (.15,-.24,.17,.11,.12,.12),
-         (0,-.145,.29,.09,.022,.06), (0,-.11,.28,.07,.025,.06), (0,.12,-.03,.17,.32,.18), (0,.92,-.2,.78,.5,.38), (-.26,.72,0,.32,.26,.17), (.26,.72,0,.32,.26,.17),
+         (0,-.145,.29,.09,.022,.06), (0,-.11,.28,.07,.025,.06), (0,.2,-.03,.18,.55,.18), (0,1.25,-.2,.8,.85,.38), (-.3,.8,0,.36,.3,.16), (.3,.8,0,.36,.3,.16), (-.2,.45,-.1,.3,.12,.12), (.2,.45,-.1,.3,.12,.12),
          (-.29,-.33,0,.05,.09,.1), (.29,-.33,0,.05,.09,.1)]
 
 def _bust(rng):
@@ -723,13 +732,7 @@ def _class_specs(
     files = planets + other + exact + near + wrecks
     return [files[i] for i in rng.permutation(len(files))]
 
-# %% ../nbs/02_planets.ipynb #8c268caa
-def _encode(image, suffix, quality):
-    "A Pillow image as the bytes of a file"
-    out = io.BytesIO()
-    image.save(out, 'PNG' if suffix == '.png' else 'JPEG', quality=quality)
-    return out.getvalue()
-
+# %% ../nbs/02_planets.ipynb #60424377
 def _wreck(data, change):
     "The broken files that the web serves"
     page = b'<!DOCTYPE html><html><head><title>Not found</title></head><body><h1>This image has moved</h1></body></html>'
@@ -861,7 +864,7 @@ def _truth(spec):
     "What only tests may know about a file"
     return dict(kind=spec.kind, change=spec.change, group=spec.source.id if 'duplicate' in spec.kind else spec.id)
 
-# %% ../nbs/02_planets.ipynb #bd58d878
+# %% ../nbs/02_planets.ipynb #52be2142
 _LICENSES = dict([('by', '4.0'), ('by-sa', '4.0'), ('by-nc', '2.0'), ('by-nd', '2.0'), ('by-nc-sa', '2.0'), ('by-nc-nd', '2.0'), ('cc0', '1.0'), ('pdm', '1.0')])
 _LICENSE_TYPES = dict(all=lambda l: True, commercial=lambda l: 'nc' not in l, modification=lambda l: 'nd' not in l)
 _LICENSE_TYPES['all-cc'] = lambda l: l not in ('cc0', 'pdm')
@@ -877,7 +880,9 @@ def _one(spec, what, choices):
     "One of the choices, by luck"
     return choices[int(_luck(spec, what)*len(choices))]
 
-# %% ../nbs/02_planets.ipynb #3e4236eb
+def _license(spec): return _one(spec, 'license', list(_LICENSES))
+
+# %% ../nbs/02_planets.ipynb #70d8ae35
 def _address(spec):
     "The path of a file on the server: says nothing about what it is"
     number = int(spec.id[:8], 16)
@@ -887,7 +892,7 @@ def _address(spec):
 
 def _entry(spec, base_url):
     "One result of the search, with Openverse's fields"
-    license, maker = _one(spec, 'license', list(_LICENSES)), _one(spec, 'maker', _MAKERS)
+    license, maker = _license(spec), _one(spec, 'maker', _MAKERS)
     title = _one(spec, 'title', _TITLES).format(spec.label.title(), int(_luck(spec, 'number')*900) + 100)
     folder = {'cc0': 'publicdomain/zero', 'pdm': 'publicdomain/mark'}.get(license, f'licenses/{license}')
     uuid = hashlib.md5(spec.id.encode()).hexdigest()
@@ -897,70 +902,129 @@ def _entry(spec, base_url):
                 filetype=spec.suffix[1:], attribution=f'"{title}" by {maker} is licensed under {license.upper()} {_LICENSES[license]}.', mature=False,
                 width=spec.size[0], height=spec.size[1], thumbnail=None)
 
-# %% ../nbs/02_planets.ipynb #075ab2bc
+# %% ../nbs/02_planets.ipynb #6d217c36
+def _answer(
+    found:list[_Spec], # What the query finds, best first
+    ask:dict, # The request's parameters: page, page_size, license, license_type
+    base_url:str, # Of the server
+    page_limit:int # Results a page that the server grants
+)->tuple[int, dict]: # HTTP status, and what goes into the JSON
+    "The page of the results that the request asks for"
+    page, size, kind = ask.get('page', '1'), ask.get('page_size', '20'), ask.get('license_type', 'all')
+    if not all(text.isdigit() and int(text) for text in (page, size)): return 400, dict(detail='page and page_size must be whole numbers from 1')
+    if kind not in _LICENSE_TYPES: return 400, dict(detail=f'license_type is one of {", ".join(_LICENSE_TYPES)}')
+    page, size = int(page), int(size)
+    if size > page_limit: return 401, dict(detail=f'page_size is at most {page_limit} for anonymous requests')
+    wanted = ask.get('license', '').split(',') if ask.get('license') else _LICENSES
+    found = [s for s in found if _license(s) in wanted and _LICENSE_TYPES[kind](_license(s))]
+    return 200, dict(result_count=len(found), page_count=-(-len(found)//size), page_size=size, page=page,
+                     results=[_entry(s, base_url) for s in found[(page - 1)*size:page*size]])
+
+# %% ../nbs/02_planets.ipynb #1f4d5f7a
 FAULTS = {'404': .01, '403': .01, '429': .01, '503': .01, 'truncated': .01, 'html': .01, 'placeholder': .01, 'cut': .002, 'drip': .0005, 'hang': .0005}
 
-# %% ../nbs/02_planets.ipynb #0a2c6c73
-class PlanetServer:
-    "An image search on the loopback address, in Openverse's format, over built-in pictures"
-    def __init__(self,
-        n:int=1000, # Distinct pictures of each planet
-        seed:int=0, # Which collection
-        port:int=0, # Port to listen on; 0: any free one
-        faults:dict=FAULTS, # Fault -> share of files that have it; None: a perfect web
-        latency:float=0, # Seconds that each answer waits
-        page_limit:int=500, # Results a page at most; Openverse grants 20 without a key
-        nuisances:float=.22, # Gods, watches and cars found by the bare name, as a share of `n`
-        duplicates:float=.1, # Copies, as a share of `n`
-        workers:int=None, # Drawing processes; default: one a core
-    ):
+class _Collection:
+    "Everything that can be found, without the network"
+    def __init__(self, n, seed, faults, nuisances, duplicates):
+        if n < 1: raise InputError(f'n is {n}: ask for at least one picture of each planet')
         if unknown := set(faults or {}) - set(FAULTS): raise InputError(f'unknown faults {sorted(unknown)}: choose among {", ".join(FAULTS)}')
-        self.seed, self.port, self.faults, self.latency, self.page_limit = seed, port, dict(faults or {}), latency, page_limit
-        self.specs = {p: _class_specs(p, n, seed, nuisances*(1 if p != 'earth' else .2), duplicates, 0) for p in PLANETS}
+        self.faults = dict(faults or {})
+        self.specs = {p: _class_specs(p, n, seed, nuisances if p != 'earth' else nuisances/5, duplicates, 0) for p in PLANETS}
         self.files = {_address(s): s for specs in self.specs.values() for s in specs}
-        self.requests, self.seen, self.workers = deque(maxlen=100_000), Counter(), workers
-        self._ready, self._thread, self._error = threading.Event(), None, None
 
-    @property
-    def base_url(self)->str: # Such as http://127.0.0.1:40123
-        "Stands in for `https://api.openverse.org`"
-        return f'http://127.0.0.1:{self.port}'
+    def find(self, query):
+        "The files that a query finds, best first: none without a planet's name, few nuisances with a word such as planet"
+        words = query.lower().replace(',', ' ').replace('"', ' ').split()
+        label = next((w for w in words if w in PLANETS), None)
+        refined = _REFINING & set(words)
+        return [s for s in self.specs.get(label, []) if s.kind not in NUISANCES or not refined or _luck(s, 'stray') < .05]
 
-    def start(self)->'PlanetServer':
-        "Listen, in a thread of its own"
-        _forget_old()
-        self._artists = _Artists(self.workers)
-        self._thread = threading.Thread(target=self._run, daemon=True, name='PlanetServer')
-        self._thread.start()
-        self._ready.wait()
-        if self._error: self.stop()
-        if self._error: raise self._error
-        return self
-
-    def stop(self):
-        "Stop listening, end the drawing processes"
-        if self._thread and self._thread.is_alive(): self._loop.call_soon_threadsafe(self._stopping.set)
-        if self._thread: self._thread.join()
-        self._artists.close()
-        self._thread = None
-
-    def __enter__(self): return self.start()
-    def __exit__(self, *error): self.stop()
-
-    def fault(self,
-        spec:_Spec # A file of the collection
-    )->str: # Key of `FAULTS`, or ''
-        "What is wrong with the way in which this file is served"
+    def fault(self, spec):
+        "What is wrong with the way in which a file is served: a key of `FAULTS`, or nothing"
         luck = _luck(spec, 'fault')
         for fault, share in self.faults.items():
             luck -= share
             if luck < 0: return fault
         return ''
 
+# %% ../nbs/02_planets.ipynb #4efbddd4
+async def _trickle(request, data, fault):
+    "Send 100 bytes every quarter of a second; or half of the file, and hang up"
+    response = web.StreamResponse(headers={'Content-Type': 'image/jpeg', 'Content-Length': str(len(data))})
+    await response.prepare(request)
+    if fault == 'cut':
+        await response.write(data[:len(data)//2])
+        request.transport.close()
+        return response
+    for at in range(0, len(data), 100):
+        await response.write(data[at:at + 100])
+        await asyncio.sleep(.25)
+    return response
+
+# %% ../nbs/02_planets.ipynb #910968e2
+async def _serve_file(request, spec, fault, first, artists):
+    "A file, or what its fault makes of it"
+    if fault in ('404', '403'): return web.Response(status=int(fault), text=fault)
+    if fault == '429' and first: return web.Response(status=429, text='slow down', headers={'Retry-After': '1'})
+    if fault == '503' and first: return web.Response(status=503, text='busy')
+    if fault == 'hang': await asyncio.sleep(3600)
+    path = await asyncio.wrap_future(artists.file(spec))
+    if fault in ('drip', 'cut'): return await _trickle(request, path.read_bytes(), fault)
+    if fault not in _DAMAGES: return web.FileResponse(path, headers={'Content-Type': 'image/png' if spec.suffix == '.png' else 'image/jpeg'})
+    honest = fault == 'html' and _luck(spec, 'honest') < .5 # about half of the pages admit that they are no images
+    return web.Response(body=_wreck(path.read_bytes(), fault), content_type='text/html' if honest else 'image/jpeg')
+
+# %% ../nbs/02_planets.ipynb #b850469a
+class PlanetServer:
+    "An image search on the loopback address, in Openverse's format, over built-in pictures"
+    def __init__(self,
+        n:int=1000, # Distinct pictures of each planet
+        seed:int=0, # Which collection
+        port:int=0, # Port to listen on; 0: any free one
+        faults:dict=FAULTS, # Fault -> share of the files that have it; None: a perfect web
+        latency:float=0, # Seconds that each answer waits
+        page_limit:int=500, # Results a page at most; Openverse grants 20 without a key
+        nuisances:float=.22, # Gods, watches and cars that a bare name finds, as a share of `n`
+        duplicates:float=.1, # Copies, as a share of `n`: four in ten exact, six nearly so
+        workers:int=None, # Drawing processes; default: one a core
+    ):
+        self.collection = _Collection(n, seed, faults, nuisances, duplicates)
+        self.port, self.latency, self.page_limit, self.workers = port, latency, page_limit, workers
+        self.requests = deque(maxlen=100_000) # what was asked: time, path, status
+        self._seen, self._thread = Counter(), None
+
+    @property
+    def base_url(self)->str: # Such as http://127.0.0.1:40123
+        "Stands in for `https://api.openverse.org`"
+        return f'http://127.0.0.1:{self.port}'
+
     def truth(self)->list[dict]: # url, label, kind, change, group, source (url of which it is a copy), fault
         "What each address holds. For tests: nothing that collects or cleans may look here"
-        return [dict(url=self.base_url + path, label=s.label, **_truth(s), source=self.base_url + _address(s.source) if s.source else '', fault=self.fault(s))
-                for path, s in self.files.items()]
+        return [dict(url=self.base_url + path, label=s.label, **_truth(s), source=self.base_url + _address(s.source) if s.source else '',
+                     fault=self.collection.fault(s)) for path, s in self.collection.files.items()]
+
+    def start(self)->'PlanetServer':
+        "Listen, in a thread of its own"
+        _forget_old()
+        self._artists, self._ready, self._error = _Artists(self.workers), threading.Event(), None
+        self._thread = threading.Thread(target=self._run, daemon=True, name='PlanetServer')
+        self._thread.start()
+        self._ready.wait()
+        if self._error:
+            self.stop()
+            raise self._error
+        return self
+
+    def stop(self):
+        "Stop listening and end the drawing processes"
+        if not self._thread: return
+        if self._thread.is_alive(): self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join()
+        self._artists.close()
+        self._thread = None
+
+    def __enter__(self): return self.start()
+    def __exit__(self, *error): self.stop()
 
     def _run(self):
         "The thread: an error while starting is kept for `start` to raise"
@@ -969,7 +1033,6 @@ class PlanetServer:
         finally: self._ready.set()
 
     async def _serve(self):
-        from aiohttp import web # here, so that who only draws does not wait for it
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         watch = web.middleware(lambda request, handler: self._watch(request, handler))
         app = web.Application(middlewares=[watch])
@@ -984,7 +1047,6 @@ class PlanetServer:
         finally: await runner.cleanup()
 
     async def _watch(self, request, handler):
-        "Wait, answer, and note what was asked and what was answered"
         if self.latency: await asyncio.sleep(self.latency)
         row = dict(time=time.time(), path=request.path_qs, status=None)
         self.requests.append(row)
@@ -992,65 +1054,21 @@ class PlanetServer:
         row['status'] = response.status
         return response
 
-    def find(self,
-        query:str # Words such as "planet jupiter"
-    )->list[_Spec]: # Files found, best first
-        "The files that a query finds: none without a planet's name; few nuisances with a word such as planet or space"
-        words = query.lower().replace(',', ' ').split()
-        label = next((w for w in words if w in PLANETS), None)
-        found = self.specs.get(label, [])
-        few = _REFINING & set(words)
-        return [s for s in found if s.kind not in NUISANCES or not few or _luck(s, 'stray') < .05]
-
     async def _search(self, request):
-        from aiohttp import web
-        ask = request.query
-        page, size = ask.get('page', '1'), ask.get('page_size', '20')
-        if not (page.isdigit() and size.isdigit() and int(page) and int(size)): return web.json_response(dict(detail='page and page_size must be whole numbers from 1'), status=400)
-        if ask.get('license_type', 'all') not in _LICENSE_TYPES: return web.json_response(dict(detail='unknown license_type'), status=400)
-        page, size = int(page), int(size)
-        if size > self.page_limit: return web.json_response(dict(detail=f'page_size is at most {self.page_limit} for anonymous requests'), status=401)
-        wanted = set(filter(None, ask.get('license', '').split(',')))
-        allowed = [l for l in _LICENSES if _LICENSE_TYPES[ask.get('license_type', 'all')](l) and (not wanted or l in wanted)]
-        found = [s for s in self.find(ask.get('q', '')) if _one(s, 'license', list(_LICENSES)) in allowed]
-        return web.json_response(dict(result_count=len(found), page_count=-(-len(found)//size), page_size=size, page=page,
-                                      results=[_entry(s, self.base_url) for s in found[(page - 1)*size:page*size]]))
+        status, reply = _answer(self.collection.find(request.query.get('q', '')), request.query, self.base_url, self.page_limit)
+        return web.json_response(reply, status=status)
 
     async def _page(self, request):
-        from aiohttp import web
-        return web.Response(text='<!DOCTYPE html><title>A picture</title><p>The page on which a picture is shown.</p>', content_type='text/html')
+        return web.Response(text='<!DOCTYPE html><title>A picture</title><p>The page on which a picture is shown.', content_type='text/html')
 
     async def _image(self, request):
-        "A file, or what its fault makes of it"
-        from aiohttp import web
-        spec = self.files.get(request.path_qs)
+        spec = self.collection.files.get(request.path_qs)
         if spec is None: return web.Response(status=404, text='not found')
-        fault, first = self.fault(spec), not self.seen[request.path_qs]
-        self.seen[request.path_qs] += 1
-        if fault in ('404', '403'): return web.Response(status=int(fault), text=fault)
-        if fault in ('429', '503') and first: return web.Response(status=int(fault), text='later', headers={'Retry-After': '1'} if fault == '429' else {})
-        if fault == 'hang': await asyncio.sleep(3600)
-        path = await asyncio.wrap_future(self._artists.file(spec))
-        if fault in ('drip', 'cut'): return await self._trickle(request, path.read_bytes(), fault)
-        if fault in _DAMAGES: return web.Response(body=_wreck(path.read_bytes(), fault), content_type='text/html' if fault == 'html' and _luck(spec, 'honest') < .5 else 'image/jpeg')
-        return web.FileResponse(path, headers={'Content-Type': 'image/png' if spec.suffix == '.png' else 'image/jpeg'})
+        self._seen[spec.id] += 1
+        return await _serve_file(request, spec, self.collection.fault(spec), self._seen[spec.id] == 1, self._artists)
 
-    async def _trickle(self, request, data, fault):
-        "Send 100 bytes every quarter of a second, or half of the file and hang up"
-        from aiohttp import web
-        response = web.StreamResponse(headers={'Content-Type': 'image/jpeg', 'Content-Length': str(len(data))})
-        await response.prepare(request)
-        if fault == 'cut':
-            await response.write(data[:len(data)//2])
-            request.transport.close()
-            return response
-        for at in range(0, len(data), 100):
-            await response.write(data[at:at + 100])
-            await asyncio.sleep(.25)
-        return response
-
-# %% ../nbs/02_planets.ipynb #7aed0807
-_PORT = 47816 # preferred, so that addresses stay the same from one run to the next
+# %% ../nbs/02_planets.ipynb #d281a997
+_PORT = 47816
 _shared, _lock = [], threading.Lock()
 
 def planet_server_url()->str: # Such as http://127.0.0.1:47816
@@ -1058,7 +1076,7 @@ def planet_server_url()->str: # Such as http://127.0.0.1:47816
     with _lock:
         if not _shared:
             try: server = PlanetServer(port=_PORT).start()
-            except OSError: server = PlanetServer().start()
+            except OSError: server = PlanetServer().start() # another process has the port
             atexit.register(server.stop)
             _shared.append(server)
         return _shared[0].base_url
