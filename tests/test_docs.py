@@ -15,6 +15,15 @@ CONTRAST = """e => {
   const [a, b] = [getComputedStyle(e).color, getComputedStyle(box).backgroundColor].map(light).sort();
   return (b + .05) / (a + .05) }"""
 
+TOO_WIDE = """() => [...document.querySelectorAll('main *')].filter(e => {
+  if (e.getBoundingClientRect().right <= innerWidth + 1) return false;
+  for (let box = e; box.tagName != 'MAIN'; box = box.parentElement) { // what scrolls by itself may be wider
+    const style = getComputedStyle(box);
+    if (/auto|scroll|hidden/.test(style.overflowX) || style.position == 'absolute') return false }
+  return true }).map(e => e.outerHTML.slice(0, 80))"""
+BAD_TEX = """() => [...document.querySelectorAll('.math')]
+  .filter(e => !e.querySelector('.katex') || e.querySelector('.katex-error, [mathcolor="#cc0000"]')).map(e => e.textContent)"""
+
 
 def missing(what):
     "Skip on a user's machine; fail where everything must run"
@@ -94,7 +103,9 @@ def test_formulas_are_set(page, address, site):
     page.goto(address + 'convolution.html')
     page.locator('.katex-display').first.wait_for(timeout=5000)
     assert page.evaluate('document.fonts.ready.then(() => [...document.fonts].some(f => f.family.startsWith("KaTeX") && f.status == "loaded"))')
-    assert not page.locator('.katex-error').count()
+    for file in sorted(site.rglob('*.html')):
+        page.goto(address + file.relative_to(site).as_posix())
+        assert page.evaluate(BAD_TEX) == [], file.name
 
 
 def test_search_finds_and_opens(page, address):
@@ -114,6 +125,7 @@ def test_every_page_fits_and_loads(page, address, site, width):
     for file in sorted(site.rglob('*.html')):
         page.goto(address + file.relative_to(site).as_posix())
         assert page.evaluate('document.documentElement.scrollWidth') <= width, file.name
+        assert page.evaluate(TOO_WIDE) == [], file.name
         assert page.evaluate('[...document.images].every(i => i.complete && i.naturalWidth)'), f'broken picture in {file.name}'
         assert page.evaluate('[...document.images].every(i => i.alt)'), f'picture without alt text in {file.name}'
 
