@@ -18,7 +18,7 @@ from .core import IMAGE_SUFFIXES, PRESENT, InputError, Manifest, check_label, im
 from .download import fetch_images, files_on_disk
 from .search import iter_images, provider_hosts
 
-# %% ../nbs/05_collect.ipynb #c5a92b57
+# %% ../nbs/05_collect.ipynb #97e01ad8
 def count_images(
     root:Path, # Image folder
     label:str, # Class
@@ -26,6 +26,7 @@ def count_images(
     "How many images of a class lie in the folder"
     return sum(file.startswith(label + '/') for file in files_on_disk(root))
 
+# %% ../nbs/05_collect.ipynb #2dda7d50
 def collection_counts(
     manifest:Manifest, # Of the collection
     label:str, # Class
@@ -53,9 +54,10 @@ def _shortfall(
     return (f'{found} of {n} images for {label!r}: the search is exhausted after {counts["requested"]} addresses ({reasons}); '
             'ask again in other words, or allow another provider')
 
-# %% ../nbs/05_collect.ipynb #60268def
+# %% ../nbs/05_collect.ipynb #0d89b040
 _SEARCH_AHEAD = 20 # addresses looked at, at most, for one image wanted
 
+# %% ../nbs/05_collect.ipynb #4bb03ce5
 def collect_images(
     query:str, # Words to search for
     label:str, # Class; images go to `root/label`
@@ -106,7 +108,7 @@ def duckduckgo_search(
     rows = [manifest.get(result.url, label) for result in found]
     return [Path(path)/row['file'] for row in rows if row['status'] in PRESENT and (Path(path)/row['file']).is_file()]
 
-# %% ../nbs/05_collect.ipynb #ca11474c
+# %% ../nbs/05_collect.ipynb #c61c6cb7
 def _packed_files(
     root:Path # Image folder
 )->dict: # name in the zip → file
@@ -117,6 +119,7 @@ def _packed_files(
              and file.suffix != '.lock' and file.relative_to(beside).parts[0] != 'tmp']
     return inside | {f'{beside.name}/{file.relative_to(beside).as_posix()}': file for file in about}
 
+# %% ../nbs/05_collect.ipynb #c7b5dbbd
 def pack_images(
     root:Path, # Image folder
     path:Path=None, # Zip file to write; default: `root.zip` beside the folder
@@ -131,9 +134,10 @@ def pack_images(
         os.replace(Path(tmp)/'all.zip', path)
     return path
 
-# %% ../nbs/05_collect.ipynb #0b50ee13
+# %% ../nbs/05_collect.ipynb #7bf0e23b
 _MAX_UNPACKED, _MAX_FILES = 20 * 2**30, 2_000_000 # bytes, files
 
+# %% ../nbs/05_collect.ipynb #f46b1b43
 def _check_member(
     info:zipfile.ZipInfo # One entry of a zip
 ):

@@ -57,12 +57,13 @@ class _Trouble(Exception):
         super().__init__(reason)
         self.reason, self.again, self.wait = reason, again, wait
 
-# %% ../nbs/04_download.ipynb #6d390a42
+# %% ../nbs/04_download.ipynb #643555ff
 Image.init()
 _FORMATS = tuple(name for name in ('JPEG', 'PNG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'AVIF') if name in Image.OPEN)
 _SIGNATURES = (b'\xff\xd8\xff', b'\x89PNG', b'GIF8', b'RIFF', b'II*\0', b'MM\0*')
 _UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError, struct.error, zlib.error)
 
+# %% ../nbs/04_download.ipynb #935de4d8
 def _open_image(
     data:bytes, # A file as it was sent
     limits:Limits, # Bounds of its size
@@ -75,7 +76,7 @@ def _open_image(
     if min(image.size) < limits.min_side: raise _Trouble('too_small')
     return image
 
-# %% ../nbs/04_download.ipynb #bad58300
+# %% ../nbs/04_download.ipynb #83311444
 def _orientation(
     image:Image.Image # With its pixels loaded
 )->int: # 1 is upright, 2 to 8 are turned or mirrored
@@ -83,6 +84,7 @@ def _orientation(
     try: return image.getexif().get(0x0112, 1)
     except _UNREADABLE: return 1
 
+# %% ../nbs/04_download.ipynb #03429ee7
 def _is_plain(
     image:Image.Image, # With its pixels loaded
     data:bytes, # The file that it came from
@@ -122,7 +124,7 @@ def normalise_image(
     except _UNREADABLE: raise _Trouble('truncated') from None
     return buffer.getvalue(), '.jpg', image.size
 
-# %% ../nbs/04_download.ipynb #d2ac5867
+# %% ../nbs/04_download.ipynb #c2ad81d5
 @contextmanager
 def _background_loop():
     "An asyncio loop that runs in its own thread"
@@ -135,6 +137,7 @@ def _background_loop():
         thread.join()
         loop.close()
 
+# %% ../nbs/04_download.ipynb #8ab078bc
 def _run_in(
     loop:asyncio.AbstractEventLoop, # Loop of another thread
     coroutine, # What to run there
@@ -183,20 +186,22 @@ class _GuardedResolver(aiohttp.ThreadedResolver):
         if host.lower() not in self.allowed and not all(_is_public(address['host']) for address in found): raise _Trouble('refused_address')
         return found
 
-# %% ../nbs/04_download.ipynb #9b411dbc
+# %% ../nbs/04_download.ipynb #60675131
 def _file_hash(
     data:bytes # A whole file
 )->str: # 64 hex digits
     "The SHA-256 by which an image is known"
     return hashlib.sha256(data).hexdigest()
 
+# %% ../nbs/04_download.ipynb #8b02adc1
 def files_on_disk(
     root:Path # Image folder
 )->set[str]: # Such as earth/3f2a9c1d07be.jpg
     "The images that lie in the class folders now"
-    folders = [folder for folder in Path(root).iterdir() if folder.is_dir() and not folder.is_symlink()] if Path(root).is_dir() else []
+    if not Path(root).is_dir(): return set()
+    folders = [folder for folder in Path(root).iterdir() if folder.is_dir() and not folder.is_symlink() and folder.name[0] != '.']
     return {f'{folder.name}/{file.name}' for folder in folders for file in folder.iterdir()
-            if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file() and not file.is_symlink()}
+            if file.suffix.lower() in IMAGE_SUFFIXES and file.name[0] != '.' and file.is_file() and not file.is_symlink()}
 
 # %% ../nbs/04_download.ipynb #ad6acfd2
 def _known_images(
@@ -212,7 +217,7 @@ def _known_images(
     strangers = present - files
     return {_file_hash((manifest.root/file).read_bytes()): file for file in strangers} | known, strangers
 
-# %% ../nbs/04_download.ipynb #454fc9d8
+# %% ../nbs/04_download.ipynb #aa1182fe
 class _Run:
     "What the downloads of one call share"
     def __init__(self,
@@ -225,7 +230,7 @@ class _Run:
     ):
         self.manifest, self.limits, self.allowed, self.scratch, self.enough, self.on_row = manifest, limits, allowed, scratch, enough, on_row
         self.known, self.strangers = _known_images(manifest)
-        self.claimed = self.kept = 0
+        self.claimed, self.kept, self.writing = 0, 0, set()
         self.connections = asyncio.Semaphore(limits.concurrency)
         self.host_connections = defaultdict(lambda: asyncio.Semaphore(limits.per_host))
         self.refusals, self.quiet_until = Counter(), {}
@@ -234,10 +239,8 @@ class _Run:
     @property
     def satisfied(self): return self.enough is not None and self.kept >= self.enough
 
-# %% ../nbs/04_download.ipynb #190bc6a5
-async def _open_session(
-    run:_Run # What the downloads share
-):
+# %% ../nbs/04_download.ipynb #0277ee13
+async def _open_session(run:_Run):
     "Connections that visit only public addresses, and introduce themselves"
     resolver = _GuardedResolver(run.allowed | {urlsplit(proxy).hostname for proxy in getproxies().values()})
     connector = aiohttp.TCPConnector(limit=run.limits.concurrency, limit_per_host=run.limits.per_host, resolver=resolver)
@@ -246,19 +249,19 @@ async def _open_session(
     run.session = aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(),
                                         headers={'User-Agent': agent, 'Accept': 'image/*'})
 
-async def _close_session(
-    run:_Run # What the downloads share
-):
-    "Cancel what is still under way, and close all connections"
+# %% ../nbs/04_download.ipynb #f527ec42
+async def _close_session(run:_Run):
+    "Cancel what is still under way, let files that are being written have their row, and close all connections"
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks: task.cancel()
+    for task in tasks - run.writing: task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     await run.session.close()
 
-# %% ../nbs/04_download.ipynb #7b2475c1
+# %% ../nbs/04_download.ipynb #9d8ee873
 _REDIRECTS = (301, 302, 303, 307, 308)
 _PASSING = (408, 425, 429, 500, 502, 503, 504) # statuses that may be over in a moment
 
+# %% ../nbs/04_download.ipynb #d1328bf4
 def _retry_after(
     headers:dict # Of a reply
 )->float|None: # Seconds, or None where the server does not say
@@ -266,6 +269,7 @@ def _retry_after(
     try: return Retry().parse_retry_after(headers['Retry-After'])
     except (KeyError, InvalidHeader): return None
 
+# %% ../nbs/04_download.ipynb #fe37ee09
 def _check_reply(
     reply:aiohttp.ClientResponse, # With its headers read
     limits:Limits, # Bounds
@@ -290,7 +294,7 @@ async def _read_body(
         if len(body) > limits.max_bytes: raise _Trouble('too_large')
     return bytes(body)
 
-# %% ../nbs/04_download.ipynb #9df5d108
+# %% ../nbs/04_download.ipynb #9dbe9b4a
 def _proxy_for(
     target:URL, # Address to visit
     allowed:set, # Hosts that the user named: they are visited directly
@@ -299,6 +303,7 @@ def _proxy_for(
     if target.host in allowed or proxy_bypass(target.host): return None
     return getproxies().get(target.scheme)
 
+# %% ../nbs/04_download.ipynb #e0967c06
 async def _visit(
     run:_Run, # What the downloads share
     url:str, # Address of the image
@@ -323,7 +328,7 @@ def _as_trouble(
     if isinstance(error, aiohttp.ClientPayloadError) and not reset: return _Trouble('truncated', again=True)
     return _Trouble('connection', again=True)
 
-# %% ../nbs/04_download.ipynb #6b6a0862
+# %% ../nbs/04_download.ipynb #d236f788
 class _Job:
     "The attempts at one address"
     def __init__(self,
@@ -332,6 +337,7 @@ class _Job:
         self.url, self.host, self.attempts, self.spent = url, _urlsplit_host(url), 0, 0
         self.start = None # when the first attempt began; waiting for a free connection does not count
 
+# %% ../nbs/04_download.ipynb #0683edf7
 def _urlsplit_host(
     url:str # Address, perhaps malformed
 )->str: # Empty where it has none
@@ -339,7 +345,7 @@ def _urlsplit_host(
     try: return urlsplit(url).hostname or ''
     except ValueError: return ''
 
-# %% ../nbs/04_download.ipynb #458d3278
+# %% ../nbs/04_download.ipynb #fa6686ee
 async def _be_quiet(
     run:_Run, # What the downloads share
     host:str, # Name of the server
@@ -347,6 +353,7 @@ async def _be_quiet(
     "Wait until a host that refused us may be asked again"
     while (left := run.quiet_until.get(host, 0) - time.monotonic()) > 0: await asyncio.sleep(left)
 
+# %% ../nbs/04_download.ipynb #c1937034
 def _note_refusal(
     run:_Run, # What the downloads share
     host:str, # Name of the server
@@ -377,14 +384,16 @@ async def _attempt(
             job.spent += time.monotonic() - start
             _note_refusal(run, job.host, trouble)
 
-# %% ../nbs/04_download.ipynb #dc1f7567
+# %% ../nbs/04_download.ipynb #73932d32
 _pause = wait_random_exponential(multiplier=0.5, max=8) # seconds
 
+# %% ../nbs/04_download.ipynb #3d821d40
 def _seconds_to_wait(state)->float:
     "The server's wish, or a growing random pause"
     wish = state.outcome.exception().wait
     return _pause(state) if wish is None else wish
 
+# %% ../nbs/04_download.ipynb #fe64b1f5
 async def _download(
     run:_Run, # What the downloads share
     job:_Job, # The address
@@ -406,7 +415,7 @@ def _write_image(
         raise OSError(error.errno, f'{os.strerror(error.errno)}: an image could not be written, what is complete is kept; '
                                    'mend it and run again to go on', str(run.manifest.root/file)) from error
 
-# %% ../nbs/04_download.ipynb #d06029ce
+# %% ../nbs/04_download.ipynb #b950fcf9
 async def _keep(
     run:_Run, # What the downloads share
     label:str, # Its class
@@ -422,12 +431,13 @@ async def _keep(
     if owner and not (owner == file and file in run.strangers): return facts | dict(status='duplicate')
     if run.enough is not None and run.claimed >= run.enough: return None
     run.claimed += 1
+    run.writing.add(asyncio.current_task())
     run.known[digest] = run.known[source] = file
     if owner: run.strangers.discard(file) # written by a run that was killed before it could note it
     else: await in_thread(run.decoders, _write_image, run, file, stored)
     return facts | dict(status='kept', file=file)
 
-# %% ../nbs/04_download.ipynb #3f3c9067
+# %% ../nbs/04_download.ipynb #6fc7a609
 async def _fetch_one(
     run:_Run, # What the downloads share
     result:ImageResult, # What a search found
@@ -440,6 +450,7 @@ async def _fetch_one(
     row = asdict(result) | ending | dict(attempts=job.attempts, retrieved_at=utc_now(), seconds=round(time.monotonic() - job.start, 3))
     run.manifest.append(row)
     run.kept += row['status'] == 'kept'
+    run.writing.discard(asyncio.current_task())
     if run.on_row: run.on_row(row)
 
 # %% ../nbs/04_download.ipynb #c031b8c5
@@ -453,7 +464,7 @@ def _is_settled(
     passing = {'timeout', 'connection'} | {f'http_{status}' for status in _PASSING}
     return row['status'] != 'failed' or row['reason'] not in passing
 
-# %% ../nbs/04_download.ipynb #df1148ad
+# %% ../nbs/04_download.ipynb #51029ba1
 def _sweep(
     folder:Path # Folder that holds one folder a run
 ):
@@ -464,6 +475,7 @@ def _sweep(
             with lock: shutil.rmtree(old)
         except Timeout: continue # another run works there
 
+# %% ../nbs/04_download.ipynb #de9621fa
 @contextmanager
 def _scratch_folder(
     folder:Path # `planets.fastcnn`
@@ -513,9 +525,10 @@ def _feed(
         if run.satisfied: return
     _settle(futures, 0, run, bar)
 
-# %% ../nbs/04_download.ipynb #7d6fca6a
+# %% ../nbs/04_download.ipynb #3a6aba7b
 _QUIET = bool(os.environ.get('TQDM_DISABLE')) # tqdm itself heeds this everywhere but in notebooks
 
+# %% ../nbs/04_download.ipynb #f784ec81
 def fetch_images(
     results, # Iterable of ImageResults, each with a label
     root:Path, # Image folder; images go to `root/label`

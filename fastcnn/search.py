@@ -22,7 +22,7 @@ from urllib3.util.retry import Retry
 from . import __version__
 from .core import ImageResult, InputError
 
-# %% ../nbs/03_search.ipynb #cb1c1bfe
+# %% ../nbs/03_search.ipynb #526346e0
 class SearchError(RuntimeError):
     "A search service did not answer as asked; the message says what happened and what to do"
     def __init__(self,
@@ -34,14 +34,16 @@ class SearchError(RuntimeError):
         super().__init__(f'{provider}: {message}')
         self.provider, self.status, self.wait = provider, status, wait
 
+# %% ../nbs/03_search.ipynb #db3938a1
 class Blocked(SearchError): "The service refuses to answer us"
 class RateLimited(SearchError): "We asked too often; `wait` says for how many seconds to be quiet"
 class Empty(SearchError): "The service answered, and knows no such image"
 class Changed(SearchError): "The reply no longer has the shape that we know"
 
-# %% ../nbs/03_search.ipynb #0f07fbd9
+# %% ../nbs/03_search.ipynb #f6cf3a14
 _USUAL_WAIT = 60 # seconds, where a service limits us without saying for how long
 
+# %% ../nbs/03_search.ipynb #162bb4d9
 def _retry_after(
     headers:dict # Headers of the reply
 )->float|None: # Seconds to wait, or None where the service does not say
@@ -63,9 +65,10 @@ def _status_error(
     if code >= 500: return SearchError(provider, f'is out of order (HTTP {code}): try again later, or choose another provider', code)
     if code != 200: return Changed(provider, f'does not understand our question any more (HTTP {code}): choose another provider, and tell us', code)
 
-# %% ../nbs/03_search.ipynb #7428400d
+# %% ../nbs/03_search.ipynb #f4e7d68c
 _AGENT = f'fastcnn/{__version__} (+https://github.com/fastcnn/fastcnn)'
 
+# %% ../nbs/03_search.ipynb #5e140526
 def _new_session(
     url:str, # Address of the service
     agent:str=_AGENT, # How we introduce ourselves
@@ -92,10 +95,11 @@ def _ask(
     if error: raise error
     return reply
 
-# %% ../nbs/03_search.ipynb #a2c6781c
+# %% ../nbs/03_search.ipynb #4caba9ad
 _MAX_WAIT = 30 # seconds that a search waits by itself
 _QUIET = bool(os.environ.get('TQDM_DISABLE')) # tqdm itself heeds this everywhere but in notebooks
 
+# %% ../nbs/03_search.ipynb #51392f61
 def _count_down(
     provider:str, # Service that asked us to wait
     seconds:float, # For how long
@@ -129,19 +133,21 @@ def _read_rows(
     if not isinstance(rows, list): raise Changed(provider, 'sent JSON without a list of results: choose another provider, and tell us')
     return rows, whole
 
-# %% ../nbs/03_search.ipynb #a6f74f5f
+# %% ../nbs/03_search.ipynb #97aade1e
 def _text(
     value:object # What the service sent
 )->str: # Empty if it is no text
     "A field that should hold text"
     return ' '.join(value.split()) if isinstance(value, str) else ''
 
+# %% ../nbs/03_search.ipynb #3ade8d75
 def _number(
     value:object # What the service sent
 )->int|None: # None if it is no positive number
     "A field that should hold a count of pixels"
     return int(value) if isinstance(value, (int, float)) and 0 < value < 1e9 else None
 
+# %% ../nbs/03_search.ipynb #f7dac4ed
 def _address(
     value:object # What the service sent
 )->str: # Empty if it is no web address
@@ -160,12 +166,13 @@ def _parse_rows(
     if rows and not found: raise Changed(provider, 'sent results without addresses: choose another provider, and tell us')
     return found
 
-# %% ../nbs/03_search.ipynb #d5627411
+# %% ../nbs/03_search.ipynb #65e96c90
 LICENSES = ('by', 'by-sa', 'by-nd', 'by-nc', 'by-nc-sa', 'by-nc-nd', 'cc0', 'pdm', 'sampling+', 'nc-sampling+')
 LICENSE_TYPES = {'all': set(LICENSES), 'all-cc': set(LICENSES) - {'pdm'},
                  'commercial': {name for name in LICENSES if 'nc' not in name.split('-')},
                  'modification': {name for name in LICENSES if 'nd' not in name.split('-')}}
 
+# %% ../nbs/03_search.ipynb #4d442d2c
 def _allowed_licenses(
     license:str # A kind of licence, or licences separated by commas
 )->set[str]: # Short names of the licences that pass
@@ -183,7 +190,7 @@ def _passes(
     "Whether an image may be used as asked"
     return license == 'all' or result.license.split(' ')[0] in _allowed_licenses(license)
 
-# %% ../nbs/03_search.ipynb #c0a89199
+# %% ../nbs/03_search.ipynb #c18d16ef
 _OPENVERSE = 'https://api.openverse.org'
 _OPENVERSE_FILTERS = {
     'size': {'Small': {'size': 'small'}, 'Medium': {'size': 'medium'}, 'Large': {'size': 'large'}, 'Wallpaper': {'size': 'large'}},
@@ -191,6 +198,7 @@ _OPENVERSE_FILTERS = {
     'type': {'Photo': {'category': 'photograph'}, 'Clipart': {'category': 'illustration'}, 'Gif': {'extension': 'gif'},
              'Transparent': {'extension': 'png'}}}
 
+# %% ../nbs/03_search.ipynb #df6d3851
 def _openverse_params(
     query:str, # Words to search for
     license:str, # Licence asked for
@@ -216,9 +224,10 @@ def _openverse_result(
                        title=_text(row.get('title')), creator=_text(row.get('creator')), license=license,
                        license_url=_address(row.get('license_url')), width=_number(row.get('width')), height=_number(row.get('height')))
 
-# %% ../nbs/03_search.ipynb #022ee0b5
+# %% ../nbs/03_search.ipynb #5cd80d06
 _ANONYMOUS_PAGE, _ANONYMOUS_DEPTH, _LARGE_PAGE = 20, 240, 500 # results
 
+# %% ../nbs/03_search.ipynb #258d8fcc
 def _openverse_pages(
     provider:str, # Name of the service, for messages
     base_url:str, # Its scheme and host
@@ -258,9 +267,10 @@ def _openverse_search(
         asked += size
         if asked >= depth: return
 
-# %% ../nbs/03_search.ipynb #7891005e
+# %% ../nbs/03_search.ipynb #1c0eee99
 PROVIDERS = {} # name → function(query, max_results, license, safe, base_url, filters) that yields ImageResults
 
+# %% ../nbs/03_search.ipynb #b9597857
 def image_provider(
     function # Yields `ImageResult`s for (query, max_results, license, safe, base_url, filters)
 ):
@@ -281,10 +291,11 @@ def openverse(
     "Openly licensed images, each with its maker and licence"
     return _openverse_search('openverse', query, max_results, license, safe, base_url, filters)
 
-# %% ../nbs/03_search.ipynb #eff5f85b
+# %% ../nbs/03_search.ipynb #38337268
 _DUCKDUCKGO = 'https://duckduckgo.com'
 _BROWSER = 'Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0'
 
+# %% ../nbs/03_search.ipynb #f5b0aa4b
 def _duckduckgo_token(
     session:requests.Session, # Our session
     base_url:str, # Scheme and host
@@ -342,11 +353,12 @@ def duckduckgo(
         if not rows or not start or start[0] == params.get('s'): return
         params['s'] = start[0]
 
-# %% ../nbs/03_search.ipynb #98c1c7ed
+# %% ../nbs/03_search.ipynb #c469e28e
 def _plugins()->dict: # name → entry point
     "Providers that installed packages bring"
     return {point.name: point for point in entry_points(group='fastcnn.providers')}
 
+# %% ../nbs/03_search.ipynb #efd23f5f
 def provider_names()->list[str]:
     "The names of all providers"
     return sorted({*PROVIDERS, *_plugins()})
@@ -363,9 +375,10 @@ def _find_provider(
         return _openverse_search(name, query, max_results, license, safe, base_url or point.load()(), filters)
     return brought
 
-# %% ../nbs/03_search.ipynb #8106267e
+# %% ../nbs/03_search.ipynb #814523d2
 _AUTO_ORDER = ('openverse', 'duckduckgo')
 
+# %% ../nbs/03_search.ipynb #be931289
 def _provider_order(
     provider:str|tuple='auto', # A name, several of them, or "auto"
     base_url:str=None, # Address that stands in for the service's own

@@ -1,5 +1,5 @@
 "Search, download and collect against a server that misbehaves as the web does: faults, kills, full disks, random mixes"
-import collections, email.utils, errno, io, json, os, signal, socket, struct, subprocess, sys, tempfile, threading, time, zipfile
+import collections, email.utils, errno, functools, io, json, os, signal, socket, struct, subprocess, sys, tempfile, threading, time, zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -26,15 +26,25 @@ def jpeg(seed, size=(48, 40), format='JPEG', **options):
     return buffer.getvalue()
 
 
+@functools.cache
+def bomb():
+    "A small file that would unpack to 400 million pixels"
+    buffer = io.BytesIO()
+    Image.new('1', (20_000, 20_000)).save(buffer, 'PNG')
+    return buffer.getvalue()
+
+
 class Faults(BaseHTTPRequestHandler):
     "`/FAULT/SEED?…` answers with that fault; how often each address was asked is counted"
     protocol_version = 'HTTP/1.1'
 
     def do_GET(self):
         self.server.asked[self.path] += 1
+        if self.server.replies: return self.canned(*self.server.replies.pop(0))
         self.tries = self.server.asked[self.path]
         parts = urlsplit(self.path)
         fault, _, seed = parts.path.strip('/').partition('/')
+        if fault == 'v1': return self.search(parse_qs(parts.query))
         try: getattr(self, fault)(int(seed or 0), parse_qs(parts.query))
         except (BrokenPipeError, ConnectionResetError): self.close_connection = True
 
@@ -70,7 +80,7 @@ class Faults(BaseHTTPRequestHandler):
     def to_file(self, seed, query): self.reply(302, Location='file:///etc/passwd')
     def moved(self, seed, query): self.reply(301, Location=f'/good/{seed}')
     def noai(self, seed, query): self.reply(body=jpeg(seed), X_Robots_Tag='noai, noimageai')
-    def bomb(self, seed, query): self.reply(body=self.server.bomb)
+    def bomb(self, seed, query): self.reply(body=bomb())
     def huge(self, seed, query): self.reply(body=b'\xff\xd8\xff' + bytes(3 * 2**20))
     def query(self, seed, query): self.reply(body=jpeg(seed)) if query == {'id': ['a/b=='], 'w': ['9']} else self.reply(404)
 
@@ -94,7 +104,18 @@ class Faults(BaseHTTPRequestHandler):
         self.connection.close()
         self.close_connection = True
 
-    def v1(self, seed, query): self.server.search(self, query)
+    def search(self, query):
+        "Openverse's format: 60 addresses whose faults are `server.mix`, over and over"
+        page, size = int(query['page'][0]), int(query['page_size'][0])
+        if size > 20: return self.canned(401, {'detail': 'too many'})
+        urls = [f'{self.server.url}/{self.server.mix[i % len(self.server.mix)]}/{i}' for i in range(60)]
+        rows = [{'url': url, 'title': 'T', 'creator': 'C', 'license': ('by', 'by-nc', '', 'cc0')[i % 4]} for i, url in enumerate(urls)]
+        self.canned(200, {'result_count': 60, 'page_count': -(-60 // size), 'page': page, 'results': rows[(page - 1) * size:page * size]})
+
+    def canned(self, status, body):
+        self.reply(status, body.encode() if isinstance(body, str) else json.dumps(body).encode(), Content_Type='application/json',
+                   **({'Retry_After': 1} if status == 429 and self.server.soon else {}))
+
     def log_message(self, *args): pass
 
 
@@ -112,11 +133,10 @@ class FaultServer(ThreadingHTTPServer):
         super().__init__(('127.0.0.1', 0), Faults)
         self.asked, self.stop, self.latency = collections.Counter(), threading.Event(), 0
         self.url = f'http://127.0.0.1:{self.server_port}'
-        buffer = io.BytesIO()
-        Image.new('1', (20_000, 20_000)).save(buffer, 'PNG')
-        self.bomb = buffer.getvalue()
+        self.replies, self.mix, self.soon = [], ['good'], False
 
     def __enter__(self):
+        bomb()
         threading.Thread(target=self.serve_forever, kwargs=dict(poll_interval=0.05), daemon=True).start()
         return self
 
@@ -333,3 +353,120 @@ def test_inside_a_running_loop(server, root):
     import asyncio
     async def cell(): return fetch_images(server.results('good'), root, allow_hosts=HERE)
     assert asyncio.run(cell()).counts() == {'kept': 1}
+
+
+# ---- search
+
+def failure(server, *replies, **question):
+    "The error with which a search of canned replies ends"
+    server.replies = list(replies)
+    with pytest.raises(SearchError) as caught: search_images('mars', 5, base_url=server.url, **question)
+    return caught.value
+
+
+TOKEN = (200, '<script>vqd="4-12345-67";</script>')
+
+
+@pytest.mark.parametrize('reply, kind', [((403, ''), Blocked), ((202, ''), RateLimited), ((429, ''), RateLimited), ((500, ''), SearchError), ((200, '<html>'), Changed),
+                                         ((200, {'results': None}), Changed), ((200, {'results': [{'link': 'x'}]}), Changed), ((200, {'results': []}), Empty)])
+def test_each_failure_has_its_kind(server, reply, kind):
+    assert type(failure(server, reply, provider='openverse')) is kind
+    assert type(failure(server, TOKEN, reply, provider='duckduckgo')) is kind
+
+
+def test_limits_are_waited_out_or_told(server):
+    page = {'page_count': 1, 'results': [{'url': 'http://a/1.jpg', 'license': 'by', 'license_version': '4.0'}]}
+    assert failure(server, (429, ''), provider='openverse').wait == 60
+    server.replies, server.soon = [(429, ''), (200, page)], True
+    assert search_images('mars', 5, base_url=server.url)[0].license == 'by 4.0'
+
+
+def test_small_pages_and_unknown_licences(server):
+    assert len(search_images('mars', 60, base_url=server.url)) == 60
+    found = search_images('mars', 60, license='commercial', base_url=server.url)
+    assert {result.license for result in found} == {'by', 'cc0'} and len(found) == 30
+
+
+def test_duckduckgo_pages(server):
+    rows = [{'image': f'http://a/{i}.jpg', 'thumbnail': f'http://t/{i}', 'url': 'http://a/', 'title': 'x', 'width': 9, 'height': 9} for i in range(3)]
+    server.replies = [TOKEN, (200, {'results': rows[:2], 'next': 'i.js?q=mars&o=json&s=100'}), (200, {'results': rows[2:]})]
+    assert [result.url for result in search_images('mars', 9, provider='duckduckgo', base_url=server.url)] == [row['image'] for row in rows]
+    assert any('vqd=4-12345-67' in path and 's=100' in path for path in server.asked)
+
+
+ANYTHING = strategies.recursive(strategies.none() | strategies.booleans() | strategies.integers() | strategies.floats() | strategies.text(max_size=9),
+                                lambda inner: strategies.lists(inner, max_size=3) | strategies.dictionaries(strategies.sampled_from(['url', 'image', 'results', 'next', 'license']), inner, max_size=3), max_leaves=6)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(reply=ANYTHING, rows=strategies.lists(ANYTHING, max_size=3), provider=strategies.sampled_from(['openverse', 'duckduckgo']))
+def test_any_reply_is_results_or_a_search_error(server, reply, rows, provider):
+    for body in (reply, {'page_count': reply, 'next': reply, 'results': rows}):
+        server.replies = [TOKEN] * (provider == 'duckduckgo') + [(200, body)] + [(500, '')] * 3
+        try: assert all(result.url.startswith('http') for result in search_images('mars', 5, provider=provider, base_url=server.url))
+        except SearchError: pass
+
+
+def test_unknown_provider_names_the_known():
+    with pytest.raises(InputError, match='duckduckgo, openverse, planets'): search_images('mars', 5, provider='altavista')
+
+
+# ---- collect
+
+def test_collect_until_there_are_enough(server, root):
+    server.mix = ['good', 'missing', 'html']
+    (root / 'mars').mkdir(parents=True)
+    (root / 'mars' / 'mine.png').write_bytes(jpeg(999, format='PNG'))
+    manifest = collect_images('mars', 'mars', root, 12, base_url=server.url)
+    assert len(image_files(root)) == 12 and len(manifest.rows('kept')) == 11
+    counts = collection_counts(manifest, 'mars')
+    assert counts['requested'] == counts['saved'] + sum(counts['failed'].values())
+    collect_images('mars', 'mars', root, 15, base_url=server.url)
+    assert len(image_files(root)) == 15
+
+
+def test_shortfall_is_told(server, root):
+    server.mix = ['good', 'missing', 'tiny']
+    with pytest.warns(UserWarning, match=r'20 of 30 images .* \(20 http_404, 20 too_small\)'):
+        manifest = collect_images('mars', 'mars', root, 30, base_url=server.url)
+    assert collection_counts(manifest, 'mars') == dict(requested=60, saved=20, duplicate=0, quarantined=0, failed={'http_404': 20, 'too_small': 20})
+
+
+def test_the_articles_own_call(monkeypatch, tmp_path):
+    monkeypatch.setenv('FASTCNN_PROVIDER', 'planets')
+    files = duckduckgo_search(tmp_path / 'p', 'neptune', 'planet neptune', max_results=5)
+    assert files and set(files) == set(image_files(tmp_path / 'p'))
+
+
+def test_pack_and_unpack(server, root, tmp_path):
+    fetch_images(server.results('good', 'good', 'missing'), root, allow_hosts=HERE)
+    again = unpack_images(pack_images(root), tmp_path / 'again')
+    assert [file.read_bytes() for file in image_files(again)] == [file.read_bytes() for file in image_files(root)]
+    assert Manifest(again).counts() == Manifest(root).counts() and (sidecar(again) / 'CREDITS.md').exists()
+
+
+def zipped(path, name, data=b'x', **attributes):
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr('ok/1.jpg', b'1')
+        info = zipfile.ZipInfo(name)
+        for key, value in attributes.items(): setattr(info, key, value)
+        archive.writestr(info, data)
+    return path
+
+
+@pytest.mark.parametrize('name', ['../evil.jpg', '/tmp/evil.jpg', 'a/../../evil.jpg', 'x\\..\\evil.jpg', 'C:/evil.jpg'])
+def test_zip_that_leads_out_is_refused(tmp_path, name):
+    with pytest.raises(InputError, match='lead out'): unpack_images(zipped(tmp_path / 'a.zip', name), tmp_path / 'in' / 'new')
+    assert sorted(path.name for path in tmp_path.rglob('*')) in (['a.zip'], ['a.zip', 'in'])
+
+
+def test_other_bad_zips_are_refused(tmp_path):
+    link = zipped(tmp_path / 'a.zip', 'ok/2.jpg', b'/etc/passwd', create_system=3, external_attr=0o120777 << 16)
+    with pytest.raises(InputError, match='link'): unpack_images(link, tmp_path / 'new')
+    with pytest.raises(InputError, match='more than'): unpack_images(zipped(tmp_path / 'b.zip', 'ok/2.jpg', bytes(5000)), tmp_path / 'new', max_bytes=4000)
+    whole = (tmp_path / 'b.zip').read_bytes()
+    for broken in (b'', b'PK', whole[:-30], whole.replace(b'\0' * 100, b'\1' * 100, 1)):
+        (tmp_path / 'c.zip').write_bytes(broken)
+        with pytest.raises(InputError, match='no whole zip'): unpack_images(tmp_path / 'c.zip', tmp_path / 'new')
+    with pytest.raises(InputError, match='no zip file'): unpack_images(tmp_path / 'none.zip', tmp_path / 'new')
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['a.zip', 'b.zip', 'c.zip']
