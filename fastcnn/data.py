@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 
 from .core import IMAGE_SUFFIXES, InputError, Manifest, image_files
 
-# %% ../nbs/08_data.ipynb #a5d1f4a6
+# %% ../nbs/08_data.ipynb #fe83bce6
 def show_channels(
     image:Image.Image, # Colour image
     top:int=0, # First row of the region, pixels
@@ -39,7 +39,7 @@ def show_channels(
     pixels = np.asarray(image)[top:top + side, left:left + side]
     marked = image.copy()
     ImageDraw.Draw(marked).rectangle([left, top, left + side, top + side], outline='yellow', width=max(image.width//100, 1))
-    figure, axes = plt.subplots(1, 4, figsize=(12, 3), layout='constrained')
+    figure, axes = plt.subplots(1, 4, figsize=(10, 2.6), layout='constrained')
     axes[0].imshow(marked); axes[0].set(title=f'{image.height} × {image.width} × 3'); axes[0].axis('off')
     for channel, (axis, name) in enumerate(zip(axes[1:], ['red', 'green', 'blue'])):
         axis.imshow(pixels[..., channel], cmap='gist_heat', vmin=0, vmax=255); axis.set(title=name, xticks=[], yticks=[])
