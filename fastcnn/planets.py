@@ -24,8 +24,14 @@ from tqdm.auto import tqdm
 
 from .core import InputError, atomic_write
 
-# %% ../nbs/02_planets.ipynb #96a9973f
+# %% ../nbs/02_planets.ipynb #ebaa4dc1
 PLANETS = ('earth', 'jupiter', 'saturn', 'neptune')
+
+def _encode(image, suffix, quality):
+    "A Pillow image as the bytes of a file"
+    out = io.BytesIO()
+    image.save(out, 'PNG' if suffix == '.png' else 'JPEG', quality=quality)
+    return out.getvalue()
 
 # %% ../nbs/02_planets.ipynb #b02ac552
 def _octave(
@@ -237,10 +243,10 @@ def _is_land(ball, rng):
     row = np.clip((.5 - ball.latitude/np.pi)*512 + rough*2, 0, 511).astype(np.int32)
     return _land_map()[row, column] + rough*.1, rough
 
-# %% ../nbs/02_planets.ipynb #49338775
+# %% ../nbs/02_planets.ipynb #c0340c12
 def _clouds(ball, rng):
     "Cloud cover from 0 to 1: noise, warped by noise and by a whirl or two, thin over the dry tropics"
-    u, v, amount = *rng.uniform(0, 9, 2), rng.uniform(-.5, .6)
+    u, v, amount = *rng.uniform(0, 9, 2), rng.uniform(-.3, .6)
     p, q = ball.u.copy(), ball.v.copy()
     for x, y, strength, width in rng.uniform([-.35, -.35, 1, .04], [.35, .35, 5, .09], (rng.integers(0, 5), 4)):
         dx, dy = p - x, q - y
@@ -265,7 +271,7 @@ def _paint_earth(ball, rng):
     glint = np.clip(ball.lambert, 0, 1)**40 * _step(land, .5, .4) * rng.choice([0, .5])
     return _mix(out + glint[:, None], [1, 1, 1], _clouds(ball, rng)*.95)
 
-# %% ../nbs/02_planets.ipynb #e2112716
+# %% ../nbs/02_planets.ipynb #b6316e9a
 @lru_cache(maxsize=None)
 def _ring_table()->np.ndarray: # (512,2) float32: brightness and opacity at 1 to 2.5 planet radii
     "The C ring, the bright B ring, Cassini's gap, the A ring with Encke's gap"
@@ -274,7 +280,7 @@ def _ring_table()->np.ndarray: # (512,2) float32: brightness and opacity at 1 to
     opacity -= .5*np.exp(-((r - 2.2)/.008)**2)
     opacity *= 1 - _step(r, 2.25, 2.28)
     ripple = np.random.default_rng(8).standard_normal(512)
-    ripple = np.convolve(ripple, np.hanning(7), 'same')
+    ripple = np.convolve(ripple, np.hanning(25)/2.5, 'same')
     return np.stack([.8 + .05*ripple + .2*_step(r, 1.4, 1.7), np.clip(opacity*(1 + .06*ripple), 0, .97)], 1).astype(np.float32)
 
 def _ring_at(radius): # distance from the middle in planet radii -> rows of the table, none outside the rings
@@ -445,7 +451,7 @@ def _turn_hue(frame, angle):
     matrix = np.eye(3)*c + (1 - c)/3 + s*np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]])
     return frame @ matrix.T.astype(np.float32)
 
-# %% ../nbs/02_planets.ipynb #6db5e2c7
+# %% ../nbs/02_planets.ipynb #fa0fb98a
 def _camera(frame, style, rng):
     "Exposure, vignette, grain and blur: from floats to a Pillow image"
     height, width = frame.shape[:2]
@@ -457,7 +463,7 @@ def _camera(frame, style, rng):
     if style == 'telescope': image = image.filter(ImageFilter.GaussianBlur(rng.uniform(.6, 2)*max(frame.shape)/400))
     elif rng.random() < .15: image = image.filter(ImageFilter.GaussianBlur(rng.uniform(.5, 1.5)))
     if style == 'drawing' and rng.random() < .6:
-        image = ImageOps.posterize(image.filter(ImageFilter.MedianFilter(5)), int(rng.integers(3, 5)))
+        image = ImageOps.posterize(image.filter(ImageFilter.MedianFilter(3)), int(rng.integers(3, 5)))
         image = ImageEnhance.Color(image).enhance(rng.uniform(1, 1.8))
     return ImageEnhance.Contrast(image).enhance(rng.uniform(.75, 1.25)) if rng.random() < .4 else image
 
@@ -475,7 +481,7 @@ def _publish(image, size, rng):
         ImageDraw.Draw(image).text(place, text, fill=(shade,)*3, font=ImageFont.load_default(height))
     return image
 
-# %% ../nbs/02_planets.ipynb #3cd4d4e8
+# %% ../nbs/02_planets.ipynb #203f2324
 def planet_image(
     planet:str, # earth, jupiter, saturn or neptune
     seed:int, # Which of the endless pictures, >= 0; the same seed gives the same picture
@@ -495,12 +501,6 @@ def _inside(size):
     scale = min(1, _INSIDE/max(size))
     return tuple(max(1, round(s*scale)) for s in size)
 
-def _encode(image, suffix, quality):
-    "A Pillow image as the bytes of a file"
-    out = io.BytesIO()
-    image.save(out, 'PNG' if suffix == '.png' else 'JPEG', quality=quality)
-    return out.getvalue()
-
 # %% ../nbs/02_planets.ipynb #63d96f1c
 def _heap(
     lumps:np.ndarray, # (n,6): centre x, y (down), z and radii x, y, z, in half picture heights
@@ -516,10 +516,10 @@ def _heap(
         surface[rows, columns] = np.maximum(surface[rows, columns], top)
     return surface
 
-# %% ../nbs/02_planets.ipynb #3ee28454
+# %% ../nbs/02_planets.ipynb #b46b86d1
 _FACE = [(0,-.35,0,.29,.40,.34), (0,-.29,.30,.045,.12,.11), (0,-.225,.33,.06,.035,.07), (-.11,-.425,.25,.12,.035,.1), (.11,-.425,.25,.12,.035,.1),
          (-.115,-.36,.24,.055,.03,.07), (.115,-.36,.24,.055,.03,.07), (-.15,-.24,.17,.11,.12,.12), (.15,-.24,.17,.11,.12,.12),
-         (0,-.145,.29,.09,.022,.06), (0,-.11,.28,.07,.025,.06), (0,.2,-.03,.18,.55,.18), (0,1.25,-.2,.8,.85,.38), (-.3,.8,0,.36,.3,.16), (.3,.8,0,.36,.3,.16), (-.2,.45,-.1,.3,.12,.12), (.2,.45,-.1,.3,.12,.12),
+         (0,-.145,.29,.09,.022,.06), (0,-.11,.28,.07,.025,.06), (0,.2,-.03,.18,.55,.18), (0,1.2,-.2,.85,.9,.38), (-.3,.72,0,.36,.28,.16), (.3,.72,0,.36,.28,.16), (-.26,.38,-.1,.36,.12,.14), (.26,.38,-.1,.36,.12,.14),
          (-.29,-.33,0,.05,.09,.1), (.29,-.33,0,.05,.09,.1)]
 
 def _bust(rng):
@@ -788,18 +788,18 @@ def _forget_old(days:int=14): # Versions untouched for so many days are deleted
     for folder in _cache_root().iterdir():
         if folder.name != _version() and folder.is_dir() and time.time() - folder.stat().st_mtime > days*86400: shutil.rmtree(folder, ignore_errors=True)
 
-# %% ../nbs/02_planets.ipynb #a5a96863
+# %% ../nbs/02_planets.ipynb #6618d861
 def _draw_forever():
     "The program of a drawing process: specifications in, a line each when its file is there"
     def parse(d): return d and _Spec(**{**d, 'size': tuple(d['size']), 'source': parse(d['source'])})
     for line in sys.stdin:
-        try:
-            spec = parse(json.loads(line))
-            atomic_write(_cached(spec), _draw(spec))
-            print(json.dumps(''), flush=True)
-        except Exception as error: print(json.dumps(f'{type(error).__name__}: {error}'), flush=True)
+        spec, failure = parse(json.loads(line)), ''
+        try: atomic_write(_cached(spec), _draw(spec))
+        except Exception as error: failure = f'{type(error).__name__}: {error}' # for the master to raise
+        try: print(json.dumps(failure), flush=True)
+        except BrokenPipeError: os._exit(0) # the master was killed: nobody to tell
 
-# %% ../nbs/02_planets.ipynb #c538011e
+# %% ../nbs/02_planets.ipynb #0854ad1f
 class _Artists:
     "Drawing processes, one a thread, started when first needed"
     def __init__(self,
@@ -810,7 +810,8 @@ class _Artists:
 
     def _start(self):
         program = 'import sys; sys.path.append(sys.argv[1]); from fastcnn.planets import _draw_forever; _draw_forever()'
-        self.mine.process = subprocess.Popen([sys.executable, '-c', program, str(_home().parents[1])], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.mine.process = subprocess.Popen([sys.executable, '-c', program, str(_home().parents[1])], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                             text=True, start_new_session=True) # a session of its own: Ctrl-C is the master's affair
         self.processes.append(self.mine.process)
 
     def _file(self, spec):
@@ -961,18 +962,22 @@ async def _trickle(request, data, fault):
         await asyncio.sleep(.25)
     return response
 
-# %% ../nbs/02_planets.ipynb #910968e2
+# %% ../nbs/02_planets.ipynb #924f78f6
 async def _serve_file(request, spec, fault, first, artists):
     "A file, or what its fault makes of it"
     if fault in ('404', '403'): return web.Response(status=int(fault), text=fault)
     if fault == '429' and first: return web.Response(status=429, text='slow down', headers={'Retry-After': '1'})
     if fault == '503' and first: return web.Response(status=503, text='busy')
     if fault == 'hang': await asyncio.sleep(3600)
-    path = await asyncio.wrap_future(artists.file(spec))
-    if fault in ('drip', 'cut'): return await _trickle(request, path.read_bytes(), fault)
-    if fault not in _DAMAGES: return web.FileResponse(path, headers={'Content-Type': 'image/png' if spec.suffix == '.png' else 'image/jpeg'})
+    path = _cached(spec)
+    try:
+        if not path.exists(): await asyncio.wrap_future(artists.file(spec))
+        data = path.read_bytes()
+    except (RuntimeError, OSError) as error: return web.Response(status=500, text=str(error)) # not drawn, or Python is ending
+    if fault in ('drip', 'cut'): return await _trickle(request, data, fault)
+    if fault not in _DAMAGES: return web.Response(body=data, content_type='image/png' if spec.suffix == '.png' else 'image/jpeg')
     honest = fault == 'html' and _luck(spec, 'honest') < .5 # about half of the pages admit that they are no images
-    return web.Response(body=_wreck(path.read_bytes(), fault), content_type='text/html' if honest else 'image/jpeg')
+    return web.Response(body=_wreck(data, fault), content_type='text/html' if honest else 'image/jpeg')
 
 # %% ../nbs/02_planets.ipynb #b850469a
 class PlanetServer:
