@@ -103,18 +103,19 @@ def _ball(
         latitude=np.arcsin(np.clip(y*c + z*s, -1, 1)), longitude=np.arctan2(x, z*c - y*s),
         lambert=np.clip(x*light[0] + y*light[1] + z*light[2], 0, 1), edge=np.clip((1 - r)*view.radius, 0, 1))
 
-# %% ../nbs/02_planets.ipynb #97a0f6fa
+# %% ../nbs/02_planets.ipynb #b188ffa0
 def _mix(a, b, share):
     "From `a` to `b` as `share` goes from 0 to 1; colours have their channels last"
     share = np.asarray(share, dtype=np.float32)[..., None]
     return np.asarray(a, dtype=np.float32)*(1 - share) + np.asarray(b, dtype=np.float32)*share
 
+# %% ../nbs/02_planets.ipynb #a6bb7943
 def _step(x, low, high):
     "0 below `low`, 1 above `high`, smooth between (the smoothstep of shaders)"
     t = np.clip((x - low) / (high - low), 0, 1)
     return t*t*(3 - 2*t)
 
-# %% ../nbs/02_planets.ipynb #289ddf02
+# %% ../nbs/02_planets.ipynb #ed01059e
 def _bands(
     rng:np.random.Generator, # Source of randomness
     colours:list, # RGB colours in 0..1 that the bands take, from the south pole to the north pole
@@ -126,7 +127,7 @@ def _bands(
     table = np.asarray(colours, dtype=np.float32)[np.searchsorted(edges, latitude)]
     kernel = np.hanning(int(rng.integers(9, 25))).astype(np.float32)
     table = np.stack([np.convolve(np.pad(c, 20, 'edge'), kernel/kernel.sum(), 'same')[20:-20] for c in table.T], 1)
-    ripple = np.interp(latitude, np.linspace(-1.6, 1.6, 60), rng.standard_normal(60)) + np.interp(latitude, np.linspace(-1.6, 1.6, 22), rng.standard_normal(22))
+    ripple = sum(np.interp(latitude, np.linspace(-1.6, 1.6, k), rng.standard_normal(k)) for k in (60, 22))
     return (table * (1 + fine*ripple[:, None])).astype(np.float32)
 
 # %% ../nbs/02_planets.ipynb #effdbbaa
@@ -199,37 +200,34 @@ def _paint_neptune(ball, rng):
     belt = np.exp(-((np.abs(ball.latitude) - rng.uniform(.3, .7))/.3)**2)
     return _mix(out, [.95, .97, 1], _step(streak*belt, rng.uniform(.7, 1.3), 2)*rng.uniform(.6, .95))
 
-# %% ../nbs/02_planets.ipynb #044748af
+# %% ../nbs/02_planets.ipynb #0e82ee25
 _COASTS = '''
--17 15 -16 21 -13 28 -6 36 10 37 11 33 20 31 25 32 32 31 35 28 37 21 43 12 51 12 48 5 41 -2 39 -7 40 -15 35 -20 35 -24 32 -28 27 -34 18 -34 15 -27 12 -17 13 -8 9 -1 9 4 4 6 -8 4 -13 9
--9 37 -9 43 -2 43 -1 46 -5 48 2 51 7 53 8 57 10 57 10 54 14 54 19 54 21 57 24 59 30 60 22 60 21 63 25 65 22 66 17 61 18 59 13 55 11 59 6 58 5 62 12 66 18 70 28 71 40 67 33 66 40 64 46 68 54 68 60 69 68 69 70 73 80 72 87 75 104 78 113 74 130 71 140 72 160 70 178 69 190 66 179 62 170 60 163 58 160 53 156 51 156 57 163 61 155 59 142 59 135 55 141 52 140 48 133 43 127 39 129 35 126 35 125 40 121 39 118 39 122 37 119 35 122 31 121 28 117 23 109 21 106 20 109 13 105 9 100 13 99 9 103 4 104 1 101 3 98 9 98 16 94 17 91 22 87 21 80 15 80 11 77 8 73 17 72 21 67 25 57 26 55 27 50 30 48 30 51 25 56 26 60 22 55 17 45 13 43 14 39 21 35 28 34 31 36 36 30 36 27 37 26 40 29 41 35 42 41 41 38 45 34 45 31 46 28 43 26 40 23 40 24 38 22 37 19 41 13 45 12 44 18 40 16 38 15 40 10 44 3 43 0 40 -2 37 -6 36
--168 66 -157 71 -141 70 -125 70 -110 68 -95 68 -94 72 -85 69 -82 67 -87 64 -94 60 -92 57 -82 55 -80 51 -78 55 -77 60 -73 62 -65 59 -61 56 -56 52 -65 50 -60 47 -66 44 -70 42 -74 40 -76 35 -81 31 -80 25 -83 29 -90 29 -97 27 -97 21 -94 18 -90 21 -87 21 -88 16 -83 15 -83 10 -78 9 -80 7 -86 11 -92 14 -97 16 -105 20 -109 26 -114 31 -110 23 -115 29 -118 34 -124 40 -124 48 -131 54 -140 60 -150 60 -160 55 -164 60 -161 64
--45 60 -53 66 -57 74 -70 77 -60 82 -32 83 -20 80 -20 73 -30 68 -40 65
--65 62 -62 66 -70 70 -85 74 -90 72 -78 68 -72 64
--80 76 -62 82 -90 82 -95 77
--105 69 -117 70 -118 73 -105 73
--78 8 -72 12 -62 10 -52 5 -50 0 -44 -3 -35 -6 -39 -13 -41 -22 -48 -26 -53 -33 -58 -35 -57 -38 -62 -39 -65 -43 -66 -48 -69 -51 -66 -55 -72 -53 -75 -48 -73 -40 -71 -30 -70 -18 -76 -14 -81 -5 -80 0
-114 -22 114 -34 118 -35 124 -33 131 -31 138 -35 141 -38 147 -38 150 -37 153 -31 153 -25 146 -19 143 -11 141 -13 140 -17 136 -15 137 -12 131 -11 126 -14 122 -18
-173 -35 178 -38 175 -41 172 -41 167 -46 171 -44
-44 -25 43 -17 49 -12 50 -16 47 -25
-109 1 117 7 119 1 116 -4 110 -3
-95 5 104 -2 106 -6 102 -4
-131 -1 138 -2 147 -6 150 -10 143 -9 138 -8
-130 32 136 36 140 41 145 44 141 37 136 34
--5 50 1 52 -2 57 -5 58 -3 54
--24 65 -14 65 -19 63 -20 66
-120 18 122 14 126 7 123 9
--84 22 -75 20 -80 23
--180 -78 -150 -77 -120 -74 -100 -73 -75 -73 -60 -64 -62 -75 -35 -78 -10 -71 30 -69 60 -67 90 -66 120 -67 150 -69 170 -72 180 -78 180 -90 -180 -90
+-17 15 -16 21 -13 28 -6 36 10 37 11 33 20 31 25 32 32 31 35 28 37 21 43 12 51 12 48 5 41 -2 39 -7 40 -15 35 -20 35 -24 32 -28 27 -34 18 -34 15 -27 12
+-17 13 -8 9 -1 9 4 4 6 -8 4 -13 9; -9 37 -9 43 -2 43 -1 46 -5 48 2 51 7 53 8 57 10 57 10 54 14 54 19 54 21 57 24 59 30 60 22 60 21 63 25 65 22 66 17
+61 18 59 13 55 11 59 6 58 5 62 12 66 18 70 28 71 40 67 33 66 40 64 46 68 54 68 60 69 68 69 70 73 80 72 87 75 104 78 113 74 130 71 140 72 160 70 178 69
+190 66 179 62 170 60 163 58 160 53 156 51 156 57 163 61 155 59 142 59 135 55 141 52 140 48 133 43 127 39 129 35 126 35 125 40 121 39 118 39 122 37 119
+35 122 31 121 28 117 23 109 21 106 20 109 13 105 9 100 13 99 9 103 4 104 1 101 3 98 9 98 16 94 17 91 22 87 21 80 15 80 11 77 8 73 17 72 21 67 25 57 26
+55 27 50 30 48 30 51 25 56 26 60 22 55 17 45 13 43 14 39 21 35 28 34 31 36 36 30 36 27 37 26 40 29 41 35 42 41 41 38 45 34 45 31 46 28 43 26 40 23 40
+24 38 22 37 19 41 13 45 12 44 18 40 16 38 15 40 10 44 3 43 0 40 -2 37 -6 36; -168 66 -157 71 -141 70 -125 70 -110 68 -95 68 -94 72 -85 69 -82 67 -87
+64 -94 60 -92 57 -82 55 -80 51 -78 55 -77 60 -73 62 -65 59 -61 56 -56 52 -65 50 -60 47 -66 44 -70 42 -74 40 -76 35 -81 31 -80 25 -83 29 -90 29 -97 27
+-97 21 -94 18 -90 21 -87 21 -88 16 -83 15 -83 10 -78 9 -80 7 -86 11 -92 14 -97 16 -105 20 -109 26 -114 31 -110 23 -115 29 -118 34 -124 40 -124 48 -131
+54 -140 60 -150 60 -160 55 -164 60 -161 64; -45 60 -53 66 -57 74 -70 77 -60 82 -32 83 -20 80 -20 73 -30 68 -40 65; -65 62 -62 66 -70 70 -85 74 -90 72
+-78 68 -72 64; -80 76 -62 82 -90 82 -95 77; -105 69 -117 70 -118 73 -105 73; -78 8 -72 12 -62 10 -52 5 -50 0 -44 -3 -35 -6 -39 -13 -41 -22 -48 -26 -53
+-33 -58 -35 -57 -38 -62 -39 -65 -43 -66 -48 -69 -51 -66 -55 -72 -53 -75 -48 -73 -40 -71 -30 -70 -18 -76 -14 -81 -5 -80 0; 114 -22 114 -34 118 -35 124
+-33 131 -31 138 -35 141 -38 147 -38 150 -37 153 -31 153 -25 146 -19 143 -11 141 -13 140 -17 136 -15 137 -12 131 -11 126 -14 122 -18; 173 -35 178 -38
+175 -41 172 -41 167 -46 171 -44; 44 -25 43 -17 49 -12 50 -16 47 -25; 109 1 117 7 119 1 116 -4 110 -3; 95 5 104 -2 106 -6 102 -4; 131 -1 138 -2 147 -6
+150 -10 143 -9 138 -8; 130 32 136 36 140 41 145 44 141 37 136 34; -5 50 1 52 -2 57 -5 58 -3 54; -24 65 -14 65 -19 63 -20 66; 120 18 122 14 126 7 123
+9; -84 22 -75 20 -80 23; -180 -78 -150 -77 -120 -74 -100 -73 -75 -73 -60 -64 -62 -75 -35 -78 -10 -71 30 -69 60 -67 90 -66 120 -67 150 -69 170 -72 180
+-78 180 -90 -180 -90
 '''
 
-# %% ../nbs/02_planets.ipynb #abc59455
+# %% ../nbs/02_planets.ipynb #c4401f54
 @lru_cache(maxsize=None)
 def _land_map()->np.ndarray: # (512,1024) float32: 1 on land, 0 at sea, smooth between; row 0 is the north pole
     "The continents as a map over longitude (from -180) and latitude"
     sheet = Image.new('L', (1024, 512))
-    for line in _COASTS.split('\n')[1:-1]:
-        points = np.array(line.split(), dtype=float).reshape(-1, 2)
+    for outline in _COASTS.split(';'):
+        points = np.array(outline.split(), dtype=float).reshape(-1, 2)
         for turn in (0, -360): ImageDraw.Draw(sheet).polygon([((x + turn + 180)/360*1024, (90 - y)/180*512) for x, y in points], fill=255)
     return np.asarray(sheet.filter(ImageFilter.GaussianBlur(5)), dtype=np.float32) / 255
 
@@ -271,7 +269,7 @@ def _paint_earth(ball, rng):
     glint = np.clip(ball.lambert, 0, 1)**40 * _step(land, .5, .4) * rng.choice([0, .5])
     return _mix(out + glint[:, None], [1, 1, 1], _clouds(ball, rng)*.95)
 
-# %% ../nbs/02_planets.ipynb #b6316e9a
+# %% ../nbs/02_planets.ipynb #a1345096
 @lru_cache(maxsize=None)
 def _ring_table()->np.ndarray: # (512,2) float32: brightness and opacity at 1 to 2.5 planet radii
     "The C ring, the bright B ring, Cassini's gap, the A ring with Encke's gap"
@@ -283,6 +281,7 @@ def _ring_table()->np.ndarray: # (512,2) float32: brightness and opacity at 1 to
     ripple = np.convolve(ripple, np.hanning(25)/2.5, 'same')
     return np.stack([.8 + .05*ripple + .2*_step(r, 1.4, 1.7), np.clip(opacity*(1 + .06*ripple), 0, .97)], 1).astype(np.float32)
 
+# %% ../nbs/02_planets.ipynb #8e4c1416
 def _ring_at(radius): # distance from the middle in planet radii -> rows of the table, none outside the rings
     return _ring_table()[np.clip((radius - 1)/1.5*511, 0, 511).astype(np.int32)] * ((radius > 1) & (radius < 2.5))[..., None]
 
@@ -312,10 +311,11 @@ def _ring_shadow(ball, view):
     q = [n + way*l for n, l in zip((ball.x, ball.y, ball.z), view.light)]
     return _ring_at(np.sqrt(q[0]**2 + q[1]**2 + q[2]**2))[:, 1] * (way > 0) * .75
 
-# %% ../nbs/02_planets.ipynb #8a380fd0
+# %% ../nbs/02_planets.ipynb #05420067
 _STYLES = dict(photo=.46, closeup=.2, telescope=.15, drawing=.19)
 _INSIDE = 400 # pixels of the longer side while we draw; larger pictures are enlarged, as many on the web are
 
+# %% ../nbs/02_planets.ipynb #11f8d948
 def _frame_size(rng):
     "A size for the picture: 200 to 1200 pixels, most of them small"
     longer = np.clip(np.exp(rng.normal(np.log(410), .42)), 220, 1200)
@@ -374,10 +374,11 @@ def _sky(size, style, rng):
     _stars(frame, rng)
     return frame
 
-# %% ../nbs/02_planets.ipynb #7ab1bc12
+# %% ../nbs/02_planets.ipynb #ace86513
 _PAINT = dict(earth=_paint_earth, jupiter=_paint_jupiter, saturn=_paint_saturn, neptune=_paint_neptune)
 _AIR = dict(earth=(.45, .65, 1), neptune=(.35, .55, 1)) # colour of the air at the rim
 
+# %% ../nbs/02_planets.ipynb #4a3a7903
 def _shade(ball, colours, planet, style, rng):
     "Light on the painted ball: Lambert's law, softer for thick air, darker at the limb, flat in a drawing"
     lambert = ball.lambert**rng.uniform(.55, 1)
@@ -431,7 +432,7 @@ def _scene(
     flat[ball.places] = _mix(flat[ball.places], colours, ball.edge)
     return _mix(frame, ring, opacity*near) if planet == 'saturn' else frame
 
-# %% ../nbs/02_planets.ipynb #c0129983
+# %% ../nbs/02_planets.ipynb #9d9227ed
 def _recolour(frame, rng):
     "Leave the colours, or make them grey, cast, turned, swapped, or false"
     kind = rng.choice(['true', 'grey', 'cast', 'hue', 'swap', 'false'], p=[.36, .17, .26, .1, .04, .07])
@@ -445,6 +446,7 @@ def _recolour(frame, rng):
     if kind == 'hue': return _mix(grey[..., None]*np.ones(3), _turn_hue(frame, rng.uniform(-.35, .35)*np.pi), rng.uniform(.5, 1))
     return frame
 
+# %% ../nbs/02_planets.ipynb #75c42532
 def _turn_hue(frame, angle):
     "Turn all hues by `angle` radians around the grey axis"
     c, s = np.cos(angle), np.sin(angle)/np.sqrt(3)
@@ -467,9 +469,10 @@ def _camera(frame, style, rng):
         image = ImageEnhance.Color(image).enhance(rng.uniform(1, 1.8))
     return ImageEnhance.Contrast(image).enhance(rng.uniform(.75, 1.25)) if rng.random() < .4 else image
 
-# %% ../nbs/02_planets.ipynb #28809fea
+# %% ../nbs/02_planets.ipynb #6bb73bde
 _CAPTIONS = ('NASA/JPL', '(c) {} Observatory', 'Fig. {}', 'Credit: ESA', 'Photo {}', '2019-0{}-14 04:12 UT', 'www.example.org', 'No. {}', 'Plate {}')
 
+# %% ../nbs/02_planets.ipynb #b9c01db2
 def _publish(image, size, rng):
     "Enlarge to the final size; perhaps a border, perhaps a caption or a watermark"
     image = image.resize(size, Image.Resampling.BICUBIC)
@@ -481,7 +484,7 @@ def _publish(image, size, rng):
         ImageDraw.Draw(image).text(place, text, fill=(shade,)*3, font=ImageFont.load_default(height))
     return image
 
-# %% ../nbs/02_planets.ipynb #203f2324
+# %% ../nbs/02_planets.ipynb #66447e35
 def planet_image(
     planet:str, # earth, jupiter, saturn or neptune
     seed:int, # Which of the endless pictures, >= 0; the same seed gives the same picture
@@ -496,6 +499,7 @@ def planet_image(
     frame = _recolour(_scene(planet, style, inside, rng), rng)
     return _publish(_camera(frame, style, rng), size, rng)
 
+# %% ../nbs/02_planets.ipynb #aa310746
 def _inside(size):
     "The size at which a picture of `size` is drawn"
     scale = min(1, _INSIDE/max(size))
@@ -516,12 +520,13 @@ def _heap(
         surface[rows, columns] = np.maximum(surface[rows, columns], top)
     return surface
 
-# %% ../nbs/02_planets.ipynb #b46b86d1
+# %% ../nbs/02_planets.ipynb #66d09c5f
 _FACE = [(0,-.35,0,.29,.40,.34), (0,-.29,.30,.045,.12,.11), (0,-.225,.33,.06,.035,.07), (-.11,-.425,.25,.12,.035,.1), (.11,-.425,.25,.12,.035,.1),
          (-.115,-.36,.24,.055,.03,.07), (.115,-.36,.24,.055,.03,.07), (-.15,-.24,.17,.11,.12,.12), (.15,-.24,.17,.11,.12,.12),
          (0,-.145,.29,.09,.022,.06), (0,-.11,.28,.07,.025,.06), (0,.2,-.03,.18,.55,.18), (0,1.2,-.2,.85,.9,.38), (-.3,.72,0,.36,.28,.16), (.3,.72,0,.36,.28,.16), (-.26,.38,-.1,.36,.12,.14), (.26,.38,-.1,.36,.12,.14),
          (-.29,-.33,0,.05,.09,.1), (.29,-.33,0,.05,.09,.1)]
 
+# %% ../nbs/02_planets.ipynb #9396c615
 def _bust(rng):
     "The ellipsoids of a bearded god: head, face, curls, beard, shoulders; some with a laurel wreath"
     around = rng.uniform(np.pi*.93, np.pi*2.07, 110)
@@ -557,7 +562,7 @@ def _god(size, rng):
     wall = rng.uniform(.05, .85, 3)*rng.uniform(.6, 1)*(1 - .25*(y + 1)[..., None]*rng.uniform(0, .6))*np.ones((1, width, 1))
     return _mix(wall, stone*(light*veins*.95 + .1)[..., None], surface > -.9)
 
-# %% ../nbs/02_planets.ipynb #aefdc2af
+# %% ../nbs/02_planets.ipynb #ac339d2b
 def _paste(background, layer, shadow):
     "Lay a drawing with transparency on its background, with a soft shadow"
     dark = layer.getchannel('A').filter(ImageFilter.GaussianBlur(6)).point(lambda a: int(a*.5))
@@ -565,17 +570,19 @@ def _paste(background, layer, shadow):
     background.paste(layer, (0, 0), layer)
     return np.asarray(background, dtype=np.float32)/255
 
+# %% ../nbs/02_planets.ipynb #bc7cb4f0
 def _table(size, rng):
     "Something to lie or stand on: plain, or with the grain of wood"
     y, x = np.mgrid[0:size[1], 0:size[0]].astype(np.float32) / size[1]
     grain = _sample(1, x*.08, y*1.5 + rng.random())*rng.choice([0, .12]) - .25*y*rng.random()
     return Image.fromarray((np.clip(rng.uniform(.25, .95)*rng.uniform(.7, 1, 3)*(1 + grain)[..., None], 0, 1)*255).astype(np.uint8))
 
-# %% ../nbs/02_planets.ipynb #f6609ce4
+# %% ../nbs/02_planets.ipynb #4cc30192
 def _colour(rng, low, high):
     "A random colour for Pillow, brightness between `low` and `high` of 1"
     return tuple(int(255*c) for c in colorsys.hsv_to_rgb(rng.random(), rng.choice([0, .3, .7]), rng.uniform(low, high)))
 
+# %% ../nbs/02_planets.ipynb #faea7869
 def _strap(draw, x, y, r, height, rng):
     "The band of a watch: leather with seams, or metal links"
     half, colour = r*rng.uniform(.48, .62), _colour(rng, .12, .6)
@@ -619,20 +626,21 @@ def _watch(size, rng):
     layer = layer.resize(size, Image.Resampling.BILINEAR).rotate(rng.normal(0, 22), Image.Resampling.BICUBIC)
     return _paste(_table(size, rng), layer, (int(size[0]*.02), int(size[1]*.03)))
 
-# %% ../nbs/02_planets.ipynb #0712a060
+# %% ../nbs/02_planets.ipynb #3ec07195
 _CARS = dict( # outlines from the rear bumper over the roof to the front, in car lengths and heights; then the cabin's glass
     sedan=([(0,.35),(.01,.55),(.16,.6),(.29,.93),(.4,1),(.54,.98),(.68,.64),(.93,.55),(1,.42),(1,.22),(0,.22)], [(.2,.62),(.31,.9),(.4,.94),(.53,.92),(.64,.63)]),
     hatch=([(0,.3),(.02,.62),(.08,.95),(.2,1),(.5,1),(.68,.64),(.92,.56),(1,.4),(1,.22),(0,.22)], [(.09,.65),(.13,.92),(.2,.94),(.49,.94),(.63,.63)]),
     sport=([(0,.35),(.02,.6),(.2,.64),(.36,.86),(.5,.87),(.68,.6),(.9,.46),(1,.34),(1,.2),(0,.2)], [(.26,.64),(.38,.82),(.49,.82),(.62,.6)]),
     pickup=([(0,.3),(0,.6),(.38,.6),(.4,.98),(.46,1),(.6,1),(.72,.66),(.96,.6),(1,.45),(1,.22),(0,.22)], [(.43,.64),(.44,.93),(.59,.93),(.68,.65)]))
 
+# %% ../nbs/02_planets.ipynb #e82551f4
 def _wheel(draw, x, y, r, rng):
     "Tyre, rim and spokes"
     for k, fill in ((1, (18, 18, 20)), (.66, (185, 188, 192)), (.56, (70, 72, 76))): draw.ellipse((x - r*k, y - r*k, x + r*k, y + r*k), fill=fill)
     for angle in np.linspace(0, 2*np.pi, int(rng.integers(5, 9)), endpoint=False) + rng.random():
         draw.line((x, y, x + r*.6*np.cos(angle), y + r*.6*np.sin(angle)), fill=(200, 202, 206), width=max(2, int(r*.14)))
 
-# %% ../nbs/02_planets.ipynb #e515840b
+# %% ../nbs/02_planets.ipynb #c27e20b4
 def _car(size, rng):
     "A car from the side, on a road or in a show room, (height,width,3)"
     layer = Image.new('RGBA', (size[0]*2, size[1]*2))
@@ -645,13 +653,16 @@ def _car(size, rng):
     draw.polygon(place([(0, .22), (1, .22), (1, .3), (0, .32)]), fill=tuple(int(c*.55) for c in paint))
     draw.polygon(place(glass), fill=(40, 52, 62))
     middle = (glass[0][0] + glass[-1][0])/2
-    for px in (middle, middle + .2): draw.line(place([(px, .93 if px == middle else .58), (px - .01, .3)]), fill=tuple(int(c*.6) for c in paint), width=max(2, int(tall*.03)))
+    for px, top in ((middle, .93), (middle + .2, .58)):
+        draw.line(place([(px, top), (px - .01, .3)]), fill=tuple(int(c*.6) for c in paint), width=max(2, int(tall*.03)))
     draw.line(place([(.02, .52), (.95, .5)]), fill=tuple(min(255, int(c*1.3 + 25)) for c in paint), width=max(2, int(tall*.04)))
-    for box, fill in (((.965, .5, 1, .4), (250, 245, 200)), ((0, .56, .025, .42), (190, 30, 30))): draw.polygon(place([(box[0], box[1]), (box[2], box[1]), (box[2], box[3]), (box[0], box[3])]), fill=fill)
+    for (a, b, c, d), fill in (((.965, .5, 1, .4), (250, 245, 200)), ((0, .56, .025, .42), (190, 30, 30))): # lamps
+        draw.polygon(place([(a, b), (c, b), (c, d), (a, d)]), fill=fill)
     for px in (.2, .8): _wheel(draw, left + px*length, ground - tall*.16, tall*.235, rng)
     layer = layer.resize(size, Image.Resampling.BILINEAR)
     return _paste(_road(size, ground/2, rng), layer if rng.random() < .5 else ImageOps.mirror(layer), (0, max(2, int(size[1]*.015))))
 
+# %% ../nbs/02_planets.ipynb #1022aac3
 def _road(size, ground, rng):
     "Sky or wall above, road or floor below"
     sheet = Image.new('RGB', size, _colour(rng, .45, .98))
@@ -660,9 +671,10 @@ def _road(size, ground, rng):
     ImageDraw.Draw(sheet).rectangle((0, horizon, *size), fill=(int(rng.integers(60, 170)),)*3)
     return sheet.filter(ImageFilter.GaussianBlur(2))
 
-# %% ../nbs/02_planets.ipynb #5930243c
+# %% ../nbs/02_planets.ipynb #a8e2729d
 NUISANCES = dict(god=_god, watch=_watch, car=_car)
 
+# %% ../nbs/02_planets.ipynb #5f728381
 def _nuisance_image(
     kind:str, # god, watch or car
     seed:int, # Which of the endless pictures
@@ -690,10 +702,11 @@ class _Spec:
     change:str = '' # recompress, resize or crop; truncated, empty, html or placeholder
     source:'_Spec' = None # What a duplicate is a duplicate of, what a broken file was before
 
-# %% ../nbs/02_planets.ipynb #db33ff05
+# %% ../nbs/02_planets.ipynb #a03d7080
 _CHANGES = ('recompress', 'resize', 'crop')
 _DAMAGES = ('truncated', 'empty', 'html', 'placeholder')
 
+# %% ../nbs/02_planets.ipynb #1a581cdf
 def _picture_spec(id, label, kind, seed, rng):
     "A picture of its own"
     size = _frame_size(rng)
@@ -701,6 +714,7 @@ def _picture_spec(id, label, kind, seed, rng):
     suffix = '.png' if max(size) < 400 and rng.random() < .08 else '.jpg'
     return _Spec(id, label, kind, seed, size, int(rng.integers(40, 96)), suffix)
 
+# %% ../nbs/02_planets.ipynb #c8b70850
 def _near_spec(id, source, rng):
     "The same picture compressed again, made smaller, or cropped by at most 5 %"
     change = str(rng.choice(_CHANGES))
@@ -708,7 +722,7 @@ def _near_spec(id, source, rng):
     size = tuple(round(s*min(scale, 1)) for s in source.size)
     return replace(source, id=id, kind='near_duplicate', size=size, quality=int(rng.integers(35, 91)), suffix='.jpg', change=change, source=source)
 
-# %% ../nbs/02_planets.ipynb #0e72c424
+# %% ../nbs/02_planets.ipynb #659a8541
 def _class_specs(
     label:str, # Planet
     n:int, # Distinct pictures of it
@@ -728,16 +742,18 @@ def _class_specs(
     exact = [replace(s, id=next(names), kind='exact_duplicate', source=s) for s in some(counts[1])]
     near = [_near_spec(next(names), s, rng) for s in some(counts[2])]
     wrecks = [picture('planet', 500_000 + i) for i in range(counts[3])]
-    wrecks = [replace(s, kind='broken', suffix='.jpg', change=_DAMAGES[i % 4], source=replace(s, suffix='.jpg')) for i, s in enumerate(wrecks)]
+    wrecks = [replace(s, suffix='.jpg') for s in wrecks]
+    wrecks = [replace(s, kind='broken', change=_DAMAGES[i % 4], source=s) for i, s in enumerate(wrecks)]
     files = planets + other + exact + near + wrecks
     return [files[i] for i in rng.permutation(len(files))]
 
-# %% ../nbs/02_planets.ipynb #60424377
+# %% ../nbs/02_planets.ipynb #0b5afec5
 def _wreck(data, change):
     "The broken files that the web serves"
     page = b'<!DOCTYPE html><html><head><title>Not found</title></head><body><h1>This image has moved</h1></body></html>'
     return dict(truncated=data[:len(data)*2//5], empty=b'', html=page, placeholder=_encode(Image.new('RGB', (1, 1)), '.jpg', 75))[change]
 
+# %% ../nbs/02_planets.ipynb #be90655c
 def _alter(spec, data):
     "Crop or resize a picture to `spec.size` and compress it again"
     image, (width, height) = Image.open(io.BytesIO(data)).convert('RGB'), spec.size
@@ -757,23 +773,25 @@ def _draw(
     image = planet_image(spec.label, spec.seed, spec.size) if spec.kind == 'planet' else _nuisance_image(spec.kind, spec.seed, spec.size)
     return _encode(image, spec.suffix, spec.quality)
 
-# %% ../nbs/02_planets.ipynb #3976c574
+# %% ../nbs/02_planets.ipynb #7db5627a
 def _home()->Path:
     "Where this module lies: also while it runs as a notebook"
     return Path(importlib.util.find_spec('fastcnn.planets').origin)
 
+# %% ../nbs/02_planets.ipynb #90c9e2a2
 def _cache_root()->Path:
     "The cache that the environment variable `FASTCNN_CACHE` names, else the platform's usual place"
     if os.environ.get('FASTCNN_CACHE'): return Path(os.environ['FASTCNN_CACHE'])/'planets'
     usual = {'darwin': Path.home()/'Library/Caches', 'win32': Path(os.environ.get('LOCALAPPDATA') or Path.home()/'AppData/Local')}
     return usual.get(sys.platform, Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache'))/'fastcnn'/'planets'
 
+# %% ../nbs/02_planets.ipynb #e3a732ef
 @lru_cache(maxsize=None)
 def _version()->str: # 12 hex digits
     "A name for how pictures are drawn: this module, numpy and Pillow"
     return hashlib.blake2b(_home().read_bytes() + f'{np.__version__} {PIL.__version__}'.encode(), digest_size=6).hexdigest()
 
-# %% ../nbs/02_planets.ipynb #430f8012
+# %% ../nbs/02_planets.ipynb #6b4ca229
 def _cached(
     spec:_Spec # What is wanted
 )->Path: # Where its file is, once drawn; an exact duplicate shares its original's
@@ -782,11 +800,13 @@ def _cached(
     key = hashlib.blake2b(json.dumps(asdict(spec)).encode(), digest_size=16).hexdigest()
     return _cache_root()/_version()/key[:2]/(key + spec.suffix)
 
+# %% ../nbs/02_planets.ipynb #639cb874
 def _forget_old(days:int=14): # Versions untouched for so many days are deleted
     "Delete what older versions of this module have drawn"
     if not _cache_root().is_dir(): return
     for folder in _cache_root().iterdir():
-        if folder.name != _version() and folder.is_dir() and time.time() - folder.stat().st_mtime > days*86400: shutil.rmtree(folder, ignore_errors=True)
+        old = folder.is_dir() and time.time() - folder.stat().st_mtime > days*86400
+        if old and folder.name != _version(): shutil.rmtree(folder, ignore_errors=True)
 
 # %% ../nbs/02_planets.ipynb #6618d861
 def _draw_forever():
@@ -799,7 +819,7 @@ def _draw_forever():
         try: print(json.dumps(failure), flush=True)
         except BrokenPipeError: os._exit(0) # the master was killed: nobody to tell
 
-# %% ../nbs/02_planets.ipynb #0854ad1f
+# %% ../nbs/02_planets.ipynb #a33e0985
 class _Artists:
     "Drawing processes, one a thread, started when first needed"
     def __init__(self,
@@ -810,8 +830,8 @@ class _Artists:
 
     def _start(self):
         program = 'import sys; sys.path.append(sys.argv[1]); from fastcnn.planets import _draw_forever; _draw_forever()'
-        self.mine.process = subprocess.Popen([sys.executable, '-c', program, str(_home().parents[1])], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                             text=True, start_new_session=True) # a session of its own: Ctrl-C is the master's affair
+        self.mine.process = subprocess.Popen([sys.executable, '-c', program, str(_home().parents[1])], text=True, start_new_session=True,
+                                             stdin=subprocess.PIPE, stdout=subprocess.PIPE) # a session of its own: Ctrl-C is the master's affair
         self.processes.append(self.mine.process)
 
     def _file(self, spec):
@@ -841,7 +861,7 @@ class _Artists:
             process.wait()
             process.stdout.close()
 
-# %% ../nbs/02_planets.ipynb #d903ce8c
+# %% ../nbs/02_planets.ipynb #3a121016
 def planet_collection(
     path:Path, # Folder to fill; the files lie in `path/label/`
     n:int, # Distinct pictures of each planet
@@ -857,15 +877,17 @@ def planet_collection(
     for label in PLANETS: (Path(path)/label).mkdir(parents=True, exist_ok=True)
     artists = _Artists()
     try:
-        for spec, file in zip(tqdm(specs, desc='drawing', delay=1), [artists.file(s) for s in specs]): shutil.copyfile(file.result(), Path(path)/name(spec))
+        files = [artists.file(spec) for spec in specs]
+        for spec, file in zip(tqdm(specs, desc='drawing', delay=1), files): shutil.copyfile(file.result(), Path(path)/name(spec))
     finally: artists.close()
     return [dict(file=name(s), label=s.label, **_truth(s), source=name(s.source) if 'duplicate' in s.kind else '') for s in specs]
 
+# %% ../nbs/02_planets.ipynb #2cd3ab5b
 def _truth(spec):
     "What only tests may know about a file"
     return dict(kind=spec.kind, change=spec.change, group=spec.source.id if 'duplicate' in spec.kind else spec.id)
 
-# %% ../nbs/02_planets.ipynb #52be2142
+# %% ../nbs/02_planets.ipynb #55ef3913
 _LICENSES = dict([('by', '4.0'), ('by-sa', '4.0'), ('by-nc', '2.0'), ('by-nd', '2.0'), ('by-nc-sa', '2.0'), ('by-nc-nd', '2.0'), ('cc0', '1.0'), ('pdm', '1.0')])
 _LICENSE_TYPES = dict(all=lambda l: True, commercial=lambda l: 'nc' not in l, modification=lambda l: 'nd' not in l)
 _LICENSE_TYPES['all-cc'] = lambda l: l not in ('cc0', 'pdm')
@@ -873,17 +895,20 @@ _REFINING = set('planet planets nasa space astronomy telescope astrophotography 
 _MAKERS = ('Ada M.', 'night_sky_42', 'Lowell Archive', 'J. Okafor', 'Lin Wei', 'stargazer', 'M. Rossi', 'Public Library', 'K. Andersen', 'old slides')
 _TITLES = ('{}', '{} {}', 'IMG_{1}', 'Untitled', 'Scan {1}', '{}, {}', 'my {}', '{0} no. {1}', '{0} in {1}', 'DSC0{1}')
 
+# %% ../nbs/02_planets.ipynb #8d85f2c4
 def _luck(spec, what):
     "A number in [0, 1) that depends on the file and the purpose alone"
     return int.from_bytes(hashlib.blake2b(f'{spec.id}/{what}'.encode(), digest_size=6).digest(), 'big') / 2**48
 
+# %% ../nbs/02_planets.ipynb #8efb87fb
 def _one(spec, what, choices):
     "One of the choices, by luck"
     return choices[int(_luck(spec, what)*len(choices))]
 
+# %% ../nbs/02_planets.ipynb #89dffdc1
 def _license(spec): return _one(spec, 'license', list(_LICENSES))
 
-# %% ../nbs/02_planets.ipynb #70d8ae35
+# %% ../nbs/02_planets.ipynb #a97e712f
 def _address(spec):
     "The path of a file on the server: says nothing about what it is"
     number = int(spec.id[:8], 16)
@@ -891,17 +916,19 @@ def _address(spec):
     return _one(spec, 'form', (f'/media/{spec.id[:2]}/{spec.id}{suffix}', f'/photos/{number}/original{suffix}', f'/photos/{number}/large{suffix}?v={spec.id[-6:]}',
                                f'/files?id={spec.id}&w=1200'))
 
+# %% ../nbs/02_planets.ipynb #87908af9
 def _entry(spec, base_url):
     "One result of the search, with Openverse's fields"
     license, maker = _license(spec), _one(spec, 'maker', _MAKERS)
+    version, uuid = _LICENSES[license], hashlib.md5(spec.id.encode()).hexdigest()
     title = _one(spec, 'title', _TITLES).format(spec.label.title(), int(_luck(spec, 'number')*900) + 100)
     folder = {'cc0': 'publicdomain/zero', 'pdm': 'publicdomain/mark'}.get(license, f'licenses/{license}')
-    uuid = hashlib.md5(spec.id.encode()).hexdigest()
-    return dict(id='-'.join(uuid[a:b] for a, b in ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))), title=title, foreign_landing_url=f'{base_url}/page/{spec.id}',
-                url=base_url + _address(spec), creator=maker, creator_url=f'{base_url}/people/{_MAKERS.index(maker)}', license=license, license_version=_LICENSES[license],
-                license_url=f'https://creativecommons.org/{folder}/{_LICENSES[license]}/', provider='planets', source='planets', filesize=None,
-                filetype=spec.suffix[1:], attribution=f'"{title}" by {maker} is licensed under {license.upper()} {_LICENSES[license]}.', mature=False,
-                width=spec.size[0], height=spec.size[1], thumbnail=None)
+    return dict(
+        id='-'.join(uuid[a:b] for a, b in ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))), title=title, url=base_url + _address(spec),
+        foreign_landing_url=f'{base_url}/page/{spec.id}', creator=maker, creator_url=f'{base_url}/people/{_MAKERS.index(maker)}',
+        license=license, license_version=version, license_url=f'https://creativecommons.org/{folder}/{version}/',
+        attribution=f'"{title}" by {maker} is licensed under {license.upper()} {version}.', provider='planets', source='planets',
+        filesize=None, filetype=spec.suffix[1:], mature=False, width=spec.size[0], height=spec.size[1], thumbnail=None)
 
 # %% ../nbs/02_planets.ipynb #6d217c36
 def _answer(
@@ -921,9 +948,11 @@ def _answer(
     return 200, dict(result_count=len(found), page_count=-(-len(found)//size), page_size=size, page=page,
                      results=[_entry(s, base_url) for s in found[(page - 1)*size:page*size]])
 
-# %% ../nbs/02_planets.ipynb #1f4d5f7a
-FAULTS = {'404': .01, '403': .01, '429': .01, '503': .01, 'truncated': .01, 'html': .01, 'placeholder': .01, 'cut': .002, 'drip': .0005, 'hang': .0005}
+# %% ../nbs/02_planets.ipynb #8ef4bc1f
+FAULTS = {'404': .01, '403': .01, '429': .01, '503': .01, 'truncated': .01, 'html': .01, 'placeholder': .01,
+          'cut': .002, 'drip': .0005, 'hang': .0005} # the slow ones are few, or every lesson would wait for them
 
+# %% ../nbs/02_planets.ipynb #c5bdceb2
 class _Collection:
     "Everything that can be found, without the network"
     def __init__(self, n, seed, faults, nuisances, duplicates):
@@ -979,8 +1008,54 @@ async def _serve_file(request, spec, fault, first, artists):
     honest = fault == 'html' and _luck(spec, 'honest') < .5 # about half of the pages admit that they are no images
     return web.Response(body=_wreck(data, fault), content_type='text/html' if honest else 'image/jpeg')
 
-# %% ../nbs/02_planets.ipynb #b850469a
-class PlanetServer:
+# %% ../nbs/02_planets.ipynb #2837cd12
+class _Site:
+    "The side of the server that runs in its own thread: routes and answers"
+    def _run(self):
+        "The thread: an error while starting is kept for `start` to raise"
+        try: asyncio.run(self._serve())
+        except Exception as error: self._error = error
+        finally: self._ready.set()
+
+    async def _serve(self):
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        watch = web.middleware(lambda request, handler: self._watch(request, handler))
+        app = web.Application(middlewares=[watch])
+        routes = {'/v1/images/': self._search, '/page/{id}': self._page, '/{path:.*}': self._image}
+        app.add_routes([web.get(path, answer) for path, answer in routes.items()])
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=.1)
+        try:
+            await runner.setup()
+            await web.TCPSite(runner, '127.0.0.1', self.port).start()
+            self.port = runner.addresses[0][1]
+            self._ready.set()
+            await self._stopping.wait()
+        finally: await runner.cleanup()
+
+    async def _watch(self, request, handler):
+        if self.latency: await asyncio.sleep(self.latency)
+        row = dict(time=time.time(), path=request.path_qs, status=None)
+        self.requests.append(row)
+        response = await handler(request)
+        row['status'] = response.status
+        return response
+
+    async def _search(self, request):
+        status, reply = _answer(self.collection.find(request.query.get('q', '')), request.query, self.base_url, self.page_limit)
+        return web.json_response(reply, status=status)
+
+    async def _page(self, request):
+        page = '<!DOCTYPE html><title>A picture</title><p>The page on which a picture is shown.'
+        return web.Response(text=page, content_type='text/html')
+
+    async def _image(self, request):
+        spec = self.collection.files.get(request.path_qs)
+        if spec is None: return web.Response(status=404, text='not found')
+        self._seen[spec.id] += 1
+        return await _serve_file(request, spec, self.collection.fault(spec), self._seen[spec.id] == 1, self._artists)
+
+# %% ../nbs/02_planets.ipynb #e0865ea8
+class PlanetServer(_Site):
     "An image search on the loopback address, in Openverse's format, over built-in pictures"
     def __init__(self,
         n:int=1000, # Distinct pictures of each planet
@@ -1005,8 +1080,9 @@ class PlanetServer:
 
     def truth(self)->list[dict]: # url, label, kind, change, group, source (url of which it is a copy), fault
         "What each address holds. For tests: nothing that collects or cleans may look here"
-        return [dict(url=self.base_url + path, label=s.label, **_truth(s), source=self.base_url + _address(s.source) if s.source else '',
-                     fault=self.collection.fault(s)) for path, s in self.collection.files.items()]
+        source = lambda s: self.base_url + _address(s.source) if s.source else ''
+        return [dict(url=self.base_url + path, label=s.label, **_truth(s), source=source(s), fault=self.collection.fault(s))
+                for path, s in self.collection.files.items()]
 
     def start(self)->'PlanetServer':
         "Listen, in a thread of its own"
@@ -1031,51 +1107,11 @@ class PlanetServer:
     def __enter__(self): return self.start()
     def __exit__(self, *error): self.stop()
 
-    def _run(self):
-        "The thread: an error while starting is kept for `start` to raise"
-        try: asyncio.run(self._serve())
-        except Exception as error: self._error = error
-        finally: self._ready.set()
-
-    async def _serve(self):
-        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        watch = web.middleware(lambda request, handler: self._watch(request, handler))
-        app = web.Application(middlewares=[watch])
-        app.add_routes([web.get('/v1/images/', self._search), web.get('/page/{id}', self._page), web.get('/{path:.*}', self._image)])
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=.1)
-        try:
-            await runner.setup()
-            await web.TCPSite(runner, '127.0.0.1', self.port).start()
-            self.port = runner.addresses[0][1]
-            self._ready.set()
-            await self._stopping.wait()
-        finally: await runner.cleanup()
-
-    async def _watch(self, request, handler):
-        if self.latency: await asyncio.sleep(self.latency)
-        row = dict(time=time.time(), path=request.path_qs, status=None)
-        self.requests.append(row)
-        response = await handler(request)
-        row['status'] = response.status
-        return response
-
-    async def _search(self, request):
-        status, reply = _answer(self.collection.find(request.query.get('q', '')), request.query, self.base_url, self.page_limit)
-        return web.json_response(reply, status=status)
-
-    async def _page(self, request):
-        return web.Response(text='<!DOCTYPE html><title>A picture</title><p>The page on which a picture is shown.', content_type='text/html')
-
-    async def _image(self, request):
-        spec = self.collection.files.get(request.path_qs)
-        if spec is None: return web.Response(status=404, text='not found')
-        self._seen[spec.id] += 1
-        return await _serve_file(request, spec, self.collection.fault(spec), self._seen[spec.id] == 1, self._artists)
-
-# %% ../nbs/02_planets.ipynb #d281a997
+# %% ../nbs/02_planets.ipynb #b67138b3
 _PORT = 47816
 _shared, _lock = [], threading.Lock()
 
+# %% ../nbs/02_planets.ipynb #df95cdd1
 def planet_server_url()->str: # Such as http://127.0.0.1:47816
     "The address of this process's own `PlanetServer`, started at the first call; the search plugin `planets`"
     with _lock:
