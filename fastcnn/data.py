@@ -6,7 +6,7 @@ Docs: https://fastcnn.github.io/fastcnn/data.html.md"""
 
 # %% auto #0
 __all__ = ['show_channels', 'channel_stats', 'image_datablock', 'GroupSplitter', 'manifest_groups', 'read_image_zip',
-           'read_image_parquet', 'image_table', 'image_dataloaders']
+           'read_image_parquet', 'readable_images', 'image_table', 'image_dataloaders']
 
 # %% ../nbs/08_data.ipynb #4d47a329
 import json, random, warnings, zipfile
@@ -171,7 +171,7 @@ def read_image_parquet(
     return pd.DataFrame(dict(name=[f'{Path(path).name}:{i}' for i in range(len(cells))],
                              image=[c['bytes'] if isinstance(c, dict) else c for c in cells], label=labels))
 
-# %% ../nbs/08_data.ipynb #4c3b30ea
+# %% ../nbs/08_data.ipynb #eb78bf43
 def _side(image):
     "Shorter side of an image in pixels, or the reason why it cannot be decoded"
     try:
@@ -182,8 +182,10 @@ def _side(image):
             return side
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error: return f'{type(error).__name__}: {error}'
 
-def _readable(table, keep=None):
-    "Rows of `table` whose image can be decoded, and their sides; a warning names the others"
+def readable_images(
+    table:pd.DataFrame # As `image_table` gives it
+)->tuple[pd.DataFrame, list[int]]: # (rows whose image can be decoded, the shorter side of each in pixels)
+    "Leave out the images that cannot be decoded, with a warning that names them"
     with ThreadPoolExecutor() as pool:
         sides = list(tqdm(pool.map(_side, table.image), total=len(table), desc='checking images', delay=1, leave=False))
     broken = [f'{name} ({side})' for name, side in zip(table.name, sides) if isinstance(side, str)]
@@ -205,7 +207,7 @@ def image_table(
     return pd.DataFrame(dict(name=[f'{f.parent.name}/{f.name}' for f in files], image=files,
                              label=[f.parent.name for f in files], group=manifest_groups(source, files)))
 
-# %% ../nbs/08_data.ipynb #4ba54a27
+# %% ../nbs/08_data.ipynb #f0a6e9ef
 def image_dataloaders(
     root:Path, # Image folder, zip of one, image parquet, or a table as `image_table` gives it
     size:int=None, # Side of the images in a batch, pixels; default: the smaller of 200 and the median image's shorter side
@@ -218,7 +220,7 @@ def image_dataloaders(
     num_workers:int=None # Processes that read images; default: fastai's choice
 )->DataLoaders: # Training, validation and, if asked, test part
     "fastai DataLoaders over images, near-duplicates kept in one part, broken images left out"
-    table, sides = _readable(image_table(root))
+    table, sides = readable_images(image_table(root))
     classes = sorted(table.label.unique())
     if len(classes) < 2: raise InputError(f'{_name(root)} holds images of {classes or "no class"}: a classifier needs at least 2 classes')
     size = size or int(min(200, np.median(sides)))
