@@ -271,12 +271,16 @@ def _detail(
     weight = strength/(strength + 1e-4 + (_NOISE/variance)[:, None, None])*mask
     return (weight*2*ab/(aa + bb + 1e-9)).sum((1, 2))/(weight.sum((1, 2)) + 1)
 
-# %% ../nbs/06_clean.ipynb #b9d4d18d
+# %% ../nbs/06_clean.ipynb #0b7d36ee
+def _shape(width:int, height:int)->float: return float(np.log(width/height))
+
+# %% ../nbs/06_clean.ipynb #2c3fce91
 _LEVELS = ((16, 2, 0.88), (32, 2, 0.93), (64, 2, 0.94)) # side in pixels, steps, correlation needed to go on
 
 def _overlay_pairs(
     pairs:np.ndarray, # (P,2)
-    sizes:dict # Side → thumbnails (N,side,side)
+    sizes:dict, # Side → thumbnails (N,side,side)
+    shapes:np.ndarray # (N,), logarithm of width through height
 )->np.ndarray: # (Q,3): row of `pairs`, correlation, detail
     "Lay the two of each pair on each other, from coarse to fine, and drop those that do not fit"
     left, pose = np.arange(len(pairs)), None
@@ -289,18 +293,21 @@ def _overlay_pairs(
         left, pose = left[good], pose[good]
         if not len(left): return np.zeros((0, 3))
     variance = np.minimum(a.var((1, 2)), b.var((1, 2))) + 1e-3
-    return np.stack([left, fit[good], _detail(*(x[good] for x in (*images, variance)))], axis=1)
+    stretch = shapes[pairs[left, 1]] - shapes[pairs[left, 0]] - np.log(pose[:, 2]/pose[:, 0])
+    detail = _detail(*(x[good] for x in (*images, variance)))
+    return np.stack([left, fit[good], detail], axis=1)[np.abs(stretch) < 0.03]
 
-# %% ../nbs/06_clean.ipynb #305dc4c5
+# %% ../nbs/06_clean.ipynb #6ca268d2
 def _compare(
     pairs:np.ndarray, # (P,2), candidates
     thumbs:np.ndarray, # (N,64,64), uint8
+    shapes:np.ndarray, # (N,), logarithm of width through height
     batch:int=256 # Pairs at a time
 )->np.ndarray: # (Q,3): row of `pairs`, correlation, detail
     "Compare the two pictures of each pair at the pixels"
     sizes, found = {16: _shrink(thumbs, 16), 32: _shrink(thumbs, 32), 64: thumbs}, [np.zeros((0, 3))]
     for start in tqdm(range(0, len(pairs), batch), 'comparing pixels', delay=1):
-        found.append(_overlay_pairs(pairs[start:start+batch], sizes) + [start, 0, 0])
+        found.append(_overlay_pairs(pairs[start:start+batch], sizes, shapes) + [start, 0, 0])
     return np.concatenate(found)
 
 # %% ../nbs/06_clean.ipynb #e9bd545c
@@ -330,15 +337,16 @@ def _twins(
         buckets.setdefault((f.width, f.height, f.peak, plain, f.thumb.tobytes()), []).append(f)
     return list(buckets.values())
 
-# %% ../nbs/06_clean.ipynb #1770cb32
+# %% ../nbs/06_clean.ipynb #2ace6672
 def _near_pairs(
     thumbs:np.ndarray, # (N,64,64), uint8
+    shapes:np.ndarray, # (N,), logarithm of width through height
     hashes:np.ndarray, # (N,), uint64
     min_detail:float # Agreement of fine structure that a copy shows, 0 to 1
 )->dict: # (i, j) → (bits, correlation, detail), i < j
     "Which pictures are copies of each other"
     pairs = _candidates(thumbs, hashes)
-    found = _compare(pairs, thumbs)
+    found = _compare(pairs, thumbs, shapes)
     found = found[found[:, 2] >= min_detail]
     rows = pairs[found[:, 0].astype(int)]
     bits = np.bitwise_count(hashes[rows[:, 0]] ^ hashes[rows[:, 1]])
@@ -384,7 +392,7 @@ def _kind(
     could_be = (fact.width, fact.height) == (best.width, best.height) and detail > 0.95
     return 'exact_duplicate' if could_be and digest(fact.file) == digest(best.file) else 'near_duplicate'
 
-# %% ../nbs/06_clean.ipynb #e7c4bbf1
+# %% ../nbs/06_clean.ipynb #52f53630
 def _duplicate_rows(
     twins:list, # What `_twins` gave
     min_detail:float, # As in `_near_pairs`
@@ -393,7 +401,8 @@ def _duplicate_rows(
     "A row for each image that is in a group"
     thumbs = np.stack([t[0].thumb for t in twins])
     hashes = perceptual_hash(thumbs)
-    pairs = _near_pairs(thumbs, hashes, min_detail)
+    shapes = np.array([_shape(t[0].width, t[0].height) for t in twins])
+    pairs = _near_pairs(thumbs, shapes, hashes, min_detail)
     component, keeper = _components(len(twins), list(pairs)), _keepers(len(twins), pairs)
     members, first = np.bincount(component, [len(t) for t in twins]), {}
     for i, twin in enumerate(twins):
@@ -405,11 +414,11 @@ def _duplicate_rows(
             yield (group, f.file, _label(f), kind, f is best, '' if f is best else best.file, bits, fit, detail,
                    f.width, f.height, f.bytes, f'{hashes[i]:016x}')
 
-# %% ../nbs/06_clean.ipynb #f3cedeb0
+# %% ../nbs/06_clean.ipynb #9d5fe822
 def find_duplicates(
     root:Path, # Image folder: one folder a class
     facts:list=None, # What `read_images(root)` gave, to read nothing twice
-    min_detail:float=0.8 # Agreement of fine structure that makes a near duplicate, 0 to 1; higher is stricter
+    min_detail:float=0.82 # Agreement of fine structure that makes a near duplicate, 0 to 1; higher is stricter
 ): # DataFrame: group, file, label, kind (best_copy, exact_duplicate, near_duplicate), keep, copy_of, evidence, size
     "The images that show the same picture, in groups, and the best copy of each"
     facts = read_images(root) if facts is None else facts
