@@ -274,7 +274,7 @@ def _detail(
 # %% ../nbs/06_clean.ipynb #0b7d36ee
 def _shape(width:int, height:int)->float: return float(np.log(width/height))
 
-# %% ../nbs/06_clean.ipynb #2c3fce91
+# %% ../nbs/06_clean.ipynb #a31bfaa7
 _LEVELS = ((16, 2, 0.88), (32, 2, 0.93), (64, 2, 0.94)) # side in pixels, steps, correlation needed to go on
 
 def _overlay_pairs(
@@ -295,7 +295,8 @@ def _overlay_pairs(
     variance = np.minimum(a.var((1, 2)), b.var((1, 2))) + 1e-3
     stretch = shapes[pairs[left, 1]] - shapes[pairs[left, 0]] - np.log(pose[:, 2]/pose[:, 0])
     detail = _detail(*(x[good] for x in (*images, variance)))
-    return np.stack([left, fit[good], detail], axis=1)[np.abs(stretch) < 0.03]
+    squeezed = np.abs(pose - np.float32([1, 0, 1, 0])).max(1) < 0.015 # the whole picture, in another shape
+    return np.stack([left, fit[good], detail], axis=1)[squeezed | (np.abs(stretch) < 0.03)]
 
 # %% ../nbs/06_clean.ipynb #6ca268d2
 def _compare(
