@@ -285,7 +285,7 @@ def _ring_table()->np.ndarray: # (512,2) float32: brightness and opacity at 1 to
 def _ring_at(radius): # distance from the middle in planet radii -> rows of the table, none outside the rings
     return _ring_table()[np.clip((radius - 1)/1.5*511, 0, 511).astype(np.int32)] * ((radius > 1) & (radius < 2.5))[..., None]
 
-# %% ../nbs/02_planets.ipynb #9b1646b7
+# %% ../nbs/02_planets.ipynb #8959e5e8
 def _rings(
     view:_View, # Where the planet is
     tone:np.ndarray # Colour of the rings, (3,)
@@ -298,7 +298,7 @@ def _rings(
     along = x*light[0] + y*light[1] + z*light[2]
     shadow = (along < 0) & (x*x + y*y + z*z - along**2 < .97)
     same_side = (light[1]*c + light[2]*s)*s > 0
-    lit = brightness * (1 - .93*shadow) * (1 if same_side else .35)
+    lit = brightness * (1 - .93*shadow) * (1 if same_side else .55)
     return (lit[..., None]*tone).astype(np.float32), opacity, z > 0
 
 # %% ../nbs/02_planets.ipynb #36b2e2dc
@@ -311,8 +311,8 @@ def _ring_shadow(ball, view):
     q = [n + way*l for n, l in zip((ball.x, ball.y, ball.z), view.light)]
     return _ring_at(np.sqrt(q[0]**2 + q[1]**2 + q[2]**2))[:, 1] * (way > 0) * .75
 
-# %% ../nbs/02_planets.ipynb #05420067
-_STYLES = dict(photo=.46, closeup=.2, telescope=.15, drawing=.19)
+# %% ../nbs/02_planets.ipynb #9f5f92d1
+_STYLES = dict(photo=.5, closeup=.18, telescope=.13, drawing=.19)
 _INSIDE = 400 # pixels of the longer side while we draw; larger pictures are enlarged, as many on the web are
 
 # %% ../nbs/02_planets.ipynb #11f8d948
@@ -323,7 +323,7 @@ def _frame_size(rng):
     shorter = max(longer/aspect, 200)
     return (int(longer), int(shorter)) if rng.random() < .75 else (int(shorter), int(longer))
 
-# %% ../nbs/02_planets.ipynb #4f261468
+# %% ../nbs/02_planets.ipynb #e2b922e9
 def _look_at(
     planet:str, # Which planet
     style:str, # Key of `_STYLES`
@@ -332,13 +332,13 @@ def _look_at(
 )->_View: # The planet placed, turned and lit
     "Choose distance, place, turn, tilt and light"
     width, height = size
-    fill = dict(photo=rng.uniform(.42, .95), closeup=rng.uniform(.95, 1.3), telescope=rng.uniform(.18, .6), drawing=rng.uniform(.45, .9))[style]
+    fill = dict(photo=rng.uniform(.42, .95), closeup=rng.uniform(.95, 1.3), telescope=rng.uniform(.25, .65), drawing=rng.uniform(.45, .9))[style]
     if planet == 'saturn': fill *= rng.uniform(.45, .65) * min(max(size)/min(size), 1.5)
     wander = .22 if style == 'closeup' else max(.02, .5 - fill*.5)*.45
-    phase = (abs(rng.normal(0, .5)) if rng.random() < .82 else rng.uniform(.8, 1.75)) * (.5 if planet == 'saturn' else 1)
+    phase = (abs(rng.normal(0, .45)) if rng.random() < .87 else rng.uniform(.8, 1.65)) * (.5 if planet == 'saturn' else 1)
     around = rng.uniform(0, 2*np.pi)
     tilt = rng.normal(0, .35) if planet == 'earth' else rng.normal(0, .18)
-    if planet == 'saturn': tilt = rng.choice([-1, 1]) * (rng.uniform(.1, .5) if rng.random() < .85 else rng.choice([.035, 1]))
+    if planet == 'saturn': tilt = rng.choice([-1, 1]) * (rng.uniform(.13, .55) if rng.random() < .87 else rng.choice([.035, 1]))
     return _View(width, height, width*(.5 + rng.uniform(-wander, wander)), height*(.5 + rng.uniform(-wander, wander)),
                  radius=fill*min(size)/2, tilt=tilt, oblate=dict(jupiter=.935, saturn=.91).get(planet, 1),
                  roll=rng.normal(0, .3) if rng.random() < .85 else rng.uniform(-np.pi, np.pi),
@@ -432,13 +432,13 @@ def _scene(
     flat[ball.places] = _mix(flat[ball.places], colours, ball.edge)
     return _mix(frame, ring, opacity*near) if planet == 'saturn' else frame
 
-# %% ../nbs/02_planets.ipynb #9d9227ed
+# %% ../nbs/02_planets.ipynb #60ebabe1
 def _recolour(frame, rng):
     "Leave the colours, or make them grey, cast, turned, swapped, or false"
     kind = rng.choice(['true', 'grey', 'cast', 'hue', 'swap', 'false'], p=[.36, .17, .26, .1, .04, .07])
     grey = frame @ np.array([.3, .59, .11], np.float32)
     if kind == 'grey': return _mix(frame, grey[..., None]*rng.uniform(.8, 1, 3), rng.uniform(.8, 1))
-    if kind == 'cast': return frame*rng.uniform(.5, 1.2, 3) + rng.uniform(0, .08, 3)
+    if kind == 'cast': return frame*rng.uniform(.55, 1.25, 3) + rng.uniform(0, .08, 3)
     if kind == 'swap': return frame[..., rng.permutation(3)]
     if kind == 'false':
         stops = np.array([(0, 0, 0)] + [colorsys.hsv_to_rgb(rng.random(), rng.uniform(.5, 1), v) for v in (.4, .75)] + [(1, 1, 1)])
@@ -453,7 +453,7 @@ def _turn_hue(frame, angle):
     matrix = np.eye(3)*c + (1 - c)/3 + s*np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]])
     return frame @ matrix.T.astype(np.float32)
 
-# %% ../nbs/02_planets.ipynb #fa0fb98a
+# %% ../nbs/02_planets.ipynb #b6aa7b72
 def _camera(frame, style, rng):
     "Exposure, vignette, grain and blur: from floats to a Pillow image"
     height, width = frame.shape[:2]
@@ -462,7 +462,7 @@ def _camera(frame, style, rng):
         y, x = np.ogrid[-1:1:height*1j, -1:1:width*1j]
         frame = frame * (1 - rng.uniform(.2, .5)*(x*x + y*y)/2)[..., None]
     image = Image.fromarray((np.clip(frame, 0, 1)*255).astype(np.uint8))
-    if style == 'telescope': image = image.filter(ImageFilter.GaussianBlur(rng.uniform(.6, 2)*max(frame.shape)/400))
+    if style == 'telescope': image = image.filter(ImageFilter.GaussianBlur(rng.uniform(.5, 1.6)*max(frame.shape)/400))
     elif rng.random() < .15: image = image.filter(ImageFilter.GaussianBlur(rng.uniform(.5, 1.5)))
     if style == 'drawing' and rng.random() < .6:
         image = ImageOps.posterize(image.filter(ImageFilter.MedianFilter(3)), int(rng.integers(3, 5)))
