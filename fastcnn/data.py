@@ -207,7 +207,7 @@ def image_table(
     return pd.DataFrame(dict(name=[f'{f.parent.name}/{f.name}' for f in files], image=files,
                              label=[f.parent.name for f in files], group=manifest_groups(source, files)))
 
-# %% ../nbs/08_data.ipynb #f0a6e9ef
+# %% ../nbs/08_data.ipynb #e110c2af
 def image_dataloaders(
     root:Path, # Image folder, zip of one, image parquet, or a table as `image_table` gives it
     size:int=None, # Side of the images in a batch, pixels; default: the smaller of 200 and the median image's shorter side
@@ -229,9 +229,9 @@ def image_dataloaders(
     if min(map(len, splits)) == 0: raise InputError(f'{_name(root)} holds {len(table)} images, too few to hold some back: add images')
     if batch_tfms is None: batch_tfms = aug_transforms(size=size, max_rotate=20, max_zoom=1.2)
     if normalize: batch_tfms = [*batch_tfms, Normalize.from_stats(*channel_stats(_sample(table.image[splits[0]].tolist(), seed)))]
-    presize = size if np.median(sides) < 1.5*size else round(2.3*size) # small images: nothing is gained by enlarging first
+    presize = size if np.median(sides) < 1.25*size else round(1.5*size) # enough to turn and zoom in, at less than half the cost of 2.3
     block = image_datablock(size, presize, lambda _: splits, get_items=None, get_x=ColReader('image'), get_y=ColReader('label'), batch_tfms=batch_tfms)
     return block.dataloaders(table, bs=min(batch_size, len(splits[0])), num_workers=num_workers)
 
-def _sample(images, seed, most=1000): return random.Random(seed).sample(images, min(most, len(images)))
+def _sample(images, seed, most=300): return random.Random(seed).sample(images, min(most, len(images)))
 def _name(root): return 'the table' if isinstance(root, pd.DataFrame) else repr(str(root))

@@ -92,7 +92,7 @@ def _card(config, data):
         f"- **Network**: {(config['architecture'] or {}).get('name', 'a network of your own')}, images of {config['size']} × {config['size']} pixels", '',
         '## Data', '', data or 'Not described.', '', '## Use', '', '```bash', 'fastcnn predict THIS_FOLDER picture.jpg', '```', ''])
 
-# %% ../nbs/13_deploy.ipynb #6761da66
+# %% ../nbs/13_deploy.ipynb #923004c4
 def export_model(
     learn, # Trained Learner
     path:Path, # Folder to write; an exported model that is there already is replaced
@@ -112,6 +112,7 @@ def export_model(
         config = dict(architecture=getattr(model, 'architecture', None), classes=[str(c) for c in learn.dls.vocab], size=size, mean=mean, std=std,
                       accuracy=None, accuracy_interval=None, split='test', version=__version__, created=utc_now())
         save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder/'model.safetensors')
+        (folder/'model.safetensors').chmod(0o644) # safetensors writes for the owner alone
         (folder/'model.onnx').write_bytes(_onnx(model, size, mean, std))
         (folder/'config.json').write_text(json.dumps(config))
         _check_equal(folder, model, size, mean, std)

@@ -162,12 +162,12 @@ def _find_classes(learn):
         missing = sorted(set(learn.dls.vocab) - set(_part_labels(part)))
         if missing: yield Finding('missing_class', 'error', '', f'the {name} part has no image of {", ".join(map(str, missing))}', 'more images of it, or a stratified split (GroupSplitter)')
 
-# %% ../nbs/11_diagnosis.ipynb #daba6533
+# %% ../nbs/11_diagnosis.ipynb #07c02c1d
 def _find_leak(learn, groups):
     "Near-duplicate groups with members in more than one part"
     parts = Counter()
     for part in learn.dls:
-        for group in {groups.get(str(name)) for name in _item_names(part.items)} - {None, ''}: parts[group] += 1
+        for group in {g for name in _item_names(part.items) if (g := groups.get(str(name))) and g == g}: parts[group] += 1 # NaN is no group
     crossing = [g for g, n in parts.items() if n > 1]
     if crossing: yield Finding('leak_between_splits', 'error', '', f'{len(crossing)} groups of near-duplicates lie in more than one part', 'split with GroupSplitter(groups)')
 

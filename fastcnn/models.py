@@ -17,7 +17,15 @@ from torch import nn
 from .convolution import conv_output_size, receptive_field
 from .core import InputError
 
-# %% ../nbs/09_models.ipynb #2724d9f1
+# %% ../nbs/09_models.ipynb #50da94f1
+def _conv(in_channels, out_channels, kernel_size, stride):
+    "A convolution with padding of half a kernel and the weights that He and others (2015) derived for ReLU"
+    layer = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size//2)
+    nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')
+    nn.init.zeros_(layer.bias)
+    return layer
+
+# %% ../nbs/09_models.ipynb #fcb7f05a
 def conv_block(
     in_channels:int, # Maps that come in
     out_channels:int, # Maps that go out
@@ -26,21 +34,20 @@ def conv_block(
     stage:str='bn' # 'conv': convolution alone; 'relu': with ReLU; 'bn': with ReLU and BatchNorm
 )->nn.Sequential: # (N, in_channels, H, W) → (N, out_channels, ⌈H/stride⌉, ⌈W/stride⌉)
     "A convolution and, from `stage` on, the ReLU and BatchNorm behind it"
-    layers = [nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size//2)]
+    layers = [_conv(in_channels, out_channels, kernel_size, stride)]
     if stage in ('relu', 'bn'): layers.append(nn.ReLU())
     if stage == 'bn': layers.append(nn.BatchNorm2d(out_channels))
     return nn.Sequential(*layers)
 
-# %% ../nbs/09_models.ipynb #28a921e4
+# %% ../nbs/09_models.ipynb #efc7f31a
 def stack_plan(
-    size:int, # Side of the images, pixels
-    last:int=512 # Maps before the last convolution; each block before has half as many, at least 8
+    size:int # Side of the images, pixels
 )->tuple[list[int], list[int]]: # (channels of the blocks, kernel sizes of the blocks and of the last convolution)
     "Channels and kernel sizes of a stack that halves `size` until one pixel is left"
     sides = [size]
     while sides[-1] > 1: sides.append(-(-sides[-1]//2))
-    n = max(len(sides) - 2, 0)
-    return [max(last >> (n - 1 - i), 8) for i in range(n)], [5 if side > 7 else 3 for side in sides[:-1]]
+    first = max(8, 1 << (1024//size).bit_length() - 1) # the power of 2 at or below 1024/size
+    return [min(first << i, 512) for i in range(len(sides) - 2)], [5 if side > 7 else 3 for side in sides[:-1]]
 
 # %% ../nbs/09_models.ipynb #9b9f2eff
 STAGES = ('conv', 'relu', 'bn')
@@ -53,7 +60,7 @@ def _check_plan(size, channels, kernel_sizes, stride):
     if sides[-1] != 1: raise InputError(f'{size} px end as {sides[-1]} px ({" → ".join(map(str, sides))}), not 1: '
                                         f'add blocks to `channels`, or leave it out to fit `size`')
 
-# %% ../nbs/09_models.ipynb #58df1606
+# %% ../nbs/09_models.ipynb #9ec9dadc
 def conv_stack(
     n_classes:int, # Classes: numbers that go out
     size:int=200, # Side of the square images, pixels
@@ -71,8 +78,7 @@ def conv_stack(
     _check_plan(size, channels, kernel_sizes, stride)
     widths = [in_channels, *channels]
     blocks = [conv_block(i, o, k, stride, stage) for i, o, k in zip(widths, channels, kernel_sizes)]
-    last = nn.Conv2d(widths[-1], n_classes, kernel_sizes[-1], stride, padding=kernel_sizes[-1]//2)
-    return nn.Sequential(*blocks, last, nn.Flatten())
+    return nn.Sequential(*blocks, _conv(widths[-1], n_classes, kernel_sizes[-1], stride), nn.Flatten())
 
 # %% ../nbs/09_models.ipynb #253171fe
 def _multiply_adds(layer, out):

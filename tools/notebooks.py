@@ -24,12 +24,20 @@ def source_hash(nb):
     return hashlib.sha256('\0'.join(c.source for c in nb.cells if c.cell_type == 'code').encode()).hexdigest()[:16]
 
 
+def drop_widgets(nb):
+    "Progress bars drawn as widgets: their state is large, and dead without a kernel"
+    nb.metadata.pop('widgets', None)
+    for cell in nb.cells:
+        if 'outputs' in cell: cell.outputs = [o for o in cell.outputs if 'application/vnd.jupyter.widget-view+json' not in o.get('data', {})]
+
+
 def save(path):
     "Run `path` in a fresh kernel, store outputs and the hash of the code that made them"
     from nbclient import NotebookClient
     from nbdev.clean import nbdev_clean
     nb = nbformat.read(path, 4)
     NotebookClient(nb, timeout=900, resources={'metadata': {'path': str(path.parent)}}).execute()
+    drop_widgets(nb)
     nb.metadata['fastcnn'] = {'source_hash': source_hash(nb)}
     nbformat.write(nb, path)
     nbdev_clean(str(path))

@@ -1,0 +1,147 @@
+"The command as a user meets it: what goes wrong, with which exit status, and that nothing is lost."
+import json, os, signal, subprocess, sys, time, zipfile
+
+import pytest
+from PIL import Image
+
+from fastcnn.core import Manifest, image_files, sidecar
+from fastcnn.planets import PlanetServer, planet_collection
+
+COMMAND = [sys.executable, '-m', 'fastcnn']
+
+
+def run(*argv, **options):
+    "(exit status, JSON, standard error) of the command"
+    done = subprocess.run([*COMMAND, *map(str, argv), '--json'], capture_output=True, text=True, timeout=300, **options)
+    assert 'Traceback' not in done.stderr, done.stderr
+    return done.returncode, json.loads(done.stdout.splitlines()[-1]), done.stderr
+
+
+def refused(*argv, words):
+    "The command refuses with status 2 and one line that says why"
+    status, found, errors = run(*argv)
+    assert (status, list(found)) == (2, ['error']) and words in found['error'], (status, found)
+    assert [line for line in errors.splitlines() if line.startswith('fastcnn: ')] == [f'fastcnn: {found["error"]}']
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp('cli')/'planets'
+    planet_collection(root, n=12, seed=9, nuisances=0, duplicates=0, broken=0)
+    for file in image_files(root):
+        with Image.open(file) as image: small = image.resize((48, 48))
+        small.save(file)
+    return root
+
+
+@pytest.fixture(scope='module')
+def server():
+    with PlanetServer(n=60, seed=11, faults=None) as running: yield running
+
+
+def search(server, root, n=40):
+    return 'search', 'planet earth', '--label', 'earth', '--out', root, '-n', n, '--provider', 'openverse', '--base-url', server.base_url
+
+
+def zipped(path, names):
+    with zipfile.ZipFile(path, 'w') as archive:
+        for name in names: archive.writestr(name, b'x')
+    return path
+
+
+def test_folders_that_cannot_be_learnt_from(tmp_path, folder):
+    (tmp_path/'empty').mkdir()
+    (tmp_path/'one'/'earth').mkdir(parents=True)
+    for file in image_files(folder)[:9]: (tmp_path/'one'/'earth'/file.name).write_bytes(file.read_bytes())
+    for root, words in [('missing', 'there is no'), ('empty', 'holds no images'), ('one', 'at least 2 classes')]:
+        refused('train', tmp_path/root, '--out', tmp_path/'model', words=words)
+    assert not (tmp_path/'model').exists() and len(image_files(tmp_path/'one')) == 9
+
+
+def test_archives_that_cannot_be_trusted(tmp_path):
+    (tmp_path/'garbage.zip').write_bytes(b'PK\x03\x04 garbage')
+    (tmp_path/'garbage.parquet').write_bytes(b'PAR1 garbage')
+    hostile = zipped(tmp_path/'hostile.zip', ['earth/a.jpg', '../../evil.jpg'])
+    for path, words in [('garbage.zip', 'cannot be read as a zip'), ('garbage.parquet', 'cannot be read as parquet'), (hostile.name, 'leads out of the archive')]:
+        refused('train', tmp_path/path, '--out', tmp_path/'model', words=words)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['garbage.parquet', 'garbage.zip', 'hostile.zip']
+
+
+@pytest.mark.parametrize('argv, words', [
+    (['search', 'x', '--label', 'a/b', '--out', 'OUT'], 'holds a slash'),
+    (['search', 'x', '--label', 'a', '--out', 'OUT', '--provider', 'altavista'], 'altavista'),
+    (['search', 'x', '--label', 'a', '--out', 'OUT', '-n', '0'], 'no number above 0'),
+    (['train', 'FOLDER', '--out', 'OUT', '--arch', 'alexandria'], 'unknown architecture'),
+    (['train', 'FOLDER', '--out', 'OUT', '--stage', 'gelu'], 'unknown stage'),
+    (['train', 'FOLDER', '--out', 'OUT', '--epochs', '0'], 'at least 1'),
+    (['train', 'FOLDER', '--out', 'OUT', '--lr', 'fast'], 'neither a number nor auto'),
+    (['train', 'FOLDER', '--out', 'FOLDER'], 'is no exported model'),
+    (['predict', 'FOLDER', 'x.jpg'], 'is no exported model'),
+    (['evaluate', 'OUT', 'FOLDER'], 'is no exported model'),
+    (['clean', 'OUT'], 'there is no folder'),
+    (['restore', 'FOLDER'], '--all'),
+    (['dance'], 'invalid choice'),
+])
+def test_arguments_that_cannot_work(argv, words, tmp_path, folder):
+    before = [f.read_bytes() for f in image_files(folder)]
+    refused(*[{'OUT': tmp_path/'out', 'FOLDER': folder}.get(a, a) for a in argv], words=words)
+    assert [f.read_bytes() for f in image_files(folder)] == before and not (tmp_path/'out').exists()
+
+
+def test_a_broken_image_is_left_out_by_name(tmp_path, folder):
+    broken = folder/'earth'/'half.jpg'
+    broken.write_bytes(image_files(folder)[0].read_bytes()[:700])
+    try: status, found, errors = run('train', folder, '--out', tmp_path/'model', '--size', 32, '--epochs', 1, '--bs', 8)
+    finally: broken.unlink()
+    assert status == 0 and 'earth/half.jpg' in errors and found['images'] == 48
+    status, judged, _ = run('evaluate', tmp_path/'model', folder)
+    assert status == 0 and judged['images'] == 48
+    again = run('train', folder, '--out', tmp_path/'model', '--size', 32, '--epochs', 1, '--bs', 8)
+    assert again[0] == 0 and again[1]['accuracy'] == found['accuracy'] # the same seed, the same model, in place of the first
+    refused('predict', tmp_path/'model', tmp_path/'model'/'README.md', words='cannot be read as an image')
+
+
+def test_interrupted_then_finished(tmp_path, server):
+    root = tmp_path/'planets'
+    running = subprocess.Popen([*COMMAND, *map(str, search(server, root))], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    for _ in range(600):
+        if list(root.glob('earth/*')): break
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    errors = running.communicate(timeout=60)[1]
+    assert running.returncode == 130 and 'Traceback' not in errors, errors
+    assert not list(sidecar(root).glob('tmp/*'))
+    kept = {f.name for f in root.glob('earth/*')}
+    status, found, _ = run(*search(server, root))
+    files = list(root.glob('earth/*'))
+    assert status == 0 and len(files) == 40 and kept <= {f.name for f in files}
+    assert found['requested'] == found['saved'] + found['duplicate'] + found['quarantined'] + sum(found['failed'].values())
+
+
+def test_a_full_disk_exits_1_and_a_second_run_finishes(tmp_path, server):
+    disk = tmp_path/'disk'
+    disk.mkdir()
+    if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=300k', 'tmpfs', str(disk)], capture_output=True).returncode:
+        pytest.skip('a small disk needs the right to mount a tmpfs')
+    try:
+        status, found, errors = run(*search(server, disk/'planets'))
+        assert status == 1 and 'No space left' in found['error'], found
+        assert not list((disk/'planets').rglob('.tmp*'))
+        subprocess.run(['mount', '-o', 'remount,size=64m', str(disk)], check=True)
+        assert run(*search(server, disk/'planets'))[0] == 0
+        assert len(list((disk/'planets').glob('earth/*'))) == 40
+        for file in (disk/'planets').glob('earth/*'): Image.open(file).load()
+    finally: subprocess.run(['umount', str(disk)], check=True)
+
+
+def test_json_is_all_there_is_on_standard_output(folder):
+    done = subprocess.run([*COMMAND, 'info', str(folder), '--json'], capture_output=True, text=True)
+    assert set(json.loads(done.stdout)) == {'classes', 'licenses', 'bytes', 'problems'}
+    assert 'classes' in subprocess.run([*COMMAND, 'info', str(folder)], capture_output=True, text=True).stdout
+
+
+def test_manifest_of_a_search_names_maker_and_licence(tmp_path, server):
+    assert run(*search(server, tmp_path/'planets', n=5))[0] == 0
+    rows = Manifest(tmp_path/'planets').present()
+    assert len(rows) == 5 and all(r['provider'] == 'openverse' and r['license'] and r['landing_url'] for r in rows)
+    assert (sidecar(tmp_path/'planets')/'CREDITS.md').read_text().count('earth/') == 5
