@@ -333,7 +333,7 @@ def _show(value, indent=''):
             for item in v: print(f'{indent}  ' + '  '.join(str(round(x, 3) if isinstance(x, float) else x) for x in item.values()))
         else: print(f'{indent}{key}: {round(v, 4) if isinstance(v, float) else v}')
 
-# %% ../nbs/16_cli.ipynb #1dc742dc
+# %% ../nbs/16_cli.ipynb #81c094be
 def _warn(message, category, filename, lineno, file=None, line=None):
     if issubclass(category, UserWarning): print(f'fastcnn: {message}', file=sys.stderr)
 
@@ -356,6 +356,7 @@ def main(
     argv = sys.argv[1:] if argv is None else list(argv)
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE') # threads that wait must not take the core from the processes that read images
     warnings.showwarning = _warn
+    warnings.filterwarnings('always', category=UserWarning, module='fastcnn') # whatever the environment says: these name files
     result, status = _run(argv)
     if '--json' in argv: print(json.dumps(result), flush=True)
     elif not status: _show(result)

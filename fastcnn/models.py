@@ -17,15 +17,16 @@ from torch import nn
 from .convolution import conv_output_size, receptive_field
 from .core import InputError
 
-# %% ../nbs/09_models.ipynb #50da94f1
-def _conv(in_channels, out_channels, kernel_size, stride):
-    "A convolution with padding of half a kernel and the weights that He and others (2015) derived for ReLU"
+# %% ../nbs/09_models.ipynb #b5b6db18
+def _conv(in_channels, out_channels, kernel_size, stride, stage):
+    "A convolution with padding of half a kernel; without BatchNorm with the weights that He and others (2015) derived"
     layer = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size//2)
-    nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')
-    nn.init.zeros_(layer.bias)
+    if stage != 'bn':
+        nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')
+        nn.init.zeros_(layer.bias)
     return layer
 
-# %% ../nbs/09_models.ipynb #fcb7f05a
+# %% ../nbs/09_models.ipynb #4bd17d85
 def conv_block(
     in_channels:int, # Maps that come in
     out_channels:int, # Maps that go out
@@ -34,7 +35,7 @@ def conv_block(
     stage:str='bn' # 'conv': convolution alone; 'relu': with ReLU; 'bn': with ReLU and BatchNorm
 )->nn.Sequential: # (N, in_channels, H, W) → (N, out_channels, ⌈H/stride⌉, ⌈W/stride⌉)
     "A convolution and, from `stage` on, the ReLU and BatchNorm behind it"
-    layers = [_conv(in_channels, out_channels, kernel_size, stride)]
+    layers = [_conv(in_channels, out_channels, kernel_size, stride, stage)]
     if stage in ('relu', 'bn'): layers.append(nn.ReLU())
     if stage == 'bn': layers.append(nn.BatchNorm2d(out_channels))
     return nn.Sequential(*layers)
@@ -60,7 +61,7 @@ def _check_plan(size, channels, kernel_sizes, stride):
     if sides[-1] != 1: raise InputError(f'{size} px end as {sides[-1]} px ({" → ".join(map(str, sides))}), not 1: '
                                         f'add blocks to `channels`, or leave it out to fit `size`')
 
-# %% ../nbs/09_models.ipynb #9ec9dadc
+# %% ../nbs/09_models.ipynb #193fdad9
 def conv_stack(
     n_classes:int, # Classes: numbers that go out
     size:int=200, # Side of the square images, pixels
@@ -78,7 +79,7 @@ def conv_stack(
     _check_plan(size, channels, kernel_sizes, stride)
     widths = [in_channels, *channels]
     blocks = [conv_block(i, o, k, stride, stage) for i, o, k in zip(widths, channels, kernel_sizes)]
-    return nn.Sequential(*blocks, _conv(widths[-1], n_classes, kernel_sizes[-1], stride), nn.Flatten())
+    return nn.Sequential(*blocks, _conv(widths[-1], n_classes, kernel_sizes[-1], stride, stage), nn.Flatten())
 
 # %% ../nbs/09_models.ipynb #253171fe
 def _multiply_adds(layer, out):

@@ -128,8 +128,8 @@ def test_a_full_disk_exits_1_and_a_second_run_finishes(tmp_path, server):
         assert status == 1 and 'No space left' in found['error'], found
         assert not list((disk/'planets').rglob('.tmp*'))
         subprocess.run(['mount', '-o', 'remount,size=64m', str(disk)], check=True)
-        assert run(*search(server, disk/'planets'))[0] == 0
-        assert len(list((disk/'planets').glob('earth/*'))) == 40
+        status, found, errors = run(*search(server, disk/'planets'))
+        assert status == 0 and len(list((disk/'planets').glob('earth/*'))) == 40, (found, errors)
         for file in (disk/'planets').glob('earth/*'): Image.open(file).load()
     finally: subprocess.run(['umount', str(disk)], check=True)
 

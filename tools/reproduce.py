@@ -38,10 +38,10 @@ def ladder():
     start, runs = time.time(), []
     with tempfile.TemporaryDirectory() as tmp:
         root = Path(tmp)/'planets'
-        planet_collection(root, n=750, seed=42, nuisances=0.01)
+        planet_collection(root, n=780, seed=42, nuisances=0.01)
         cleaned = clean_images(root).counts
         for seed in SEEDS:
-            dls = image_dataloaders(root, size=128, valid_pct=0.25, seed=seed)
+            dls = image_dataloaders(root, size=128, valid_pct=0.2, seed=seed)
             runs.append(fit_ladder(dls, seed=seed).assign(seed=seed))
             print(runs[-1][['step', 'accuracy', 'seconds']].to_string(), file=sys.stderr, flush=True)
     table, steps = pd.concat(runs), []
@@ -51,7 +51,7 @@ def ladder():
         steps.append(dict(step=row.step, article=row.article, mean=mean, half_width=half, accuracies=values))
     means = {s['step']: s['mean'] for s in steps}
     rising = means['convolutions only'] < means['+ ReLU'] < means['+ BatchNorm']
-    return dict(data='built-in planets, n=750 of each, seed 42, cleaned', images=cleaned['kept'], training_images=len(dls.train.dataset), size=128,
+    return dict(data='built-in planets, n=780 of each, seed 42, cleaned', images=cleaned['kept'], training_images=len(dls.train.dataset), size=128,
                 steps=steps, rising=rising, seconds=round(time.time() - start))
 
 
