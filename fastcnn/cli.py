@@ -64,7 +64,7 @@ def _data_card(root, table):
     licenses = sorted({r.get('license') or 'unknown' for r in Manifest(root).present()}) if Path(root).is_dir() else []
     return f'{len(table)} images of `{Path(root).name}`: {counts}.\n\nLicences: {", ".join(licenses) or "not recorded"}.'
 
-# %% ../nbs/16_cli.ipynb #c112b091
+# %% ../nbs/16_cli.ipynb #cac20ff1
 def _train(args):
     "Split, train, diagnose, export, evaluate on the test part"
     import pandas as pd
@@ -76,9 +76,9 @@ def _train(args):
     from fastcnn.training import scratch_learner
     _check_training(args, ARCHITECTURES, STAGES)
     start = time.time()
+    set_seed(args.seed) # before the DataLoaders: the order of their batches follows from it too
     dls = image_dataloaders(args.root, args.size, args.bs, valid_pct=0.15, test_pct=0.15, seed=args.seed)
     size = dls.valid.one_batch()[0].shape[-1]
-    set_seed(args.seed)
     learn = scratch_learner(dls, build_model(args.arch, n_classes=len(dls.vocab), size=size, stage=args.stage), cbs=[ActivationStats(every=10)])
     lr = learn.lr_find(show_plot=False).valley if args.lr == 'auto' else args.lr
     learn.fit_one_cycle(args.epochs, lr)
