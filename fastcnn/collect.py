@@ -57,7 +57,7 @@ def _shortfall(
 # %% ../nbs/05_collect.ipynb #0d89b040
 _SEARCH_AHEAD = 20 # addresses looked at, at most, for one image wanted
 
-# %% ../nbs/05_collect.ipynb #4bb03ce5
+# %% ../nbs/05_collect.ipynb #e774472f
 def collect_images(
     query:str, # Words to search for
     label:str, # Class; images go to `root/label`
@@ -75,9 +75,13 @@ def collect_images(
     check_label(label)
     missing = n - count_images(root, label)
     if missing <= 0: return Manifest(root)
-    found = iter_images(query, _SEARCH_AHEAD * n, provider, license, safe, base_url, filters)
     hosts = (*allow_hosts, *provider_hosts(provider, base_url))
-    manifest = fetch_images((replace(result, label=label) for result in found), root, hosts, enough=missing, **options)
+    def fetch(missing):
+        found = iter_images(query, _SEARCH_AHEAD * n, provider, license, safe, base_url, filters)
+        return fetch_images((replace(result, label=label) for result in found), root, hosts, enough=missing, **options)
+    manifest = fetch(missing)
+    missing = n - count_images(root, label)
+    if missing > 0 and manifest.torn: manifest = fetch(missing) # an image whose row a full disk tore was fetched again, and counted twice
     if told := _shortfall(manifest, label, n): warnings.warn(told)
     return manifest
 
