@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/clean.html.md"""
 __all__ = ['ImageFacts', 'read_images', 'find_broken', 'perceptual_hash', 'find_duplicates', 'find_outliers', 'CleaningReport',
            'clean_images', 'restore_images', 'plot_cleaning']
 
-# %% ../nbs/06_clean.ipynb #277b0014
+# %% ../nbs/06_clean.ipynb #9df2d639
 import hashlib, os, warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ from filelock import FileLock
 from PIL import Image, ImageFile, UnidentifiedImageError
 from tqdm.auto import tqdm
 
-from .core import PRESENT, QUARANTINE_REASONS, InputError, Manifest, image_files, sidecar
+from .core import QUARANTINE_REASONS, InputError, Manifest, image_files, image_formats, sidecar
 
 # %% ../nbs/06_clean.ipynb #14dac8c9
 class ImageFacts(NamedTuple):
@@ -36,19 +36,14 @@ class ImageFacts(NamedTuple):
     spread:int = 0 # Brightest minus darkest value of any channel, 0 to 255, 0.1 % left out at either end
     thumb:np.ndarray = None # Grey, uint8 (64,64), stretched to a square
 
-# %% ../nbs/06_clean.ipynb #c9b55c3b
+# %% ../nbs/06_clean.ipynb #9b6b535d
 _SIDE = 64 # pixels of a thumbnail's side
-
-@cache
-def _formats(): # those that this build of Pillow can read
-    Image.init()
-    return [f for f in ('JPEG', 'PNG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'AVIF') if f in Image.OPEN]
 
 def _small_rgb(
     path:Path # Image file
 )->tuple: # (width, height) of the file, and the image as RGB, both sides 128 or more where a JPEG was larger
     "Decode the whole file, at a reduced scale where the format can"
-    with Image.open(path, formats=_formats()) as image:
+    with Image.open(path, formats=image_formats()) as image:
         size = image.size
         image.draft('RGB', (2*_SIDE, 2*_SIDE))
         image.load()
@@ -311,13 +306,13 @@ def _compare(
         found.append(_overlay_pairs(pairs[start:start+batch], sizes, shapes) + [start, 0, 0])
     return np.concatenate(found)
 
-# %% ../nbs/06_clean.ipynb #e9bd545c
+# %% ../nbs/06_clean.ipynb #96ebc075
 def _pixel_digest(
     path:Path # Image file
 )->str: # Equal for two files exactly if all their pixels are
     "A hash of the pixels, decoded at full size"
     try:
-        with _strict_decoding(), Image.open(path, formats=_formats()) as image:
+        with _strict_decoding(), Image.open(path, formats=image_formats()) as image:
             return hashlib.sha256(image.convert('RGBA').tobytes() + repr(image.size).encode()).hexdigest()
     except Exception: # readable when small but not in full: then only the same bytes are the same picture
         return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -8,14 +8,14 @@ Docs: https://fastcnn.github.io/fastcnn/collect.html.md"""
 __all__ = ['ImgColor', 'count_images', 'collection_counts', 'collect_images', 'ImgSize', 'ImgLayout', 'ImgType',
            'duckduckgo_search', 'pack_images', 'unpack_images']
 
-# %% ../nbs/05_collect.ipynb #c25807c2
+# %% ../nbs/05_collect.ipynb #c0c011b0
 import os, shutil, stat, struct, tempfile, warnings, zipfile, zlib
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path, PurePosixPath
 
-from .core import IMAGE_SUFFIXES, PRESENT, InputError, Manifest, check_label, image_files, sidecar
-from .download import fetch_images, files_on_disk
+from .core import IMAGE_SUFFIXES, PRESENT, InputError, Manifest, check_label, files_on_disk, image_files, sidecar
+from .download import fetch_images
 from .search import iter_images, provider_hosts
 
 # %% ../nbs/05_collect.ipynb #97e01ad8

@@ -8,10 +8,9 @@ Docs: https://fastcnn.github.io/fastcnn/data.html.md"""
 __all__ = ['show_channels', 'channel_stats', 'image_datablock', 'GroupSplitter', 'manifest_groups', 'read_image_zip',
            'read_image_parquet', 'readable_images', 'image_table', 'image_dataloaders']
 
-# %% ../nbs/08_data.ipynb #4d47a329
+# %% ../nbs/08_data.ipynb #39f441d3
 import json, random, warnings, zipfile
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -21,10 +20,10 @@ from fastai.data.core import DataLoaders
 from fastai.data.transforms import ColReader, Normalize, RandomSplitter, get_image_files, parent_label
 from fastai.vision.augment import Resize, aug_transforms
 from fastai.vision.data import ImageBlock
-from PIL import Image, ImageDraw, UnidentifiedImageError
+from PIL import Image, ImageDraw
 from tqdm.auto import tqdm
 
-from .core import IMAGE_SUFFIXES, InputError, Manifest, image_files
+from .core import IMAGE_SUFFIXES, InputError, Manifest, image_files, open_image
 
 # %% ../nbs/08_data.ipynb #fe83bce6
 def show_channels(
@@ -47,20 +46,17 @@ def show_channels(
             axis.text(x, y, value, ha='center', va='center', size=6.5, color='white' if value < 150 else 'black')
     return figure
 
-# %% ../nbs/08_data.ipynb #824d13c5
+# %% ../nbs/08_data.ipynb #cb268391
 def channel_stats(
     images:list # Paths, bytes of image files, or PIL images
 )->tuple[list[float], list[float]]: # (mean, standard deviation) of red, green and blue, in units of [0, 1]
     "Mean and standard deviation of each channel over all pixels of `images`"
     count, total, squares = 0, np.zeros(3), np.zeros(3)
     for image in tqdm(images, desc='channel statistics', delay=1, leave=False):
-        pixels = np.asarray(_open(image).convert('RGB')).reshape(-1, 3)/255
+        pixels = np.asarray(open_image(image).convert('RGB')).reshape(-1, 3)/255
         count, total, squares = count + len(pixels), total + pixels.sum(0), squares + (pixels**2).sum(0)
     mean = total/count
     return mean.tolist(), np.sqrt(np.maximum(squares/count - mean**2, 0)).tolist()
-
-def _open(image):
-    return image if isinstance(image, Image.Image) else Image.open(BytesIO(image) if isinstance(image, bytes) else image)
 
 # %% ../nbs/08_data.ipynb #cda3598a
 def image_datablock(
@@ -171,11 +167,11 @@ def read_image_parquet(
     return pd.DataFrame(dict(name=[f'{Path(path).name}:{i}' for i in range(len(cells))],
                              image=[c['bytes'] if isinstance(c, dict) else c for c in cells], label=labels))
 
-# %% ../nbs/08_data.ipynb #eb78bf43
+# %% ../nbs/08_data.ipynb #eba5ab71
 def _side(image):
     "Shorter side of an image in pixels, or the reason why it cannot be decoded"
     try:
-        with _open(image) as opened:
+        with open_image(image) as opened:
             side = min(opened.size)
             opened.draft('RGB', (1, 1)) # decode a JPEG at an eighth of its size: reads every byte, computes little
             opened.load()

@@ -7,10 +7,9 @@ Docs: https://fastcnn.github.io/fastcnn/deploy.html.md"""
 # %% auto #0
 __all__ = ['OPSET', 'export_model', 'read_config', 'predict', 'load_exported']
 
-# %% ../nbs/13_deploy.ipynb #1772fe46
-import json, shutil, tempfile
+# %% ../nbs/13_deploy.ipynb #efbc247f
+import json, tempfile
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from . import __version__
-from .core import InputError, atomic_write, utc_now
+from .core import InputError, atomic_write, open_image, utc_now
 
 # %% ../nbs/13_deploy.ipynb #cf47b025
 OPSET = 18 # the first whose Resize can antialias and keep the aspect ratio
@@ -147,13 +146,12 @@ def _session(path):
         if not type(error).__module__.startswith('onnxruntime'): raise
         raise InputError(f'{str(Path(path)/"model.onnx")!r} is no graph that ONNX Runtime can load: {str(error).splitlines()[0]}') from error
 
-# %% ../nbs/13_deploy.ipynb #aeb978c2
+# %% ../nbs/13_deploy.ipynb #923710ce
 def _pixels(image):
     "Image (path, bytes or PIL) → (H, W, 3) uint8, upright"
     from PIL import ImageOps
     try:
-        opened = image if isinstance(image, Image.Image) else Image.open(BytesIO(image) if isinstance(image, bytes) else image)
-        return np.asarray(ImageOps.exif_transpose(opened).convert('RGB'))
+        return np.asarray(ImageOps.exif_transpose(open_image(image)).convert('RGB'))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         name = 'the image' if isinstance(image, (bytes, Image.Image)) else repr(str(image))
         raise InputError(f'{name} cannot be read as an image: {error}') from error

@@ -7,14 +7,13 @@ Docs: https://fastcnn.github.io/fastcnn/diagnosis.html.md"""
 # %% auto #0
 __all__ = ['ACTIVATIONS', 'watched_layers', 'ActivationStats', 'plot_color_dim', 'Finding', 'diagnose']
 
-# %% ../nbs/11_diagnosis.ipynb #b5efd803
+# %% ../nbs/11_diagnosis.ipynb #76997baf
 import math
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from fastai.callback.hook import ActivationStats as FastaiActivationStats, flatten_model, has_params
 from fastai.learner import Learner
 from fastcore.foundation import L

@@ -9,18 +9,15 @@ __all__ = ['LICENSES', 'LICENSE_TYPES', 'PROVIDERS', 'SearchError', 'Blocked', '
            'image_provider', 'openverse', 'duckduckgo', 'provider_names', 'provider_hosts', 'iter_images',
            'search_images']
 
-# %% ../nbs/03_search.ipynb #7a73566c
+# %% ../nbs/03_search.ipynb #f9cb04c9
 import math, os, re, time, warnings
 from importlib.metadata import entry_points
 from urllib.parse import parse_qs, urlsplit
 
 import requests
 from tqdm.auto import tqdm
-from urllib3.exceptions import InvalidHeader
-from urllib3.util.retry import Retry
 
-from . import __version__
-from .core import ImageResult, InputError
+from .core import NO_BARS, ImageResult, InputError, retry_after, user_agent
 
 # %% ../nbs/03_search.ipynb #526346e0
 class SearchError(RuntimeError):
@@ -43,15 +40,7 @@ class Changed(SearchError): "The reply no longer has the shape that we know"
 # %% ../nbs/03_search.ipynb #f6cf3a14
 _USUAL_WAIT = 60 # seconds, where a service limits us without saying for how long
 
-# %% ../nbs/03_search.ipynb #162bb4d9
-def _retry_after(
-    headers:dict # Headers of the reply
-)->float|None: # Seconds to wait, or None where the service does not say
-    "How long a service asks us to wait"
-    try: return Retry().parse_retry_after(headers['Retry-After'])
-    except (KeyError, InvalidHeader): return None
-
-# %% ../nbs/03_search.ipynb #6bcd15cd
+# %% ../nbs/03_search.ipynb #8c624fa9
 def _status_error(
     provider:str, # Service that replied
     reply:requests.Response, # Its reply
@@ -59,23 +48,20 @@ def _status_error(
     "What the HTTP status of a reply means"
     code = reply.status_code
     if code in (202, 429):
-        wait = _retry_after(reply.headers) or _USUAL_WAIT
+        wait = retry_after(reply.headers) or _USUAL_WAIT
         return RateLimited(provider, f'we asked too often (HTTP {code}): try again in {wait:.0f} s, or choose another provider', code, wait)
     if code in (401, 403): return Blocked(provider, f'refuses to answer (HTTP {code}): choose another provider, or try again tomorrow', code)
     if code >= 500: return SearchError(provider, f'is out of order (HTTP {code}): try again later, or choose another provider', code)
     if code != 200: return Changed(provider, f'does not understand our question any more (HTTP {code}): choose another provider, and tell us', code)
 
-# %% ../nbs/03_search.ipynb #f4e7d68c
-_AGENT = f'fastcnn/{__version__} (+https://github.com/fastcnn/fastcnn)'
-
-# %% ../nbs/03_search.ipynb #5e140526
+# %% ../nbs/03_search.ipynb #6ef337d8
 def _new_session(
     url:str, # Address of the service
-    agent:str=_AGENT, # How we introduce ourselves
+    agent:str='', # How we introduce ourselves; default: by our name
 )->requests.Session:
     "A session that introduces itself; a service on this machine is asked without a proxy"
     session = requests.Session()
-    session.headers.update({'User-Agent': agent, 'Accept-Language': 'en'})
+    session.headers.update({'User-Agent': agent or user_agent(), 'Accept-Language': 'en'})
     session.trust_env = urlsplit(url).hostname not in ('localhost', '127.0.0.1', '::1')
     return session
 
@@ -95,17 +81,16 @@ def _ask(
     if error: raise error
     return reply
 
-# %% ../nbs/03_search.ipynb #4caba9ad
+# %% ../nbs/03_search.ipynb #4d4fbf59
 _MAX_WAIT = 30 # seconds that a search waits by itself
-_QUIET = bool(os.environ.get('TQDM_DISABLE')) # tqdm itself heeds this everywhere but in notebooks
 
-# %% ../nbs/03_search.ipynb #51392f61
+# %% ../nbs/03_search.ipynb #507f6125
 def _count_down(
     provider:str, # Service that asked us to wait
     seconds:float, # For how long
 ):
     "Wait, visibly"
-    for _ in tqdm(range(math.ceil(seconds)), desc=f'{provider} asks us to wait', unit=' s', disable=_QUIET): time.sleep(1)
+    for _ in tqdm(range(math.ceil(seconds)), desc=f'{provider} asks us to wait', unit=' s', disable=NO_BARS): time.sleep(1)
 
 # %% ../nbs/03_search.ipynb #6487c13e
 def _ask_patiently(

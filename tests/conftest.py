@@ -2,6 +2,7 @@
 import os
 
 import notebooks
+from faults import root, server # fixtures
 
 os.environ.update(notebooks.QUIET)
 
