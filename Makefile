@@ -4,6 +4,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 READY := .venv/.ready
+PEERS := .venv-peers/.ready
 
 .PHONY: help setup demo test docs verify bench reproduce clean
 
@@ -31,11 +32,17 @@ docs: $(READY) ## the documentation site, in _docs/
 reproduce: $(READY) ## the figures of the README again
 	@$(PY) tools/reproduce.py
 
-verify: ## long runs (a later release)
-	@echo "make verify: nothing was run; the long runs (kill, fuzz, scale) come with a later release"
+verify: $(READY) $(PEERS) ## the long checks: kills, scale, more than one machine; results in bench/results/verify.json
+	@$(PY) -m pytest --verify $(ARGS)
 
-bench: ## side by side with other tools (a later release)
-	@echo "make bench: nothing was run; the benchmarks beside other tools come with a later release"
+bench: $(READY) $(PEERS) ## side by side with other tools; results in bench/results/
+	@$(PY) bench/download.py
 
-clean: ## remove what the other targets made, except .venv
+$(PEERS): bench/peers.txt
+	@echo "setup: installing the tools to compare with into .venv-peers"
+	@$(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install -qq -r bench/peers.txt
+	@touch $@
+
+clean: ## remove what the other targets made, except the environments
 	@rm -rf _demo _docs _proc build dist .pytest_cache

@@ -50,13 +50,13 @@ def _info(args):
     return dict(classes=count([f.parent.name for f in files]), licenses=count([licenses.get(f'{f.parent.name}/{f.name}', 'unknown') for f in files]),
                 bytes=sum(f.stat().st_size for f in files), problems=problems)
 
-# %% ../nbs/16_cli.ipynb #e40e6812
-def _measure(table):
-    "Exported model → how good it is on `table`"
+# %% ../nbs/16_cli.ipynb #d7b7bad7
+def _judge(model, table):
+    "How good an exported model is on `table`, and the probabilities that it gives, (N, classes)"
     from fastcnn.deploy import predict, read_config
     from fastcnn.evaluation import evaluate
-    def measure(model): return evaluate(predict(model, table.image.tolist()).filter(like='p_'), table.label, read_config(model)['classes'])
-    return measure
+    probabilities = predict(model, table.image.tolist()).filter(like='p_')
+    return evaluate(probabilities, table.label, read_config(model)['classes']), probabilities
 
 def _data_card(root, table):
     "What the model card says of the images"
@@ -64,7 +64,7 @@ def _data_card(root, table):
     licenses = sorted({r.get('license') or 'unknown' for r in Manifest(root).present()}) if Path(root).is_dir() else []
     return f'{len(table)} images of `{Path(root).name}`: {counts}.\n\nLicences: {", ".join(licenses) or "not recorded"}.'
 
-# %% ../nbs/16_cli.ipynb #cac20ff1
+# %% ../nbs/16_cli.ipynb #eae2af35
 def _train(args):
     "Split, train, diagnose, export, evaluate on the test part"
     import pandas as pd
@@ -82,9 +82,9 @@ def _train(args):
     learn = scratch_learner(dls, build_model(args.arch, n_classes=len(dls.vocab), size=size, stage=args.stage), cbs=[ActivationStats(every=10)])
     lr = learn.lr_find(show_plot=False).valley if args.lr == 'auto' else args.lr
     learn.fit_one_cycle(args.epochs, lr)
-    findings, measure = [vars(f) for f in diagnose(learn)], _measure(dls[2].items)
+    findings = [vars(f) for f in diagnose(learn)]
     table = pd.concat([part.items for part in dls])
-    model = export_model(learn, args.out, lambda folder: measure(folder).summary(), data=_data_card(args.root, table))
+    model = export_model(learn, args.out, lambda folder: _judge(folder, dls[2].items)[0].summary(), data=_data_card(args.root, table))
     config = read_config(model)
     return {k: config[k] for k in ('accuracy', 'accuracy_interval', 'f1', 'precision', 'recall', 'classes', 'size')} | dict(
         epochs=args.epochs, lr=lr, images=len(table), test_images=config['images'], model=str(model), findings=findings, seconds=round(time.time() - start, 1))
@@ -100,14 +100,14 @@ def _check_training(args, architectures, stages):
     if out.exists() and not (out/'config.json').is_file() and not (out.is_dir() and not any(out.iterdir())):
         raise InputError(f'{args.out!r} exists and is no exported model: choose another --out')
 
-# %% ../nbs/16_cli.ipynb #c7e71bb1
+# %% ../nbs/16_cli.ipynb #23611be6
 def _evaluate(args):
     "Metrics on a labelled folder"
     from fastcnn.data import image_table, readable_images
     from fastcnn.deploy import read_config
     read_config(args.model)
     table, _ = readable_images(image_table(args.root))
-    found = _measure(table)(args.model)
+    found, _ = _judge(args.model, table)
     return found.summary() | dict(confusion=found.confusion.to_numpy().tolist(), classes=list(found.confusion.index))
 
 def _predict(args):
@@ -211,18 +211,21 @@ def _plot_ladder(ladder):
     axes.set_xticks(places, ladder.step, rotation=20); axes.set(ylabel='accuracy on the validation part', ylim=(0, 1.05)); axes.legend(loc='upper left')
     return figure
 
-# %% ../nbs/16_cli.ipynb #496b847e
+# %% ../nbs/16_cli.ipynb #86c253cd
 def _demo_evaluate(learn, dls, model, root):
     "Export, judge on the test part, and predict new pictures in a new process"
-    from fastcnn.deploy import export_model, predict
+    from fastcnn.deploy import export_model
     from fastcnn.diagnosis import diagnose
     from fastcnn.evaluation import plot_confusion_matrix, top_losses
     from fastcnn.report import contact_sheet
-    test, measure = dls[2].items, _measure(dls[2].items)
-    findings = [vars(f) for f in diagnose(learn)]
-    export_model(learn, model, lambda folder: measure(folder).summary(), data=_data_card(root, test))
-    found = measure(model)
-    worst = top_losses(predict(model, test.image.tolist()).filter(like='p_'), test.label, list(learn.dls.vocab), test.image.tolist(), k=16)
+    test, findings = dls[2].items, [vars(f) for f in diagnose(learn)]
+    def measure(folder):
+        nonlocal found, probabilities
+        found, probabilities = _judge(folder, test)
+        return found.summary()
+    found = probabilities = None
+    export_model(learn, model, measure, data=_data_card(root, test))
+    worst = top_losses(probabilities, test.label, list(learn.dls.vocab), test.image.tolist(), k=16)
     captions = [f'{r.label}? {r.predicted} {r.probability:.0%}' for r in worst.itertuples()]
     low, high = found.accuracy_interval
     return found, findings, [
@@ -245,7 +248,7 @@ def _demo_predict(model, folder):
     return [('Pictures that it has never seen', ['Drawn after the training, predicted by a fresh process that knows neither torch nor fastai.',
              (contact_sheet([p['file'] for p in found], captions, columns=8), 'New pictures with the predicted class and its probability')])]
 
-# %% ../nbs/16_cli.ipynb #3336aa0d
+# %% ../nbs/16_cli.ipynb #67b22d5a
 def _demo(args):
     "The whole way on the built-in source"
     import matplotlib
@@ -277,12 +280,12 @@ def _forget_demo(out):
     "Remove what an earlier demo made in `out`; anything else is left alone"
     import shutil
     if out.exists() and not out.is_dir(): raise InputError(f'{str(out)!r} is a file: give a folder')
-    mine = ('planets', 'planets.fastcnn', 'first-look', 'first-look.fastcnn', 'unseen', 'model')
-    if (out/'planets').exists() and not (out/'report.html').exists() and not (out/'.fastcnn-demo').exists():
-        raise InputError(f'{str(out/"planets")!r} is not of a demo: choose another --out')
+    mine = ('planets', 'planets.fastcnn', 'first-look', 'first-look.fastcnn', 'unseen', 'model', 'report.html')
+    strange = [name for name in mine if (out/name).exists()] if not (out/'.fastcnn-demo').exists() else []
+    if strange: raise InputError(f'{str(out/strange[0])!r} is not of a demo, and a demo would replace it: choose another --out')
     out.mkdir(parents=True, exist_ok=True)
     (out/'.fastcnn-demo').touch()
-    for name in mine: shutil.rmtree(out/name, ignore_errors=True)
+    for name in mine: shutil.rmtree(out/name, ignore_errors=True) # the report is a file, and is replaced at the end
 
 # %% ../nbs/16_cli.ipynb #7121abcc
 class _Parser(argparse.ArgumentParser):

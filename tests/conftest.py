@@ -1,10 +1,31 @@
 "One runner for everything: pytest runs the checks, the tests and the notebooks, and the last line counts them."
-import os
+import json, os, zlib
+from datetime import date
 
 import notebooks
 from faults import root, server # fixtures
+from machine import machine
 
 os.environ.update(notebooks.QUIET)
+VERIFIED = notebooks.ROOT/'bench'/'results'/'verify.json'
+SLICES = 10
+
+
+def pytest_addoption(parser):
+    parser.addoption('--verify', action='store_true', help='the long checks, all of them, and only them; how each ended goes into bench/results/verify.json')
+
+
+def pytest_configure(config):
+    config.addinivalue_line('markers', 'verify: a long check: all run with --verify, a tenth of them each day without')
+
+
+def pytest_collection_modifyitems(config, items):
+    "Of the long checks, all (make verify, or named on the command line) or those whose turn it is today"
+    if config.args_source == config.ArgsSource.ARGS and not config.option.verify: return
+    turn = lambda item: zlib.crc32(item.nodeid.encode()) % SLICES == date.today().toordinal() % SLICES
+    wanted = lambda item: config.option.verify or turn(item) if item.get_closest_marker('verify') else not config.option.verify
+    config.hook.pytest_deselected(items=[item for item in items if not wanted(item)])
+    items[:] = [item for item in items if wanted(item)]
 
 
 def counts(config):
@@ -17,6 +38,16 @@ def counts(config):
 def pytest_sessionfinish(session, exitstatus):
     "A run in which nothing passed has shown nothing"
     if not counts(session.config)[0]: session.exitstatus = exitstatus or 1
+    if session.config.option.verify: keep_results(session.config)
+
+
+def keep_results(config):
+    "Note how each long check ended, when and on which machine; a check keeps figures with `record_property`"
+    stats, about = config.pluginmanager.get_plugin('terminalreporter').stats, machine('fastcnn')
+    old = json.loads(VERIFIED.read_text()) if VERIFIED.exists() else {}
+    new = {report.nodeid: dict(outcome=report.outcome, seconds=round(report.duration, 1), **dict(report.user_properties), **about)
+           for kind in ('passed', 'failed', 'error', 'skipped') for report in stats.get(kind, ())}
+    VERIFIED.write_text(json.dumps(dict(sorted((old | new).items())), indent=1) + '\n')
 
 
 def pytest_unconfigure(config):

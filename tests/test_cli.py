@@ -1,5 +1,5 @@
 "The command as a user meets it: what goes wrong, with which exit status, and that nothing is lost."
-import json, os, signal, subprocess, sys, time, zipfile
+import json, signal, subprocess, sys, time, zipfile
 
 import pytest
 from PIL import Image
@@ -86,6 +86,15 @@ def test_arguments_that_cannot_work(argv, words, tmp_path, folder):
     before = [f.read_bytes() for f in image_files(folder)]
     refused(*[{'OUT': tmp_path/'out', 'FOLDER': folder}.get(a, a) for a in argv], words=words)
     assert [f.read_bytes() for f in image_files(folder)] == before and not (tmp_path/'out').exists()
+
+
+@pytest.mark.parametrize('name', ['model', 'unseen', 'planets.fastcnn', 'first-look', 'report.html'])
+def test_a_demo_deletes_nothing_of_yours(name, tmp_path):
+    mine = tmp_path/name if name.endswith('.html') else tmp_path/name/'mine.txt'
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text('precious')
+    refused('demo', '--quick', '--out', tmp_path, words='is not of a demo')
+    assert mine.read_text() == 'precious' and len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_broken_image_is_left_out_by_name(tmp_path, folder):

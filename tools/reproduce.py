@@ -4,20 +4,14 @@
     python tools/reproduce.py ladder     the six steps on the built-in planets, 5 seeds (some 15 minutes on 2 cores)
     python tools/reproduce.py cifar10    train and evaluate on the CIFAR-10 files of FASTCNN_DATA (some 8 minutes)
 """
-import json, os, platform, subprocess, sys, tempfile, time
-from importlib.metadata import version
+import json, os, subprocess, sys, tempfile, time
 from pathlib import Path
+
+from machine import machine
 
 RESULTS = Path(__file__).resolve().parent.parent/'bench'/'results'
 SEEDS = range(5)
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE') # as the command does: waiting threads leave the cores to the processes that read images
-
-
-def machine():
-    "What the figures were measured on"
-    names = [line.split(':')[1].strip() for line in Path('/proc/cpuinfo').read_text().splitlines() if line.startswith('model name')] if Path('/proc/cpuinfo').exists() else []
-    return dict(date=time.strftime('%Y-%m-%d'), cpu=names[0] if names else platform.processor(), cores=os.cpu_count(), python=platform.python_version(),
-                **{name: version(name) for name in ('fastcnn', 'torch', 'fastai')})
 
 
 def interval(values):
@@ -74,7 +68,7 @@ def cifar10():
 
 if __name__ == '__main__':
     for name in sys.argv[1:] or ('ladder', 'cifar10'):
-        result = machine() | dict(ladder=ladder, cifar10=cifar10)[name]()
+        result = machine('fastcnn', 'torch', 'fastai') | dict(ladder=ladder, cifar10=cifar10)[name]()
         RESULTS.mkdir(parents=True, exist_ok=True)
         (RESULTS/f'{name}.json').write_text(json.dumps(result, indent=1) + '\n')
         print(RESULTS/f'{name}.json', file=sys.stderr)
