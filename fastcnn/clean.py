@@ -6,9 +6,9 @@ Docs: https://fastcnn.github.io/fastcnn/clean.html.md"""
 
 # %% auto #0
 __all__ = ['ImageFacts', 'read_images', 'find_broken', 'perceptual_hash', 'find_duplicates', 'find_outliers', 'CleaningReport',
-           'clean_images', 'restore_images', 'plot_cleaning']
+           'clean_images', 'restore_images', 'set_aside', 'relabel_images', 'plot_cleaning']
 
-# %% ../nbs/06_clean.ipynb #9df2d639
+# %% ../nbs/06_clean.ipynb #96700214
 import hashlib, os, warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ from filelock import FileLock
 from PIL import Image, ImageFile, UnidentifiedImageError
 from tqdm.auto import tqdm
 
-from .core import QUARANTINE_REASONS, InputError, Manifest, image_files, image_formats, sidecar
+from .core import QUARANTINE_REASONS, InputError, Manifest, check_label, image_files, image_formats, sidecar
 
 # %% ../nbs/06_clean.ipynb #14dac8c9
 class ImageFacts(NamedTuple):
@@ -448,25 +448,39 @@ def find_outliers(
     return _frame([(f.file, _label(f), kind, f.width, f.height, f.peak, f.spread) for f, kind in kinds if kind],
                   ['file', 'label', 'kind', 'width', 'height', 'peak', 'spread'])
 
-# %% ../nbs/06_clean.ipynb #096dc1e7
+# %% ../nbs/06_clean.ipynb #072292f7
 def _quarantine(root): return sidecar(root)/'quarantine'
 
 def _move(
     source:Path, # Existing file
     target:Path # Where it goes; nothing is there
 ):
-    "Move a file in one step"
+    "Move a file in one step; a folder that it leaves empty goes, for loaders refuse a class without images"
     target.parent.mkdir(parents=True, exist_ok=True)
     os.replace(source, target)
+    if not any(os.scandir(source.parent)): source.parent.rmdir()
 
 def _inside(file): # a manifest could come from elsewhere: its paths must not lead out of the collection
     return bool(file) and len(Path(file).parts) == 2 and '..' not in Path(file).parts and file[0] != '/'
+
+def _finish_moves(
+    root:Path, # Image folder
+    manifest:Manifest, # Its manifest
+    rows:list # Events in which `moved_from` says where the file was, and `file` where it belongs
+):
+    "Move files within the folder, and note that it is done"
+    for row in rows:
+        if not (_inside(row['moved_from']) and _inside(row.get('file'))): continue
+        source, target = Path(root)/row['moved_from'], Path(root)/row['file']
+        if source.is_file() and not source.is_symlink() and not target.exists(): _move(source, target)
+    if rows: manifest.append(*(row | dict(moved_from=None) for row in rows))
 
 def _settle(
     root:Path, # Image folder
     manifest:Manifest # Its manifest
 ):
     "Finish the moves that an interrupted run left behind"
+    _finish_moves(root, manifest, [r for r in manifest.present() if r.get('moved_from')])
     gone = {r['file'] for r in manifest.rows('quarantined') if _inside(r.get('file'))}
     here = {r['file'] for r in manifest.present() if _inside(r.get('file'))} - gone
     for file in sorted(gone | here):
@@ -474,20 +488,21 @@ def _settle(
         if file in here: source, target = target, source
         if source.is_file() and not source.is_symlink() and not target.exists(): _move(source, target)
 
-# %% ../nbs/06_clean.ipynb #231be5a2
+# %% ../nbs/06_clean.ipynb #cb235432
 def _free_name(
     file:str, # `label/name`
-    *folders:Path # In none of these may a file of that name exist
+    *folders:Path, # In none of these may a file of that name exist
+    taken:set=frozenset() # Further names that are not free
 )->str: # The same, or with -2, -3 … added
     "A file name that is taken in none of the folders"
     label, name = file.split('/', 1)
     stem, suffix, n, free = Path(name).stem, Path(name).suffix, 1, file
-    while any((folder/free).exists() for folder in folders):
+    while free in taken or any((folder/free).exists() for folder in folders):
         n += 1
         free = f'{label}/{stem[:200 if n > 1 and len(stem.encode()) < 200 else 40]}-{n}{suffix}'
     return free
 
-# %% ../nbs/06_clean.ipynb #ac9a2a55
+# %% ../nbs/06_clean.ipynb #d620a093
 def _make_room(
     root:Path, # Image folder
     manifest:Manifest # Its manifest
@@ -498,17 +513,19 @@ def _make_room(
         file = f'{aside.parent.name}/{aside.name}'
         if not (Path(root)/file).exists(): continue
         free = _free_name(file, Path(root), _quarantine(root))
-        if file in rows: manifest.append(rows[file] | dict(file=free))
-        os.replace(Path(root)/file, Path(root)/free)
+        if file not in rows: _move(Path(root)/file, Path(root)/free); continue
+        event = rows[file] | dict(file=free, moved_from=file)
+        manifest.append(event)
+        _finish_moves(root, manifest, [event])
 
-# %% ../nbs/06_clean.ipynb #73657cb5
+# %% ../nbs/06_clean.ipynb #8720caf2
 def _own_row(
     manifest:Manifest, # Manifest of the collection
     file:str # `label/name` of a picture that it does not know
 )->dict: # A new row
     "The row of a picture that its user has added"
     label, url, n = file.partition('/')[0], f'file:{file}', 1
-    while (manifest.get(url, label) or {}).get('status') == 'quarantined': # an earlier picture of that name
+    while (old := manifest.get(url, label)) and (old['status'] == 'quarantined' or old.get('file') != file): # an earlier picture of that name
         n += 1
         url = f'file:{file}#{n}'
     return dict(url=url, label=label, file=file, status='kept')
@@ -589,7 +606,22 @@ def _settled(
 def _update_credits(manifest):
     if (manifest.folder/'CREDITS.md').exists(): manifest.write_credits()
 
-# %% ../nbs/06_clean.ipynb #8d33d788
+# %% ../nbs/06_clean.ipynb #b95c6a7b
+def _put_aside(
+    root:Path, # Image folder
+    manifest:Manifest, # Its manifest
+    events:list, # What to write into it first
+    files:list # `label/name` of the images that go into the quarantine
+):
+    "Write down what is going to happen, then do it"
+    if events: manifest.append(*events)
+    for file in files: _move(Path(root)/file, _quarantine(root)/file)
+    if len(files): _update_credits(manifest)
+
+def _spared(manifest): # a person has put these back; `relabel_images` keeps that in mind as a reason
+    return {r.get('file') for r in manifest.rows('restored', 'relabelled') if 'restored' in (r['status'], r.get('reason'))}
+
+# %% ../nbs/06_clean.ipynb #8d8f602c
 def _judge(
     root:Path, # Image folder
     manifest:Manifest, # Its manifest
@@ -597,11 +629,8 @@ def _judge(
 )->CleaningReport:
     "Find what has to go, and move it"
     facts = read_images(root)
-    found, groups = _findings(root, facts, {r.get('file') for r in manifest.rows('restored')})
-    if not dry_run:
-        if events := _events(manifest, found, groups): manifest.append(*events)
-        for file in found.file: _move(Path(root)/file, _quarantine(root)/file)
-        if len(found): _update_credits(manifest)
+    found, groups = _findings(root, facts, _spared(manifest))
+    if not dry_run: _put_aside(root, manifest, _events(manifest, found, groups), found.file)
     return CleaningReport(Path(root), found, len(facts) - len(found), dry_run)
 
 # %% ../nbs/06_clean.ipynb #35c36f99
@@ -651,6 +680,62 @@ def restore_images(
         for file in chosen: _move(_quarantine(root)/file, Path(root)/file)
         if chosen: _update_credits(manifest)
     return chosen
+
+# %% ../nbs/06_clean.ipynb #b2d4448c
+def _names_in_folder(
+    root:Path, # Image folder
+    files:str|Path|list # `label/name`, or paths in the folder
+)->list[str]: # `label/name` of each, each once
+    "The images meant, each of which must lie in the folder"
+    names = list(dict.fromkeys('/'.join(Path(f).parts[-2:]) for f in ([files] if isinstance(files, (str, Path)) else files)))
+    for name in names:
+        path = Path(root)/name
+        if not _inside(name) or path.parent.is_symlink() or path.is_symlink() or not path.is_file():
+            raise InputError(f'{name!r} is not in {str(root)!r}: give LABEL/NAME of an image in its class folders')
+    return names
+
+# %% ../nbs/06_clean.ipynb #8acdc43e
+def set_aside(
+    root:Path, # Image folder
+    files:list, # `label/name`, or paths in the folder
+    reason:str='by_hand' # What the manifest says: by_hand, broken, exact_duplicate, near_duplicate or outlier_KIND
+)->list[str]: # The files set aside, `label/name`
+    "Move images into the quarantine because a person says so; `restore_images` puts them back"
+    if reason not in QUARANTINE_REASONS and not reason.startswith('outlier_'):
+        raise InputError(f'no image is set aside for {reason!r}: choose among {", ".join(QUARANTINE_REASONS)} and outlier_KIND')
+    with _settled(root) as manifest:
+        chosen, rows = _names_in_folder(root, files), {r.get('file'): r for r in manifest.present()}
+        _put_aside(root, manifest, [(rows.get(f) or _own_row(manifest, f)) | dict(status='quarantined', reason=reason) for f in chosen], chosen)
+    return chosen
+
+# %% ../nbs/06_clean.ipynb #c062174f
+def _new_places(
+    root:Path, # Image folder
+    labels:dict # `label/name` → its right class, or `class/name`
+)->dict: # `label/name` → where it goes, without those that stay
+    "A free name in the right class folder for each image"
+    places, wanted = {}, {'/'.join(Path(file).parts[-2:]): label for file, label in labels.items()}
+    for name in _names_in_folder(root, wanted):
+        label, _, new_name = wanted[name].partition('/')
+        place = f'{check_label(label)}/{new_name or Path(name).name}'
+        if not _inside(place): raise InputError(f'{wanted[name]!r} is no class, nor CLASS/NAME')
+        if place != name: places[name] = _free_name(place, Path(root), _quarantine(root), taken=set(places.values()))
+    return places
+
+# %% ../nbs/06_clean.ipynb #018d6bc8
+def relabel_images(
+    root:Path, # Image folder
+    labels:dict # `label/name`, or path in the folder → its right class; `class/name` to give it that name as well
+)->dict: # Old `label/name` → new one; turned round it is what undoes the call
+    "Move images to the folder of their right class"
+    with _settled(root) as manifest:
+        places, rows, spared = _new_places(root, labels), {r.get('file'): r for r in manifest.present()}, _spared(manifest)
+        events = [(rows.get(old) or _own_row(manifest, old)) | dict(status='relabelled', file=new, moved_from=old,
+                   reason='restored' if old in spared else None) for old, new in places.items()]
+        if events: manifest.append(*events)
+        _finish_moves(root, manifest, events)
+        if events: _update_credits(manifest)
+    return places
 
 # %% ../nbs/06_clean.ipynb #74f449f8
 def _picture(
