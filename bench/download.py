@@ -27,7 +27,7 @@ def make_files(folder):
     with zipfile.ZipFile(archive) as photos:
         for name in (name for name in photos.namelist() if name.lower().endswith(('.jpg', '.jpeg', '.png'))):
             image = ImageOps.exif_transpose(Image.open(io.BytesIO(photos.read(name)))).convert('RGB')
-            for cut in range(3): image.crop((cut, cut, image.width, image.height)).save(folder/f'{len(list(folder.iterdir()))}.jpg', quality=91)
+            for cut in range(3): image.crop((cut, cut, image.width, image.height)).save(folder/f'{len(list(folder.iterdir()))}.jpg', quality=96)
     sizes = [file.stat().st_size for file in folder.iterdir()]
     return dict(files=len(sizes), megabytes=round(sum(sizes)/1e6, 1), median_kilobytes=round(statistics.median(sizes)/1e3))
 

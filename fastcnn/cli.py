@@ -7,22 +7,22 @@ Docs: https://fastcnn.github.io/fastcnn/cli.html.md"""
 # %% auto #0
 __all__ = ['main']
 
-# %% ../nbs/16_cli.ipynb #405b6b56
+# %% ../nbs/16_cli.ipynb #9772355f
 import argparse, json, os, sys, time, warnings
+from collections import Counter
 from contextlib import redirect_stdout
 from pathlib import Path
 
 from . import __version__
-from .core import InputError, Manifest, check_label, image_files, sidecar
+from .core import PRESENT, InputError, Manifest, check_label, image_files, sidecar
 
-# %% ../nbs/16_cli.ipynb #521e0910
+# %% ../nbs/16_cli.ipynb #9b75b8bd
 def _search(args):
     "Search and download into ROOT/LABEL"
     from fastcnn.collect import collect_images, collection_counts
     check_label(args.label)
     manifest = collect_images(args.query, args.label, args.out, args.n, provider=args.provider, license=args.license, base_url=args.base_url)
-    rows = [r for r in manifest.rows() if r['label'] == args.label and r.get('query') == args.query]
-    providers = sorted({r['provider'] for r in rows if r.get('provider')})
+    providers = sorted({row['provider'] for row in manifest if (row['label'], row.get('query')) == (args.label, args.query) and row.get('provider')})
     return collection_counts(manifest, args.label, args.query) | dict(provider=', '.join(providers) or args.provider)
 
 def _clean(args):
@@ -44,13 +44,13 @@ def _restore(args):
 def _info(args):
     "Classes, sizes, licences and problems of a folder"
     files, manifest = image_files(args.root), Manifest(args.root)
-    count = lambda values: {v: values.count(v) for v in sorted(set(values))}
-    licenses = {r.get('file'): r.get('license') or 'unknown' for r in manifest.present()}
-    problems = {k: v for k, v in manifest.counts().items() if k.startswith(('failed', 'quarantined'))}
-    return dict(classes=count([f.parent.name for f in files]), licenses=count([licenses.get(f'{f.parent.name}/{f.name}', 'unknown') for f in files]),
-                bytes=sum(f.stat().st_size for f in files), problems=problems)
+    licenses = {row['file']: row.get('license') for row in manifest if row['status'] in PRESENT and row.get('file')}
+    problems = {kind: n for kind, n in manifest.counts().items() if kind.startswith(('failed', 'quarantined'))}
+    count = lambda values: dict(sorted(Counter(values).items()))
+    return dict(classes=count(file.parent.name for file in files), licenses=count(licenses.get(f'{file.parent.name}/{file.name}') or 'unknown' for file in files),
+                bytes=sum(file.stat().st_size for file in files), problems=problems)
 
-# %% ../nbs/16_cli.ipynb #d7b7bad7
+# %% ../nbs/16_cli.ipynb #b0d2422f
 def _judge(model, table):
     "How good an exported model is on `table`, and the probabilities that it gives, (N, classes)"
     from fastcnn.deploy import predict, read_config
@@ -61,7 +61,7 @@ def _judge(model, table):
 def _data_card(root, table):
     "What the model card says of the images"
     counts = ', '.join(f'{n} {label}' for label, n in table.label.value_counts().sort_index().items())
-    licenses = sorted({r.get('license') or 'unknown' for r in Manifest(root).present()}) if Path(root).is_dir() else []
+    licenses = sorted({row.get('license') or 'unknown' for row in Manifest(root) if row['status'] in PRESENT}) if Path(root).is_dir() else []
     return f'{len(table)} images of `{Path(root).name}`: {counts}.\n\nLicences: {", ".join(licenses) or "not recorded"}.'
 
 # %% ../nbs/16_cli.ipynb #eae2af35
