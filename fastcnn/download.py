@@ -7,11 +7,11 @@ Docs: https://fastcnn.github.io/fastcnn/download.html.md"""
 # %% auto #0
 __all__ = ['Limits', 'normalise_image', 'fetch_images']
 
-# %% ../nbs/04_download.ipynb #70a7d253
-import asyncio, hashlib, ipaddress, os, shutil, socket, struct, tempfile, threading, time, zlib
-from collections import Counter, defaultdict
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+# %% ../nbs/04_download.ipynb #f70d588a
+import asyncio, hashlib, ipaddress, itertools, json, os, shutil, socket, struct, tempfile, threading, time, weakref, zlib
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -21,14 +21,15 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 from filelock import FileLock, Timeout
 from PIL import Image, ImageOps
+from protego import Protego
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 from tqdm.auto import tqdm
 from yarl import URL
 
-from .core import (NO_BARS, PRESENT, ImageResult, InputError, Manifest, atomic_write, check_label, content_name, files_on_disk,
-                          open_image, retry_after, user_agent, utc_now)
+from .core import (NO_BARS, PRESENT, ImageResult, InputError, Manifest, check_label, files_on_disk, open_image, retry_after,
+                          user_agent, utc_now)
 
-# %% ../nbs/04_download.ipynb #bc1f8d9b
+# %% ../nbs/04_download.ipynb #a769b6d3
 @dataclass(frozen=True)
 class Limits:
     "The bounds of a download"
@@ -41,8 +42,8 @@ class Limits:
     max_bytes:int=32*2**20 # Size of a file as it is sent
     max_pixels:int=64_000_000 # Width times height; a small file can unpack to a huge picture
     min_side:int=16 # Pixels of the shorter side; placeholders are smaller
-    concurrency:int=8 # Connections at a time
-    per_host:int=4 # Connections at a time to one host
+    concurrency:int=64 # Connections at a time
+    per_host:int=4 # Connections at a time to one host, whatever its ports
 
 # %% ../nbs/04_download.ipynb #1ccc326d
 class _Trouble(Exception):
@@ -59,34 +60,41 @@ class _Trouble(Exception):
 _SIGNATURES = (b'\xff\xd8\xff', b'\x89PNG', b'GIF8', b'RIFF', b'II*\0', b'MM\0*')
 _UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError, struct.error, zlib.error)
 
-# %% ../nbs/04_download.ipynb #1bbbbf69
+# %% ../nbs/04_download.ipynb #192bdf98
+def _head(
+    file:Path # Any file
+)->bytes: # Its first 32 bytes, or fewer
+    "The bytes by which a format is known"
+    with open(file, 'rb') as opened: return opened.read(32)
+
+# %% ../nbs/04_download.ipynb #867df882
 def _open_image(
-    data:bytes, # A file as it was sent
+    file:Path, # A file as it was sent
     limits:Limits, # Bounds of its size
 )->Image.Image: # With its header read, its pixels not yet
     "Read the header of an image, and refuse what is too small or too large before a pixel is decoded"
-    try: image = open_image(data)
+    try: image = open_image(file)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning): raise _Trouble('too_large') from None
-    except _UNREADABLE: raise _Trouble('truncated' if data.startswith(_SIGNATURES) else 'not_an_image') from None
+    except _UNREADABLE: raise _Trouble('truncated' if _head(file).startswith(_SIGNATURES) else 'not_an_image') from None
     if image.width * image.height > limits.max_pixels or max(image.size) > 65_000: raise _Trouble('too_large')
     if min(image.size) < limits.min_side: raise _Trouble('too_small')
     return image
 
-# %% ../nbs/04_download.ipynb #83311444
+# %% ../nbs/04_download.ipynb #9688b75c
 def _orientation(
-    image:Image.Image # With its pixels loaded
+    image:Image.Image # With its header read
 )->int: # 1 is upright, 2 to 8 are turned or mirrored
     "The rotation that the camera noted"
     try: return image.getexif().get(0x0112, 1)
     except _UNREADABLE: return 1
 
-# %% ../nbs/04_download.ipynb #03429ee7
+# %% ../nbs/04_download.ipynb #e3d2058b
 def _is_plain(
-    image:Image.Image, # With its pixels loaded
-    data:bytes, # The file that it came from
+    image:Image.Image, # A JPEG with its header read, or any other with its pixels loaded
+    file:Path, # The file that it came from
 )->bool: # True: the file can be kept as it came
     "Whether every loader reads this file as upright 8-bit RGB or grey"
-    deep = image.format == 'PNG' and data[24] > 8 # bits a channel, at a fixed place of a PNG's header
+    deep = image.format == 'PNG' and _head(file)[24] > 8 # bits a channel, at a fixed place of a PNG's header
     return (image.format in ('JPEG', 'PNG') and image.mode in ('RGB', 'L') and not deep and not image.has_transparency_data
             and getattr(image, 'n_frames', 1) == 1 and _orientation(image) not in range(2, 9))
 
@@ -104,21 +112,49 @@ def _upright_rgb(
     image = image.convert('RGBA')
     return Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image).convert('RGB')
 
-# %% ../nbs/04_download.ipynb #1ca5328f
+# %% ../nbs/04_download.ipynb #d1bc916d
+class _DiskError(Exception):
+    "Our own disk is at fault, not the web"
+
+# %% ../nbs/04_download.ipynb #d9318d4b
+@contextmanager
+def _own_disk(
+    file:Path # File that is written
+):
+    "Tell an error of our own disk from one of the network, which Python calls by the same name"
+    try: yield
+    except OSError as error:
+        raise _DiskError(OSError(error.errno, f'{os.strerror(error.errno)}: an image could not be written, what is complete is kept; '
+                                 'mend it and run again to go on', str(file))) from error
+
+# %% ../nbs/04_download.ipynb #53866bd8
+def _decode(
+    file:Path, # A file as it was sent
+    limits:Limits, # Bounds of its size
+)->tuple[str,tuple[int,int],Image.Image|None]: # Suffix, (width, height) in pixels, and a picture that must be stored instead of the file
+    "Decode a file to its end"
+    with _open_image(file, limits) as image:
+        size = image.size
+        try:
+            if image.format == 'JPEG' and _is_plain(image, file): image.draft('L', (1, 1))
+            image.load()
+            if _is_plain(image, file): return '.jpg' if image.format == 'JPEG' else '.png', size, None
+            image = _upright_rgb(image)
+        except _UNREADABLE: raise _Trouble('truncated') from None
+    return '.jpg', image.size, image
+
+# %% ../nbs/04_download.ipynb #9281f6ed
 def normalise_image(
-    data:bytes, # A file as it was sent
+    file:Path, # A file as it was sent; what is no plain JPEG or PNG is replaced by a JPEG
     limits:Limits=Limits(), # Bounds of its size
-)->tuple[bytes,str,tuple[int,int]]: # The file to store, its suffix, (width, height) in pixels
+)->tuple[str,tuple[int,int],bool]: # The suffix of the file to store, (width, height) in pixels, and whether it is as it was sent
     "Decode a file completely; keep plain JPEG and PNG byte for byte, and turn the rest into JPEG"
-    image = _open_image(data, limits)
-    try:
-        image.load()
-        if _is_plain(image, data): return data, '.jpg' if image.format == 'JPEG' else '.png', image.size
-        image = _upright_rgb(image)
-        buffer = BytesIO()
-        image.save(buffer, 'JPEG', quality=95)
-    except _UNREADABLE: raise _Trouble('truncated') from None
-    return buffer.getvalue(), '.jpg', image.size
+    suffix, size, image = _decode(file, limits)
+    if image is None: return suffix, size, True
+    buffer = BytesIO()
+    image.save(buffer, 'JPEG', quality=95)
+    with _own_disk(file): file.write_bytes(buffer.getbuffer())
+    return suffix, size, False
 
 # %% ../nbs/04_download.ipynb #c2ad81d5
 @contextmanager
@@ -141,69 +177,75 @@ def _run_in(
     "Run a coroutine in another thread's loop and wait for its result"
     return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
 
-# %% ../nbs/04_download.ipynb #64ce35b9
+# %% ../nbs/04_download.ipynb #d02f90e9
 def _is_public(
     address:str # IPv4 or IPv6
 )->bool: # False for private, loopback, link-local, multicast and reserved addresses
     "Whether an address belongs to the open internet"
     ip = ipaddress.ip_address(address.split('%')[0])
-    inner = getattr(ip, 'ipv4_mapped', None) or getattr(ip, 'sixtofour', None)
+    inner = getattr(ip, 'ipv4_mapped', None) or getattr(ip, 'sixtofour', None) # IPv4 addresses inside IPv6 ones
     if ip.version == 6 and ip in ipaddress.ip_network('64:ff9b::/96'): inner = ipaddress.ip_address(int(ip) & 0xffffffff)
     ip = inner or ip
-    return ip.is_global and not ip.is_multicast
+    return ip.is_global and not (ip.is_multicast or ip.is_reserved or getattr(ip, 'is_site_local', False))
 
-# %% ../nbs/04_download.ipynb #cdae0a87
+# %% ../nbs/04_download.ipynb #2d7e12bb
 def _check_url(
     url:str, # Address to visit
     allowed:set=frozenset(), # Host names and addresses that the user named
 )->URL:
     "Refuse all but http and https, and hosts that are plainly not on the open internet"
     try:
-        parts = urlsplit(url)
-        host, _ = (parts.hostname or '').lower(), parts.port
-        if parts.scheme not in ('http', 'https') or not host: raise _Trouble('refused_address')
+        target = URL(url, encoded=url.isascii() and url.isprintable() and ' ' not in url) # a signed query must stay as it is
+        host = (target.raw_host or '').lower()
         numeric = ':' in host or host.replace('.', '').isdigit()
-        if host not in allowed and (host == 'localhost' or numeric and not _is_public(host)): raise _Trouble('refused_address')
-        return URL(url, encoded=url.isascii() and url.isprintable() and ' ' not in url) # a signed query must stay as it is
+        hidden = host.rstrip('.') == 'localhost' or numeric and not _is_public(host)
     except ValueError: raise _Trouble('refused_address') from None
+    if target.scheme not in ('http', 'https') or not host or hidden and host not in allowed: raise _Trouble('refused_address')
+    return target
 
-# %% ../nbs/04_download.ipynb #d550ddae
+# %% ../nbs/04_download.ipynb #9d74191e
 class _GuardedResolver(aiohttp.ThreadedResolver):
     "Looks names up, and refuses those that lead to an address that is not public"
     def __init__(self,
-        allowed:set # Names that may lead anywhere
+        allowed:set, # Names that may lead anywhere
+        proxies:set=frozenset(), # (name, port) of the proxies, which often stand in a private network
     ):
         super().__init__()
-        self.allowed = allowed
+        self.allowed, self.proxies = allowed, proxies
 
     async def resolve(self, host, port=0, family=socket.AF_INET):
         "As aiohttp calls it"
         found = await super().resolve(host, port, family)
-        if host.lower() not in self.allowed and not all(_is_public(address['host']) for address in found): raise _Trouble('refused_address')
+        if host.lower() in self.allowed or (host.lower(), port) in self.proxies: return found
+        if not all(_is_public(address['host']) for address in found): raise _Trouble('refused_address')
         return found
 
-# %% ../nbs/04_download.ipynb #60675131
+# %% ../nbs/04_download.ipynb #fcccadad
 def _file_hash(
-    data:bytes # A whole file
+    file:Path # An image
 )->str: # 64 hex digits
     "The SHA-256 by which an image is known"
-    return hashlib.sha256(data).hexdigest()
+    with open(file, 'rb') as opened: return hashlib.file_digest(opened, 'sha256').hexdigest()
 
-# %% ../nbs/04_download.ipynb #17c730f3
+# %% ../nbs/04_download.ipynb #9efc8a36
 def _known_images(
     manifest:Manifest # Of the collection
-)->tuple[dict,set]: # SHA-256 → file; and the files that no row of the manifest knows
+)->tuple[set,set,dict]: # SHA-256 of all images; SHA-1 of their originals; SHA-256 → file of those that no row of the manifest knows
     "The images that the collection has: from the manifest, and added by hand"
-    present, known, files = set(files_on_disk(manifest.root)), {}, set()
+    present = set(files_on_disk(manifest.root))
+    known, originals, strangers = set(), set(), set(present)
     for row in manifest:
         here = row['status'] in PRESENT and row.get('file') in present
-        if here: files.add(row['file'])
+        if here: strangers.discard(row['file'])
         if here or row['status'] == 'quarantined': # thrown out once, it shall not come back from another address
-            known |= {row[key]: row.get('file', '') for key in ('source_sha256', 'sha256') if row.get(key)}
-    strangers = present - files
-    return {_file_hash((manifest.root/file).read_bytes()): file for file in strangers} | known, strangers
+            known |= {row[key] for key in ('source_sha256', 'sha256') if row.get(key)}
+            if row.get('sha1'): originals.add(row['sha1'])
+    return known, originals, {_file_hash(manifest.root/file): file for file in strangers}
 
-# %% ../nbs/04_download.ipynb #aa1182fe
+# %% ../nbs/04_download.ipynb #784c2848
+_HOST_CAPS = {'upload.wikimedia.org': 2} # what Wikimedia asks of those who fetch its media
+
+# %% ../nbs/04_download.ipynb #56e7bac7
 class _Run:
     "What the downloads of one call share"
     def __init__(self,
@@ -215,112 +257,183 @@ class _Run:
         on_row=None, # Called with each row as it is written
     ):
         self.manifest, self.limits, self.allowed, self.scratch, self.enough, self.on_row = manifest, limits, allowed, scratch, enough, on_row
-        self.known, self.strangers = _known_images(manifest)
-        self.claimed, self.kept, self.writing = 0, 0, set()
-        self.connections = asyncio.Semaphore(limits.concurrency)
-        self.host_connections = defaultdict(lambda: asyncio.Semaphore(limits.per_host))
-        self.refusals, self.quiet_until = Counter(), {}
+        self.known, self.originals, self.strangers = _known_images(manifest)
+        self.started, self.ended, self.settled, self.claimed, self.kept, self.error = 0, 0, 0, 0, 0, None
+        self.tasks, self.gathered, self.lock, self.changed = set(), [], threading.Lock(), threading.Event()
+        self.connections, self.host_connections = asyncio.Semaphore(limits.concurrency), {}
+        self.refusals, self.quiet_until, self.wishes, self.proxies = Counter(), {}, {}, getproxies()
+        self.same_original, self.numbers = weakref.WeakValueDictionary(), itertools.count()
         self.decoders = ThreadPoolExecutor(os.cpu_count() or 2)
 
     @property
     def satisfied(self): return self.enough is not None and self.kept >= self.enough
 
-# %% ../nbs/04_download.ipynb #3e654d53
+    def places(self,
+        host:str # Name of a server
+    )->asyncio.Semaphore: # One place a connection
+        "The connections that one host may have at a time"
+        if host not in self.host_connections:
+            self.host_connections[host] = asyncio.Semaphore(min(self.limits.per_host, _HOST_CAPS.get(host, self.limits.per_host)))
+        return self.host_connections[host]
+
+# %% ../nbs/04_download.ipynb #ebb3373a
 async def _open_session(run:_Run):
     "Connections that visit only public addresses, and introduce themselves"
-    resolver = _GuardedResolver(run.allowed | {urlsplit(proxy).hostname for proxy in getproxies().values()})
-    connector = aiohttp.TCPConnector(limit=run.limits.concurrency, limit_per_host=run.limits.per_host, resolver=resolver)
+    proxies = {(URL(proxy).host, URL(proxy).port) for proxy in run.proxies.values()}
+    run.resolver = _GuardedResolver(run.allowed, proxies)
+    connector = aiohttp.TCPConnector(limit=0, resolver=run.resolver, keepalive_timeout=5) # our own caps count by name, and know of redirects
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=run.limits.connect, sock_read=run.limits.read)
     run.session = aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(),
                                         headers={'User-Agent': user_agent(), 'Accept': 'image/*'})
 
-# %% ../nbs/04_download.ipynb #f527ec42
+# %% ../nbs/04_download.ipynb #3d567789
 async def _close_session(run:_Run):
-    "Cancel what is still under way, let files that are being written have their row, and close all connections"
+    "Cancel what is still under way, write the rows of what is complete, and close all connections"
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks - run.writing: task.cancel()
+    for task in tasks: task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     await run.session.close()
+    await asyncio.gather(_start(run, _write_rows(run)), return_exceptions=True)
 
-# %% ../nbs/04_download.ipynb #9d8ee873
+# %% ../nbs/04_download.ipynb #07bf6440
+def _start(
+    run:_Run, # What the downloads share
+    coroutine, # What to do
+)->asyncio.Task:
+    "Begin a piece of work; its error, if it has one that is not the web's, ends the run"
+    def note_end(task):
+        run.tasks.discard(task)
+        if not task.cancelled(): run.error = run.error or task.exception()
+        run.changed.set()
+    task = asyncio.get_running_loop().create_task(coroutine)
+    run.tasks.add(task)
+    task.add_done_callback(note_end)
+    return task
+
+# %% ../nbs/04_download.ipynb #853e1cac
+class _Job:
+    "The attempts at one file"
+    def __init__(self,
+        url:str, # Its address
+        seconds:float, # Deadline over all attempts
+        file:Path=None, # Where an image is written
+    ):
+        self.url, self.left, self.file, self.attempts, self.sha256 = url, seconds, file, 0, None
+        self.start = None # when the first attempt began; waiting for a free connection does not count
+        self.goes_to = None # place of a new image, such as earth/3f2a9c1d07be.jpg
+
+# %% ../nbs/04_download.ipynb #d5ed306f
 _REDIRECTS = (301, 302, 303, 307, 308)
-_PASSING = (408, 425, 429, 500, 502, 503, 504) # statuses that may be over in a moment
 
-# %% ../nbs/04_download.ipynb #7d374c6e
-def _check_reply(
+# %% ../nbs/04_download.ipynb #cb9386f7
+def _may_pass(
+    status:int # Of a reply
+)->bool: # True: the trouble may be over in a moment
+    "Whether a status tells of passing trouble"
+    return status in (408, 425, 429) or status >= 500
+
+# %% ../nbs/04_download.ipynb #320ab096
+def _check_status(
     reply:aiohttp.ClientResponse, # With its headers read
     limits:Limits, # Bounds
 ):
-    "Refuse a reply by its status and headers"
+    "Refuse a reply by its status"
     wait = retry_after(reply.headers)
-    if reply.status != 200: raise _Trouble(f'http_{reply.status}', reply.status in _PASSING and (wait or 0) <= limits.max_wait, wait)
-    robots = ','.join(reply.headers.getall('X-Robots-Tag', [])).lower().replace(' ', '').split(',')
-    if {'noai', 'noimageai'} & {word.split(':')[-1] for word in robots}: raise _Trouble('opted_out')
-    if (reply.content_length or 0) > limits.max_bytes: raise _Trouble('too_large')
+    if reply.status != 200: raise _Trouble(f'http_{reply.status}', _may_pass(reply.status) and (wait or 0) <= limits.max_wait, wait)
 
-# %% ../nbs/04_download.ipynb #db74bc2a
-async def _read_body(
+# %% ../nbs/04_download.ipynb #6b89258e
+def _write(
+    file, # Opened without a buffer: an error comes here, not when it is closed
+    piece:bytes, # Part of an image
+):
+    "Write all of a piece"
+    with _own_disk(file.name):
+        while piece: piece = piece[file.write(piece):]
+
+# %% ../nbs/04_download.ipynb #cefa65b5
+async def _save(
+    run:_Run, # What the downloads share
+    job:_Job, # The address
     reply:aiohttp.ClientResponse, # With its headers read
-    limits:Limits, # Bounds
-)->bytes:
-    "The file that a reply carries"
-    _check_reply(reply, limits)
-    body = bytearray()
-    async for piece in reply.content.iter_chunked(2**16):
-        body += piece
-        if len(body) > limits.max_bytes: raise _Trouble('too_large')
-    return bytes(body)
+):
+    "Stream the image of a reply to disk"
+    _check_status(reply, run.limits)
+    if _opted_out(reply.headers): raise _Trouble('opted_out')
+    if (reply.content_length or 0) > run.limits.max_bytes: raise _Trouble('too_large')
+    left, digest = run.limits.max_bytes, hashlib.sha256()
+    with _own_disk(job.file): file = open(job.file, 'wb', buffering=0)
+    with file:
+        while piece := await reply.content.readany():
+            if (left := left - len(piece)) < 0: raise _Trouble('too_large')
+            digest.update(piece)
+            _write(file, piece)
+    job.sha256 = digest.hexdigest()
 
-# %% ../nbs/04_download.ipynb #9dbe9b4a
-def _proxy_for(
+# %% ../nbs/04_download.ipynb #1bebf7e2
+async def _proxy_for(
+    run:_Run, # What the downloads share
     target:URL, # Address to visit
-    allowed:set, # Hosts that the user named: they are visited directly
 )->str|None: # Address of the proxy, if there is one
     "The proxy that the environment names"
-    if target.host in allowed or proxy_bypass(target.host): return None
-    return getproxies().get(target.scheme)
+    if target.raw_host in run.allowed or not run.proxies: return None
+    if (target.host, target.port) in run.resolver.proxies: raise _Trouble('refused_address') # its own address is no image's
+    if proxy_bypass(target.host) or not (proxy := run.proxies.get(target.scheme)): return None
+    try: await run.resolver.resolve(target.host, target.port, socket.AF_UNSPEC)
+    except OSError: pass # a name that only the proxy knows
+    return proxy
 
-# %% ../nbs/04_download.ipynb #e0967c06
+# %% ../nbs/04_download.ipynb #67f21a89
+async def _hop(
+    run:_Run, # What the downloads share
+    job:_Job, # The address, and what is left of its deadline
+    target:URL, # The address, or where it was redirected to
+    receive, # Takes the run, the job and a reply
+)->tuple: # (where to go on, what was received)
+    "One request, when a connection is free"
+    async with run.places(target.host):
+        await _be_quiet(run, target.host)
+        async with run.connections, _clock(run, job, target.host):
+            async with run.session.get(target, allow_redirects=False, proxy=await _proxy_for(run, target)) as reply:
+                if reply.status in _REDIRECTS and 'Location' in reply.headers: return reply.headers['Location'], None
+                return None, await receive(run, job, reply)
+
+# %% ../nbs/04_download.ipynb #cdde4a27
 async def _visit(
     run:_Run, # What the downloads share
-    url:str, # Address of the image
-)->bytes: # The file, as it was sent
+    job:_Job, # The address
+    receive, # Takes the run, the job and a reply
+): # What it returns
     "Follow an address to its file"
+    url = job.url
     for _ in range(run.limits.max_redirects + 1):
         target = _check_url(url, run.allowed)
-        async with run.session.get(target, allow_redirects=False, proxy=_proxy_for(target, run.allowed)) as reply:
-            if reply.status not in _REDIRECTS or 'Location' not in reply.headers: return await _read_body(reply, run.limits)
-            url = urljoin(url, reply.headers['Location'])
+        if job.file: await _ask_first(run, target)
+        further, found = await _hop(run, job, target, receive)
+        if further is None: return found
+        url = urljoin(url, further)
     raise _Trouble('redirect_loop')
 
-# %% ../nbs/04_download.ipynb #b06c7e57
+# %% ../nbs/04_download.ipynb #22cd70f0
 def _as_trouble(
     error:Exception # Raised on the way
 )->_Trouble:
     "The reason behind a network error"
-    if isinstance(error, _Trouble): return error
     if isinstance(error, TimeoutError): return _Trouble('timeout', again=True)
-    if isinstance(error, aiohttp.InvalidURL): return _Trouble('refused_address')
+    if isinstance(error, ValueError): return _Trouble('refused_address') # such as http://[oops: no address at all
     reset = 'ConnectionResetError' in f'{error} {error.__cause__!r}' # aiohttp tells a reset from a short body in its message only
     if isinstance(error, aiohttp.ClientPayloadError) and not reset: return _Trouble('truncated', again=True)
     return _Trouble('connection', again=True)
 
-# %% ../nbs/04_download.ipynb #d236f788
-class _Job:
-    "The attempts at one address"
-    def __init__(self,
-        url:str # Address of the image
-    ):
-        self.url, self.host, self.attempts, self.spent = url, _urlsplit_host(url), 0, 0
-        self.start = None # when the first attempt began; waiting for a free connection does not count
-
-# %% ../nbs/04_download.ipynb #0683edf7
-def _urlsplit_host(
-    url:str # Address, perhaps malformed
-)->str: # Empty where it has none
-    "The host of an address"
-    try: return urlsplit(url).hostname or ''
-    except ValueError: return ''
+# %% ../nbs/04_download.ipynb #22a4eae8
+async def _attempt(
+    run:_Run, # What the downloads share
+    job:_Job, # The address
+    receive, # Takes the run, the job and a reply
+): # What it returns
+    "Ask for a file once"
+    job.attempts += 1
+    try: return await _visit(run, job, receive)
+    except (aiohttp.ClientError, OSError, ValueError) as error: raise _as_trouble(error) from None
 
 # %% ../nbs/04_download.ipynb #fa6686ee
 async def _be_quiet(
@@ -330,36 +443,34 @@ async def _be_quiet(
     "Wait until a host that refused us may be asked again"
     while (left := run.quiet_until.get(host, 0) - time.monotonic()) > 0: await asyncio.sleep(left)
 
-# %% ../nbs/04_download.ipynb #c1937034
+# %% ../nbs/04_download.ipynb #6ed46f8f
 def _note_refusal(
     run:_Run, # What the downloads share
     host:str, # Name of the server
-    trouble:_Trouble|None, # What it answered; None: a file
+    trouble:_Trouble, # What it answered
 ):
     "After several refusals in a row, leave the whole host alone for as long as it asks"
-    if trouble is None: run.refusals[host] = 0
-    elif trouble.wait and trouble.again:
-        run.refusals[host] += 1
-        if run.refusals[host] >= run.limits.per_host: run.quiet_until[host] = time.monotonic() + trouble.wait
+    if not (trouble.wait and trouble.again): return
+    run.refusals[host] += 1
+    if run.refusals[host] >= run.limits.per_host: run.quiet_until[host] = time.monotonic() + trouble.wait
 
-# %% ../nbs/04_download.ipynb #3c9d9a38
-async def _attempt(
+# %% ../nbs/04_download.ipynb #fe4e369c
+@asynccontextmanager
+async def _clock(
     run:_Run, # What the downloads share
-    job:_Job, # The address, and what was spent on it
-)->bytes: # The file, as it was sent
-    "Ask for a file once, when a connection is free and within what is left of the deadline"
-    await _be_quiet(run, job.host)
-    async with run.host_connections[job.host], run.connections:
-        job.attempts, start, trouble = job.attempts + 1, time.monotonic(), None
-        job.start = job.start or start
-        try:
-            async with asyncio.timeout(run.limits.deadline - job.spent): return await _visit(run, job.url)
-        except (_Trouble, aiohttp.ClientError, OSError) as error:
-            trouble = _as_trouble(error)
-            raise trouble from None
-        finally:
-            job.spent += time.monotonic() - start
-            _note_refusal(run, job.host, trouble)
+    job:_Job, # The address
+    host:str, # Name of the server that is asked
+):
+    "End a request with the deadline of its file, and take down how the host behaved"
+    start = time.monotonic()
+    job.start = job.start or start
+    try:
+        async with asyncio.timeout(job.left): yield
+        run.refusals[host] = 0
+    except _Trouble as trouble:
+        _note_refusal(run, host, trouble)
+        raise
+    finally: job.left -= time.monotonic() - start
 
 # %% ../nbs/04_download.ipynb #73932d32
 _pause = wait_random_exponential(multiplier=0.5, max=8) # seconds
@@ -370,67 +481,207 @@ def _seconds_to_wait(state)->float:
     wish = state.outcome.exception().wait
     return _pause(state) if wish is None else wish
 
-# %% ../nbs/04_download.ipynb #fe64b1f5
-async def _download(
+# %% ../nbs/04_download.ipynb #49577ba2
+async def _fetch(
     run:_Run, # What the downloads share
     job:_Job, # The address
-)->bytes: # The file, as it was sent
+    receive, # Takes the run, the job and a reply
+): # What it returns
     "Ask for a file until it comes, it is hopeless, or the deadline is over"
-    worth_it = lambda error: isinstance(error, _Trouble) and error.again and job.spent < run.limits.deadline
+    worth_it = lambda error: isinstance(error, _Trouble) and error.again and job.left > 0
     async for go in AsyncRetrying(stop=stop_after_attempt(run.limits.attempts), wait=_seconds_to_wait, retry=retry_if_exception(worth_it), reraise=True):
-        with go: return await _attempt(run, job)
+        with go: return await _attempt(run, job, receive)
 
-# %% ../nbs/04_download.ipynb #4ceb1e2e
-def _write_image(
+# %% ../nbs/04_download.ipynb #18122e19
+_US = 'fastcnn' # the name under which robots.txt and X-Robots-Tag may speak to us
+_VALUED = ('unavailable_after', 'max-snippet', 'max-image-preview', 'max-video-preview') # rules with a colon of their own
+
+# %% ../nbs/04_download.ipynb #a2569d29
+def _robots_rules(
+    header:str # One X-Robots-Tag, such as "noindex, otherbot: noai"
+): # Iterator of the rules that are meant for us, in small letters
+    "What a header says to every machine, and to us"
+    agent = '*'
+    for rule in header.lower().split(','):
+        name, colon, rest = rule.partition(':')
+        if colon and name.strip() not in _VALUED: agent, rule = name.strip(), rest
+        if agent in ('*', _US): yield rule.strip()
+
+# %% ../nbs/04_download.ipynb #3f0a0c6b
+def _opted_out(
+    headers # Of a reply; a name may occur more than once
+)->bool:
+    "Whether the headers of a picture ask machines not to learn from it"
+    said = {rule for header in headers.getall('X-Robots-Tag', []) for rule in _robots_rules(header)}
+    return bool(said & {'noai', 'noimageai'}) or headers.get('tdm-reservation', '').strip() == '1'
+
+# %% ../nbs/04_download.ipynb #27842ee9
+_MAX_WISHES = 500_000 # bytes that are read of such a file; RFC 9309 asks for this many
+_MAX_RULES = 1_000 # entries of a tdmrep.json that are looked at, so that a hostile one cannot stop the run
+_MAX_SITES = 2_000 # sites that are remembered at a time
+
+# %% ../nbs/04_download.ipynb #e26d4ec7
+def _reservations(
+    data:bytes # A tdmrep.json, or anything else
+)->list[tuple[Protego,bool]]: # (what forbids the paths that it speaks of, whether rights are reserved there)
+    "The entries of a tdmrep.json; what is none is left out"
+    try: entries = json.loads(data)
+    except (ValueError, RecursionError): return []
+    entries = [entries] if isinstance(entries, dict) else entries if isinstance(entries, list) else []
+    entries = [entry for entry in entries[:_MAX_RULES] if isinstance(entry, dict) and 'tdm-reservation' in entry]
+    path = lambda entry: ''.join(str(entry.get('location', '/')).split()) # in one line: nothing else may look like a rule
+    return [(Protego.parse(f'User-agent: *\nDisallow: {path(entry)}'), entry['tdm-reservation'] in (1, '1')) for entry in entries]
+
+# %% ../nbs/04_download.ipynb #3bd8c2b6
+class _Wishes:
+    "What a site asks of machines"
+    def __init__(self,
+        robots:bytes=b'', # Its robots.txt
+        tdmrep:bytes=b'', # Its tdmrep.json
+        reason:str=None, # Why it could not be asked
+    ):
+        self.robots, self.reserved, self.reason = Protego.parse(robots.decode('utf-8-sig', 'replace')), _reservations(tdmrep), reason
+
+    def forbid(self,
+        url:str # Of an image there
+    )->bool:
+        "Whether the site does not want this image to be fetched, or to be learnt from"
+        if not self.robots.can_fetch(url, _US): return True
+        return next((reserved for paths, reserved in self.reserved if not paths.can_fetch(url, _US)), False)
+
+# %% ../nbs/04_download.ipynb #ac61d6c4
+async def _read_wish(
     run:_Run, # What the downloads share
-    file:str, # Such as earth/3f2a9c1d07be.jpg
-    data:bytes, # The file to store
-):
-    "Store an image whole or not at all"
-    try: atomic_write(run.manifest.root/file, data, tmp_dir=run.scratch)
-    except OSError as error:
-        raise OSError(error.errno, f'{os.strerror(error.errno)}: an image could not be written, what is complete is kept; '
-                                   'mend it and run again to go on', str(run.manifest.root/file)) from error
+    job:_Job, # The address of robots.txt or tdmrep.json
+    reply:aiohttp.ClientResponse, # With its headers read
+)->bytes: # At most so many as RFC 9309 asks for
+    "The file that a reply carries, or its beginning"
+    _check_status(reply, run.limits)
+    body = bytearray()
+    while len(body) < _MAX_WISHES and (piece := await reply.content.readany()): body += piece
+    return bytes(body[:_MAX_WISHES])
 
-# %% ../nbs/04_download.ipynb #b950fcf9
+# %% ../nbs/04_download.ipynb #96b49357
+async def _ask_site(
+    run:_Run, # What the downloads share
+    origin:URL, # Scheme, host and port
+)->_Wishes:
+    "Read both files of a site, at the same time"
+    paths = ('robots.txt', '.well-known/tdmrep.json')
+    jobs = [_Job(str(origin.with_path(f'/{path}')), min(run.limits.read, run.limits.deadline)) for path in paths]
+    found = await asyncio.gather(*(_fetch(run, job, _read_wish) for job in jobs), return_exceptions=True)
+    for error in found:
+        if isinstance(error, BaseException) and not isinstance(error, _Trouble): raise error
+    unheard = isinstance(found[0], _Trouble) and found[0].reason.startswith('http_') and _may_pass(int(found[0].reason[5:]))
+    if unheard: return _Wishes(reason=found[0].reason)
+    files = [b'' if isinstance(file, _Trouble) else file for file in found]
+    return await asyncio.get_running_loop().run_in_executor(run.decoders, _Wishes, *files)
+
+# %% ../nbs/04_download.ipynb #284ccbed
+async def _ask_first(
+    run:_Run, # What the downloads share
+    target:URL, # Address of an image
+):
+    "Leave an image alone whose site said no"
+    origin = target.origin()
+    if origin not in run.wishes:
+        while len(run.wishes) >= _MAX_SITES: del run.wishes[next(iter(run.wishes))]
+        run.wishes[origin] = _start(run, _ask_site(run, origin))
+    wishes = await asyncio.shield(run.wishes[origin])
+    if wishes.reason: raise _Trouble(wishes.reason)
+    if wishes.forbid(str(target)): raise _Trouble('opted_out')
+
+# %% ../nbs/04_download.ipynb #8197b0ff
+def _make_ready(
+    job:_Job, # Its file, as it was sent
+    limits:Limits, # Bounds
+)->tuple[str,dict]: # Suffix of the file to store, and what the manifest says of it
+    "Decode an image to its end, and turn it into what is stored"
+    suffix, (width, height), as_sent = normalise_image(job.file, limits)
+    digest = job.sha256 if as_sent else _file_hash(job.file)
+    return suffix, dict(source_sha256=job.sha256, sha256=digest, width=width, height=height, bytes=job.file.stat().st_size)
+
+# %% ../nbs/04_download.ipynb #771287d4
 async def _keep(
     run:_Run, # What the downloads share
     label:str, # Its class
-    data:bytes, # The file, as it was sent
+    job:_Job, # Its file, as it was sent
 )->dict|None: # What the manifest says of it; None: there are enough already
-    "Decode an image and store it, unless the collection has it"
-    in_thread = asyncio.get_running_loop().run_in_executor
-    stored, suffix, (width, height) = await in_thread(run.decoders, normalise_image, data, run.limits)
-    source, digest = _file_hash(data), _file_hash(stored)
-    file = f'{label}/{content_name(stored, suffix)}'
-    facts = dict(source_sha256=source, sha256=digest, width=width, height=height, bytes=len(stored))
-    owner = run.known.get(digest) or run.known.get(source)
-    if owner and not (owner == file and file in run.strangers): return facts | dict(status='duplicate')
-    if run.enough is not None and run.claimed >= run.enough: return None
-    run.claimed += 1
-    run.writing.add(asyncio.current_task())
-    run.known[digest] = run.known[source] = file
-    if owner: run.strangers.discard(file) # written by a run that was killed before it could note it
-    else: await in_thread(run.decoders, _write_image, run, file, stored)
+    "Decode an image, and say what becomes of it"
+    suffix, facts = await asyncio.get_running_loop().run_in_executor(run.decoders, _make_ready, job, run.limits)
+    hashes = {facts['sha256'], facts['source_sha256']}
+    file = f'{label}/{facts["sha256"][:12]}{suffix}'
+    there_already = run.strangers.get(facts['sha256']) == file # without a row, as a full disk leaves it: it needs one, but is no new image
+    if not there_already:
+        if any(digest in run.known or digest in run.strangers for digest in hashes): return facts | dict(status='duplicate')
+        if run.enough is not None and run.claimed >= run.enough: return None
+        run.claimed, job.goes_to = run.claimed + 1, file
+    run.known |= hashes
+    run.strangers.pop(facts['sha256'], None)
     return facts | dict(status='kept', file=file)
 
-# %% ../nbs/04_download.ipynb #6fc7a609
+# %% ../nbs/04_download.ipynb #4f25b9cc
+async def _ending(
+    run:_Run, # What the downloads share
+    result:ImageResult, # What a search found
+    job:_Job, # The same, as a download
+)->dict|None: # What the manifest says of it; None: there are enough already
+    "Download one image unless its original is known; of several copies, one at a time"
+    async with run.same_original.setdefault(result.sha1, asyncio.Lock()) if result.sha1 else nullcontext():
+        if result.sha1 in run.originals: return dict(status='duplicate')
+        try:
+            await _fetch(run, job, _save)
+            ending = await _keep(run, result.label, job)
+        except _Trouble as trouble: return dict(status='failed', reason=trouble.reason)
+        if ending and result.sha1: run.originals.add(result.sha1)
+        return ending
+
+# %% ../nbs/04_download.ipynb #15750e0a
 async def _fetch_one(
     run:_Run, # What the downloads share
     result:ImageResult, # What a search found
 ):
-    "Download one image, and write the row that says how it ended"
-    job = _Job(result.url)
-    try: ending = await _keep(run, result.label, await _download(run, job))
-    except _Trouble as trouble: ending = dict(status='failed', reason=trouble.reason)
+    "Download one image, and hand in the row that says how it ended"
+    job = _Job(result.url, run.limits.deadline, run.scratch/str(next(run.numbers)))
+    try: ending = await _ending(run, result, job)
+    finally: run.ended += 1
+    if not job.goes_to: job.file.unlink(missing_ok=True)
     if ending is None: return
-    row = asdict(result) | ending | dict(attempts=job.attempts, retrieved_at=utc_now(), seconds=round(time.monotonic() - job.start, 3))
-    run.manifest.append(row)
-    run.kept += row['status'] == 'kept'
-    run.writing.discard(asyncio.current_task())
-    if run.on_row: run.on_row(row)
+    seconds = round(time.monotonic() - job.start, 3) if job.start else 0
+    run.gathered.append((asdict(result) | ending | dict(attempts=job.attempts, retrieved_at=utc_now(), seconds=seconds), job))
+    if len(run.gathered) == 1: _start(run, _write_rows(run, _GATHER))
 
-# %% ../nbs/04_download.ipynb #c031b8c5
+# %% ../nbs/04_download.ipynb #effad835
+_GATHER = 0.02 # seconds in which rows gather, to be written in one go
+
+# %% ../nbs/04_download.ipynb #2df1d064
+async def _write_rows(
+    run:_Run, # What the downloads share
+    delay:float=0, # Seconds to wait for more
+):
+    "Write the rows that have gathered, then move their images to their places"
+    await asyncio.sleep(delay)
+    gathered, run.gathered = run.gathered, []
+    if run.error or not gathered: return
+    with _own_disk(run.manifest.path), run.lock: run.manifest.append(*(row for row, _ in gathered))
+    for _, job in gathered: _move(run, job)
+    run.kept += sum(bool(job.goes_to) for _, job in gathered)
+    for row, _ in gathered:
+        if run.on_row: run.on_row(row)
+
+# %% ../nbs/04_download.ipynb #719de280
+def _move(
+    run:_Run, # What the downloads share
+    job:_Job, # Its file is ready
+):
+    "Move a new image to its place, in one step"
+    if not job.goes_to: return
+    place = run.manifest.root/job.goes_to
+    with _own_disk(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(job.file, place)
+
+# %% ../nbs/04_download.ipynb #227ecd8a
 def _is_settled(
     row:dict|None, # What the manifest says of an address
     root:Path, # Image folder
@@ -438,8 +689,8 @@ def _is_settled(
     "Whether an address needs no further request"
     if row is None: return False
     if row['status'] in PRESENT: return bool(row.get('file')) and (Path(root)/row['file']).is_file()
-    passing = {'timeout', 'connection'} | {f'http_{status}' for status in _PASSING}
-    return row['status'] != 'failed' or row['reason'] not in passing
+    if row['status'] != 'failed' or not row['reason'].startswith('http_'): return row.get('reason') not in ('timeout', 'connection')
+    return not _may_pass(int(row['reason'][5:]))
 
 # %% ../nbs/04_download.ipynb #51029ba1
 def _sweep(
@@ -470,21 +721,29 @@ def _scratch_folder(
         shutil.rmtree(mine, ignore_errors=True)
         lock.release()
 
-# %% ../nbs/04_download.ipynb #f4711a16
-def _settle(
-    futures:set, # Downloads under way
-    room:int, # Wait until at most so many are left
-    run:_Run, # What the downloads share
-    bar:tqdm, # Progress bar
-)->set: # Those still under way
-    "Wait for downloads to end, and raise what must stop the whole run"
-    while len(futures) > room and not run.satisfied:
-        done, futures = wait(futures, timeout=0.2, return_when=FIRST_COMPLETED)
-        for future in done: future.result()
-        bar.update(run.kept - bar.n if run.enough is not None else len(done))
-    return futures
+# %% ../nbs/04_download.ipynb #a534e7d0
+def _room(
+    run:_Run # What the downloads share
+)->int: # Downloads
+    "How many downloads may be under way or wait for their turn"
+    most = 4 * run.limits.concurrency # so that one busy host does not keep the others from their turn
+    return most if run.enough is None else min(most, run.enough - run.kept + run.limits.per_host)
 
-# %% ../nbs/04_download.ipynb #69a488f1
+# %% ../nbs/04_download.ipynb #682741fa
+def _wait(
+    run:_Run, # What the downloads share
+    room, # How many downloads may be under way: a function of the run
+    bar:tqdm, # Progress bar
+):
+    "Wait until there is room for another download, and raise what must stop the whole run"
+    while True:
+        bar.update((run.ended + run.settled if run.enough is None else run.kept) - bar.n)
+        if run.error: raise run.error.args[0] if isinstance(run.error, _DiskError) else run.error
+        if run.satisfied or run.started - run.ended <= room(run): return
+        run.changed.wait(0.2)
+        run.changed.clear()
+
+# %% ../nbs/04_download.ipynb #8b0bbdb2
 def _feed(
     run:_Run, # What the downloads share
     loop:asyncio.AbstractEventLoop, # Where they run
@@ -492,17 +751,20 @@ def _feed(
     bar:tqdm, # Progress bar
 ):
     "Start a download for each result that needs one, never too many ahead"
-    futures, seen, room = set(), set(), run.limits.concurrency * (4 if run.enough is None else 1)
+    seen = set()
+    begin = lambda result: _start(run, _fetch_one(run, result))
     for result in results:
         if (key := (result.url, check_label(result.label))) in seen: continue
         seen.add(key)
-        if _is_settled(run.manifest.get(*key), run.manifest.root): bar.update(run.enough is None); continue
-        futures.add(asyncio.run_coroutine_threadsafe(_fetch_one(run, result), loop))
-        futures = _settle(futures, room - 1, run, bar)
+        with run.lock: row = run.manifest.get(*key)
+        if _is_settled(row, run.manifest.root): run.settled += 1; continue
+        run.started += 1
+        loop.call_soon_threadsafe(begin, result)
+        _wait(run, lambda run: _room(run) - 1, bar)
         if run.satisfied: return
-    _settle(futures, 0, run, bar)
+    _wait(run, lambda run: 0, bar)
 
-# %% ../nbs/04_download.ipynb #0f4f8ccc
+# %% ../nbs/04_download.ipynb #6dc0e3ca
 def fetch_images(
     results, # Iterable of ImageResults, each with a label
     root:Path, # Image folder; images go to `root/label`
@@ -524,5 +786,6 @@ def fetch_images(
         finally:
             _run_in(loop, _close_session(run))
             run.decoders.shutdown()
+        _wait(run, lambda run: 0, bar) # the last rows, too, may have met a full disk
     if len(manifest): manifest.write_credits()
     return manifest

@@ -1,5 +1,5 @@
 "A server that misbehaves as the web does, on 127.0.0.1: each address names its fault; and the fixtures that go with it"
-import collections, email.utils, functools, io, json, socket, struct, threading, time
+import collections, contextlib, email.utils, functools, io, json, socket, struct, threading, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -22,18 +22,22 @@ def jpeg(seed, size=(48, 40), format='JPEG', **options):
 
 
 @functools.cache
-def bomb():
+def bomb(format='PNG'):
     "A small file that would unpack to 400 million pixels"
     buffer = io.BytesIO()
-    Image.new('1', (20_000, 20_000)).save(buffer, 'PNG')
+    Image.new('1', (20_000, 20_000)).save(buffer, format)
     return buffer.getvalue()
 
 
 class Faults(BaseHTTPRequestHandler):
     "`/FAULT/SEED?…` answers with that fault; how often each address was asked is counted"
-    protocol_version = 'HTTP/1.1'
+    protocol_version, disable_nagle_algorithm = 'HTTP/1.1', True
 
     def do_GET(self):
+        with self.server.counting(): self.answer()
+
+    def answer(self):
+        if self.path in self.server.site: return self.site_file()
         self.server.asked[self.path] += 1
         if self.path.startswith('/i.js') and not ('Referer' in self.headers and 'Mozilla' in self.headers['User-Agent']): return self.reply(403) # as DuckDuckGo does
         if self.server.replies: return self.canned(*self.server.replies.pop(0))
@@ -42,6 +46,14 @@ class Faults(BaseHTTPRequestHandler):
         fault, _, seed = parts.path.strip('/').partition('/')
         if fault == 'v1': return self.search(parse_qs(parts.query))
         try: getattr(self, fault)(int(seed or 0), parse_qs(parts.query))
+        except (BrokenPipeError, ConnectionResetError): self.close_connection = True
+
+    def site_file(self):
+        "robots.txt or tdmrep.json: what a test has put there; how often each was asked is counted apart"
+        self.server.site_asked[self.path] += 1
+        wish = self.server.site[self.path]
+        if isinstance(wish, bytes): return self.reply(body=wish, Content_Type='text/plain')
+        try: self.reply(wish) if isinstance(wish, int) else getattr(self, wish)(0, {})
         except (BrokenPipeError, ConnectionResetError): self.close_connection = True
 
     def reply(self, status=200, body=b'', **headers):
@@ -76,7 +88,14 @@ class Faults(BaseHTTPRequestHandler):
     def to_file(self, seed, query): self.reply(302, Location='file:///etc/passwd')
     def moved(self, seed, query): self.reply(301, Location=f'/good/{seed}')
     def noai(self, seed, query): self.reply(body=jpeg(seed), X_Robots_Tag='noai, noimageai')
+    def noai_others(self, seed, query): self.reply(body=jpeg(seed), X_Robots_Tag='otherbot: noai, noimageai')
+    def tdm_header(self, seed, query): self.reply(body=jpeg(seed), tdm_reservation=1)
+    def disallowed(self, seed, query): self.good(seed, query) # robots.txt forbids these
+    def reserved(self, seed, query): self.good(seed, query) # tdmrep.json reserves these
+    def moved_to_disallowed(self, seed, query): self.reply(302, Location=f'/disallowed/{seed}')
+    def to_nowhere(self, seed, query): self.reply(302, Location='http://[oops')
     def bomb(self, seed, query): self.reply(body=bomb())
+    def gif_bomb(self, seed, query): self.reply(body=bomb('GIF'))
     def huge(self, seed, query): self.reply(body=b'\xff\xd8\xff' + bytes(3 * 2**20))
     def query(self, seed, query): self.reply(body=jpeg(seed)) if query['id'] == ['a/b=='] else self.reply(404)
 
@@ -87,6 +106,21 @@ class Faults(BaseHTTPRequestHandler):
             if self.server.stop.wait(0.2): return
             self.wfile.write(bytes([byte]))
             self.wfile.flush()
+
+    def slow_headers(self, seed, query):
+        self.wfile.write(b'HTTP/1.1 200 OK\r\nX-Slow: ')
+        while not self.server.stop.wait(0.2): self.wfile.write(b'x')
+
+    def too_short(self, seed, query):
+        "The Content-Length is less than what follows"
+        body = jpeg(seed)
+        self.reply(200, body, Content_Length=len(body) - 300)
+
+    def too_long(self, seed, query):
+        "The Content-Length is more than what ever comes, and the connection stays open"
+        body = jpeg(seed)
+        self.reply(200, body, Content_Length=len(body) + 300)
+        self.server.stop.wait(20)
 
     def short_body(self, seed, query):
         self.reply(200, jpeg(seed)[:300], Content_Length=9999)
@@ -119,20 +153,36 @@ class Faults(BaseHTTPRequestHandler):
 ENDINGS = dict(good=None, missing='http_404', forbidden='http_403', limited=None, limited_date=None, limited_long='http_429', healing=None,
                down='http_503', hang='timeout', html='not_an_image', svg='not_an_image', empty='not_an_image', tiny='too_small',
                truncated='truncated', loop='redirect_loop', metadata='refused_address', to_file='refused_address', moved=None,
-               noai='opted_out', bomb='too_large', huge='too_large', drip='timeout', short_body='truncated', reset='connection')
+               noai='opted_out', noai_others=None, tdm_header='opted_out', disallowed='opted_out', reserved='opted_out',
+               moved_to_disallowed='opted_out', to_nowhere='refused_address', bomb='too_large', gif_bomb='too_large', huge='too_large',
+               drip='timeout', slow_headers='timeout', short_body='truncated', too_short='truncated', too_long='timeout', reset='connection')
+SLOW = {'hang', 'drip', 'slow_headers', 'too_long', 'limited', 'limited_date', 'bomb', 'gif_bomb', 'huge'} # a second and more
 
 
 class FaultServer(ThreadingHTTPServer):
     daemon_threads, request_queue_size = True, 128
 
-    def __init__(self):
-        super().__init__(('127.0.0.1', 0), Faults)
-        self.asked, self.stop, self.latency = collections.Counter(), threading.Event(), 0
-        self.url = f'http://127.0.0.1:{self.server_port}'
+    def __init__(self, host='127.0.0.1'):
+        super().__init__((host, 0), Faults)
+        self.asked, self.site_asked, self.stop, self.latency = collections.Counter(), collections.Counter(), threading.Event(), 0
+        self.url = f'http://{host}:{self.server_port}'
         self.replies, self.mix, self.soon = [], ['good'], False
+        self.site = {'/robots.txt': b'User-agent: *\nDisallow: /disallowed/', # bytes, a status, or the name of a fault
+                     '/.well-known/tdmrep.json': b'[{"location": "/reserved/", "tdm-reservation": 1}]'}
+        self.busy, self.most, self.lock = 0, 0, threading.Lock()
+
+    @contextlib.contextmanager
+    def counting(self):
+        "How many requests are answered at a time: `most` is the largest number"
+        with self.lock:
+            self.busy += 1
+            self.most = max(self.most, self.busy)
+        try: yield
+        finally:
+            with self.lock: self.busy -= 1
 
     def __enter__(self):
-        bomb()
+        for format in ('PNG', 'GIF'): bomb(format)
         threading.Thread(target=self.serve_forever, kwargs=dict(poll_interval=0.05), daemon=True).start()
         return self
 
