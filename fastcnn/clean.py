@@ -8,12 +8,13 @@ Docs: https://fastcnn.github.io/fastcnn/clean.html.md"""
 __all__ = ['ImageFacts', 'read_images', 'find_broken', 'perceptual_hash', 'find_duplicates', 'find_outliers', 'CleaningReport',
            'clean_images', 'restore_images', 'set_aside', 'relabel_images', 'plot_cleaning']
 
-# %% ../nbs/06_clean.ipynb #96700214
+# %% ../nbs/06_clean.ipynb #acd95839
 import hashlib, os, warnings
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,11 +25,12 @@ from tqdm.auto import tqdm
 
 from .core import QUARANTINE_REASONS, InputError, Manifest, check_label, image_files, image_formats, sidecar
 
-# %% ../nbs/06_clean.ipynb #14dac8c9
+# %% ../nbs/06_clean.ipynb #0108c20b
 class ImageFacts(NamedTuple):
     "What one reading tells about an image file"
     file:str # `label/name`
     problem:str = '' # Why it cannot be used; empty if it can
+    format:str = '' # What the content is, in Pillow's names, whatever the file is called
     width:int = 0 # Pixels
     height:int = 0 # Pixels
     bytes:int = 0 # Size of the file
@@ -36,21 +38,21 @@ class ImageFacts(NamedTuple):
     spread:int = 0 # Brightest minus darkest value of any channel, 0 to 255, 0.1 % left out at either end
     thumb:np.ndarray = None # Grey, uint8 (64,64), stretched to a square
 
-# %% ../nbs/06_clean.ipynb #9b6b535d
+# %% ../nbs/06_clean.ipynb #35d7d0c2
 _SIDE = 64 # pixels of a thumbnail's side
 
 def _small_rgb(
     path:Path # Image file
-)->tuple: # (width, height) of the file, and the image as RGB, both sides 128 or more where a JPEG was larger
+)->tuple: # Format and (width, height) of the file, and the image as RGB, both sides 80 or more where a JPEG was larger
     "Decode the whole file, at a reduced scale where the format can"
     with Image.open(path, formats=image_formats()) as image:
-        size = image.size
-        image.draft('RGB', (2*_SIDE, 2*_SIDE))
+        about = image.format, *image.size
+        image.draft('RGB', (80, 80)) # a little more than a thumbnail
         image.load()
         if image.mode[0] in 'IF': image = image.point(lambda v: v/256).convert('L') # 16 bits a channel
         if image.has_transparency_data: # as a browser shows it, on white
             image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image.convert('RGBA'))
-        return size, image.convert('RGB')
+        return *about, image.convert('RGB')
 
 # %% ../nbs/06_clean.ipynb #ac973bb8
 def _brightness(
@@ -70,7 +72,7 @@ def _problem(
     if isinstance(error, (Image.DecompressionBombError, MemoryError)): return 'too_large'
     return 'truncated' if 'truncated' in str(error).lower() else 'damaged'
 
-# %% ../nbs/06_clean.ipynb #b5dbf11e
+# %% ../nbs/06_clean.ipynb #c0d887b9
 def _read_image(
     root:Path, # Image folder
     path:Path, # File in one of its class folders
@@ -81,12 +83,12 @@ def _read_image(
     try: weight = path.stat().st_size
     except OSError: return ImageFacts(file, 'unreadable')
     if not weight: return ImageFacts(file, 'empty')
-    try: (width, height), small = _small_rgb(path)
+    try: kind, width, height, small = _small_rgb(path)
     except Exception as error: # damaged bytes make Pillow's decoders raise almost anything
         return ImageFacts(file, _problem(error), bytes=weight)
-    if min(width, height) < min_pixels: return ImageFacts(file, 'too_small', width, height, weight)
+    if min(width, height) < min_pixels: return ImageFacts(file, 'too_small', kind, width, height, weight)
     thumb = np.asarray(small.convert('L').resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
-    return ImageFacts(file, '', width, height, weight, *_brightness(small), thumb)
+    return ImageFacts(file, '', kind, width, height, weight, *_brightness(small), thumb)
 
 # %% ../nbs/06_clean.ipynb #b1ddd16b
 @contextmanager
@@ -130,14 +132,20 @@ def find_broken(
 
 def _label(fact): return fact.file.partition('/')[0]
 
-# %% ../nbs/06_clean.ipynb #23313840
+# %% ../nbs/06_clean.ipynb #9c37f552
 def _shrink(
     thumbs:np.ndarray, # (N,64,64)
     side:int # 16, 32 or 64
 )->np.ndarray: # (N,side,side), float32
     "The mean over blocks of pixels"
-    step = thumbs.shape[1]//side
-    return thumbs.reshape(len(thumbs), side, step, side, step).mean((2, 4), dtype=np.float32)
+    whole, pixels = np.empty((len(thumbs), side, side), np.float32), (thumbs.shape[1]//side)**2
+    for start in range(0, len(thumbs), 1024): # a part at a time, for the sums take more memory than the thumbnails
+        part = thumbs[start:start+1024]
+        while part.shape[1] > side:
+            part = np.add(part[:, ::2], part[:, 1::2], dtype=np.float32)
+            part = part[:, :, ::2] + part[:, :, 1::2]
+        whole[start:start+1024] = part/pixels
+    return whole
 
 # %% ../nbs/06_clean.ipynb #3cc87fc0
 def perceptual_hash(
@@ -149,27 +157,48 @@ def perceptual_hash(
     strong = slow > np.median(slow[:, 1:], axis=1, keepdims=True) # the first is only the mean brightness
     return np.packbits(strong, axis=1).view('>u8')[:, 0].astype(np.uint64)
 
-# %% ../nbs/06_clean.ipynb #6e560db3
+# %% ../nbs/06_clean.ipynb #5099d950
+def _turn(
+    images:np.ndarray, # (N,side,side)
+    way:int # 0 to 7: quarter turns, and 4 more if mirrored first
+)->np.ndarray: # A view of the same pixels
+    "Lay each image in another of the eight ways"
+    return np.rot90(images[:, :, ::-1] if way & 4 else images, way & 3, axes=(1, 2))
+
+# %% ../nbs/06_clean.ipynb #9747323a
 def _unit(grey):
     flat = grey.reshape(len(grey), -1) - grey.mean((1, 2))[:, None]
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-3)
 
+def _close_hashes(
+    hashes:np.ndarray, # (N,), uint64
+    others:np.ndarray, # (N,), uint64: the same pictures, perhaps turned
+    max_bits:int, # Pairs that differ in more bits are other pictures
+    rows:int=8 # Hashes compared with all others at a time: more would not stay in the cache
+): # Yields i, j with i < j, each (P,)
+    "Which pairs of hashes differ in few bits"
+    for start in tqdm(range(0, len(hashes), rows), 'comparing hashes', delay=1):
+        near = np.bitwise_count(hashes[start:start+rows, None] ^ others[None, start:]) <= max_bits
+        i, j = np.divmod(np.flatnonzero(near), near.shape[1])
+        yield i[i < j] + start, j[i < j] + start
+
 def _candidates(
     thumbs:np.ndarray, # (N,64,64), uint8
-    hashes:np.ndarray, # (N,), uint64
     max_bits:int=20, # Pairs that differ in more bits are other pictures
     floor:float=0.75, # So are pairs whose 16×16 thumbnails correlate less
-    rows:int=32 # Hashes compared with all others at a time
-)->np.ndarray: # (P,2), index of either image, the first the smaller
+    ways:tuple=(0,) # Ways to lay the second picture, 0 to 7
+)->tuple: # (P,3): index of either image, the first the smaller, and the way; and (P,), how alike they are
     "Pairs that could be copies of one picture"
-    coarse, found = _unit(_shrink(thumbs, 16)), [np.zeros((0, 2), int)]
-    for start in tqdm(range(0, len(hashes), rows), 'comparing hashes', delay=1):
-        near = np.bitwise_count(hashes[start:start+rows, None] ^ hashes[None, start:]) <= max_bits
-        i, j = np.nonzero(near)
-        i, j = i[i < j] + start, j[i < j] + start
-        alike = np.einsum('pk,pk->p', coarse[i], coarse[j]) >= floor
-        found.append(np.stack([i[alike], j[alike]], axis=1))
-    return np.concatenate(found)
+    hashes, small, found, alike = perceptual_hash(thumbs), _shrink(thumbs, 16), [np.zeros((0, 3), int)], [np.zeros(0)]
+    coarse = _unit(small)
+    for way in ways:
+        turned, others = _unit(_turn(small, way)), perceptual_hash(_turn(thumbs, way)) if way else hashes
+        for i, j in _close_hashes(hashes, others, max_bits):
+            fit = np.einsum('pk,pk->p', coarse[i], turned[j])
+            good = fit >= floor
+            found.append(np.stack([i[good], j[good], np.full(good.sum(), way)], axis=1))
+            alike.append(fit[good])
+    return np.concatenate(found), np.concatenate(alike)
 
 # %% ../nbs/06_clean.ipynb #8108a69d
 def _grid(side): return (np.arange(side, dtype=np.float32) + 0.5)*2/side - 1 # pixel centres, from -1 to 1
@@ -193,20 +222,23 @@ def _warp(
     columns, inside_x = _sampler(pose[:, 2], pose[:, 3], image.shape[1])
     return rows @ image @ columns.transpose(0, 2, 1), inside_y[:, :, None]*inside_x[:, None, :]
 
-# %% ../nbs/06_clean.ipynb #59fc8099
+# %% ../nbs/06_clean.ipynb #936e3286
 def _normal(
     image:np.ndarray, # (P,side,side)
-    mask:np.ndarray # The same shape, 0 or 1
+    mask:np.ndarray, # The same shape, 0 or 1
+    area:np.ndarray # (P,1,1), sum of each mask
 )->np.ndarray: # Mean 0 and variance 1 inside the mask, 0 outside
     "Take brightness and contrast away"
-    area = mask.sum((1, 2), keepdims=True)
-    image = (image - (image*mask).sum((1, 2), keepdims=True)/area)*mask
-    return image/np.sqrt((image*image).sum((1, 2), keepdims=True)/area + 1e-2)
+    image = image*mask
+    image -= image.sum((1, 2), keepdims=True)/area*mask
+    image *= 1/np.sqrt(np.einsum('pij,pij->p', image, image)[:, None, None]/area + 1e-2)
+    return image
 
 def _overlay(a, b, pose):
-    moved, mask = _warp(a, pose)
-    moved, b = _normal(moved, mask), _normal(b, mask)
-    return moved, b, mask, (moved*b).sum((1, 2))/mask.sum((1, 2))
+    moved, mask = (a, np.ones_like(a)) if pose is None else _warp(a, pose)
+    area = mask.sum((1, 2), keepdims=True)
+    moved, b = _normal(moved, mask, area), _normal(b, mask, area)
+    return moved, b, mask, np.einsum('pij,pij->p', moved, b)/area[:, 0, 0]
 
 # %% ../nbs/06_clean.ipynb #6eeaf70f
 def _slopes(
@@ -248,8 +280,23 @@ def _first_pose(
     best = np.argmax([_overlay(a, b, pose)[3] for pose in poses], axis=0)
     return np.stack(poses, axis=1)[np.arange(len(a)), best]
 
-# %% ../nbs/06_clean.ipynb #248771d9
+# %% ../nbs/06_clean.ipynb #66d8e9ce
 _NOISE = 4.0 # variance that recompression leaves in a thumbnail, in squares of the 255 steps of brightness
+
+@cache
+def _box(
+    width:int, # Pixels over which the mean is taken
+    stride:int # Pixels from one mean to the next
+)->np.ndarray: # (64/stride,64): left and right of an image, it takes the mean over squares
+    "Means of neighbours as a matrix; outside there are zeros"
+    centre, pixel = np.arange(0, _SIDE, stride)[:, None], np.arange(_SIDE)
+    return (np.abs(centre - pixel) <= width//2).astype(np.float32)/width
+
+def _local_mean(x, width, stride): return _box(width, stride) @ x @ _box(width, stride).T
+
+def _mask_mean(mask, width, stride): # a mask is rows times columns, and so is its mean
+    rows, columns = (mask.max(axis) @ _box(width, stride).T for axis in (2, 1))
+    return rows[:, :, None]*columns[:, None, :] + 1e-6
 
 def _detail(
     a:np.ndarray, # (P,64,64), as `_normal` makes it
@@ -258,53 +305,91 @@ def _detail(
     variance:np.ndarray # (P,), of the thumbnails before `_normal`
 )->np.ndarray: # (P,), -1 to 1
     "How well fine structure agrees: the similarity of windows, averaged over those that hold more than noise"
-    from scipy.ndimage import uniform_filter # slow to import
-    mean = lambda x, width: uniform_filter(x, (1, width, width), mode='constant')
-    a, b = ((x - mean(x, 5)/(mean(mask, 5) + 1e-6))*mask for x in (a, b))
-    aa, bb, ab = (mean(x, 9)/(mean(mask, 9) + 1e-6) for x in (a*a, b*b, a*b))
+    around = _mask_mean(mask, 5, 1)
+    a, b = ((x - _local_mean(x, 5, 1)/around)*mask for x in (a, b))
+    around = _mask_mean(mask, 9, 2)
+    aa, bb, ab = (_local_mean(x, 9, 2)/around for x in (a*a, b*b, a*b))
     strength = np.maximum(np.maximum(aa, bb), 0)
-    weight = strength/(strength + 1e-4 + (_NOISE/variance)[:, None, None])*mask
-    return (weight*2*ab/(aa + bb + 1e-9)).sum((1, 2))/(weight.sum((1, 2)) + 1)
+    weight = strength/(strength + 1e-4 + (_NOISE/variance)[:, None, None])*mask[:, ::2, ::2]
+    return (weight*2*ab/(aa + bb + 1e-9)).sum((1, 2))/(weight.sum((1, 2)) + 0.25)
 
 # %% ../nbs/06_clean.ipynb #0b7d36ee
 def _shape(width:int, height:int)->float: return float(np.log(width/height))
 
-# %% ../nbs/06_clean.ipynb #a31bfaa7
+# %% ../nbs/06_clean.ipynb #9b32909b
 _LEVELS = ((16, 2, 0.88), (32, 2, 0.93), (64, 2, 0.94)) # side in pixels, steps, correlation needed to go on
+_STILL = np.float32([1, 0, 1, 0]) # the pose in which nothing is moved
 
-def _overlay_pairs(
-    pairs:np.ndarray, # (P,2)
-    sizes:dict, # Side → thumbnails (N,side,side)
-    shapes:np.ndarray # (N,), logarithm of width through height
-)->np.ndarray: # (Q,3): row of `pairs`, correlation, detail
-    "Lay the two of each pair on each other, from coarse to fine, and drop those that do not fit"
-    left, pose = np.arange(len(pairs)), None
-    for side, steps, floor in _LEVELS:
-        a, b = (sizes[side][pairs[left, k]].astype(np.float32) for k in (0, 1))
-        if pose is None: pose = _first_pose(a, b)
-        for _ in range(steps): pose = _improve(a, b, pose)
-        *images, fit = _overlay(a, b, pose)
-        good = fit >= floor
-        left, pose = left[good], pose[good]
-        if not len(left): return np.zeros((0, 3))
-    variance = np.minimum(a.var((1, 2)), b.var((1, 2))) + 1e-3
-    stretch = shapes[pairs[left, 1]] - shapes[pairs[left, 0]] - np.log(pose[:, 2]/pose[:, 0])
-    detail = _detail(*(x[good] for x in (*images, variance)))
-    squeezed = np.abs(pose - np.float32([1, 0, 1, 0])).max(1) < 0.015 # the whole picture, in another shape
-    return np.stack([left, fit[good], detail], axis=1)[squeezed | (np.abs(stretch) < 0.03)]
+class _Thumbs:
+    "Thumbnails in three sizes, of which two are kept in memory, and the shapes of the images"
+    def __init__(self,
+        thumbs:np.ndarray, # (N,64,64), uint8
+        shapes:np.ndarray # (N,), logarithm of width through height
+    ):
+        self.sizes, self.shapes = {16: _shrink(thumbs, 16), 64: thumbs}, shapes
 
-# %% ../nbs/06_clean.ipynb #6ca268d2
+    def pair(self, pairs, side):
+        "Both images of each pair, (P,side,side), the second laid as the pair says"
+        a, b = (self.sizes[side if side in self.sizes else _SIDE][pairs[:, k]] for k in (0, 1))
+        a, b = (_shrink(x, side) if x.shape[1] > side else x.astype(np.float32) for x in (a, b))
+        for way in set(pairs[:, 2].tolist()) - {0}: b[pairs[:, 2] == way] = _turn(b[pairs[:, 2] == way], way)
+        return a, b
+
+    def stretch(self, pairs):
+        "How much wider the second image of each pair is than the first, as a logarithm"
+        return self.shapes[pairs[:, 1]]*np.where(pairs[:, 2] & 1, -1, 1) - self.shapes[pairs[:, 0]]
+
+# %% ../nbs/06_clean.ipynb #da0ab390
+def _look(
+    pairs:np.ndarray, # (P,3)
+    pose:np.ndarray|None, # (P,4): where to start; none: search, or without steps leave both as they lie
+    thumbs:_Thumbs, # Of all images
+    side:int, # Of the thumbnails, pixels
+    steps:int # Least-squares steps
+)->np.ndarray: # (P,6): pose, correlation, detail (for a side of 64, else 0)
+    "Lay the two of each pair on each other"
+    a, b = thumbs.pair(pairs, side)
+    if pose is None and steps: pose = _first_pose(a, b)
+    for _ in range(steps): pose = _improve(a, b, pose)
+    *images, fit = _overlay(a, b, pose)
+    detail = _detail(*images, np.minimum(_variance(a), _variance(b))) if side == _SIDE else 0*fit
+    return np.column_stack([np.tile(_STILL, (len(a), 1)) if pose is None else pose, fit, detail])
+
+def _variance(x): return np.maximum(np.einsum('pij,pij->p', x, x)/x[0].size - x.mean((1, 2))**2, 1e-3)
+
+def _in_parts(
+    look, # (pairs, pose) → (P,6)
+    pairs:np.ndarray, # (P,3)
+    pose:np.ndarray|None, # (P,4)
+    most:int, # Pairs at a time: more would not stay in the cache
+    pool:ThreadPoolExecutor
+)->np.ndarray: # (P,6)
+    "Go through the pairs in parallel"
+    starts = range(0, len(pairs), most)
+    parts = pool.map(lambda n: look(pairs[n:n+most], None if pose is None else pose[n:n+most]), starts)
+    return np.concatenate([np.zeros((0, 6)), *tqdm(parts, 'comparing pixels', len(starts), delay=2)])
+
+# %% ../nbs/06_clean.ipynb #72d65ebe
 def _compare(
-    pairs:np.ndarray, # (P,2), candidates
-    thumbs:np.ndarray, # (N,64,64), uint8
-    shapes:np.ndarray, # (N,), logarithm of width through height
-    batch:int=256 # Pairs at a time
+    pairs:np.ndarray, # (P,3), candidates
+    thumbs:_Thumbs, # Of all images
+    alike:np.ndarray, # (P,), correlation of the smallest thumbnails as they are
+    min_detail:float # Agreement of fine structure that a copy shows, 0 to 1
 )->np.ndarray: # (Q,3): row of `pairs`, correlation, detail
-    "Compare the two pictures of each pair at the pixels"
-    sizes, found = {16: _shrink(thumbs, 16), 32: _shrink(thumbs, 32), 64: thumbs}, [np.zeros((0, 3))]
-    for start in tqdm(range(0, len(pairs), batch), 'comparing pixels', delay=1):
-        found.append(_overlay_pairs(pairs[start:start+batch], sizes, shapes) + [start, 0, 0])
-    return np.concatenate(found)
+    "Which pairs are copies: first as they lie, then laid on each other from coarse to fine"
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        part = lambda left, pose, side, steps: _in_parts(partial(_look, thumbs=thumbs, side=side, steps=steps), pairs[left], pose, 2**17//side**2, pool)
+        left = np.flatnonzero(alike >= 0.98)
+        seen = part(left, None, _SIDE, 0)
+        copy = (seen[:, 4] >= _LEVELS[-1][2]) & (seen[:, 5] >= min_detail)
+        found, left, pose = np.column_stack([left, seen[:, 4:]])[copy], np.setdiff1d(np.arange(len(pairs)), left[copy]), None
+        for side, steps, floor in _LEVELS:
+            seen = part(left, pose, side, steps)
+            good = seen[:, 4] >= floor
+            left, seen, pose = left[good], seen[good], seen[good, :4].astype(np.float32)
+    squeezed = np.abs(pose - _STILL).max(1, initial=0) < 0.015 # the whole picture, in another shape
+    fits = squeezed | (np.abs(thumbs.stretch(pairs[left]) - np.log(pose[:, 2]/pose[:, 0])) < 0.03)
+    return np.concatenate([found, np.column_stack([left, seen[:, 4:]])[fits & (seen[:, 5] >= min_detail)]])
 
 # %% ../nbs/06_clean.ipynb #96ebc075
 def _pixel_digest(
@@ -333,21 +418,6 @@ def _twins(
         buckets.setdefault((f.width, f.height, f.peak, plain, f.thumb.tobytes()), []).append(f)
     return list(buckets.values())
 
-# %% ../nbs/06_clean.ipynb #2ace6672
-def _near_pairs(
-    thumbs:np.ndarray, # (N,64,64), uint8
-    shapes:np.ndarray, # (N,), logarithm of width through height
-    hashes:np.ndarray, # (N,), uint64
-    min_detail:float # Agreement of fine structure that a copy shows, 0 to 1
-)->dict: # (i, j) → (bits, correlation, detail), i < j
-    "Which pictures are copies of each other"
-    pairs = _candidates(thumbs, hashes)
-    found = _compare(pairs, thumbs, shapes)
-    found = found[found[:, 2] >= min_detail]
-    rows = pairs[found[:, 0].astype(int)]
-    bits = np.bitwise_count(hashes[rows[:, 0]] ^ hashes[rows[:, 1]])
-    return {(int(i), int(j)): (int(d), float(c), float(s)) for (i, j), d, (_, c, s) in zip(rows, bits, found)}
-
 # %% ../nbs/06_clean.ipynb #ccd8c73e
 def _components(
     n:int, # Number of pictures
@@ -373,7 +443,26 @@ def _keepers(
             if keeper[j] is None: keeper[j] = i
     return keeper
 
-# %% ../nbs/06_clean.ipynb #bd8d09ee
+# %% ../nbs/06_clean.ipynb #932386fd
+def _near_pairs(
+    thumbs:_Thumbs, # Of pictures, the best copies first
+    min_detail:float, # Agreement of fine structure that a copy shows, 0 to 1
+    ways:tuple=(0,) # Ways to lay the second picture
+)->dict: # (i, j) → (correlation, detail), i < j
+    "Which pictures are copies of each other: enough pairs to tell the groups and the copies to keep"
+    n, found = len(thumbs.shapes), {}
+    pairs, alike = _candidates(thumbs.sizes[_SIDE], ways=ways)
+    waiting, order = np.ones(len(pairs), bool), np.argsort(-alike, kind='stable')
+    for turn in count():
+        group, kept = _components(n, list(found)), np.array(_keepers(n, found), dtype=int) == np.arange(n)
+        i, j, _ = pairs.T
+        left = order[(waiting & ((group[i] != group[j]) | (kept[i] & kept[j])))[order]]
+        if turn < 2: left = left[np.unique(j[left], return_index=True)[1]] # the likeliest for each j
+        if not len(left): return found
+        waiting[left] = False
+        for row, fit, detail in _compare(pairs[left], thumbs, alike[left], min_detail): found[tuple(pairs[left[int(row)], :2].tolist())] = fit, detail
+
+# %% ../nbs/06_clean.ipynb #28ca4fc6
 _DUPLICATE_COLUMNS = ['group', 'file', 'label', 'kind', 'keep', 'copy_of', 'distance', 'correlation', 'detail',
                      'width', 'height', 'bytes', 'phash']
 
@@ -386,41 +475,44 @@ def _kind(
     "Exact if all pixels are the same; the files are looked at only where the thumbnails leave it open"
     if fact is best: return 'best_copy'
     could_be = (fact.width, fact.height) == (best.width, best.height) and detail > 0.95
+    if fact.format == best.format == 'JPEG': could_be &= fact.thumb.tobytes() == best.thumb.tobytes() # both were shrunk in one way
     return 'exact_duplicate' if could_be and digest(fact.file) == digest(best.file) else 'near_duplicate'
 
-# %% ../nbs/06_clean.ipynb #52f53630
+# %% ../nbs/06_clean.ipynb #d832090f
 def _duplicate_rows(
     twins:list, # What `_twins` gave
     min_detail:float, # As in `_near_pairs`
+    ways:tuple, # As in `_near_pairs`
     digest # File name → hash of its pixels
 ):
     "A row for each image that is in a group"
     thumbs = np.stack([t[0].thumb for t in twins])
     hashes = perceptual_hash(thumbs)
-    shapes = np.array([_shape(t[0].width, t[0].height) for t in twins])
-    pairs = _near_pairs(thumbs, shapes, hashes, min_detail)
+    pairs = _near_pairs(_Thumbs(thumbs, np.array([_shape(t[0].width, t[0].height) for t in twins])), min_detail, ways)
     component, keeper = _components(len(twins), list(pairs)), _keepers(len(twins), pairs)
     members, first = np.bincount(component, [len(t) for t in twins]), {}
     for i, twin in enumerate(twins):
         group = first.setdefault(component[i], hashlib.sha256(twin[0].file.encode()).hexdigest()[:12])
         if members[component[i]] < 2: continue
-        best, (bits, fit, detail) = twins[keeper[i]][0], pairs.get((keeper[i], i), (0, 1.0, 1.0))
+        best, (fit, detail) = twins[keeper[i]][0], pairs.get((keeper[i], i), (1.0, 1.0))
+        bits = int(np.bitwise_count(hashes[i] ^ hashes[keeper[i]]))
         for f in twin:
             kind = _kind(f, best, detail, digest)
             yield (group, f.file, _label(f), kind, f is best, '' if f is best else best.file, bits, fit, detail,
                    f.width, f.height, f.bytes, f'{hashes[i]:016x}')
 
-# %% ../nbs/06_clean.ipynb #9d5fe822
+# %% ../nbs/06_clean.ipynb #fb4205c9
 def find_duplicates(
     root:Path, # Image folder: one folder a class
     facts:list=None, # What `read_images(root)` gave, to read nothing twice
-    min_detail:float=0.82 # Agreement of fine structure that makes a near duplicate, 0 to 1; higher is stricter
+    min_detail:float=0.82, # Agreement of fine structure that makes a near duplicate, 0 to 1; higher is stricter
+    transforms:bool=False # Also find copies that are turned by quarters or mirrored
 ): # DataFrame: group, file, label, kind (best_copy, exact_duplicate, near_duplicate), keep, copy_of, evidence, size
     "The images that show the same picture, in groups, and the best copy of each"
     facts = read_images(root) if facts is None else facts
     digest = cache(lambda file: _pixel_digest(Path(root)/file))
     twins = _twins([f for f in facts if not f.problem], digest)
-    rows = sorted(_duplicate_rows(twins, min_detail, digest), key=lambda r: (r[0], not r[4], r[1])) if twins else []
+    rows = sorted(_duplicate_rows(twins, min_detail, tuple(range(8 if transforms else 1)), digest), key=lambda r: (r[0], not r[4], r[1])) if twins else []
     return _frame(rows, _DUPLICATE_COLUMNS)
 
 # %% ../nbs/06_clean.ipynb #ed234a41
@@ -448,7 +540,7 @@ def find_outliers(
     return _frame([(f.file, _label(f), kind, f.width, f.height, f.peak, f.spread) for f, kind in kinds if kind],
                   ['file', 'label', 'kind', 'width', 'height', 'peak', 'spread'])
 
-# %% ../nbs/06_clean.ipynb #072292f7
+# %% ../nbs/06_clean.ipynb #1ef0f260
 def _quarantine(root): return sidecar(root)/'quarantine'
 
 def _move(
@@ -458,7 +550,7 @@ def _move(
     "Move a file in one step; a folder that it leaves empty goes, for loaders refuse a class without images"
     target.parent.mkdir(parents=True, exist_ok=True)
     os.replace(source, target)
-    if not any(os.scandir(source.parent)): source.parent.rmdir()
+    with suppress(OSError): source.parent.rmdir() # OSError: it is not empty
 
 def _inside(file): # a manifest could come from elsewhere: its paths must not lead out of the collection
     return bool(file) and len(Path(file).parts) == 2 and '..' not in Path(file).parts and file[0] != '/'
@@ -737,14 +829,14 @@ def relabel_images(
         if events: _update_credits(manifest)
     return places
 
-# %% ../nbs/06_clean.ipynb #74f449f8
+# %% ../nbs/06_clean.ipynb #8569c1cc
 def _picture(
     path:Path, # Image file, perhaps broken
     size:int=160 # Longest side in pixels
 )->np.ndarray|None: # RGB, or None if it cannot be decoded
     "A small copy of an image for the report"
     try:
-        with _strict_decoding(): image = _small_rgb(path)[1]
+        with _strict_decoding(): image = _small_rgb(path)[-1]
     except Exception: # the report shows a cross, and the reason is in the table
         return None
     image.thumbnail((size, size))

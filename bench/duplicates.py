@@ -1,0 +1,78 @@
+"""fastcnn's duplicates beside imagededup's and cleanvision's: the same folders in one run, in random order, repeated.
+
+    python bench/duplicates.py [--repeats 5] [--seed 2026]     writes bench/results/duplicates.json
+
+Two folders. `pairs`: 600 images, 60 originals in nine versions each (60*36 = 2,160 near-duplicate pairs) and 60 that are single; two
+thirds photographs from FASTCNN_DATA/photos.zip, a third planets. `planets`: the built-in collection with all its accidents but the broken files, on
+which cleanvision stops. The thresholds of `find_duplicates` were chosen on other seeds and on the other half of the photographs.
+Ratios are taken within a round, so that a busy moment of the machine weighs on both sides.
+"""
+import argparse, io, json, os, random, statistics, subprocess, sys, tempfile, zipfile
+from itertools import combinations
+from pathlib import Path
+
+from PIL import Image, ImageEnhance, ImageOps
+
+HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent/'tools'))
+from machine import machine
+
+PEERS = HERE.parent/'.venv-peers'/'bin'/'python'
+TOOLS = ('fastcnn', 'imagededup_phash', 'imagededup_dhash', 'cleanvision')
+GROUPS, SINGLES, DISCS = 60, 60, 1/3
+
+
+def photographs(half):
+    "The 100 photographs of one half: 0 for tuning, 1 for measuring"
+    archive = Path(os.environ.get('FASTCNN_DATA', HERE.parent.parent/'shared'/'data'))/'photos.zip'
+    if not archive.is_file(): sys.exit(f'bench: there is no {archive}: set FASTCNN_DATA to the folder that holds photos.zip')
+    with zipfile.ZipFile(archive) as photos:
+        names = sorted(name for name in photos.namelist() if name.lower().endswith('.jpg'))[half::2]
+        return [ImageOps.exif_transpose(Image.open(io.BytesIO(photos.read(name)))).convert('RGB') for name in names]
+
+
+def resized(image, rng):
+    scale = rng.uniform(0.4, 1.4)
+    return image.resize([max(48, round(side*scale)) for side in image.size])
+
+
+def cropped(image, rng): return image.crop([int(side*rng.uniform(0, 0.05)) for side in image.size] + [int(side*rng.uniform(0.95, 1)) for side in image.size])
+def recoloured(image, rng): return ImageEnhance.Color(ImageEnhance.Brightness(image).enhance(rng.uniform(0.75, 1.3))).enhance(rng.uniform(0.4, 1.6))
+
+
+def versions(image, rng):
+    "The image itself, and each change twice: re-encoded, resized, cropped by up to 5 % at each side, recoloured; with JPEG qualities"
+    yield image, 92
+    for change in (lambda image, rng: image, resized, cropped, recoloured):
+        for _ in range(2): yield change(image, rng), rng.randint(40, 90)
+
+
+def make_pairs(folder, seed, half):
+    "600 images in 120 families; file → family"
+    from fastcnn.planets import PLANETS, planet_image
+    rng, truth = random.Random(seed), {}
+    discs = round((GROUPS + SINGLES)*DISCS)
+    images = rng.sample(photographs(half), GROUPS + SINGLES - discs) + [planet_image(rng.choice(PLANETS), 10_000 + 1000*seed + i) for i in range(discs)]
+    grouped = set(range(0, len(images), 2)) # every other one, of photographs and discs alike
+    for family, image in enumerate(images):
+        for number, (version, quality) in enumerate(versions(image, rng) if family in grouped else [(image, 92)]):
+            name = f'{rng.getrandbits(48):012x}.jpg'
+            version.save(folder/name, quality=quality)
+            truth[name] = family
+    return truth
+
+
+def make_planets(folder, seed, half):
+    "The built-in collection in one folder, as the others want it; file → family"
+    from fastcnn.planets import planet_collection
+    truth = planet_collection(folder, 60, seed=seed, nuisances=0.1, duplicates=0.5, broken=0)
+    return {row['file'].split('/')[1]: row['group'] for row in truth}
+
+
+def pairs_of(groups): return {pair for files in groups for pair in combinations(sorted(files), 2)}
+
+
+def true_pairs(truth):
+    families = {}
+    for file, family in truth.items(): families.setdefault(family, []).append(file)
+    return pairs_of(families.values())
