@@ -1,60 +1,468 @@
 "Search services that block, limit, change or send anything at all: rows, or an error of the right kind"
+import collections, csv, email.utils, html, io, json, random, re, time
+from pathlib import Path
+
 import pytest
+import requests
 from hypothesis import HealthCheck, given, settings, strategies
+from yarl import URL
 
-from fastcnn.core import InputError
-from fastcnn.search import Blocked, Changed, Empty, RateLimited, SearchError, search_images
+from fastcnn import search
+from fastcnn.core import ImageResult, InputError
+from fastcnn.search import Blocked, Changed, Empty, RateLimited, SearchError, iter_images, save_search, search_images
+
+REPLIES = Path(__file__).parent / 'replies'
+SERVICES = ('openverse', 'commons', 'nasa', 'duckduckgo', 'bing')
+STAND_IN = 'http://127.0.0.1:9'
+JSON, HTML = {'Content-Type': 'application/json'}, {'Content-Type': 'text/html; charset=utf-8'}
 
 
-def failure(server, *replies, **question):
-    "The error with which a search of canned replies ends"
-    server.replies = list(replies)
-    with pytest.raises(SearchError) as caught: search_images('mars', 5, base_url=server.url, **question)
+def recorded(name, status=200, **headers):
+    "One reply, as (status, headers, body)"
+    return status, (JSON if name.endswith('.json') else HTML) | headers, (REPLIES / name).read_bytes()
+
+
+def talk(service):
+    "The replies that a whole search of a service needs"
+    before = {'duckduckgo': ['duckduckgo.html'], 'keys': ['openverse_token.json']}.get(service, [])
+    page = {'keys': 'openverse.json', 'bing': 'bing.html'}.get(service, f'{service}.json')
+    return [recorded(name) for name in (*before, page)]
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch, tmp_path):
+    "No keys, no contact, no limits of earlier searches"
+    monkeypatch.setenv('FASTCNN_CACHE', str(tmp_path / 'cache'))
+    for name in ('FASTCNN_PROVIDER', 'FASTCNN_CONTACT', *search._KEYS): monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(search, '_tokens', {})
+
+
+@pytest.fixture
+def wire(monkeypatch):
+    "Instead of the network: the replies in this list, one after the other; `wire.asked` holds the questions"
+    class Wire(list): asked = []
+    wire = Wire()
+    wire.asked = []
+    def send(self, request, **options):
+        wire.asked.append(request)
+        reply = requests.Response()
+        reply.status_code, headers, reply._content = wire.pop(0) if wire else (404, {}, b'')
+        reply.headers.update(headers)
+        reply.encoding = requests.utils.get_encoding_from_headers(reply.headers)
+        reply.url, reply.request, reply._content_consumed = request.url, request, True
+        return reply
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, 'send', send)
+    monkeypatch.setattr(search, '_count_down', lambda provider, seconds: None)
+    return wire
+
+
+def failure(wire, *replies, **question):
+    "The error with which a search of these replies ends"
+    wire[:] = replies
+    with pytest.raises(SearchError) as caught: search_images('mars', 5, **{'base_url': STAND_IN} | question)
     return caught.value
 
 
-TOKEN = (200, '<script>vqd="4-12345-67";</script>')
+# What real replies bring
+
+def test_openverse_rows(wire):
+    wire[:] = talk('openverse')
+    found = search_images('mars', 9, provider='openverse', base_url=STAND_IN)
+    assert [result.license for result in found] == ['by-sa 2.0', 'by 4.0', 'cc0 1.0', 'pdm 1.0', 'by-nc-nd 2.0'] # the sixth is not for everyone
+    assert found[0] == ImageResult('https://live.example.org/65535/1_b.jpg', '', 'mars', 'openverse', 'https://photos.example.org/ada/1', 'Mars over the dunes', 'ada',
+                                   'by-sa 2.0', 'https://creativecommons.org/licenses/by-sa/2.0/', 1024, 683)
+    wire[:] = talk('openverse')
+    assert len(search_images('mars', 9, provider='openverse', base_url=STAND_IN, safe=False)) == 6
+    assert 'mature=true' in wire.asked[-1].url
 
 
-@pytest.mark.parametrize('reply, kind', [((403, ''), Blocked), ((202, ''), RateLimited), ((429, ''), RateLimited), ((500, ''), SearchError), ((200, '<html>'), Changed),
-                                         ((200, {'results': None}), Changed), ((200, {'results': [{'link': 'x'}]}), Changed), ((200, {'results': []}), Empty)])
-def test_each_failure_has_its_kind(server, reply, kind):
-    assert type(failure(server, reply, provider='openverse')) is kind
-    assert type(failure(server, TOKEN, reply, provider='duckduckgo')) is kind
+def test_commons_rows(wire):
+    wire[:] = talk('commons')
+    found = search_images('mars', 9, provider='commons', base_url=STAND_IN)
+    assert [result.title for result in found] == ['Mars Valles Marineris', 'Mars from garden', 'OSIRIS Mars true color', 'Mars map 1905', 'Olympus Mons'] # by index, without the drawing
+    assert [result.license for result in found] == ['pdm', 'by-sa 4.0', 'by-sa 3.0', 'GFDL', '']
+    assert [result.creator for result in found] == ['NASA / USGS', 'Ada', 'ESA & MPS for the OSIRIS Team', 'Percival', 'Unknown author']
+    assert [result.width for result in found] == [960, 700, 960, 960, 960] and found[0].sha1 == f'{12:040x}'
+    assert all(re.search('/960px-', result.url) or result.width == 700 for result in found)
+    assert len({result.landing_url for result in found}) == 5 and 'iiurlwidth=960' in wire.asked[0].url
+
+
+def test_nasa_rows(wire):
+    wire[:] = talk('nasa')
+    found = search_images('mars', 9, provider='nasa', base_url=STAND_IN)
+    assert [result.url.rsplit('~')[1] for result in found] == ['large.jpg', 'thumb.jpg', 'thumb.jpg'] and ' ' not in found[1].url
+    assert [result.creator for result in found] == ['NASA/JPL/USGS', 'NASA/JPL', 'NASA/Bill Ingalls']
+    assert {result.license for result in found} == {''} and 'guidelines' not in found[0].license and found[0].license_url.startswith('https://www.nasa.gov/')
+
+
+@pytest.mark.parametrize('service', ['duckduckgo', 'bing'])
+def test_rows_of_the_whole_web(wire, service):
+    wire[:] = talk(service)
+    found = list(search.PROVIDERS[service]('mars', 5, 'all', True, STAND_IN, {}) if service == 'duckduckgo' else search_images('mars', 5, provider='bing', base_url=STAND_IN))
+    assert len(found) == 5 and found[0].url.startswith('https://www.example1.org/') and 'mars%201.jpg' in found[0].url
+    assert found[0].landing_url == 'https://www.example1.org/mars/' and found[0].width > found[0].height > 600
+    if service == 'bing': assert found[0].url.endswith('?u=a%2Fb&w=100') # ddgs alone gives ?u=a/b
+
+
+def test_safe_search_is_on_unless_switched_off(wire):
+    for safe, words in ((True, ('p=1', 'adlt=strict')), (False, ('p=-1', 'adlt=off'))):
+        for service, word in zip(('duckduckgo', 'bing'), words):
+            wire[:] = talk(service)
+            search_images('mars', 5, provider=service, base_url=STAND_IN, safe=safe)
+            assert word in wire.asked[-1].url.split('?')[1].split('&')
+
+
+# How they fail
+
+LATER = email.utils.formatdate(time.time() + 3000, usegmt=True)
+FAILURES = {'403': ((403, HTML, b'<h1>Forbidden</h1>'), Blocked), '202': ((202, HTML, b''), RateLimited), '429': ((429, JSON, b'{}'), RateLimited),
+            '429 seconds': ((429, JSON | {'Retry-After': '2999'}, b'{}'), RateLimited), '429 date': ((429, JSON | {'Retry-After': LATER}, b'{}'), RateLimited),
+            '429 nonsense': ((429, JSON | {'Retry-After': 'soon'}, b'{}'), RateLimited), '503 later': ((503, JSON | {'Retry-After': '2999'}, b'{}'), RateLimited),
+            '500': ((500, HTML, b'<h1>oops</h1>'), SearchError), 'HTML': ((200, HTML, b'<!doctype html><h1>Welcome</h1>'), Changed), 'nothing': ((200, JSON, b''), Changed),
+            'captcha': ((200, HTML, b'<form id="captcha-form">'), Blocked), 'away': ((302, {'Location': 'http://169.254.169.254/'}, b''), Changed)}
+
+
+@pytest.mark.parametrize('service', SERVICES)
+@pytest.mark.parametrize('trouble', FAILURES)
+def test_each_failure_has_its_kind(wire, service, trouble):
+    reply, kind = FAILURES[trouble]
+    first = talk(service)[:-1]
+    error = failure(wire, *first, *[reply] * 3, provider=service)
+    assert type(error) is kind and error.provider == service and re.search('choose another|try again', str(error))
+    if '429' in trouble or trouble == '503 later': assert error.wait == 60 if trouble in ('429', '429 nonsense') else 2900 < error.wait <= 3000
+    assert len(wire.asked) == len(first) + 1 and '169.254' not in wire.asked[-1].url
+
+
+NOTHING = dict(openverse={'result_count': 0, 'page_count': 0, 'results': []}, commons={'batchcomplete': True}, nasa={'collection': {'items': []}}, duckduckgo={'results': []})
+STRANGE = dict(openverse={'detail': 'gone'}, commons={'error': {'code': 'badvalue', 'info': 'Unrecognized value'}}, nasa={'reason': 'gone'}, duckduckgo={'error': 'gone'})
+
+
+@pytest.mark.parametrize('service', NOTHING)
+def test_nothing_found_is_not_a_strange_answer(wire, service):
+    first = talk(service)[:-1]
+    for whole, kind in ((NOTHING[service], Empty), (STRANGE[service], Changed)):
+        assert type(failure(wire, *first, (200, JSON, json.dumps(whole).encode()), provider=service)) is kind
+
+
+def test_bing_says_that_it_knows_nothing(wire):
+    assert type(failure(wire, (200, HTML, b'<p>There are no results for mars</p>'), provider='bing')) is Empty
+    assert type(failure(wire, (200, HTML, b'<div><div class="imgpt"><a m="x"></a></div></div>'), provider='bing')) is Changed
+
+
+@pytest.mark.parametrize('name, wait', [('commons_maxlag.json', 7), ('commons_ratelimited.json', 60)])
+def test_errors_of_commons_come_with_status_200(wire, name, wait):
+    error = failure(wire, *[recorded(name, **({'Retry-After': '7'} if wait == 7 else {}))] * 3, provider='commons')
+    assert type(error) is RateLimited and error.wait == wait and 'says "' in str(error)
+    assert len(wire.asked) == (3 if wait == 7 else 1) # seven seconds are waited out, a minute is not
+
+
+def test_refusals_are_quoted(wire):
+    assert 'Expected available in 41 seconds' in str(failure(wire, recorded('openverse_429.json', 429), provider='openverse'))
+    assert 'may not exceed 20' in str(failure(wire, *[recorded('openverse_401.json', 401)] * 3, provider='openverse', base_url=STAND_IN))
 
 
 def test_limits_are_waited_out_or_told(server):
     page = {'page_count': 1, 'results': [{'url': 'http://a/1.jpg', 'license': 'by', 'license_version': '4.0'}]}
-    assert failure(server, (429, ''), provider='openverse').wait == 60
+    server.replies = [(429, '')]
+    with pytest.raises(RateLimited) as caught: search_images('mars', 5, provider='openverse', base_url=server.url)
+    assert caught.value.wait == 60
     server.replies, server.soon = [(429, ''), (200, page)], True
     assert search_images('mars', 5, base_url=server.url)[0].license == 'by 4.0'
 
 
-def test_small_pages_and_unknown_licences(server):
+# Limits that we keep ourselves, keys, contact
+
+def test_our_own_limits_hand_the_search_on(wire, monkeypatch):
+    wire[:] = [recorded('openverse.json')] * 20
+    for _ in range(20): search_images('mars', 5, provider='openverse')
+    wire[:] = talk('duckduckgo')
+    with pytest.warns(UserWarning, match=r'openverse: allows no more questions now: try again in [56]\d s'): found = search_images('mars', 5, provider='openverse,duckduckgo')
+    assert {result.provider for result in found} == {'duckduckgo'} and sum('api.openverse.org' in asked.url for asked in wire.asked) == 20
+    monkeypatch.setenv('FASTCNN_CACHE', '/dev/null/nowhere') # the file with the limits cannot be written: another count, in memory
+    wire[:] = [recorded('openverse.json')] * 20
+    for _ in range(20): search_images('mars', 5, provider='openverse')
+    with pytest.raises(RateLimited): search_images('mars', 5, provider='openverse')
+
+
+def test_a_day_is_longer_than_a_process(monkeypatch):
+    now = time.time_ns()
+    monkeypatch.setattr('pyrate_limiter.buckets.sqlite_bucket.time_ns', lambda: now)
+    for minute in range(10): # 20 questions in each of ten minutes are the 200 of a day
+        search._bucket.cache_clear() # as a new process begins
+        assert [search._take_turn('openverse') for _ in range(20)] == [0] * 20 and 0 < search._take_turn('openverse')
+        now += 61 * 10**9
+    assert 85_000 < search._take_turn('openverse') <= 86_400 - 600
+    now += 86_400 * 10**9
+    assert search._take_turn('openverse') == 0
+
+
+def test_keys_are_exchanged_once_and_shown_to_openverse_only(wire, monkeypatch):
+    monkeypatch.setenv('OPENVERSE_CLIENT_ID', 'me')
+    monkeypatch.setenv('OPENVERSE_CLIENT_SECRET', 'hidden')
+    wire[:] = [*talk('keys'), recorded('openverse.json')]
+    for _ in range(2): assert len(search_images('mars', 400, provider='openverse')) == 5
+    token, *pages = wire.asked
+    assert token.url == 'https://api.openverse.org/v1/auth_tokens/token/' and 'client_secret=hidden' in token.body and 'grant_type=client_credentials' in token.body
+    assert [page.headers['Authorization'] for page in pages] == ['Bearer not-a-real-token'] * 2 and 'page_size=400' in pages[0].url
+    wire[:] = talk('openverse')
+    search_images('mars', 5, provider='openverse', base_url=STAND_IN)
+    assert 'Authorization' not in wire.asked[-1].headers and not any('hidden' in str(asked.url) for asked in wire.asked)
+
+
+def test_wrong_keys_are_told(wire, monkeypatch):
+    monkeypatch.setenv('OPENVERSE_CLIENT_ID', 'me')
+    with pytest.raises(InputError, match='needs both'): search_images('mars', 5, provider='openverse')
+    monkeypatch.setenv('OPENVERSE_CLIENT_SECRET', 'hidden')
+    error = failure(wire, (401, JSON, b'{"error": "invalid_client"}'), provider='openverse', base_url=None)
+    assert type(error) is Blocked and 'check them' in str(error) and 'hidden' not in str(error)
+
+
+def test_commons_wants_a_contact(wire, monkeypatch):
+    with pytest.raises(InputError, match='set FASTCNN_CONTACT'): search_images('mars', 5, provider='commons')
+    wire[:] = [recorded('openverse.json'), *talk('duckduckgo')]
+    with pytest.warns(UserWarning, match='commons: .* set FASTCNN_CONTACT'): found = search_images('mars', 8)
+    assert [result.provider for result in found] == ['openverse'] * 5 + ['duckduckgo'] * 3
+    assert not any('wikimedia' in asked.url for asked in wire.asked)
+    monkeypatch.setenv('FASTCNN_CONTACT', 'ada@example.org')
+    wire[:] = talk('commons')
+    search_images('mars', 5, provider='commons')
+    assert wire.asked[-1].url.startswith('https://commons.wikimedia.org/w/api.php?') and 'ada@example.org' in wire.asked[-1].headers['User-Agent']
+
+
+def test_pages_too_deep_and_accounts_too_small(server):
     assert len(search_images('mars', 60, base_url=server.url)) == 60
     found = search_images('mars', 60, license='commercial', base_url=server.url)
     assert {result.license for result in found} == {'by', 'cc0'} and len(found) == 30
 
 
-def test_duckduckgo_pages(server):
-    rows = [{'image': f'http://a/{i}.jpg', 'thumbnail': f'http://t/{i}', 'url': 'http://a/', 'title': 'x', 'width': 9, 'height': 9} for i in range(3)]
-    server.replies = [TOKEN, (200, {'results': rows[:2], 'next': 'i.js?q=mars&o=json&s=100'}), (200, {'results': rows[2:]})]
-    assert [result.url for result in search_images('mars', 9, provider='duckduckgo', base_url=server.url)] == [row['image'] for row in rows]
-    assert any('vqd=4-12345-67' in path and 's=100' in path for path in server.asked)
+def test_a_page_that_repeats_for_ever_ends(wire):
+    whole = json.loads(recorded('openverse.json')[2]) | {'page_count': 10**8}
+    wire[:] = [(200, JSON, json.dumps(whole).encode())] * 50
+    assert len(search_images('mars', 99, provider='openverse', base_url=STAND_IN)) == 5 and len(wire.asked) == 4
+
+
+# Anything at all
+
+WRECKS = [None, True, -1, 0, 7, 1e308, float('inf'), 10**400, '', 'x', '<b>x</b>', '\ud800', '\x00\x1b[31m', 'http://[', 'https://', 'http://a:99999/', '//b/1.jpg', 'javascript:alert(1)',
+          'http://a/\ud800.jpg', 'http://b/2 3.jpg', [], {}, [[]], {'a': 1}, ['http://a/1.jpg'], [None], 'y' * 5000, 'http://a/' + 'z' * 9000]
+WALLS = [b'', b'null', b'[]', b'{}', b'0', b'"results"', b'<html><h1>Too many requests</h1>', b'[' * 100_000, b'\xff\xfe\x00', b'{"results": [' * 3000]
+BAD_STATUS = [(202, {}), (204, {}), (301, {'Location': '/elsewhere'}), (302, {'Location': 'http://10.0.0.1/'}), (302, {'Location': '\xff['}), (400, {}), (403, {}), (404, {}), (410, {}),
+              (418, {}), (429, {'Retry-After': '3'}), (429, {'Retry-After': '-1'}), (429, {'Retry-After': '9' * 30}), (500, {}), (503, {'Retry-After': 'Thu, 01 Jan 1970 00:00:00 GMT'})]
+
+
+def places(value, path=()):
+    "Every place in a JSON value"
+    yield path
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else (): yield from places(inner, (*path, key))
+
+
+def wreck(value, chance):
+    "Change one place: another value, gone, wrapped, or doubled"
+    path = chance.choice(list(places(value))[1:] or [()])
+    if not path: return chance.choice(WRECKS)
+    home = value
+    for key in path[:-1]: home = home[key]
+    kind, key = chance.choice(['value', 'value', 'value', 'gone', 'wrapped', 'renamed']), path[-1]
+    if kind == 'gone' or kind == 'renamed' and isinstance(home, list): del home[key]
+    elif kind == 'renamed': home[f'{key}_v2'] = home.pop(key)
+    else: home[key] = [home[key]] if kind == 'wrapped' else chance.choice(WRECKS)
+    return value
+
+
+def scramble(body, chance):
+    "Change the bytes: cut, replaced, or some of them wrong"
+    kind = chance.choice(['cut', 'wall', 'bytes', 'twice'])
+    if kind == 'wall': return chance.choice(WALLS)
+    at = chance.randrange(len(body))
+    if kind == 'cut': return body[:at]
+    if kind == 'twice': return body[:at] + body
+    return body[:at] + chance.randbytes(chance.randrange(1, 6)) + body[at + chance.randrange(4):]
+
+
+def mutate_text(body, chance):
+    "Change the JSON in a body, or in the attributes of a page"
+    if body[:1] == b'{':
+        whole = json.loads(body)
+        for _ in range(chance.randrange(1, 4)): whole = wreck(whole, chance)
+        return json.dumps(whole).encode()
+    inside = lambda found: ' m="' + html.escape(json.dumps(wreck(json.loads(html.unescape(found[1])), chance))) + '"'
+    return re.sub(' m="([^"]*)"', inside, body.decode(), count=chance.randrange(6)).encode('utf-8', 'surrogatepass')
+
+
+def mutate(reply, chance):
+    "A reply as it should not be"
+    status, headers, body = reply
+    dice = chance.random()
+    if dice < 0.08: return *chance.choice(BAD_STATUS), body
+    return status, headers, mutate_text(body, chance) if dice < 0.75 else scramble(body, chance)
+
+
+def check_rows(results):
+    "What every result must be"
+    for result in results:
+        assert result.url.startswith(('http://', 'https://')) and URL(result.url).host and ' ' not in result.url
+        for name, value in vars(result).items():
+            if name in ('width', 'height'): assert value is None or type(value) is int and value > 0
+            else: assert type(value) is str and len(value) < 4100 and value.isprintable() or name in ('title', 'creator', 'license', 'provider')
+        json.dumps(vars(result), ensure_ascii=False).encode()
+
+
+def outcome(provider, **question):
+    "How a search ends: rows, or the kind of its error"
+    try: results = search_images('mars', 50, provider=provider, **question)
+    except SearchError as error: return type(error).__name__
+    check_rows(results)
+    return 'rows'
+
+
+@pytest.mark.filterwarnings('ignore::UserWarning')
+@pytest.mark.parametrize('service', [*SERVICES, 'keys'])
+def test_500_mutations_are_rows_or_a_search_error(wire, monkeypatch, service):
+    ends = collections.Counter()
+    question = dict(base_url=STAND_IN)
+    if service == 'keys':
+        for name in search._KEYS: monkeypatch.setenv(name, 'key')
+        monkeypatch.setattr(search, '_LIMITS', {})
+        question = {}
+    for seed in range(500):
+        chance = random.Random(f'{service} {seed}')
+        wire[:] = talk(service)
+        place = chance.randrange(len(wire))
+        wire[place] = mutate(wire[place], chance)
+        search._tokens.clear()
+        ends[outcome('openverse' if service == 'keys' else service, **question)] += 1
+    assert sum(ends.values()) == 500 and ends['rows'] > 150 and ends['Changed'] > 50 and ends['Blocked'] and ends['RateLimited'], ends
+
+
+@pytest.mark.filterwarnings('ignore::UserWarning')
+@pytest.mark.parametrize('service', SERVICES)
+def test_mutations_through_real_http(server, monkeypatch, service):
+    monkeypatch.setattr(search, '_count_down', lambda provider, seconds: None)
+    for seed in range(20):
+        chance = random.Random(f'{service} {seed}')
+        server.replies = [(status, body.decode('utf-8', 'replace')) for status, headers, body in talk(service)]
+        status, headers, body = mutate(talk(service)[-1], chance)
+        server.replies[-1:] = [(status, body.decode('utf-8', 'replace'))] + [(500, '')] * 3
+        outcome(service, base_url=server.url)
+
+
+def addresses(suffix, tmp_path):
+    "The recorded addresses as a file of this kind"
+    if suffix != '.parquet': return (REPLIES / f'addresses{suffix}').read_bytes()
+    return save_search(search_images('mars', 9, provider=str(REPLIES / 'addresses.csv')), tmp_path / 'a.parquet').read_bytes()
+
+
+@pytest.mark.parametrize('suffix', ['.csv', '.jsonl', '.parquet'])
+def test_500_mutations_of_a_file_are_rows_or_an_input_error(tmp_path, suffix):
+    whole, path, ends = addresses(suffix, tmp_path), tmp_path / f'b{suffix}', collections.Counter()
+    for seed in range(500):
+        chance = random.Random(f'{suffix} {seed}')
+        body = whole
+        if suffix == '.jsonl' and seed % 2:
+            lines = whole.decode().splitlines()
+            place = chance.randrange(len(lines))
+            lines[place] = json.dumps(wreck(json.loads(lines[place]), chance))
+            body = '\n'.join(lines).encode()
+        path.write_bytes(body if body != whole else scramble(whole, chance))
+        try: ends[outcome(str(path))] += 1
+        except InputError as error:
+            assert 'cannot be read as a file of addresses' in str(error) and len(str(error)) < 900
+            ends['InputError'] += 1
+    assert ends['rows'] > 20 and ends['InputError'] > 20 and set(ends) <= {'rows', 'InputError', 'Empty'}, ends
 
 
 ANYTHING = strategies.recursive(strategies.none() | strategies.booleans() | strategies.integers() | strategies.floats() | strategies.text(max_size=9),
-                                lambda inner: strategies.lists(inner, max_size=3) | strategies.dictionaries(strategies.sampled_from(['url', 'image', 'results', 'next', 'license']), inner, max_size=3), max_leaves=6)
+                                lambda inner: strategies.lists(inner, max_size=3) | strategies.dictionaries(strategies.sampled_from(['url', 'image', 'results', 'next', 'license', 'query', 'pages', 'collection', 'items']), inner, max_size=3), max_leaves=6)
+PATIENT = dict(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(reply=ANYTHING, rows=strategies.lists(ANYTHING, max_size=3), provider=strategies.sampled_from(['openverse', 'duckduckgo']))
-def test_any_reply_is_results_or_a_search_error(server, reply, rows, provider):
-    for body in (reply, {'page_count': reply, 'next': reply, 'results': rows}):
-        server.replies = [TOKEN] * (provider == 'duckduckgo') + [(200, body)] + [(500, '')] * 3
-        try: assert all(result.url.startswith('http') for result in search_images('mars', 5, provider=provider, base_url=server.url))
-        except SearchError: pass
+@settings(max_examples=60, **PATIENT)
+@given(reply=ANYTHING, rows=strategies.lists(ANYTHING, max_size=3), service=strategies.sampled_from(SERVICES[:4]))
+@pytest.mark.filterwarnings('ignore::UserWarning')
+def test_any_reply_is_rows_or_a_search_error(wire, reply, rows, service):
+    shapes = dict(openverse={'page_count': reply, 'results': rows}, commons={'query': {'pages': rows}, 'continue': reply}, nasa={'collection': {'items': rows, 'links': reply}}, duckduckgo={'next': reply, 'results': rows})
+    for body in (reply, shapes[service]):
+        wire[:] = [*talk(service)[:-1], (200, JSON, json.dumps(body).encode())]
+        outcome(service, base_url=STAND_IN)
 
 
-def test_unknown_provider_names_the_known():
-    with pytest.raises(InputError, match='duckduckgo, openverse, planets'): search_images('mars', 5, provider='altavista')
+# Licences
+
+def with_license(told, service):
+    "A reply of one image whose licence is told in these words"
+    if service == 'openverse': return {'page_count': 1, 'results': [{'url': 'http://a/1.jpg', 'license': told, 'license_version': '4.0'}]}
+    about = {} if told is None else {'LicenseShortName': {'value': told}}
+    return {'batchcomplete': True, 'query': {'pages': [{'title': 'File:A.jpg', 'imageinfo': [{'url': 'http://a/1.jpg', 'mime': 'image/jpeg', 'extmetadata': about}]}]}}
+
+
+WORDS = strategies.lists(strategies.sampled_from(['CC', 'BY', 'by', 'SA', 'NC', 'ND', '-', ' ', '4.0', '0', 'public domain', 'GFDL', 'free', 'cc0', 'zero', 'me', 'de', 'pdm', 'all rights']), max_size=6).map(''.join)
+HARMLESS = re.compile(r'(cc[ -]?)?(0|zero)([ -]1\.0| 4\.0)?|pdm( 4\.0)?|public domain|(cc[ -])?by(-sa|-nd)*([ -]4\.0([ -](de|me)|([-,]4\.0)+)?)?( 4\.0)?|sampling\+.*')
+
+
+@settings(max_examples=300, **PATIENT)
+@given(told=WORDS | strategies.none() | strategies.text(max_size=12), provider=strategies.sampled_from(['openverse', 'commons', 'file']))
+def test_an_unknown_licence_is_never_commercial(wire, tmp_path, told, provider):
+    if provider == 'file':
+        save_search([ImageResult('http://a/1.jpg', license=told or '')], tmp_path / 'a.jsonl') if told is None or told.isprintable() else (tmp_path / 'a.jsonl').write_text('{"url": ""}')
+        question = dict(provider=str(tmp_path / 'a.jsonl'))
+    else:
+        wire[:] = [(200, JSON, json.dumps(with_license(told, provider)).encode())]
+        question = dict(provider=provider, base_url=STAND_IN)
+    try: found = search_images('mars', 5, license='commercial', **question)
+    except Empty: return
+    assert told and HARMLESS.fullmatch(' '.join(re.sub('<[^>]*>', '', told).lower().split())), (told, found)
+    assert found[0].license.split(' ')[0] in search.LICENSE_TYPES['commercial']
+
+
+@pytest.mark.parametrize('service', ['nasa', 'duckduckgo', 'bing'])
+@pytest.mark.parametrize('license', ['commercial', 'by', 'all-cc', 'modification'])
+def test_who_tells_no_licence_is_not_asked_for_one(wire, service, license):
+    assert type(failure(wire, *talk(service), provider=service, license=license)) is Empty and not wire.asked
+
+
+# Files, and searches run again
+
+def test_a_search_is_run_again_without_the_web(wire, tmp_path):
+    wire[:] = talk('commons')
+    first = search_images('mars', 9, provider='commons', base_url=STAND_IN)
+    for suffix in ('.csv', '.jsonl', '.parquet'):
+        path = save_search(iter(first), tmp_path / f'mars{suffix}')
+        assert search_images('Mars ', 9, provider=str(path)) == [ImageResult(**vars(result) | {'query': 'Mars '}) for result in first]
+        assert len(search_images('mars', 2, provider=(path,), license='commercial')) == 2
+        with pytest.raises(Empty): search_images('venus', 9, provider=str(path))
+    assert len(wire.asked) == 1 and not list(tmp_path.glob('.tmp*'))
+
+
+def test_files_of_addresses(tmp_path):
+    for suffix in ('.csv', '.jsonl'):
+        found = search_images('mars', 9, provider=str(REPLIES / f'addresses{suffix}'))
+        assert [result.url[-5:] for result in found] == ['1.jpg', '2.jpg', '3.jpg'] and found[0].width == 640 and found[1].title == '„Mars“, again'
+    assert [result.license for result in search_images('venus', 9, provider=str(REPLIES / 'addresses.csv'), license='commercial')] == ['cc0 1.0', 'by 2.0']
+
+
+def test_a_long_file_is_read_as_far_as_needed(tmp_path):
+    path = tmp_path / 'long.jsonl'
+    path.write_text(''.join(f'{{"url": "http://a/{i}.jpg"}}\n' for i in range(3000)) + 'this is broken')
+    assert len(search_images('mars', 2000, provider=str(path))) == 2000
+    with pytest.raises(InputError, match='cannot be read'): search_images('mars', 4000, provider=str(path))
+    save_search((ImageResult(f'http://a/{i}.jpg') for i in range(25_000)), tmp_path / 'long.parquet')
+    assert len(search_images('mars', 30_000, provider=str(tmp_path / 'long.parquet'))) == 25_000
+
+
+def test_a_save_that_fails_leaves_the_old_file(tmp_path):
+    path = save_search([ImageResult('http://a/1.jpg')], tmp_path / 'a.csv')
+    before = path.read_bytes()
+    def broken():
+        yield ImageResult('http://a/2.jpg')
+        raise Blocked('test', 'broke off')
+    with pytest.raises(Blocked): save_search(broken(), path)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize('name, line', [('missing.csv', 'there is no file'), ('altavista', 'bing, commons, duckduckgo, nasa, openverse, planets'), ('a.txt', 'or a file of addresses')])
+def test_unknown_providers_are_told_at_once(tmp_path, name, line):
+    with pytest.raises(InputError, match=line): search_images('mars', 5, provider=str(tmp_path / name) if '.' in name else name)
+
+
+def test_only_one_provider_where_an_address_stands_in(wire):
+    assert type(failure(wire, (403, {}, b''))) is Blocked and len(wire.asked) == 1
