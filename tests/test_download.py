@@ -1,15 +1,19 @@
 "Downloads from a server that misbehaves as the web does: faults, kills, full disks, random mixes"
-import errno, os, signal, socket, subprocess, sys, tempfile, time
+import errno, io, os, random, signal, socket, subprocess, sys, tempfile, threading, time, tracemalloc
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import ProxyHandler, build_opener
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies
+from hypothesis import HealthCheck, example, given, settings, strategies
 from PIL import Image
 
+from fastcnn import download
 from fastcnn.core import ImageResult, InputError, Manifest, image_files, sidecar
 from fastcnn.download import fetch_images
-from faults import ENDINGS, FAST, HERE, check_whole, jpeg
+from faults import ENDINGS, FAST, HERE, SLOW, FaultServer, check_whole, jpeg
 
 
 def test_every_fault_ends_in_one_state(server, root):
@@ -38,7 +42,9 @@ def test_query_strings_are_kept(server, root):
 
 def test_private_addresses_are_refused(server, root):
     port = server.server_port
-    urls = [f'http://{host}:{port}/good/1' for host in ('127.0.0.1', 'localhost', '[::1]', '2130706433', '0.0.0.0', '[::ffff:127.0.0.1]')]
+    urls = [f'http://{host}:{port}/good/1' for host in (
+        '127.0.0.1', 'localhost', 'localhost.', '[::1]', '2130706433', '0x7f.1', '127.1', '0177.0.0.1', '127.0.0.1.', '0.0.0.0', '[::ffff:127.0.0.1]',
+        '127。0。0。1', '①②⑦.0.0.1', 'ｌocalhost', '[::127.0.0.1]', '[::1%25lo]')]
     manifest = fetch_images([ImageResult(url, label='x') for url in urls], root, **FAST)
     assert manifest.counts() == {'failed:refused_address': len(urls)} and not server.asked
 
@@ -62,7 +68,29 @@ def test_at_most_four_connections_a_host(server, root):
         finally: running.discard(address)
     server.process_request_thread = counted
     fetch_images(server.results(*['good'] * 30), root, allow_hosts=HERE)
-    assert max(most) <= 4
+    assert max(most) <= 4 and server.most == 4
+
+
+def test_the_cap_is_by_name_whatever_the_port_and_the_way_there(root):
+    "Two servers of one name count as one host, and so does a host to which others redirect"
+    with FaultServer() as one, FaultServer() as two, FaultServer('127.0.0.2') as other:
+        one.latency = two.latency = 0.05
+        two.counting = one.counting
+        results = [ImageResult(f'{server.url}/good/{i}', label='x') for i in range(12) for server in (one, two)]
+        fetch_images(results, root, allow_hosts=HERE)
+        assert one.most == 4
+        other.elsewhere, one.most = one.url, 0
+        results = [ImageResult(f'{other.url}/elsewhere/{i}', label='y') for i in range(50, 74)]
+        assert fetch_images(results, root, allow_hosts=(*HERE, '127.0.0.2')).counts() == {'kept': 36, 'duplicate': 12}
+        assert one.most == 4
+
+
+def test_wikimedia_is_asked_for_two_at_a_time(server, root, monkeypatch):
+    assert download._HOST_CAPS == {'upload.wikimedia.org': 2}
+    monkeypatch.setattr(download, '_HOST_CAPS', {'127.0.0.1': 2})
+    server.latency = 0.05
+    fetch_images(server.results(*['good'] * 12), root, allow_hosts=HERE)
+    assert server.most == 2
 
 
 def test_duplicates_on_arrival(server, root):
@@ -99,19 +127,259 @@ def test_bad_arguments(server, root, tmp_path):
     assert not list(root.glob('*/*'))
 
 
+def test_a_known_original_is_not_asked_for(server, root):
+    "As Wikimedia Commons tells it: the same SHA-1, other addresses, other sizes"
+    asked = lambda: sum(server.asked.values())
+    copies = [ImageResult(f'{server.url}/good/{i}', label='x', sha1='a' * 40) for i in range(6)]
+    assert fetch_images(copies, root, allow_hosts=HERE).counts() == {'kept': 1, 'duplicate': 5} and asked() == 1
+    assert fetch_images([replace(copies[0], url=f'{server.url}/good/9')], root, allow_hosts=HERE).counts() == {'kept': 1, 'duplicate': 6} and asked() == 1
+    assert Manifest(root).rows('kept')[0]['sha1'] == 'a' * 40
+
+
+def test_a_copy_is_asked_for_where_the_first_one_failed(server, root):
+    results = [ImageResult(f'{server.url}/{fault}/3', label='x', sha1='b' * 40) for fault in ('missing', 'truncated', 'good', 'tiny')]
+    assert fetch_images(results, root, allow_hosts=HERE).counts() == {'failed:http_404': 1, 'failed:truncated': 1, 'kept': 1, 'duplicate': 1}
+
+
+def test_a_file_without_a_row_is_adopted_and_is_not_new(server, root):
+    "As a torn row leaves it: it lies in the folder, so it must not count towards the images that are still wanted"
+    results = server.results(*['good'] * 8)
+    fetch_images(results[:3], root, allow_hosts=HERE)
+    manifest = Manifest(root)
+    files = {row['file'] for row in manifest.rows('kept')}
+    manifest.path.unlink()
+    manifest = fetch_images(results, root, allow_hosts=HERE, enough=2)
+    assert len(manifest.rows('kept')) == len(image_files(root)) == 5 and files <= {row['file'] for row in manifest.rows('kept')}
+    check_whole(root)
+
+
+def test_little_more_is_asked_than_is_wanted(server, root):
+    server.latency = 0.05
+    assert fetch_images(server.results(*['good'] * 90), root, allow_hosts=HERE, enough=5).counts() == {'kept': 5}
+    assert len(server.asked) <= 5 + 5
+
+
+def test_memory_does_not_grow_with_the_file(server, root):
+    "A JPEG with 24 MB of zeros after its end: it streams to disk"
+    server.heavy = memoryview(jpeg(1) + bytes(24 * 2**20))
+    tracemalloc.start()
+    try:
+        counts = fetch_images(server.results('heavy'), root, allow_hosts=HERE).counts()
+        assert counts == {'kept': 1} and tracemalloc.get_traced_memory()[1] < 6 * 2**20
+    finally: tracemalloc.stop()
+    assert image_files(root)[0].stat().st_size == len(server.heavy)
+
+
+def changed(data, rng):
+    "Cut, or with a few bytes changed, removed or doubled"
+    data, at = bytearray(data), rng.randrange(20, len(data))
+    how = rng.randrange(4)
+    if how == 0: del data[at:]
+    elif how == 1: del data[at:at + rng.randrange(1, 40)]
+    elif how == 2: data[at:at] = data[at:at + rng.randrange(1, 40)]
+    else:
+        for _ in range(rng.randrange(1, 6)): data[rng.randrange(20, len(data))] = rng.randrange(256)
+    return bytes(data)
+
+
+@pytest.mark.parametrize('options', [{}, dict(progressive=True), dict(subsampling=0, optimize=True), dict(restart_marker_blocks=2), dict(mode='L')], ids=str)
+def test_what_is_accepted_at_an_eighth_loads_in_full(options, tmp_path):
+    "The quick look at a JPEG must accept nothing that a loader refuses, and refuse nothing that loads"
+    rng, file, ends = random.Random(str(options)), tmp_path / 'x.jpg', {True: 0, False: 0}
+    options = dict(options)
+    picture = Image.open(io.BytesIO(jpeg(1, (160, 120)))).convert(options.pop('mode', 'RGB'))
+    picture.save(file, 'JPEG', **options)
+    whole = file.read_bytes()
+    for _ in range(250):
+        file.write_bytes(changed(whole, rng))
+        try: kept = download.normalise_image(file, download.Limits())[2]
+        except download._Trouble: kept = False
+        try: loads = bool(Image.open(file, formats=['JPEG']).load())
+        except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError): loads = False
+        assert loads or not kept
+        ends[kept] += 1
+    assert min(ends.values()) > 20, ends # both were tried
+
+
+BOTH = (*HERE, '127.0.0.2')
+
+
+@pytest.fixture
+def other():
+    "A second host"
+    with FaultServer('127.0.0.2') as other: yield other
+
+
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(faults=strategies.lists(strategies.sampled_from(sorted(set(ENDINGS) - {'hang', 'drip', 'limited', 'limited_date', 'bomb', 'huge'})), max_size=12),
-       copies=strategies.integers(0, 3), enough=strategies.none() | strategies.integers(0, 6))
-def test_requested_is_kept_plus_failed_plus_duplicate(server, faults, copies, enough):
+@given(faults=strategies.lists(strategies.tuples(strategies.sampled_from(sorted(set(ENDINGS) - SLOW)), strategies.booleans(), strategies.sampled_from(['', 'a', 'b'])), max_size=12),
+       copies=strategies.integers(0, 3), enough=strategies.none() | strategies.integers(0, 6), robots=strategies.sampled_from([b'', 404, 503, 'reset']))
+@example(faults=[(fault, False, '') for fault in sorted(set(ENDINGS) - SLOW)], copies=2, enough=None, robots=404)
+@example(faults=[(fault, True, 'a') for fault in ('html', 'good', 'good', 'missing')], copies=0, enough=None, robots=503)
+def test_requested_is_kept_plus_failed_plus_duplicate(server, other, faults, copies, enough, robots):
+    "Random faults on two hosts, some with one original, one of the hosts with trouble in its robots.txt"
+    other.site['/robots.txt'] = robots
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / 'planets'
-        results = server.results(*faults) + [ImageResult(f'{server.url}/good/0?copy={i}', label='x') for i in range(copies)]
+        results = [ImageResult(f'{(server, other)[elsewhere].url}/{fault}/{seed}', label='x', sha1=sha1) for seed, (fault, elsewhere, sha1) in enumerate(faults)]
+        results += [ImageResult(f'{server.url}/good/0?copy={i}', label='x') for i in range(copies)]
         rows = []
-        manifest = fetch_images(results * 2, root, allow_hosts=HERE, enough=enough, on_row=rows.append, **FAST)
+        manifest = fetch_images(results * 2, root, allow_hosts=BOTH, enough=enough, on_row=rows.append, **FAST)
         check_whole(root)
         kept, failed, duplicate = (len(manifest.rows(status)) for status in ('kept', 'failed', 'duplicate'))
         assert kept + failed + duplicate == len(manifest) == len(rows)
         assert (len(manifest) == len({result.url for result in results})) if enough is None else kept <= enough
+
+
+# Opt-outs: what a site asks of machines
+
+ROBOTS, TDMREP = '/robots.txt', '/.well-known/tdmrep.json'
+
+
+@pytest.mark.parametrize('robots, ending', [
+    (b'User-agent: *\nDisallow: /', 'failed:opted_out'), (b'\xef\xbb\xbfUser-Agent: FastCNN\nDisallow: /go*/$\nDisallow: /good', 'failed:opted_out'),
+    (b'User-agent: otherbot\nDisallow: /', 'kept'), (b'User-agent: *\nDisallow: /\n\nUser-agent: fastcnn\nDisallow:', 'kept'),
+    (b'# ' + b'x' * 600_000 + b'\nUser-agent: *\nDisallow: /', 'kept'), # beyond the part that is read
+    (b'<!doctype html><title>Welcome</title>', 'kept'), (404, 'kept'), (403, 'kept'), ('reset', 'kept'), ('hang', 'kept'), ('loop', 'kept'),
+    ('metadata', 'kept'), (500, 'failed:http_500'), (503, 'failed:http_503'), (520, 'failed:http_520'), ('limited_long', 'failed:http_429')], ids=lambda value: str(value)[:30])
+def test_robots_txt(server, root, robots, ending):
+    server.site[ROBOTS] = robots
+    assert fetch_images(server.results('good', 'good'), root, allow_hosts=HERE, **FAST).counts() == {ending: 2}
+    assert bool(server.asked) == (ending == 'kept')
+
+
+def test_a_site_that_could_not_be_heard_is_asked_in_the_next_run(server, root):
+    server.site[ROBOTS] = 503
+    results = server.results(*['good'] * 5)
+    fetch_images(results, root, allow_hosts=HERE, **FAST)
+    assert server.site_asked[ROBOTS] == FAST['attempts'] and not server.asked
+    server.site[ROBOTS] = 404
+    assert fetch_images(results, root, allow_hosts=HERE, **FAST).counts() == {'kept': 5}
+
+
+def test_a_robots_txt_that_heals_or_has_moved_is_heard(server, root):
+    for robots in ('healing_robots', 'moved_robots'):
+        server.site[ROBOTS] = robots
+        assert fetch_images([ImageResult(f'{server.url}/good/1?{robots}', label='x')], root, allow_hosts=HERE, **FAST).rows()[-1]['reason'] == 'opted_out'
+    assert not [path for path in server.asked if path.startswith('/good')]
+
+
+def test_both_wishes_are_asked_for_once_and_at_the_same_time(server, root):
+    server.latency, server.site = 0.2, {ROBOTS: 'slow_missing', TDMREP: 'slow_missing'}
+    start = time.monotonic()
+    assert fetch_images(server.results(*['good'] * 4), root, allow_hosts=HERE).counts() == {'kept': 4}
+    assert server.site_asked == {ROBOTS: 1, TDMREP: 1} and time.monotonic() - start < 0.2 + 0.2 + 0.2
+
+
+def test_each_port_and_each_hop_has_its_own_wishes(server, other, root):
+    other.site[ROBOTS], server.elsewhere = b'User-agent: *\nDisallow: /good', other.url
+    manifest = fetch_images([ImageResult(f'{server.url}/{path}', label='x') for path in ('good/1', 'elsewhere/2')], root, allow_hosts=BOTH, **FAST)
+    assert manifest.counts() == {'kept': 1, 'failed:opted_out': 1} and not other.asked
+
+
+def test_an_opt_out_is_final(server, root):
+    for _ in range(2): fetch_images(server.results('noai', 'tdm_header', 'disallowed', 'reserved'), root, allow_hosts=HERE)
+    assert Manifest(root).counts() == {'failed:opted_out': 4} and sum(server.asked.values()) == 2
+    assert not [name for name in download.Limits.__dataclass_fields__ if 'opt' in name or 'robot' in name]
+
+
+def test_mutations_of_a_sites_wishes_never_raise():
+    rng = random.Random(0)
+    robots = b'User-agent: *\nDisallow: /private/*.jpg$\nAllow: /\nCrawl-delay: 3\n\nUser-agent: otherbot\nDisallow: /%C3%A9\nSitemap: https://a.org/s.xml\n'
+    tdmrep = b'[{"location": "/private/*", "tdm-reservation": 1, "tdm-policy": "https://a.org/p.json"}, {"location": "*.png$", "tdm-reservation": 0}]'
+    odd = [b'', b'null', b'1', b'"x"', b'{}', b'[[]]', b'[' * 100_000, b'{"a":' * 9_999, b'1' * 9_999, b'\xff\xfe[\0]\0', b'[{"location": null, "tdm-reservation": [1]}]']
+    answers = []
+    for at in range(500):
+        wishes = download._Wishes(changed(robots, rng), odd[at] if at < len(odd) else changed(tdmrep, rng))
+        answers += [wishes.forbid(f'https://a.org/{path}') for path in ('private/1.jpg', 'a.png', 'é', '%', '?', 'a?b=%2F', 'private/..')]
+    assert {type(answer) for answer in answers} == {bool} and set(answers) == {True, False}
+
+
+def test_a_hostile_file_of_wishes_costs_little_time():
+    start = time.monotonic()
+    rules = b'User-agent: *\n' + b'Disallow: /*a*a*a*a*a*a*a*a*a*b\n' * 12_000
+    entries = b'[' + b'{"location":"*a*a*a*a*a*b","tdm-reservation":1},' * 10_000 + b'{}]'
+    download._Wishes(rules[:500_000], entries[:500_000]).forbid('https://a.org/' + 'a' * 2_000)
+    assert time.monotonic() - start < 2
+
+
+# Addresses that are never visited
+
+@pytest.fixture
+def lookup(monkeypatch):
+    "Names and the addresses to which they resolve"
+    names, original = {}, socket.getaddrinfo
+    def getaddrinfo(host, port, *args, **kwargs):
+        addresses = names.get(host)
+        if addresses is None: return original(host, port, *args, **kwargs)
+        family = lambda address: socket.AF_INET6 if ':' in address else socket.AF_INET
+        return [(family(address), socket.SOCK_STREAM, 6, '', (address, port, 0, 0)[:4 if ':' in address else 2]) for address in addresses]
+    monkeypatch.setattr(socket, 'getaddrinfo', getaddrinfo)
+    return names
+
+
+@pytest.mark.parametrize('addresses', [['93.184.216.34', '127.0.0.1'], ['127.0.0.1', '93.184.216.34'], ['::ffff:127.0.0.1'], ['64:ff9b::7f00:1'], ['2002:7f00:1::'],
+                                       ['fec0::1'], ['169.254.169.254'], ['fe80::1']], ids=str)
+def test_a_name_is_refused_if_one_of_its_addresses_is_private(server, root, lookup, addresses):
+    lookup['images.example'] = addresses
+    result = ImageResult(f'http://images.example:{server.server_port}/good/1', label='x')
+    assert fetch_images([result], root, allow_hosts=('images.example.org',), **FAST).counts() == {'failed:refused_address': 1}
+    assert not server.asked and not server.site_asked
+
+
+def test_an_allowed_host_does_not_open_the_way_to_others(server, other, root, lookup):
+    lookup['inner.example'] = ['127.0.0.1']
+    for at, target in enumerate((other.url, f'http://localhost:{other.server_port}', f'http://inner.example:{other.server_port}', f'http://[::ffff:127.0.0.2]:{other.server_port}')):
+        server.elsewhere = target
+        row = fetch_images([ImageResult(f'{server.url}/elsewhere/{at}', label='x')], root, allow_hosts=HERE, **FAST).get(f'{server.url}/elsewhere/{at}', 'x')
+        assert row['reason'] == 'refused_address', target
+    assert not other.asked and not other.site_asked
+
+
+def test_addresses_that_are_none_end_in_a_state(server, root):
+    port = server.server_port
+    hosts = ['a' * 70 + '.org', '.', 'x..y', '-', '[', 'a b', '日本.invalid']
+    urls = [f'http://{host}:{port}/good/1' for host in hosts] + ['', 'x', 'http:', 'http://', '//a', 'http://[', 'data:image/png;base64,', 'javascript:1', f'http://127.0.0.1:{port}/go od/1', f'http://127.0.0.1:{port}/good/\r\nHost: x', f'HTTP://127.0.0.1:{port}/good/2#part']
+    results = [ImageResult(url, label='x') for url in urls]
+    counts = fetch_images(results, root, allow_hosts=HERE, **FAST | dict(attempts=1)).counts()
+    assert sum(counts.values()) == len(urls) and set(counts) == {'failed:refused_address', 'failed:connection', 'kept'} and counts['kept'] == 1, counts
+    assert set(server.asked) == {'/go%20od/1', '/good/2', '/good/Host:%20x'} # a line break adds no header
+
+
+class Proxy(BaseHTTPRequestHandler):
+    "Fetches whatever it is asked for"
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        with build_opener(ProxyHandler({})).open(self.path.replace('http://pictures.example', self.server.real)) as reply: body = reply.read()
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args): pass
+
+
+@pytest.fixture
+def proxy(server, monkeypatch):
+    "A proxy in the private network, named by the environment; it alone knows pictures.example"
+    proxy = ThreadingHTTPServer(('127.0.0.1', 0), Proxy)
+    proxy.asked, proxy.real, server.site[TDMREP], server.site[ROBOTS] = [], server.url, b'', b''
+    threading.Thread(target=proxy.serve_forever, kwargs=dict(poll_interval=0.05), daemon=True).start()
+    monkeypatch.setenv('http_proxy', f'http://localhost:{proxy.server_port}')
+    monkeypatch.delenv('no_proxy', raising=False)
+    yield proxy
+    proxy.shutdown()
+    proxy.server_close()
+
+
+def test_a_private_proxy_is_used_and_hides_nothing_private(server, root, proxy, lookup):
+    lookup['inner.example'] = ['10.0.0.7']
+    urls = ['http://pictures.example/good/1', 'http://inner.example/good/2', f'http://localhost:{proxy.server_port}/good/3', 'http://10.0.0.7/good/4']
+    manifest = fetch_images([ImageResult(url, label='x') for url in urls], root, **FAST)
+    assert [manifest.get(url, 'x').get('reason') for url in urls] == [None] + ['refused_address'] * 3
+    assert sorted(proxy.asked) == sorted(f'http://pictures.example{path}' for path in (TDMREP, '/good/1', ROBOTS))
+
+
+def test_allowed_hosts_are_visited_without_the_proxy(server, root, proxy):
+    assert fetch_images(server.results('good'), root, allow_hosts=HERE, **FAST).counts() == {'kept': 1} and not proxy.asked
 
 
 PROGRAM = '''
