@@ -70,6 +70,7 @@ class Faults(BaseHTTPRequestHandler):
         time.sleep(self.server.latency)
         self.reply(body=jpeg(seed))
 
+    def webp(self, seed, query): self.reply(body=jpeg(seed, format='WEBP'))
     def missing(self, seed, query): self.reply(404)
     def forbidden(self, seed, query): self.reply(403)
     def limited(self, seed, query): self.reply(429, Retry_After=1) if self.tries == 1 else self.good(seed, query)
