@@ -371,12 +371,23 @@ def _fit(
     if kind is str: return None if value is None else str(value).encode(errors='replace').decode()
     return kind(value) if isinstance(value, (int, float)) and abs(value) < 2**53 else None
 
-# %% ../nbs/00_core.ipynb #5fb625ae
+# %% ../nbs/00_core.ipynb #4e79eff7
+def _column(
+    values:list, # As JSON gave them
+    kind:type, # str, int or float
+    pa_type, # The same for pyarrow
+): # pyarrow array
+    "A column of a table; value by value only where one of them does not fit"
+    import pyarrow as pa
+    try: return pa.array(values, pa_type)
+    except (ValueError, TypeError, OverflowError): return pa.array([_fit(value, kind) for value in values], pa_type)
+
+# %% ../nbs/00_core.ipynb #07496487
 @patch
 def batches(self:Manifest,
     columns:list=None, # Fields wanted; default: all that occur
     *status:str, # States wanted; none: all
-    size:int=20_000, # Rows of a portion
+    size:int=10_000, # Rows of a portion
 ): # Yields pyarrow RecordBatches
     "The last row of each image, in portions of a table"
     import pyarrow as pa
@@ -385,7 +396,7 @@ def batches(self:Manifest,
     schema = pa.schema([(name, types[FIELDS.get(name, str)]) for name in names])
     rows = iter(self.rows(*status))
     while part := list(islice(rows, size)):
-        yield pa.record_batch([pa.array([_fit(row.get(f.name), FIELDS.get(f.name, str)) for row in part], f.type) for f in schema], schema=schema)
+        yield pa.record_batch([_column([row.get(f.name) for row in part], FIELDS.get(f.name, str), f.type) for f in schema], schema=schema)
     yield pa.record_batch([pa.array([], f.type) for f in schema], schema=schema) # there is always one, so that the columns are known
 
 # %% ../nbs/00_core.ipynb #f30ebe9a
