@@ -79,7 +79,14 @@ def _said(
     words = [_text(_dig(whole, *keys)) for keys in (('detail',), ('reason',), ('error', 'info'), ('error',), ('message',))]
     return next((f' and says "{word[:120]}"' for word in words if word), '')
 
-# %% ../nbs/03_search.ipynb #a47a71d3
+# %% ../nbs/03_search.ipynb #5e9e01a1
+def _span(
+    seconds:float # Time to wait
+)->str: # Such as "41 s" or "23 h"
+    "A time as a reader takes it in"
+    return f'{seconds:.0f} s' if seconds < 120 else f'{seconds / 60:.0f} min' if seconds < 7200 else f'{seconds / 3600:.0f} h'
+
+# %% ../nbs/03_search.ipynb #368c13eb
 def _status_error(
     provider:str, # Service that replied
     reply:requests.Response, # Its reply
@@ -90,18 +97,21 @@ def _status_error(
     told, other = f'(HTTP {code}){_said(reply)}', 'choose another provider'
     if code in (202, 429) or code == 503 and wait:
         wait = wait or _USUAL_WAIT
-        return RateLimited(provider, f'we asked too often {told}: try again in {wait:.0f} s, or {other}', code, wait)
+        return RateLimited(provider, f'we asked too often {told}: try again in {_span(wait)}, or {other}', code, wait)
     if code in (401, 403): return Blocked(provider, f'refuses to answer {told}: {other}, or try again tomorrow', code)
     if code >= 500: return SearchError(provider, f'is out of order {told}: try again later, or {other}', code)
     if 300 <= code < 400:
         return Changed(provider, f'sends us on to {_text(reply.headers.get("Location"))[:120] or "nowhere"}, where we do not follow {told}: {other}, and tell us', code)
     return Changed(provider, f'does not understand our question any more {told}: {other}, and tell us', code)
 
-# %% ../nbs/03_search.ipynb #56c361de
+# %% ../nbs/03_search.ipynb #d15c1c37
 class _Session(requests.Session):
     "A session that follows a redirect only within the same host"
     max_redirects = 5
-    def get_redirect_target(self, resp):
+    def get_redirect_target(self,
+        resp:requests.Response # What a service answered
+    )->str|None: # None: it is no redirect, or one that we do not follow
+        "Where requests is to go on"
         try:
             target = super().get_redirect_target(resp)
             old, new = urlsplit(resp.url), urlsplit(urljoin(resp.url, target or ''))
@@ -181,7 +191,7 @@ def _take_turn(
         return 0 if bucket.put(question) else bucket.waiting(question) / 1000
     except sqlite3.Error: return 0 # a full disk is no reason not to search
 
-# %% ../nbs/03_search.ipynb #9300eea9
+# %% ../nbs/03_search.ipynb #b0fde5a1
 def _ask(
     service:_Service, # Whom to ask
     *question, # As `_Service.once` takes it: path, params, …
@@ -191,7 +201,7 @@ def _ask(
     for left in reversed(range(tries)):
         try:
             wait = _take_turn(service.limits) if service.limits in _LIMITS else 0
-            if wait: raise RateLimited(service.name, f'allows no more questions now: try again in {wait:.0f} s, or choose another provider', wait=wait)
+            if wait: raise RateLimited(service.name, f'allows no more questions now: try again in {_span(wait)}, or choose another provider', wait=wait)
             return service.once(*question)
         except RateLimited as limit:
             if not left or limit.wait > _MAX_WAIT: raise
@@ -476,7 +486,7 @@ def _plain(
     for hidden in tree.xpath('//style|//script|//*[contains(translate(@style, " ", ""), "display:none")]'): hidden.drop_tree()
     return _text(tree.text_content())
 
-# %% ../nbs/03_search.ipynb #1b9cf1bf
+# %% ../nbs/03_search.ipynb #e4975970
 def _commons_refusal(
     reply:requests.Response # With status 200
 )->SearchError|None: # None: it is an answer
@@ -487,7 +497,7 @@ def _commons_refusal(
     code, other = _text(_dig(error, 'code')), 'choose another provider'
     if code in ('maxlag', 'ratelimited', 'readonly'):
         wait = retry_after(reply.headers) or (5 if code == 'maxlag' else _USUAL_WAIT)
-        return RateLimited('commons', f'is too busy for us ({code}){_said(reply)}: try again in {wait:.0f} s, or {other}', 200, wait)
+        return RateLimited('commons', f'is too busy for us ({code}){_said(reply)}: try again in {_span(wait)}, or {other}', 200, wait)
     if code.startswith('internal_api_error') or 'backend' in code: return SearchError('commons', f'is out of order ({code}): try again later, or {other}', 200)
     if 'block' in code or 'permission' in code: return Blocked('commons', f'refuses to answer ({code}){_said(reply)}: {other}', 200)
     return Changed('commons', f'does not understand our question any more ({code or "no code"}){_said(reply)}: {other}, and tell us', 200)
@@ -535,7 +545,7 @@ def _commons_pages(
         if not isinstance(more, dict) or not more: return
         more = {_text(key): _text(str(value)) for key, value in more.items()}
 
-# %% ../nbs/03_search.ipynb #6bc915d7
+# %% ../nbs/03_search.ipynb #1097697b
 @image_provider
 def commons(
     query:str, # Words to search for
@@ -546,7 +556,7 @@ def commons(
     filters:dict, # `size` chooses the width of the copies
 ):
     "Freely licensed images of Wikimedia Commons, each with its maker, licence and hash"
-    if not base_url and not os.environ.get('FASTCNN_CONTACT', '').strip():
+    if not base_url and '; ' not in user_agent(): # it names no contact
         raise Unready('commons', 'wants to know whom to write to: set FASTCNN_CONTACT to your e-mail address or your page, or choose another provider')
     service = _Service('commons', _COMMONS, base_url, refusal=_commons_refusal)
     params = dict(action='query', format='json', formatversion=2, maxlag=5, generator='search', gsrnamespace=6, gsrsearch=f'{query} filetype:bitmap', gsrlimit=50,
@@ -690,7 +700,7 @@ def duckduckgo(
 # %% ../nbs/03_search.ipynb #9a74d45d
 _BING = 'https://www.bing.com'
 
-# %% ../nbs/03_search.ipynb #52982b55
+# %% ../nbs/03_search.ipynb #e67ad64c
 class _Courier:
     "Carries ddgs's questions in place of its own client, and keeps the page that came"
     def __init__(self,
@@ -698,8 +708,15 @@ class _Courier:
         extra:dict, # Further parameters of each question
     ): self.service, self.extra, self.page = service, extra, ''
 
-    def request(self, method, url, params=None, data=None, headers=None, **ignored):
-        "As ddgs's client has it; a page without content is no page"
+    def request(self,
+        method:str, # Follows from `data`
+        url:str, # Address as ddgs knows it; its host gives way to the service's
+        params:dict=None, # Parameters of the question
+        data:dict=None, # Form to post
+        headers:dict=None, # Further headers
+        **ignored, # What else ddgs's client takes
+    )->requests.Response: # Its reply, with status 200
+        "Ask in place of ddgs's client"
         reply = _ask(self.service, urlsplit(url).path, (params or {}) | self.extra, headers, data)
         reply.encoding = 'utf-8' # what requests guesses of a page that does not say
         self.page = reply.text
@@ -745,7 +762,7 @@ def _ddgs_results(
         address(row.get('image')), query=query, provider=engine.name, landing_url=address(row.get('url')), title=_text(row.get('title')),
         width=_number(row.get('width')), height=_number(row.get('height'))))
 
-# %% ../nbs/03_search.ipynb #21adc10d
+# %% ../nbs/03_search.ipynb #e4355049
 @image_provider
 def bing(
     query:str, # Words to search for
@@ -758,6 +775,7 @@ def bing(
     "Images of the whole web as Bing finds them, through ddgs, without licences"
     from ddgs.engines import ENGINES # 60 ms, for searches of Bing only
     _any_license('bing', license)
+    if 'bing' not in ENGINES['images']: raise Changed('bing', 'is not known to this ddgs: choose another provider, and tell us')
     engine = ENGINES['images']['bing']()
     engine.http_client = _Courier(_Service('bing', _BING, base_url, _BROWSER), {'adlt': 'strict' if safe else 'off'})
     pages = iter(lambda numbers=count(1): _ddgs_results(engine, query, safe, next(numbers)), [])
@@ -825,18 +843,21 @@ def _file_result(
                        license=_license_name(row.get('license')), license_url=_address(row.get('license_url')), width=_number(row.get('width')),
                        height=_number(row.get('height')), sha1=sha1 if re.fullmatch('[0-9a-f]{40}', sha1) else '')
 
-# %% ../nbs/03_search.ipynb #564b31de
+# %% ../nbs/03_search.ipynb #8bf90171
 def _file_provider(
     path:Path # A .csv, .jsonl or .parquet
 ): # Function(query, max_results, license, safe, base_url, filters)
     "A file of addresses as a provider; where a row names its query, it answers to that query only"
     if not path.is_file(): raise InputError(f'there is no file {str(path)!r}: give a .csv, .jsonl or .parquet with a column "url"')
     def listed(query, max_results, license, safe, base_url, filters):
-        asked = ' '.join(query.casefold().split())
+        asked, others, found = ' '.join(query.casefold().split()), set(), False
         for row in _file_rows(path):
-            if _text(row.get('query')).casefold() not in ('', asked): continue
-            result = _file_result(row, query, path.name)
-            if result.url: yield result
+            other, result = _text(row.get('query')), _file_result(row, query, path.name)
+            if other.casefold() not in ('', asked): others.add(other)
+            elif result.url:
+                found = True
+                yield result
+        if not found: raise Empty(path.name, f'holds no address for {query!r}' + (f', but for {", ".join(sorted(others)[:5])}' if others else ': is it the right file?'))
     return listed
 
 # %% ../nbs/03_search.ipynb #fbcce5d2
@@ -917,14 +938,15 @@ def _find_provider(
 # %% ../nbs/03_search.ipynb #a6cd6593
 _AUTO_ORDER = ('openverse', 'commons', 'duckduckgo', 'bing') # nasa answers any word with spacecraft: by name only
 
-# %% ../nbs/03_search.ipynb #77908e63
+# %% ../nbs/03_search.ipynb #b5ee748b
 def _provider_order(
-    provider:str|tuple='auto', # A name, several of them (also with commas between them), or "auto"
+    provider:str|Path|tuple='auto', # A name, a file of addresses, several of them (also with commas between them), or "auto"
     base_url:str=None, # Address that stands in for the service's own
 )->tuple[str,...]: # Names, in the order in which they are asked
     "Which providers are asked, one after the other"
     if provider == 'auto': provider = os.environ.get('FASTCNN_PROVIDER') or 'auto'
     if provider == 'auto': provider = _AUTO_ORDER[:1] if base_url else _AUTO_ORDER
+    if isinstance(provider, os.PathLike) or isinstance(provider, str) and Path(provider).is_file(): provider = (provider,) # its name may hold a comma
     names = [name.strip() for name in provider.split(',')] if isinstance(provider, str) else map(str, provider)
     names = tuple(dict.fromkeys(names))
     for name in names: _find_provider(name)
@@ -965,11 +987,11 @@ def _all_failed(
     kind = type(errors[0]) if not silent and len({type(error) for error in errors}) == 1 else SearchError
     return kind('no provider could answer', '; '.join(words), wait=min((error.wait for error in errors if error.wait), default=None))
 
-# %% ../nbs/03_search.ipynb #5713c57c
+# %% ../nbs/03_search.ipynb #3f02797b
 def iter_images(
     query:str, # Words to search for, at most 200 characters
     max_results:int, # How many results at most
-    provider:str|tuple='auto', # A name, a file of addresses, several of them, or "auto"
+    provider:str|Path|tuple='auto', # A name, a file of addresses, several of them, or "auto"
     license:str='all', # all, all-cc, commercial, modification, or short names such as "by,cc0"
     safe:bool=True, # Leave out what is not for everyone
     base_url:str=None, # Scheme and host that stand in for the provider's own
@@ -991,11 +1013,11 @@ def iter_images(
             if seen or name != order[-1]: warnings.warn(f'{error} ({len(seen)} results so far)')
     if not seen: raise _all_failed(errors, query, order)
 
-# %% ../nbs/03_search.ipynb #b129fbb9
+# %% ../nbs/03_search.ipynb #f026ea4d
 def search_images(
     query:str, # Words to search for, at most 200 characters
     max_results:int, # How many results at most
-    provider:str|tuple='auto', # A name, a file of addresses, several of them, or "auto"; FASTCNN_PROVIDER in the environment stands in for "auto"
+    provider:str|Path|tuple='auto', # A name, a file of addresses, several of them, or "auto"; FASTCNN_PROVIDER in the environment stands in for "auto"
     license:str='all', # all, all-cc, commercial, modification, or short names such as "by,cc0"
     safe:bool=True, # Leave out what is not for everyone
     base_url:str=None, # Scheme and host that stand in for the provider's own

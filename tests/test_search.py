@@ -427,9 +427,9 @@ def test_a_search_is_run_again_without_the_web(wire, tmp_path):
     first = search_images('mars', 9, provider='commons', base_url=STAND_IN)
     for suffix in ('.csv', '.jsonl', '.parquet'):
         path = save_search(iter(first), tmp_path / f'mars{suffix}')
-        assert search_images('Mars ', 9, provider=str(path)) == [ImageResult(**vars(result) | {'query': 'Mars '}) for result in first]
+        assert search_images('Mars ', 9, provider=path) == [ImageResult(**vars(result) | {'query': 'Mars '}) for result in first]
         assert len(search_images('mars', 2, provider=(path,), license='commercial')) == 2
-        with pytest.raises(Empty): search_images('venus', 9, provider=str(path))
+        with pytest.raises(Empty, match="holds no address for 'venus', but for mars"): search_images('venus', 9, provider=str(path))
     assert len(wire.asked) == 1 and not list(tmp_path.glob('.tmp*'))
 
 
