@@ -8,7 +8,7 @@ lines = lambda key: settings['DEFAULT'].get(key, '').split('\n')[1:]
 
 setup(
     install_requires=lines('requirements'),
-    extras_require={'dev': lines('dev_requirements')},
+    extras_require={key.removesuffix('_requirements'): lines(key) for key in settings['DEFAULT'] if key.endswith('_requirements')},
     entry_points={
         'console_scripts': lines('console_scripts'),
         'nbdev': ['fastcnn = fastcnn._modidx:d'],
