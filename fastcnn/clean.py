@@ -41,7 +41,7 @@ class ImageFacts(NamedTuple):
     thumb:np.ndarray = None # Grey, uint8 (64,64), stretched to a square
     colour:np.ndarray = None # RGB, uint8 (8,8,3), stretched to a square
 
-# %% ../nbs/06_clean.ipynb #35d7d0c2
+# %% ../nbs/06_clean.ipynb #fae35bbb
 _SIDE = 64 # pixels of a thumbnail's side
 
 def _small_rgb(
@@ -50,6 +50,7 @@ def _small_rgb(
     "Decode the whole file, at a reduced scale where the format can"
     with Image.open(path, formats=image_formats()) as image:
         about = image.format, *image.size
+        if max(image.size) > 65_535: raise Image.DecompressionBombError('a side of more than 65,535 pixels') # no camera's, and it takes long
         image.draft('RGB', (80, 80)) # a little more than a thumbnail
         image.load()
         if image.mode[0] in 'IF': image = image.point(lambda v: v/256).convert('L') # 16 bits a channel
@@ -661,26 +662,23 @@ def class_distances(
         if (own == k).sum() > neighbours: score[own == k] = (mine[own == k] - usual)/max(1.4826*np.median(np.abs(mine[own == k] - usual)), 1e-6)
     return score, names[far.argmin(1)]
 
-# %% ../nbs/06_clean.ipynb #5cc40819
+# %% ../nbs/06_clean.ipynb #8debe1df
 def _suspects(
     root:Path, # Image folder
     facts:list, # Readable images
     model, # As `find_outliers` takes it
     limits:dict # Limits of sharpness, strokes and unlikeness
-)->list: # For each image (kind or empty, score, class it is most like)
-    "The images that a person should look at"
+)->list: # (image, kind, score, class it is most like)
+    "The images that a person should look at, and why"
     if not facts: return []
     thumbs, embed = np.stack([f.thumb for f in facts]), _embedding(model)
     features = colour_texture(facts) if embed is None else np.asarray(embed([Path(root)/f.file for f in facts])).reshape(len(facts), -1)
     sharp, strokes = sharpness(thumbs), text_strokes(thumbs)
     unlike, like = class_distances(features, [_label(f) for f in facts])
-    def kind(n):
-        if sharp[n] < limits['sharpness']: return 'blurred', sharp[n]
-        if strokes[n] > limits['strokes']: return 'text', strokes[n]
-        return ('unlike', unlike[n]) if unlike[n] > limits['unlike'] else ('', 0)
-    return [(*kind(n), str(like[n])) for n in range(len(facts))]
+    measured = dict(blurred=(sharp, sharp < limits['sharpness']), text=(strokes, strokes > limits['strokes']), unlike=(unlike, unlike > limits['unlike']))
+    return [(facts[n], kind, float(score[n]), str(like[n])) for kind, (score, odd) in measured.items() for n in np.flatnonzero(odd)]
 
-# %% ../nbs/06_clean.ipynb #b2a0b960
+# %% ../nbs/06_clean.ipynb #187c6fe1
 def find_outliers(
     root:Path, # Image folder: one folder a class
     facts:list=None, # What `read_images(root)` gave, to read nothing twice
@@ -691,15 +689,15 @@ def find_outliers(
     min_sharpness:float=0.2, # An image less sharp is blurred
     max_strokes:float=10, # An image with more changes between paper and ink is text
     max_unlike:float=3 # An image further from its class, in robust standard deviations, is unlike it
-): # DataFrame: file, label, kind, width, height, peak, spread, score (of a suspect), like (the class that a suspect is most like)
+): # DataFrame, a row a reason: file, label, kind, width, height, peak, spread, score (of a suspect), like (its likeliest class)
     "The images that are odd"
     facts = [f for f in (read_images(root) if facts is None else facts) if not f.problem]
     found = [(f, kind, 0.0, '') for f in facts if (kind := _certain_kind(f, min_side, max_aspect))]
     if suspects:
         rest = [f for f in facts if not _certain_kind(f, min_side, max_aspect)]
         limits = dict(sharpness=min_sharpness, strokes=max_strokes, unlike=max_unlike)
-        found += [(f, *s) for f, s in zip(rest, _suspects(root, rest, model, limits)) if s[0]]
-    return _frame([(f.file, _label(f), kind, f.width, f.height, f.peak, f.spread, float(score), like) for f, kind, score, like in found],
+        found += _suspects(root, rest, model, limits)
+    return _frame([(f.file, _label(f), kind, f.width, f.height, f.peak, f.spread, score, like) for f, kind, score, like in found],
                   ['file', 'label', 'kind', 'width', 'height', 'peak', 'spread', 'score', 'like'])
 
 # %% ../nbs/06_clean.ipynb #1ef0f260
