@@ -1,0 +1,308 @@
+"The networks against torchvision, the papers' figures, and independent counts; built, saved and exported by name"
+import json
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+from torch.testing import assert_close
+
+from fastcnn import models
+from fastcnn.core import InputError
+from fastcnn.models import ARCHITECTURES, ResNet, architectures, build_model, conv_block, conv_stack, find_architecture, layer_table, load_pretrained, stack_plan
+
+CLASSICS = ['alexnet', 'vgg11', 'vgg13', 'vgg16', 'vgg19', 'resnet18', 'resnet34', 'resnet50', 'resnet101']
+SMALL = {name: dict(hidden=32, pooled=1) for name in ARCHITECTURES if name.startswith('vgg')}
+EVERY = sorted(ARCHITECTURES)
+
+
+def n_parameters(model): return sum(p.numel() for p in model.parameters())
+
+
+def on_meta(build, *args, **settings):
+    "A network whose tensors have shapes but no numbers"
+    with torch.device('meta'): return build(*args, **settings)
+
+
+@pytest.mark.parametrize('name', ['alexnet', 'vgg16', 'resnet18', 'resnet34', 'resnet50'])
+def test_outputs_and_gradients_are_torchvisions(name):
+    "With torchvision's random weights copied in, in eval mode and (without dropout) while training"
+    torch.manual_seed(0)
+    ours, theirs = build_model(name, 7, size=64), torchvision.models.get_model(name, num_classes=7)
+    ours.load_state_dict(theirs.state_dict())
+    x, both = torch.randn(3, 3, 64, 64), (ours, theirs)
+    with torch.no_grad(): assert_close(ours.eval()(x), theirs.eval()(x))
+    for model in both:
+        model.train()
+        for dropout in (m for m in model.modules() if isinstance(m, nn.Dropout)): dropout.p = 0
+        nn.functional.cross_entropy(model(x), torch.tensor([0, 3, 6])).backward()
+    theirs_by_name = dict(theirs.named_parameters())
+    for key, parameter in ours.named_parameters(): assert_close(parameter.grad, theirs_by_name[key].grad, msg=lambda m: f'{key}: {m}')
+    assert_close(dict(ours.named_buffers()), dict(theirs.named_buffers())) # BatchNorm's running averages
+
+
+@pytest.mark.parametrize('name', CLASSICS)
+def test_parameters_and_operations_are_what_torchvision_says(name):
+    said = torchvision.models.get_model_weights(name).DEFAULT.meta
+    table = layer_table(on_meta(build_model, name, 1000, size=224))
+    assert table.parameters.sum() == said['num_params']
+    assert table.multiply_adds.sum()/1e9 == pytest.approx(said['_ops'], abs=.00051)
+
+
+@pytest.mark.parametrize('name', ['densenet121', 'mobilenet_v3_small', 'swin_t', 'vit_b_32', 'convnext_tiny', 'regnet_y_400mf', 'efficientnet_b0', 'resnext50_32x4d', 'shufflenet_v2_x1_0'])
+def test_layer_table_of_other_peoples_networks(name):
+    said = torchvision.models.get_model_weights(name).DEFAULT.meta
+    model = on_meta(torchvision.models.get_model, name)
+    table = layer_table(model, size=224)
+    assert table.parameters.sum() == n_parameters(model) == said['num_params']
+    assert table.multiply_adds.sum()/1e9 == pytest.approx(said['_ops'], abs=.00051)
+    assert table.receptive_field.notna().all() and table.receptive_field.is_monotonic_increasing or name != 'mobilenet_v3_small'
+
+
+def plain_count(model, size, in_channels):
+    "Multiply-adds by the formulas of the layers, from their shapes alone"
+    total = []
+    def count(layer, _, out):
+        if isinstance(layer, nn.Conv2d): total.append(out[0].numel()*layer.in_channels//layer.groups*layer.kernel_size[0]*layer.kernel_size[1])
+        if isinstance(layer, nn.Linear): total.append(layer.in_features*layer.out_features)
+    for layer in model.modules(): layer.register_forward_hook(count)
+    with torch.no_grad(): model.eval()(torch.zeros(1, in_channels, size, size, device=next(model.parameters()).device))
+    return sum(total)
+
+
+@pytest.mark.parametrize('name', EVERY)
+def test_table_is_complete(name):
+    "Every network: parameters, multiply-adds and pixels seen of each layer, and nothing left behind"
+    model = on_meta(build_model, name, 6, size=96, in_channels=1, **SMALL.get(name, {}))
+    table = layer_table(model)
+    assert table.parameters.sum() == n_parameters(model)
+    assert table.output.iloc[-1] == (6,) and table.receptive_field.notna().all()
+    assert table.receptive_field.iloc[-1] >= 96 # the answer depends on the whole image
+    assert model.training and not any(m._forward_hooks for m in model.modules())
+    assert table.multiply_adds.sum() == plain_count(model, 96, 1)
+
+
+def seen_by_gradient(model, in_channels, size):
+    "Rows of the image that a number in the middle of the last map depends on"
+    x = torch.rand(1, in_channels, size, size, requires_grad=True)
+    maps = model(x)
+    maps[0, :, maps.shape[2]//2, maps.shape[3]//2].sum().backward()
+    rows = x.grad.abs().sum((0, 1, 3)).nonzero()[:, 0]
+    return int(rows.max() - rows.min()) + 1
+
+
+def positive(model):
+    "Weights above 0, so that no influence cancels, and averages for maxima, which let through one pixel only"
+    for parameter in model.parameters(): nn.init.uniform_(parameter, .1, .2)
+    for name, layer in list(model.named_modules()):
+        if isinstance(layer, nn.MaxPool2d):
+            parent, _, last = name.rpartition('.')
+            setattr(model.get_submodule(parent), last, nn.AvgPool2d(layer.kernel_size, layer.stride, layer.padding))
+    return model.eval().double()
+
+
+@pytest.mark.parametrize('build', [
+    lambda: nn.Sequential(*list(ResNet(depth=18).children())[:6]), # stem, layer1 and layer2
+    lambda: nn.Sequential(*list(ResNet(depth=50).children())[:6]),
+    lambda: nn.Sequential(*list(ResNet(depth=20).children())[:6]),
+    lambda: models.AlexNet().features, lambda: models.LeNet(in_channels=3, variant='paper').features, lambda: models.VGG(depth=11).features[:11],
+    lambda: conv_stack(3, 200)[:5], lambda: models.conv_neural_net()[:13], lambda: models.custom_cnn(size=64)[:21]])
+def test_pixels_seen_are_those_with_a_gradient(build):
+    model = positive(build())
+    assert layer_table(model, 3, 256).receptive_field.iloc[-1] == seen_by_gradient(model, 3, 256)
+
+
+def test_inception_branches_meet():
+    "Windows of 1 × 7 and 7 × 1 on paths side by side, from functions and modules"
+    model = build_model('torchvision/inception_v3', 5, size=299)
+    table = layer_table(model)
+    assert table.parameters.sum() == n_parameters(model) and table.receptive_field.notna().all()
+    path = [(3, 2), (3, 1), (3, 1), (3, 2), (1, 1), (3, 1), (3, 2)] # the stem, up to the first block
+    seen = table.set_index('layer').receptive_field
+    assert seen['Mixed_5b.branch1x1.bn'] == models.receptive_field(path)
+    assert seen['Mixed_5b.branch5x5_2.bn'] == models.receptive_field([*path, (5, 1)])
+    assert seen['Mixed_6b.branch7x7_2.conv'] > seen['Mixed_6b.branch7x7_1.conv']
+
+
+def as_it_was(n_classes, size, stage, in_channels=3):
+    "conv_stack as first published, layer by layer"
+    channels, kernels = stack_plan(size)
+    def conv(i, o, k):
+        layer = nn.Conv2d(i, o, k, 2, padding=k//2)
+        if stage != 'bn':
+            nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')
+            nn.init.zeros_(layer.bias)
+        return layer
+    widths, blocks = [in_channels, *channels], []
+    for i, o, k in zip(widths, channels, kernels):
+        blocks.append(nn.Sequential(conv(i, o, k), *[nn.ReLU()]*(stage != 'conv'), *[nn.BatchNorm2d(o)]*(stage == 'bn')))
+    return nn.Sequential(*blocks, conv(widths[-1], n_classes, kernels[-1]), nn.Flatten())
+
+
+@pytest.mark.parametrize('stage', models.STAGES)
+@pytest.mark.parametrize('size', [28, 64, 200])
+def test_conv_stack_is_to_the_bit_what_figures_were_published_with(size, stage):
+    torch.manual_seed(42)
+    expected = as_it_was(4, size, stage)
+    torch.manual_seed(42)
+    found = build_model('conv_stack', n_classes=4, size=size, stage=stage)
+    assert_close(found.state_dict(), expected.state_dict(), rtol=0, atol=0)
+    x = torch.randn(2, 3, size, size)
+    assert_close(found(x), expected(x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('size', range(3, 70))
+def test_conv_stack_fits_any_size(size):
+    assert on_meta(conv_stack, 5, size)(torch.zeros(2, 3, size, size, device='meta')).shape == (2, 5)
+
+
+def test_order_of_relu_and_batchnorm():
+    kinds = lambda block: [type(m).__name__ for m in block]
+    assert kinds(conv_block(3, 8)) == ['Conv2d', 'ReLU', 'BatchNorm2d']
+    assert kinds(conv_stack(4, 64, order='bn_relu')[0]) == ['Conv2d', 'BatchNorm2d', 'ReLU']
+    assert kinds(conv_block(3, 8, stage='relu', order='bn_relu')) == ['Conv2d', 'ReLU']
+
+
+def test_conv_stack_in_full():
+    model = conv_stack(6, size=81, in_channels=1, channels=[4, 5, 6], kernel_sizes=3, stride=3)
+    assert layer_table(model, 1, 81).output.tolist()[0] == (4, 27, 27)
+    assert model(torch.randn(2, 1, 81, 81)).shape == (2, 6)
+    assert [m.kernel_size[0] for m in conv_stack(3, 16, channels=[4, 4, 4], kernel_sizes=[7, 5, 3, 1]).modules() if isinstance(m, nn.Conv2d)] == [7, 5, 3, 1]
+
+
+@pytest.mark.parametrize('name, parameters', [ # as the papers and articles have them
+    ('lenet', 61_706), ('course_cnn', 34_826), ('simple_cnn', 27*10 + 10 + 90*10 + 10 + 25_610), ('resnet20', 269_722)])
+def test_parameters_on_paper(name, parameters):
+    built = dict(n_classes=10) | (dict(size=32, in_channels=1 if name == 'lenet' else 3) if name != 'course_cnn' else dict(size=28, in_channels=1))
+    assert n_parameters(build_model(name, **built)) == parameters
+
+
+def test_lenet_of_the_paper_learns_what_the_paper_learns():
+    model = build_model('lenet', 10, size=32, in_channels=1, variant='paper')
+    layers = dict(C1=model.features[0], S2=model.features[2], C3=model.features[3], S4=model.features[5], C5=model.classifier[0], F6=model.classifier[2])
+    assert {k: n_parameters(m) for k, m in layers.items()} == dict(C1=156, S2=12, C3=1516, S4=32, C5=48_120, F6=10_164)
+    assert n_parameters(model) == 60_000 and not list(model.classifier[4].parameters())
+    again = build_model('lenet', 10, size=32, in_channels=1, variant='paper')
+    assert_close(again.classifier[4].codes, model.classifier[4].codes)
+    x = torch.randn(3, 84)
+    assert_close(model.classifier[4](x), -torch.cdist(x, model.classifier[4].codes)**2, rtol=1e-4, atol=1e-3)
+    maps = torch.rand(2, 6, 8, 10)
+    assert_close(models.Subsampling(6)(maps), nn.functional.avg_pool2d(maps, 2)) # at the start: weight 1/4 of a sum of 4
+
+
+def test_table_of_c3():
+    conv, x = models.TableConv2d(models.C3_TABLE, 5), torch.randn(2, 6, 14, 14)
+    full = torch.zeros(16, 6, 5, 5) # the same as one convolution in which the forbidden kernels are 0
+    for o, (maps, one) in enumerate(zip(models.C3_TABLE, conv.convs)): full[o, list(maps)] = one.weight.detach()[0]
+    assert_close(conv(x), nn.functional.conv2d(x, full, torch.cat([one.bias for one in conv.convs])), rtol=1e-4, atol=1e-5)
+    assert sorted(map(len, models.C3_TABLE)) == [3]*6 + [4]*9 + [6]
+
+
+def test_resnet20_is_the_papers():
+    "20 layers with weights, no parameters in the ways around, maps of 32, 16 and 8 pixels"
+    model = build_model('resnet20', 10, size=32)
+    assert sum(isinstance(m, (nn.Conv2d, nn.Linear)) for m in model.modules()) == 20
+    shapes = layer_table(model).set_index('layer').output
+    assert [shapes[f'layer{i}.2.relu2'] for i in (1, 2, 3)] == [(16, 32, 32), (32, 16, 16), (64, 8, 8)]
+    x = torch.randn(2, 16, 5, 7)
+    way = model.layer2[0].downsample(x)
+    assert_close(way, nn.functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 8, 8)))
+
+
+@pytest.mark.parametrize('name', EVERY)
+def test_saved_by_name_and_built_again(name):
+    "The architecture survives JSON, and the weights fit what is built from it"
+    model = build_model(name, 3, size=80, stage='bn', **SMALL.get(name, dict(variant='paper') if name == 'lenet' else {})).eval()
+    again = build_model(**json.loads(json.dumps(model.architecture))).eval()
+    again.load_state_dict(model.state_dict())
+    x = torch.randn(2, 3, 80, 80)
+    with torch.no_grad(): assert_close(again(x), model(x))
+    assert model(x).shape == (2, 3)
+
+
+@pytest.mark.parametrize('name', ['lenet', 'alexnet', 'vgg11', 'conv_neural_net', 'mnist_cnn', 'course_cnn', 'simple_cnn', 'custom_cnn', 'conv_stack'])
+def test_too_small_is_said(name):
+    "Each size is either built and works, or refused in one line that names it"
+    worked = []
+    for size in [1, 2, 3, 5, 8, 9, 10, 15, 16, 17, 31, 32, 62, 63]:
+        try: model = on_meta(build_model, name, 2, size=size, **SMALL.get(name, {}))
+        except InputError as error: assert f'{size} px are too small' in str(error) and not worked, error
+        else: worked.append(model.eval()(torch.zeros(1, 3, size, size, device='meta')).shape)
+    assert worked and set(worked) == {(1, 2)} and len(worked) < 14
+
+
+@pytest.mark.parametrize('name, settings', [('torchvision/mobilenet_v3_small', dict(size=64)), ('torchvision/vit_b_32', dict(size=64)), ('googlenet', dict(size=64)),
+                                            ('timm/resnet18d', dict(size=64, in_channels=1)), ('timm/vit_tiny_patch16_224', dict(size=64)), ('test_efficientnet', dict(size=64))])
+def test_backbones(name, settings):
+    if 'torchvision' not in find_architecture_or_skip(name): pytest.importorskip('timm')
+    model = build_model(name, 5, **settings)
+    x = torch.randn(2, settings.get('in_channels', 3), 64, 64)
+    assert model.train()(x).shape == (2, 5) # a tensor while training, too
+    again = build_model(**json.loads(json.dumps(model.architecture)))
+    again.load_state_dict(model.state_dict())
+    with torch.no_grad(): assert_close(again.eval()(x), model.eval()(x))
+    assert layer_table(model).parameters.sum() == n_parameters(model)
+
+
+def find_architecture_or_skip(name):
+    "The full name; skip where it is timm's and timm is not there"
+    try: return find_architecture(name)
+    except InputError:
+        pytest.importorskip('timm')
+        raise
+
+
+def test_names():
+    assert len(architectures('torchvision/')) > 70 and set(ARCHITECTURES) < set(architectures())
+    assert find_architecture('resnet18') == 'resnet18' and find_architecture('resnext50_32x4d') == 'torchvision/resnext50_32x4d'
+
+
+@pytest.mark.parametrize('call, words', [
+    (lambda: build_model('resnet-18', 4), 'did you mean resnet18'),
+    (lambda: build_model('../conv_stack', 4), 'unknown architecture'),
+    (lambda: build_model('timm/hf-hub:someone/model', 4), 'unknown architecture'),
+    (lambda: build_model('conv_stack', 4, colour=True), 'conv_stack takes no colour: it takes channels, kernel_sizes, order, stage, stride'),
+    (lambda: build_model('resnet18', 4, stage='conv'), 'resnet18 takes no stage: it takes dropout'),
+    (lambda: build_model('resnet18', 4, depth=50), 'resnet18 takes no depth'),
+    (lambda: build_model('torchvision/resnet18', 4, weights='DEFAULT'), 'takes no weights'),
+    (lambda: build_model('timm/resnet18', 4, checkpoint_path='/tmp/x'), 'timm'),
+    (lambda: build_model('conv_stack', '4'), "n_classes='4' is no whole number above 0"),
+    (lambda: build_model('conv_stack', 4, order='relu'), 'unknown order'),
+    (lambda: build_model('lenet', 4, variant='old'), 'choose one of common, paper'),
+    (lambda: models.VGG(depth=12), 'choose one of 11, 13, 16, 19'),
+    (lambda: load_pretrained(nn.Linear(1, 1)), 'only a network that build_model has built')])
+def test_what_cannot_work_is_refused(call, words):
+    with pytest.raises(InputError) as error: call()
+    assert words in str(error.value) and '\n' not in str(error.value)
+
+
+def test_pretrained_weights_reach_all_but_the_head(monkeypatch):
+    donor = torchvision.models.mobilenet_v3_small()
+    monkeypatch.setattr(torchvision.models.MobileNet_V3_Small_Weights, 'get_state_dict', lambda *args, **kwargs: donor.state_dict())
+    model = build_model('torchvision/mobilenet_v3_small', 3, size=64)
+    assert load_pretrained(model) == ['classifier.3.weight', 'classifier.3.bias']
+    assert_close(model.features.state_dict(), donor.features.state_dict())
+
+
+class _Batches:
+    "What export_model asks of a Learner's DataLoaders"
+    def __init__(self, size, classes):
+        from fastai.data.transforms import Normalize
+        self.vocab, self.size, self.valid = classes, size, self
+        self.after_batch = type('', (), dict(fs=[Normalize.from_stats([.5]*3, [.25]*3, cuda=False)]))
+
+    def one_batch(self): return torch.zeros(2, 3, self.size, self.size), torch.zeros(2)
+
+
+@pytest.mark.parametrize('name, size', [('conv_stack', 64), ('lenet', 32), ('vgg11', 32), ('resnet18', 64), ('resnet20', 32), ('alexnet', 64), ('custom_cnn', 32), ('mlp', 32)])
+def test_export_and_back(name, size, tmp_path):
+    "export_model checks graph against network; what load_exported builds again gives the same"
+    from fastcnn.deploy import export_model, load_exported, predict
+    from PIL import Image
+    torch.manual_seed(0)
+    options = dict(variant='paper') if name == 'lenet' else SMALL.get(name, {})
+    learn = type('Learner', (), dict(model=build_model(name, 3, size=size, **options), dls=_Batches(size, ['a', 'b', 'c'])))
+    path = export_model(learn, tmp_path/'model')
+    x = torch.randn(2, 3, size, size)
+    with torch.no_grad(): assert_close(load_exported(path)(x), learn.model(x))
+    assert predict(path, [Image.new('RGB', (size + 5, size))]).label.iloc[0] in ('a', 'b', 'c')
