@@ -451,8 +451,8 @@ def forget_images(
     manifest.write_credits()
     return dict(files=[f'{file.parent.name}/{file.name}' for file in files], addresses=sorted({row['url'] for row in events}), events=len(events))
 
-# %% ../nbs/05_collect.ipynb #dc2cbc2b
-LIST_FIELDS = ('url', 'label', 'query', 'provider', 'landing_url', 'title', 'creator', 'license', 'license_url') # width, height: names that img2dataset keeps for itself
+# %% ../nbs/05_collect.ipynb #86edb539
+LIST_FIELDS = ('url', 'label', 'query', 'provider', 'landing_url', 'title', 'creator', 'license', 'license_url') # width and height are img2dataset's own
 
 # %% ../nbs/05_collect.ipynb #6167a153
 def _visitable(
@@ -572,7 +572,7 @@ def read_shards(
     intake.manifest.write_credits()
     return intake.manifest
 
-# %% ../nbs/05_collect.ipynb #c61c6cb7
+# %% ../nbs/05_collect.ipynb #7f135121
 def _packed_files(
     root:Path # Image folder
 )->dict: # name in the zip → file
@@ -580,7 +580,7 @@ def _packed_files(
     beside, root = sidecar(root), Path(root)
     inside = {f'{root.name}/{file.relative_to(root).as_posix()}': file for file in image_files(root)}
     about = [file for file in sorted(beside.rglob('*')) if file.is_file() and not file.is_symlink()
-             and file.suffix != '.lock' and file.relative_to(beside).parts[0] != 'tmp']
+             and file.suffix != '.lock' and not file.relative_to(beside).parts[0].startswith(('tmp', '.tmp-'))] # half-written
     return inside | {f'{beside.name}/{file.relative_to(beside).as_posix()}': file for file in about}
 
 # %% ../nbs/05_collect.ipynb #c7b5dbbd
@@ -601,14 +601,14 @@ def pack_images(
 # %% ../nbs/05_collect.ipynb #7bf0e23b
 _MAX_UNPACKED, _MAX_FILES = 20 * 2**30, 2_000_000 # bytes, files
 
-# %% ../nbs/05_collect.ipynb #f46b1b43
+# %% ../nbs/05_collect.ipynb #f97f6eb3
 def _check_member(
     info:zipfile.ZipInfo # One entry of a zip
 ):
     "Refuse an entry that could write outside the folder"
     name = info.orig_filename
     mode = info.external_attr >> 16
-    outside = name.startswith('/') or '..' in name.split('/') or any(c in name for c in '\\:\0')
+    outside = name.startswith('/') or '..' in name.split('/') or any(c in name for c in '\\\0') or any(part[1:2] == ':' for part in name.split('/')) # C: is a disk
     if outside: raise InputError(f'the zip holds {name!r}, which could lead out of the folder: do not trust it')
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR): raise InputError(f'the zip holds {name!r}, a link or device: do not trust it')
     if info.flag_bits & 1: raise InputError(f'the zip holds {name!r}, which is locked by a password: unlock it first')
@@ -623,7 +623,7 @@ def _place_of(
     if len(parts) > 1 and parts[0].endswith('.fastcnn'): return 'beside', '/'.join(parts[1:])
     if len(parts) in (2, 3) and parts[-1].lower().endswith(IMAGE_SUFFIXES): return 'root', '/'.join(parts[-2:])
 
-# %% ../nbs/05_collect.ipynb #571d40b2
+# %% ../nbs/05_collect.ipynb #5e63af56
 def _plan_unpacking(
     archive:zipfile.ZipFile, # Opened
     max_bytes:int, # Bytes that it may unpack to
@@ -635,7 +635,10 @@ def _plan_unpacking(
         raise InputError(f'the zip would unpack to more than {max_bytes:,} bytes or {_MAX_FILES:,} files: allow more, or do not trust it')
     plan = [(info, place) for info in infos if (place := _place_of(info.filename))]
     if not any(kind == 'root' for _, (kind, _) in plan): raise InputError('the zip holds no images in class folders: pack LABEL/NAME.jpg')
-    if len({place for _, place in plan}) < len(plan): raise InputError('the zip holds two images of the same class and name: pack one collection at a time')
+    places = {place for _, place in plan}
+    if len(places) < len(plan): raise InputError('the zip holds two images of the same class and name: pack one collection at a time')
+    if any((kind, str(above)) in places for kind, name in places for above in PurePosixPath(name).parents):
+        raise InputError('the zip holds a name as both a file and a folder: do not trust it')
     return plan
 
 # %% ../nbs/05_collect.ipynb #43d83679

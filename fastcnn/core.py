@@ -184,7 +184,7 @@ class _Index:
         if place == len(self.starts): self.starts.append(start); self.states.append(state)
         else: self.starts[place], self.states[place] = start, state
 
-# %% ../nbs/00_core.ipynb #0eff1753
+# %% ../nbs/00_core.ipynb #2187fa89
 class Manifest:
     "The log of what became of each image of the collection in `root`"
     def __init__(self,
@@ -196,45 +196,6 @@ class Manifest:
         self._index, self._stamp, self._forgotten = _Index(), None, frozenset()
         self.refresh()
 
-    def refresh(self)->'Manifest':
-        "Read what has been appended since, by this process or another"
-        with self._guard:
-            stamp = self._stamp_now()
-            if stamp != self._stamp or stamp[0] and self.path.stat().st_size < self._index.end: self._index = _Index() # another file took its place
-            self._stamp, self._forgotten = stamp, self._read_forgotten(stamp)
-            if stamp[0]: self._read_on()
-        return self
-
-    def _read_on(self):
-        "Note all whole lines after those that were read"
-        index = self._index
-        with open(self.path, 'rb') as file:
-            file.seek(index.end)
-            for line in file:
-                if not line.endswith(b'\n'): break # still being written, or torn
-                index.take(line, index.end)
-                index.end += len(line)
-
-    def append(self,
-        *rows:dict # Events, each with at least url, label and status
-    ):
-        "Add events at the end, all in one write, apart from other writers"
-        lines = b''.join(map(_line, rows))
-        with self._lock(), open(self.path, 'a+b') as file:
-            if file.tell() and not self._ends_with_newline(file): lines = b'\n' + lines
-            file.write(lines)
-        self.refresh()
-
-    def _lock(self):
-        "Keeps two writers apart"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.folder/'manifest.lock')
-
-    def _ends_with_newline(self, file):
-        "Whether the last line is whole"
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b'\n'
-
     @property
     def torn(self)->int:
         "Lines that could not be read"
@@ -242,6 +203,51 @@ class Manifest:
 
     def __len__(self): return len(self._index.starts)
     def __iter__(self): return iter(self.rows())
+
+# %% ../nbs/00_core.ipynb #295532bf
+@patch
+def refresh(self:Manifest)->Manifest:
+    "Read what has been appended since, by this process or another"
+    with self._guard:
+        stamp = self._stamp_now()
+        if stamp != self._stamp or stamp[0] and self.path.stat().st_size < self._index.end: self._index = _Index() # another file took its place
+        self._stamp, self._forgotten = stamp, self._read_forgotten(stamp)
+        if stamp[0]: self._read_on()
+    return self
+
+@patch
+def _read_on(self:Manifest):
+    "Note all whole lines after those that were read"
+    index = self._index
+    with open(self.path, 'rb') as file:
+        file.seek(index.end)
+        for line in file:
+            if not line.endswith(b'\n'): break # still being written, or torn
+            index.take(line, index.end)
+            index.end += len(line)
+
+# %% ../nbs/00_core.ipynb #298f67d2
+@patch
+def append(self:Manifest,
+    *rows:dict # Events, each with at least url, label and status
+):
+    "Add events at the end, all in one write, apart from other writers"
+    lines = b''.join(map(_line, rows))
+    with self._lock(), open(self.path, 'a+b') as file:
+        if file.tell() and not _ends_with_newline(file): lines = b'\n' + lines
+        file.write(lines)
+    self.refresh()
+
+@patch
+def _lock(self:Manifest):
+    "Keeps two writers apart"
+    self.folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(self.folder/'manifest.lock')
+
+def _ends_with_newline(file)->bool:
+    "Whether the last line is whole"
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b'\n'
 
 # %% ../nbs/00_core.ipynb #0ee8176a
 FORGETTABLE = ('url', 'landing_url', 'creator', 'sha256', 'source_sha256') # fields by which a forgotten image is recognised

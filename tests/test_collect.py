@@ -1,12 +1,20 @@
-"Collections: until there are enough, packed and unpacked, from hostile zips"
-import zipfile
+"Collections: until there are enough, your own, handed on, forgotten, packed and unpacked, from hostile zips"
+import csv, io, json, os, subprocess, sys, tempfile, zipfile
+from collections import Counter
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings, strategies as st
+from PIL import Image
 
-from fastcnn.collect import collect_images, collection_counts, duckduckgo_search, pack_images, unpack_images
-from fastcnn.core import InputError, Manifest, image_files, sidecar
+import fastcnn.collect as collect
+from fastcnn.clean import clean_images
+from fastcnn.collect import (Shortfall, add_images, collect_images, collection_counts, duckduckgo_search, export_imagefolder, export_table, forget_images, pack_images,
+                             unpack_images)
+from fastcnn.core import PRESENT, InputError, Manifest, files_on_disk, image_files, sidecar
 from fastcnn.download import fetch_images
-from faults import HERE, jpeg
+from fastcnn.search import Blocked
+from faults import HERE, check_whole, jpeg
 
 
 def test_collect_until_there_are_enough(server, root):
@@ -26,6 +34,32 @@ def test_shortfall_is_told(server, root):
     with pytest.warns(UserWarning, match=r'20 of 30 images .* \(20 http_404, 20 too_small\)'):
         manifest = collect_images('mars', 'mars', root, 30, base_url=server.url)
     assert collection_counts(manifest, 'mars') == dict(requested=60, saved=20, duplicate=0, quarantined=0, failed={'http_404': 20, 'too_small': 20})
+
+
+def test_shortfall_can_be_read_by_a_program(server, root):
+    server.mix = ['good', 'missing']
+    with pytest.warns(Shortfall) as told: collect_images('mars', 'mars', root, 40, base_url=server.url)
+    short = next(w.message for w in told if isinstance(w.message, Shortfall))
+    assert (short.label, short.wanted, short.found, short.requested, short.reasons, short.errors) == ('mars', 40, 30, 60, {'http_404': 30}, [])
+
+
+def test_duplicates_are_not_counted_as_images(server, root):
+    server.mix = ['good/999?copy=', 'good', 'good/999?copy=']
+    with pytest.warns(Shortfall, match='39 duplicate'): manifest = collect_images('mars', 'mars', root, 30, base_url=server.url)
+    assert len(image_files(root)) == 21 == len(manifest.rows('kept')) and check_whole(root)
+
+
+def test_what_providers_answered_is_in_the_shortfall(server, root, monkeypatch):
+    found = {'one': Blocked('one', 'refuses to answer (403)', 403), 'two': server.results('good', 'good')}
+    def answer(query, n, name, **options):
+        if isinstance(found[name], Exception): raise found[name]
+        yield from found[name]
+    monkeypatch.setattr(collect, 'iter_images', answer)
+    monkeypatch.setattr(collect, '_provider_order', lambda *given: ('one', 'two'))
+    with pytest.warns(Shortfall, match='2 of 5.*refuses to answer') as told: collect_images('mars', 'mars', root, 5, allow_hosts=HERE)
+    assert told[0].message.errors == [dict(provider='one', kind='Blocked', status=403, wait=None, message='one: refuses to answer (403)')]
+    found['two'] = Blocked('two', 'refuses', 403)
+    with pytest.raises(Blocked): collect_images('mars', 'mars', root, 5, allow_hosts=HERE)
 
 
 def test_the_articles_own_call(monkeypatch, tmp_path):
@@ -66,3 +100,260 @@ def test_other_bad_zips_are_refused(tmp_path):
         with pytest.raises(InputError, match='no whole zip'): unpack_images(tmp_path / 'c.zip', tmp_path / 'new')
     with pytest.raises(InputError, match='no zip file'): unpack_images(tmp_path / 'none.zip', tmp_path / 'new')
     assert sorted(path.name for path in tmp_path.iterdir()) == ['a.zip', 'b.zip', 'c.zip']
+
+
+# ---- your own photographs ----
+
+contents = st.sampled_from([jpeg(1), jpeg(2), jpeg(2, format='PNG'), jpeg(4, (1, 1)), jpeg(5)[:-200], b'', b'notes', b'<svg/>'])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from('ab'), contents), min_size=1, max_size=12), st.booleans())
+def test_each_file_ends_in_one_state(files, as_csv):
+    with tempfile.TemporaryDirectory() as tmp:
+        mine, root = Path(tmp)/'secret name', Path(tmp)/'planets'
+        for i, (label, data) in enumerate(files):
+            (mine/label).mkdir(parents=True, exist_ok=True)
+            (mine/label/f'private{i}.jpg').write_bytes(data)
+        source = mine
+        if as_csv:
+            source = mine/'labels.csv'
+            with open(source, 'w', newline='') as file: csv.writer(file).writerows([('file', 'label', 'license')] + [(f'{label}/private{i}.jpg', label, 'cc0') for i, (label, _) in enumerate(files)])
+        taken = add_images(source, root)
+        ends = Counter(row['status'] for row in taken)
+        assert ends.total() == len(files) == ends['kept'] + ends['failed'] + ends['duplicate']
+        manifest = check_whole(root)
+        assert len(manifest.rows('kept')) == ends['kept'] == len({row['file'] for row in taken if row['file']})
+        assert all(bool(row['reason']) == (row['status'] == 'failed') for row in taken)
+        texts = manifest.path.read_text() + (sidecar(root)/'CREDITS.md').read_text()
+        assert 'private' not in texts and 'secret' not in texts
+        before = manifest.path.read_bytes()
+        assert 'kept' not in {row['status'] for row in add_images(source, root)} and manifest.path.read_bytes() == before
+
+
+def test_what_a_csv_says_comes_with_its_images(root, tmp_path):
+    (tmp_path/'1.jpg').write_bytes(jpeg(1)); (tmp_path/'2.jpg').write_bytes(jpeg(2))
+    (tmp_path/'l.csv').write_text('\ufefffile,label,creator,license,license_url,title\n1.jpg,earth,Ada,by 4.0,https://example.org/by,Blue\n2.jpg,earth,,,,\n')
+    add_images(tmp_path/'l.csv', root, creator='Bob')
+    first, second = Manifest(root).rows('kept')
+    assert (first['creator'], first['license'], first['title'], second['creator'], second.get('license')) == ('Ada', 'by 4.0', 'Blue', 'Bob', None)
+    credits = (sidecar(root)/'CREDITS.md').read_text()
+    assert '2 images, 1 of them with an unknown licence' in credits and 'own:' not in credits and '[by 4.0](<https://example.org/by>)' in credits
+
+
+def test_bad_sources_of_your_own_are_told(root, tmp_path):
+    for name, text, told in [('a.csv', 'name,label\nx,y\n', 'no columns'), ('b.csv', 'file,label\nx.jpg,y\n', '1 of 1 files'), ('c.csv', '', 'no columns'), ('d.jpg', '', 'give its label')]:
+        (tmp_path/name).write_text(text)
+        with pytest.raises(InputError, match=told): add_images(tmp_path/name, root)
+    (tmp_path/'e.csv').write_text('file,label\nd.jpg,../evil\n')
+    with pytest.raises(InputError, match='plain folder name'): add_images(tmp_path/'e.csv', root)
+    with pytest.raises(InputError, match='no files'): add_images(tmp_path, root)
+    with pytest.raises(InputError, match='is no'): add_images(tmp_path/'none', root)
+    add_images(tmp_path/'d.jpg', root, label='a')
+    with pytest.raises(InputError, match='in the collection already'): add_images(root, root) if root.exists() else add_images(sidecar(root), sidecar(root))
+    (tmp_path/'mine'/'a').mkdir(parents=True); (tmp_path/'mine'/'a'/'1.jpg').write_bytes(jpeg(1)); (tmp_path/'mine'/'stray.jpg').write_bytes(jpeg(2))
+    with pytest.warns(UserWarning, match='1 files lie beside'): assert len(add_images(tmp_path/'mine', root)) == 1
+
+
+def test_an_image_that_a_killed_run_left_gets_its_row(root, tmp_path):
+    (tmp_path/'1.jpg').write_bytes(jpeg(1))
+    add_images(tmp_path/'1.jpg', root, label='a')
+    Manifest(root).path.unlink()
+    assert [row['status'] for row in add_images(tmp_path/'1.jpg', root, label='a', license='cc0')] == ['kept'] and check_whole(root).count_by('license') == {'cc0': 1}
+
+
+# ---- takedowns ----
+
+def everything_written(root):
+    "All text beside the folder"
+    return b''.join(path.read_bytes() for path in sidecar(root).rglob('*') if path.is_file() and path.suffix != '.lock').decode(errors='replace')
+
+
+makers = st.sampled_from(['Ada Lovelace', 'Bob', 'Zoë', ''])
+rows = st.builds(lambda i, label, maker, content, status: dict(url=f'http://example.org/photo-{i}-', label=label, creator=maker, status=status, landing_url=f'http://example.org/page-of-{maker}-',
+                                                               **(dict(reason='timeout') if status == 'failed' else dict(source_sha256=f'{content:064}', sha256=f'{content:064}')),
+                                                               **(dict(file=f'{label}/{f"{content:064}"[:12]}.jpg') if status == 'kept' else {})),
+                 st.integers(0, 9), st.sampled_from('ab'), makers, st.integers(10**53, 10**53 * 4).map(lambda c: c // 10**53 * 10**53), st.sampled_from(['kept', 'kept', 'failed', 'duplicate']))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(rows, max_size=14), st.sampled_from(['url', 'creator', 'landing_url']), st.integers(0, 9), st.sampled_from(['Ada Lovelace', 'Bob', 'Zoë']), st.sampled_from([b'', b'{"url": "http://example.org/photo-3-", "creator": "Bob']))
+def test_forgetting_leaves_no_trace_and_takes_nothing_else(events, field, i, maker, tear):
+    with tempfile.TemporaryDirectory() as tmp:
+        root = Path(tmp)/'planets'
+        manifest = Manifest(root)
+        manifest.append(*events)
+        with open(manifest.path, 'ab') as file: file.write(tear)
+        for row in events:
+            if 'file' in row: (root/row['file']).parent.mkdir(parents=True, exist_ok=True); (root/row['file']).write_bytes(b'x')
+        manifest.write_credits()
+        text = dict(url=f'http://example.org/photo-{i}-', creator=maker, landing_url=f'http://example.org/page-of-{maker}-')[field]
+        gone = {id(row) for row in events if row.get(field) == text}
+        while True: # the same content, and the same address, are the same image
+            known = {row.get(k) for row in events if id(row) in gone for k in ('url', 'sha256')} - {None}
+            more = {id(row) for row in events if row['url'] in known or row.get('sha256') in known}
+            if more <= gone: break
+            gone |= more
+        removed = forget_images(root, **{field: text})
+        left = [row for row in events if id(row) not in gone]
+        assert text not in everything_written(root) and removed['events'] == len(gone)
+        assert [json.loads(line) for line in manifest.path.read_text().splitlines()] == [{k: v for k, v in row.items() if v} for row in left]
+        assert set(files_on_disk(root)) == {row['file'] for row in left if 'file' in row}
+        assert all(manifest.get(row['url'], row['label'])['status'] == 'forgotten' for row in events if id(row) in gone)
+
+
+def test_a_crash_while_forgetting_is_mended_by_the_next_call(server, root, monkeypatch):
+    fetch_images(server.results(*['good'] * 6), root, allow_hosts=HERE)
+    Manifest(root).append(*(row | dict(creator='Ada Lovelace' if i < 3 else 'Bob') for i, row in enumerate(list(Manifest(root)))))
+    clean_images(root)
+    crashes, after = 0, 0
+    real = os.replace, Path.unlink, os.fsync
+    def fails(n, call):
+        def crash(*given, **more):
+            nonlocal after
+            after += 1
+            if after > n: raise KeyboardInterrupt
+            return call(*given, **more)
+        return crash
+    for n in range(12):
+        after = 0
+        with monkeypatch.context() as patch:
+            patch.setattr(os, 'replace', fails(n, real[0])); patch.setattr(Path, 'unlink', fails(n, real[1])); patch.setattr(os, 'fsync', fails(n, real[2]))
+            try: forget_images(root, creator='ada lovelace')
+            except KeyboardInterrupt: crashes += 1
+        assert Manifest(root).torn == 0 and len([row for row in Manifest(root) if row.get('creator') == 'Bob']) == 3, 'the manifest is the old one or the new one'
+    forget_images(root)
+    assert crashes >= 3 and 'Ada' not in everything_written(root) and len(check_whole(root).present()) == 3
+
+
+def test_what_was_forgotten_does_not_come_back(server, root):
+    server.mix = ['good']
+    collect_images('mars', 'mars', root, 10, base_url=server.url)
+    row = Manifest(root).rows('kept')[4]
+    assert forget_images(root, url=row['url'])['files'] == [row['file']]
+    asked = dict(server.asked)
+    collect_images('mars', 'mars', root, 10, base_url=server.url)
+    path = row['url'].removeprefix(server.url)
+    assert len(image_files(root)) == 10 and server.asked[path] == asked[path] and row['url'] not in everything_written(root)
+    (root.parent/'again.jpg').write_bytes(jpeg(int(path.split('/')[-1])))
+    assert add_images(root.parent/'again.jpg', root, label='mars')[0]['reason'] == 'opted_out' and check_whole(root)
+    forget_images(root, creator='C') # the fault server's only maker
+    with pytest.warns(Shortfall, match='60 forgotten'): collect_images('mars', 'mars', root, 10, base_url=server.url)
+    with pytest.raises(InputError, match='empty name'): forget_images(root, creator=' ')
+
+
+def test_an_image_in_quarantine_is_forgotten_too(server, root):
+    fetch_images(server.results('good', 'good'), root, allow_hosts=HERE)
+    row = Manifest(root).rows('kept')[0]
+    (sidecar(root)/'quarantine'/'x').mkdir(parents=True)
+    (root/row['file']).rename(sidecar(root)/'quarantine'/row['file'])
+    Manifest(root).append(row | dict(status='quarantined', reason='by_hand'))
+    (sidecar(root)/'cleaning.html').write_text('pictures')
+    forget_images(root, url=row['url'])
+    assert not list(sidecar(root).rglob('quarantine/*/*')) and not (sidecar(root)/'cleaning.html').exists() and len(check_whole(root)) == 1
+
+
+# ---- handed on ----
+
+READ = '''
+import json, sys
+import datasets
+datasets.disable_progress_bars()
+loaded = datasets.load_dataset(*json.loads(sys.argv[1]), **json.loads(sys.argv[2]))
+assert list(loaded) == ['train'], list(loaded)
+loaded = loaded['train']
+names = loaded.features['label'].names
+print(json.dumps(dict(names=names, labels=list(loaded['label']), sizes=[image.size for image in loaded['image']], columns=loaded.column_names,
+                      creators=list(loaded['creator']) if 'creator' in loaded.column_names else None)))
+'''
+
+
+def load_dataset(tmp_path, *given, **options):
+    "What the `datasets` library sees, without the web, in a process of its own"
+    env = os.environ | dict(HF_HUB_OFFLINE='1', HF_HOME=str(tmp_path/'hf'), HF_DATASETS_OFFLINE='1')
+    done = subprocess.run([sys.executable, '-c', READ, json.dumps(given), json.dumps(options)], env=env, capture_output=True, text=True)
+    assert not done.returncode, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+ODD = ['earth', 'planet mars', 'Zoë & co', '1', 'a[b]*', 'it"s: #1', 'train station', 'null']
+
+
+@pytest.fixture
+def odd(root, tmp_path):
+    "A collection with odd class names, one image added by hand, one set aside"
+    for i, label in enumerate(ODD):
+        (tmp_path/'mine'/label).mkdir(parents=True)
+        for j in range(i + 1): (tmp_path/'mine'/label/f'{j}.jpg').write_bytes(jpeg(100*i + j, (40 + j, 32)))
+    add_images(tmp_path/'mine', root, license='by 4.0', creator='Ada: "A"')
+    (root/'earth'/'by hand.png').write_bytes(jpeg(999, format='PNG'))
+    aside = Manifest(root).rows('kept')[-1]
+    Manifest(root).append(aside | dict(status='quarantined', reason='by_hand'))
+    (sidecar(root)/'quarantine'/aside['label']).mkdir(parents=True)
+    (root/aside['file']).rename(sidecar(root)/'quarantine'/aside['file'])
+    return root
+
+
+def test_dataset_for_hugging_face(odd, tmp_path):
+    counts = Counter(file.split('/')[0] for file in files_on_disk(odd))
+    seen = load_dataset(tmp_path, str(export_imagefolder(odd, tmp_path/'dataset')))
+    assert seen['names'] == sorted(ODD) and Counter(seen['names'][i] for i in seen['labels']) == counts
+    assert {'title', 'creator', 'license', 'license_url', 'landing_url', 'provider'} < set(seen['columns'])
+    assert Counter(seen['creators']) == {'Ada: "A"': len(files_on_disk(odd)) - 1, '': 1}
+    import yaml
+    front = yaml.safe_load((tmp_path/'dataset'/'README.md').read_text().split('---\n')[1])
+    assert list(front['dataset_info']['features'][1]['dtype']['class_label']['names'].values()) == sorted(ODD)
+    assert (tmp_path/'dataset'/'CREDITS.md').exists()
+    with pytest.raises(InputError, match='exists already'): export_imagefolder(odd, tmp_path/'dataset')
+
+
+@pytest.mark.parametrize('name', ['train', 'Test', 'validation', 'dev'])
+def test_class_that_datasets_takes_for_a_part_is_refused(root, tmp_path, name):
+    (tmp_path/'1.jpg').write_bytes(jpeg(1))
+    add_images(tmp_path/'1.jpg', root, label=name)
+    with pytest.raises(InputError, match='rename its folder'): export_imagefolder(root, tmp_path/'dataset')
+    assert not (tmp_path/'dataset').exists() and not list(tmp_path.glob('.exporting*'))
+
+
+def test_every_loader_sees_the_kept_images(odd, tmp_path):
+    code = '''
+import json, sys
+from fastai.vision.all import get_image_files, parent_label
+from torchvision.datasets import ImageFolder
+root = sys.argv[1]
+folder = ImageFolder(root)
+print(json.dumps([[f'{folder.classes[i]}/{path.rsplit("/", 1)[1]}' for path, i in folder.samples], [f'{parent_label(f)}/{f.name}' for f in get_image_files(root)]]))'''
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, str(odd)], capture_output=True, text=True, env=os.environ | dict(OMP_NUM_THREADS='1'))
+    torchvision, fastai = json.loads(done.stdout)
+    assert sorted(torchvision) == sorted(fastai) == files_on_disk(odd)
+    (odd/'train station').rename(odd/'station') # the one name that load_dataset, given the bare folder, takes for a part of the data
+    seen = load_dataset(tmp_path, 'imagefolder', data_dir=str(odd))
+    assert Counter(seen['names'][i] for i in seen['labels']) == Counter(file.split('/')[0] for file in files_on_disk(odd))
+
+
+def test_tables_hold_every_row(server, root, tmp_path):
+    import pandas as pd
+    fetch_images(server.results('good', 'missing', 'html', 'good'), root, allow_hosts=HERE)
+    Manifest(root).append(dict(url='http://x', label='x', status='duplicate', title='@SUM(1)', mine='a field of your own'))
+    paths = export_table(root, tmp_path/'t.csv', tmp_path/'t.parquet')
+    for path, title in zip(paths, ["'@SUM(1)", '@SUM(1)']):
+        table = getattr(pd, f'read_{path.suffix[1:]}')(path)
+        assert table.url.tolist() == [row['url'] for row in Manifest(root)] and table.title.iloc[-1] == title and table.mine.iloc[-1] == 'a field of your own'
+    with pytest.raises(InputError, match='neither'): export_table(root, tmp_path/'t.xlsx')
+    assert len(pd.read_parquet(export_table(tmp_path/'nothing', tmp_path/'u.parquet')[0])) == 0
+
+
+def test_packing_takes_all_that_is_known_and_nothing_that_is_half_written(odd, tmp_path):
+    forget_images(odd, url='http://x')
+    (sidecar(odd)/'.tmp-1').write_text('half'); (sidecar(odd)/'tmp'/'1').mkdir(parents=True); (sidecar(odd)/'tmp'/'1'/'x.jpg').write_text('half')
+    names = zipfile.ZipFile(pack_images(odd)).namelist()
+    assert {'planets.fastcnn/manifest.jsonl', 'planets.fastcnn/CREDITS.md', 'planets.fastcnn/forgotten.txt'} < set(names) and not [name for name in names if 'tmp' in name or 'lock' in name]
+    again = unpack_images(odd.parent/'planets.zip', tmp_path/'again')
+    assert Manifest(again).get('http://x', 'any')['status'] == 'forgotten' and len(list(sidecar(again).rglob('quarantine/*/*'))) == 1
+
+
+def test_a_file_and_a_folder_of_one_name_are_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path/'a.zip', 'w') as archive:
+        for name in ('p/a/1.jpg', 'p.fastcnn/x', 'p.fastcnn/x/y'): archive.writestr(name, b'1')
+    with pytest.raises(InputError, match='both'): unpack_images(tmp_path/'a.zip', tmp_path/'new')
+    assert [path.name for path in tmp_path.iterdir()] == ['a.zip']
