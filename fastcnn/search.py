@@ -159,10 +159,10 @@ def _count_down(
     "Wait, visibly"
     for _ in tqdm(range(math.ceil(seconds)), desc=f'{provider} asks us to wait', unit=' s', disable=NO_BARS): time.sleep(1)
 
-# %% ../nbs/03_search.ipynb #1213061b
+# %% ../nbs/03_search.ipynb #367db049
 _DAY = 86_400 # seconds
-_LIMITS = {'openverse': ((20, 60), (200, _DAY)), 'openverse with keys': ((100, 60), (10_000, _DAY)), 'commons': ((60, 60), (5_000, _DAY)),
-           'nasa': ((30, 60), (1_000, 3600)), 'duckduckgo': ((20, 60), (500, _DAY)), 'bing': ((20, 60), (500, _DAY))}
+_LIMITS = {'openverse': ((10, 30), (200, _DAY)), 'openverse with keys': ((50, 30), (10_000, _DAY)), 'commons': ((30, 30), (5_000, _DAY)),
+           'nasa': ((15, 30), (1_000, 3600)), 'duckduckgo': ((10, 30), (500, _DAY)), 'bing': ((10, 30), (500, _DAY))} # (questions, seconds)
 
 # %% ../nbs/03_search.ipynb #0de9e9a6
 @cache
@@ -191,7 +191,7 @@ def _take_turn(
         return 0 if bucket.put(question) else bucket.waiting(question) / 1000
     except sqlite3.Error: return 0 # a full disk is no reason not to search
 
-# %% ../nbs/03_search.ipynb #b0fde5a1
+# %% ../nbs/03_search.ipynb #96398d21
 def _ask(
     service:_Service, # Whom to ask
     *question, # As `_Service.once` takes it: path, params, …
@@ -204,7 +204,7 @@ def _ask(
             if wait: raise RateLimited(service.name, f'allows no more questions now: try again in {_span(wait)}, or choose another provider', wait=wait)
             return service.once(*question)
         except RateLimited as limit:
-            if not left or limit.wait > _MAX_WAIT: raise
+            if not left or int(limit.wait) > _MAX_WAIT: raise # pyrate-limiter adds a millisecond to 30 s
             _count_down(limit.provider, limit.wait)
 
 # %% ../nbs/03_search.ipynb #531ef5ff
@@ -256,6 +256,14 @@ def _address(
     except ValueError: return ''
     known = url.scheme in ('http', 'https') and url.host and url.port and value.isprintable() and len(value) < 4000
     return url.scheme + value[len(url.scheme):] if known else ''
+
+# %% ../nbs/03_search.ipynb #eb76461f
+def _sha1(
+    value:object # What the service sent
+)->str: # 40 hex digits, or empty
+    "A field that should hold the SHA-1 of a file"
+    value = _text(value).lower()
+    return value if re.fullmatch('[0-9a-f]{40}', value) else ''
 
 # %% ../nbs/03_search.ipynb #ba469f04
 def _parse_rows(
@@ -512,7 +520,7 @@ def _commons_file(
     if width and width[1] in map(str, _COMMONS_WIDTHS): return copy, _number(info.get('thumbwidth')), _number(info.get('thumbheight'))
     return _address(info.get('url')), _number(info.get('width')), _number(info.get('height'))
 
-# %% ../nbs/03_search.ipynb #644fc6c1
+# %% ../nbs/03_search.ipynb #6b01a651
 def _commons_result(
     row:dict, # One page of Commons' reply
     query:str, # Words that found it
@@ -523,11 +531,10 @@ def _commons_result(
     if info.get('mime', 'image/jpeg') not in _RASTER: return None
     about = lambda name: _dig(info, 'extmetadata', name, 'value')
     url, width, height = _commons_file(info)
-    sha1 = _text(info.get('sha1')).lower()
     title = re.sub(r'^File:|\.\w{3,4}$', '', _text(row.get('title')))
     return ImageResult(url, query=query, provider='commons', landing_url=_address(info.get('descriptionurl')), title=title, creator=_plain(about('Artist')),
                        license=_license_name(_plain(about('LicenseShortName'))), license_url=_address(about('LicenseUrl')),
-                       width=width, height=height, sha1=sha1 if re.fullmatch('[0-9a-f]{40}', sha1) else '')
+                       width=width, height=height, sha1=_sha1(info.get('sha1')))
 
 # %% ../nbs/03_search.ipynb #b3a53b4f
 def _commons_pages(
@@ -830,18 +837,17 @@ def _file_rows(
             yield row
     except _UNREADABLE as error: raise InputError(f'{str(path)!r} cannot be read as a file of addresses ({error}): give {", ".join(_READERS)} with a column "url"') from error
 
-# %% ../nbs/03_search.ipynb #593defb1
+# %% ../nbs/03_search.ipynb #90e3ec4f
 def _file_result(
     row:dict, # One row, with columns in our names
     query:str, # Words that were searched for
     name:str, # Of the file
 )->ImageResult:
     "A row of a file as a result; the provider that it came from is kept"
-    sha1 = _text(row.get('sha1')).lower()
     return ImageResult(_address(row.get('url')), label=_text(row.get('label')), query=query, provider=_text(row.get('provider')) or name,
                        landing_url=_address(row.get('landing_url')), title=_text(row.get('title')), creator=_text(row.get('creator')),
                        license=_license_name(row.get('license')), license_url=_address(row.get('license_url')), width=_number(row.get('width')),
-                       height=_number(row.get('height')), sha1=sha1 if re.fullmatch('[0-9a-f]{40}', sha1) else '')
+                       height=_number(row.get('height')), sha1=_sha1(row.get('sha1')))
 
 # %% ../nbs/03_search.ipynb #8bf90171
 def _file_provider(

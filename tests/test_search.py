@@ -1,5 +1,5 @@
 "Search services that block, limit, change or send anything at all: rows, or an error of the right kind"
-import collections, csv, email.utils, html, io, json, random, re, time
+import collections, email.utils, html, json, random, re, time
 from pathlib import Path
 
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings, strategies
 from yarl import URL
 
 from fastcnn import search
-from fastcnn.core import ImageResult, InputError
+from fastcnn.core import ImageResult, InputError, Manifest
 from fastcnn.search import Blocked, Changed, Empty, RateLimited, SearchError, iter_images, save_search, search_images
 
 REPLIES = Path(__file__).parent / 'replies'
@@ -172,28 +172,40 @@ def test_limits_are_waited_out_or_told(server):
 
 # Limits that we keep ourselves, keys, contact
 
-def test_our_own_limits_hand_the_search_on(wire, monkeypatch):
-    wire[:] = [recorded('openverse.json')] * 20
-    for _ in range(20): search_images('mars', 5, provider='openverse')
-    wire[:] = talk('duckduckgo')
-    with pytest.warns(UserWarning, match=r'openverse: allows no more questions now: try again in [56]\d s'): found = search_images('mars', 5, provider='openverse,duckduckgo')
-    assert {result.provider for result in found} == {'duckduckgo'} and sum('api.openverse.org' in asked.url for asked in wire.asked) == 20
-    monkeypatch.setenv('FASTCNN_CACHE', '/dev/null/nowhere') # the file with the limits cannot be written: another count, in memory
-    wire[:] = [recorded('openverse.json')] * 20
-    for _ in range(20): search_images('mars', 5, provider='openverse')
-    with pytest.raises(RateLimited): search_images('mars', 5, provider='openverse')
+@pytest.fixture
+def clock(monkeypatch):
+    "The time as pyrate-limiter sees it, in a list of one; waiting moves it"
+    now = [time.time_ns()]
+    def wait(provider, seconds): now[0] += int(seconds * 1e9) + 10**7
+    for bucket in ('sqlite', 'in_memory'): monkeypatch.setattr(f'pyrate_limiter.buckets.{bucket}_bucket.time_ns', lambda: now[0], raising=bucket == 'sqlite')
+    monkeypatch.setattr(search, '_count_down', wait)
+    return now
 
 
-def test_a_day_is_longer_than_a_process(monkeypatch):
-    now = time.time_ns()
-    monkeypatch.setattr('pyrate_limiter.buckets.sqlite_bucket.time_ns', lambda: now)
-    for minute in range(10): # 20 questions in each of ten minutes are the 200 of a day
+def test_a_day_is_longer_than_a_process(wire, clock):
+    start, minutes = clock[0], []
+    for _ in range(200):
         search._bucket.cache_clear() # as a new process begins
-        assert [search._take_turn('openverse') for _ in range(20)] == [0] * 20 and 0 < search._take_turn('openverse')
-        now += 61 * 10**9
-    assert 85_000 < search._take_turn('openverse') <= 86_400 - 600
-    now += 86_400 * 10**9
-    assert search._take_turn('openverse') == 0
+        wire[:] = talk('openverse')
+        search_images('mars', 5, provider='openverse')
+        minutes.append((clock[0] - start) / 60e9)
+    assert all(later - sooner >= 1 for sooner, later in zip(minutes, minutes[20:])) and 9 < minutes[-1] < 10 # 20 a minute, no more and no fewer
+    wire[:] = talk('duckduckgo')
+    with pytest.warns(UserWarning, match='openverse: allows no more questions now: try again in 24 h'): found = search_images('mars', 5, provider='openverse,duckduckgo')
+    assert {result.provider for result in found} == {'duckduckgo'} and sum('api.openverse.org' in asked.url for asked in wire.asked) == 200
+    clock[0] += 86_400 * 10**9
+    wire[:] = talk('openverse')
+    assert search_images('mars', 5, provider='openverse')
+
+
+def test_limits_hold_where_no_file_can_be_written(wire, monkeypatch):
+    monkeypatch.setenv('FASTCNN_CACHE', '/dev/null/nowhere')
+    monkeypatch.setattr(search, '_LIMITS', {'openverse': ((2, 3600),)})
+    search._bucket.cache_clear()
+    wire[:] = [recorded('openverse.json')] * 3
+    for _ in range(2): search_images('mars', 5, provider='openverse')
+    with pytest.raises(RateLimited) as caught: search_images('mars', 5, provider='openverse')
+    assert 3500 < caught.value.wait <= 3600 and len(wire.asked) == 2
 
 
 def test_keys_are_exchanged_once_and_shown_to_openverse_only(wire, monkeypatch):
@@ -438,6 +450,12 @@ def test_files_of_addresses(tmp_path):
         found = search_images('mars', 9, provider=str(REPLIES / f'addresses{suffix}'))
         assert [result.url[-5:] for result in found] == ['1.jpg', '2.jpg', '3.jpg'] and found[0].width == 640 and found[1].title == '„Mars“, again'
     assert [result.license for result in search_images('venus', 9, provider=str(REPLIES / 'addresses.csv'), license='commercial')] == ['cc0 1.0', 'by 2.0']
+
+
+def test_a_manifest_is_a_search_that_can_be_run_again(tmp_path):
+    manifest = Manifest(tmp_path / 'planets')
+    manifest.append(*({'url': f'http://a/{i}.jpg', 'label': 'mars', 'status': 'failed', 'reason': 'timeout', 'query': 'planet mars', 'provider': 'nasa'} for i in range(3)))
+    assert [(result.provider, result.label) for result in search_images('planet mars', 9, provider=manifest.path)] == [('nasa', 'mars')] * 3
 
 
 def test_a_long_file_is_read_as_far_as_needed(tmp_path):
