@@ -849,12 +849,12 @@ def _file_result(
                        license=_license_name(row.get('license')), license_url=_address(row.get('license_url')), width=_number(row.get('width')),
                        height=_number(row.get('height')), sha1=_sha1(row.get('sha1')))
 
-# %% ../nbs/03_search.ipynb #8bf90171
+# %% ../nbs/03_search.ipynb #d80e91c8
 def _file_provider(
     path:Path # A .csv, .jsonl or .parquet
 ): # Function(query, max_results, license, safe, base_url, filters)
     "A file of addresses as a provider; where a row names its query, it answers to that query only"
-    if not path.is_file(): raise InputError(f'there is no file {str(path)!r}: give a .csv, .jsonl or .parquet with a column "url"')
+    if not os.path.isfile(path): raise InputError(f'there is no file {str(path)!r}: give a .csv, .jsonl or .parquet with a column "url"')
     def listed(query, max_results, license, safe, base_url, filters):
         asked, others, found = ' '.join(query.casefold().split()), set(), False
         for row in _file_rows(path):
@@ -928,13 +928,13 @@ def provider_names()->list[str]:
     "The names of all providers"
     return sorted({*PROVIDERS, *_plugins()})
 
-# %% ../nbs/03_search.ipynb #58c8b97c
+# %% ../nbs/03_search.ipynb #03c34bbc
 def _find_provider(
     name:str # One of `provider_names()`, or the path of a file of addresses
 ): # Function(query, max_results, license, safe, base_url, filters)
     "The provider of that name"
     if name in PROVIDERS: return PROVIDERS[name]
-    if Path(name).suffix.lower() in _READERS: return _file_provider(Path(name).expanduser())
+    if Path(name).suffix.lower() in _READERS: return _file_provider(Path(os.path.expanduser(name)))
     point = _plugins().get(name)
     if not point: raise InputError(f'unknown provider {name!r}: choose auto, {", ".join(provider_names())}, or a file of addresses ({", ".join(_READERS)})')
     def brought(query, max_results, license, safe, base_url, filters):
@@ -944,7 +944,7 @@ def _find_provider(
 # %% ../nbs/03_search.ipynb #a6cd6593
 _AUTO_ORDER = ('openverse', 'commons', 'duckduckgo', 'bing') # nasa answers any word with spacecraft: by name only
 
-# %% ../nbs/03_search.ipynb #b5ee748b
+# %% ../nbs/03_search.ipynb #24778c91
 def _provider_order(
     provider:str|Path|tuple='auto', # A name, a file of addresses, several of them (also with commas between them), or "auto"
     base_url:str=None, # Address that stands in for the service's own
@@ -952,7 +952,7 @@ def _provider_order(
     "Which providers are asked, one after the other"
     if provider == 'auto': provider = os.environ.get('FASTCNN_PROVIDER') or 'auto'
     if provider == 'auto': provider = _AUTO_ORDER[:1] if base_url else _AUTO_ORDER
-    if isinstance(provider, os.PathLike) or isinstance(provider, str) and Path(provider).is_file(): provider = (provider,) # its name may hold a comma
+    if isinstance(provider, os.PathLike) or isinstance(provider, str) and os.path.isfile(provider): provider = (provider,) # its name may hold a comma
     names = [name.strip() for name in provider.split(',')] if isinstance(provider, str) else map(str, provider)
     names = tuple(dict.fromkeys(names))
     for name in names: _find_provider(name)

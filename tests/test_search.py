@@ -477,9 +477,15 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path):
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize('name, line', [('missing.csv', 'there is no file'), ('altavista', 'bing, commons, duckduckgo, nasa, openverse, planets'), ('a.txt', 'or a file of addresses')])
-def test_unknown_providers_are_told_at_once(tmp_path, name, line):
-    with pytest.raises(InputError, match=line): search_images('mars', 5, provider=str(tmp_path / name) if '.' in name else name)
+@pytest.mark.parametrize('name, line', [('missing.csv', 'there is no file'), ('altavista', 'bing, commons, duckduckgo, nasa, openverse, planets'), ('a.txt', 'or a file of addresses'),
+                                        ('~nobody/x.csv', 'there is no file'), ('x' * 5000, 'unknown provider'), ('x' * 5000 + '.csv', 'there is no file'), ('a\0.csv', 'there is no file'), ('', 'unknown provider')])
+def test_unknown_providers_are_told_at_once(name, line):
+    with pytest.raises(InputError, match=line): search_images('mars', 5, provider=name)
+
+
+def test_a_file_whose_name_holds_a_comma(tmp_path):
+    path = save_search([ImageResult('http://a/1.jpg')], tmp_path / 'mars, venus.csv')
+    assert len(search_images('mars', 5, provider=str(path))) == len(search_images('mars', 5, provider=path)) == 1
 
 
 def test_only_one_provider_where_an_address_stands_in(wire):
