@@ -412,7 +412,7 @@ def _pixel_digest(
 
 def _best_first(fact): return -fact.width*fact.height, -fact.bytes, fact.file
 
-# %% ../nbs/06_clean.ipynb #ea8082e8
+# %% ../nbs/06_clean.ipynb #5f11d98b
 _FLAT = 10 # a spread of brightness below this is no picture
 
 def _twins(
@@ -423,7 +423,7 @@ def _twins(
     buckets = {}
     for f in sorted(facts, key=_best_first):
         plain = digest(f.file) if f.spread < _FLAT else '' # two plain colours can have one grey thumbnail
-        buckets.setdefault((f.width, f.height, f.peak, plain, f.thumb.tobytes()), []).append(f)
+        buckets.setdefault((f.width, f.height, f.peak, plain, hashlib.sha256(f.thumb).digest()), []).append(f)
     return list(buckets.values())
 
 # %% ../nbs/06_clean.ipynb #ccd8c73e
