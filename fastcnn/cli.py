@@ -16,14 +16,23 @@ from pathlib import Path
 from . import __version__
 from .core import PRESENT, InputError, Manifest, check_label, image_files, sidecar
 
-# %% ../nbs/16_cli.ipynb #9b75b8bd
+# %% ../nbs/16_cli.ipynb #cc0df60b
 def _search(args):
     "Search and download into ROOT/LABEL"
     from fastcnn.collect import collect_images, collection_counts
     check_label(args.label)
-    manifest = collect_images(args.query, args.label, args.out, args.n, provider=args.provider, license=args.license, base_url=args.base_url)
+    manifest = collect_images(args.query, args.label, args.out, args.n, provider=args.provider, license=args.license, safe=not args.unsafe, base_url=args.base_url)
     providers = sorted({row['provider'] for row in manifest if (row['label'], row.get('query')) == (args.label, args.query) and row.get('provider')})
     return collection_counts(manifest, args.label, args.query) | dict(provider=', '.join(providers) or args.provider)
+
+def _add(args):
+    "Take in photographs of your own: a folder of class folders, files of one class, or a CSV"
+    from fastcnn.collect import add_images
+    rows = add_images(args.source, args.out, args.label, license=args.license, creator=args.creator)
+    failed = [row for row in rows if row['status'] == 'failed']
+    for row in failed: warnings.warn(f'{row["source"]} was not taken: {row["reason"]}')
+    return dict(requested=len(rows), saved=sum(row['status'] == 'kept' for row in rows), duplicate=sum(row['status'] == 'duplicate' for row in rows),
+                failed=dict(Counter(row['reason'] for row in failed)))
 
 def _clean(args):
     "Set broken, duplicate and odd images aside"
@@ -49,6 +58,21 @@ def _info(args):
     count = lambda values: dict(sorted(Counter(values).items()))
     return dict(classes=count(file.parent.name for file in files), licenses=count(licenses.get(f'{file.parent.name}/{file.name}') or 'unknown' for file in files),
                 bytes=sum(file.stat().st_size for file in files), problems=problems)
+
+def _export(args):
+    "Hand a collection on: a table of its manifest (.csv, .parquet), one file (.zip), or a folder that Hugging Face datasets loads"
+    from fastcnn.collect import export_imagefolder, export_table, pack_images
+    suffix = Path(args.target).suffix
+    if suffix in ('.csv', '.parquet'): written, = export_table(args.root, args.target)
+    else: written = pack_images(args.root, args.target) if suffix == '.zip' else export_imagefolder(args.root, args.target)
+    return dict(written=str(written))
+
+def _forget(args):
+    "Remove an image or all of a maker for good, where its maker asks for it"
+    from fastcnn.collect import forget_images
+    if not (args.url or args.creator or args.page): raise InputError('say whom or what to forget: --url, --creator or --page')
+    image_files(args.root) # a wrong folder is told, not made
+    return forget_images(args.root, args.url, args.creator, args.page)
 
 # %% ../nbs/16_cli.ipynb #b0d2422f
 def _judge(model, table):
@@ -287,7 +311,7 @@ def _forget_demo(out):
     (out/'.fastcnn-demo').touch()
     for name in mine: shutil.rmtree(out/name, ignore_errors=True) # the report is a file, and is replaced at the end
 
-# %% ../nbs/16_cli.ipynb #7121abcc
+# %% ../nbs/16_cli.ipynb #a94966d8
 class _Parser(argparse.ArgumentParser):
     def error(self, message): raise InputError(f'{message}; see `{self.prog} --help`')
 
@@ -305,11 +329,15 @@ def _parser():
     data = ('root', dict(metavar='ROOT', help='image folder, zip of one, or image parquet'))
     verb(_demo, ('--out', dict(default='_demo', metavar='DIR', help='default: _demo')), ('--quick', dict(action='store_true', help='fewer images, under two minutes')))
     verb(_search, ('query',), ('--label', dict(required=True, help='class, the folder in ROOT')), ('--out', dict(required=True, metavar='ROOT')),
-         ('-n', dict(type=_positive, default=100, help='images wanted; default: 100')), ('--provider', dict(default='auto')), ('--license', dict(default='all')),
-         ('--base-url', dict(metavar='URL', help="stands in for the provider's scheme and host")))
+         ('-n', dict(type=_positive, default=100, help='images wanted; default: 100')), ('--provider', dict(default='auto', help='auto, a name such as commons, several with commas between, or a file of addresses')), ('--license', dict(default='all')),
+         ('--base-url', dict(metavar='URL', help="stands in for the provider's scheme and host")), ('--unsafe', dict(action='store_true', help='no safe search')))
+    verb(_add, ('source', dict(metavar='SOURCE')), ('--out', dict(required=True, metavar='ROOT')), ('--label', dict(help='class of all files')),
+         ('--license', dict(default='', help='such as "by 4.0"')), ('--creator', dict(default='', help='their maker')))
     verb(_clean, root, ('--dry-run', dict(action='store_true', help='only report')))
     verb(_restore, root, ('files', dict(nargs='*', metavar='FILE')), ('--all', dict(action='store_true')))
     verb(_info, root)
+    verb(_export, root, ('target', dict(metavar='TARGET', help='a .csv, .parquet or .zip, or a new folder')))
+    verb(_forget, root, ('--url', dict(help='address of an image')), ('--creator', dict(help='a maker')), ('--page', dict(help='page on which images are shown')))
     verb(_train, data, ('--out', dict(required=True, metavar='MODEL')), ('--epochs', dict(type=int, default=5)), ('--size', dict(type=int, help='pixels')), ('--bs', dict(type=int, default=64)),
          ('--lr', dict(type=_rate, default=3e-3, help='a number, or auto for lr_find; default: 0.003')), ('--arch', dict(default='conv_stack')), ('--stage', dict(default='bn')), ('--seed', dict(type=int, default=42)))
     verb(_evaluate, model, data)
