@@ -104,13 +104,13 @@ class _Draw:
             except SearchError as error: self.errors.append(error)
         if not self.seen: raise _all_failed(self.errors, query, _provider_order(provider, base_url))
 
-# %% ../nbs/05_collect.ipynb #feb1d588
+# %% ../nbs/05_collect.ipynb #2cc21964
 def collect_images(
     query:str, # Words to search for
     label:str, # Class; images go to `root/label`
     root:Path, # Image folder
     n:int, # Unique, valid images of the class wanted, those that are there included
-    provider:str|tuple='auto', # A name, several of them, or "auto"
+    provider:str|Path|tuple='auto', # A name, a file of addresses, several of them, or "auto"
     license:str='all', # all, commercial, …, as in `search_images`
     safe:bool=True, # Leave out what is not for everyone
     base_url:str=None, # Scheme and host that stand in for the provider's own
@@ -451,8 +451,8 @@ def forget_images(
     manifest.write_credits()
     return dict(files=[f'{file.parent.name}/{file.name}' for file in files], addresses=sorted({row['url'] for row in events}), events=len(events))
 
-# %% ../nbs/05_collect.ipynb #86edb539
-LIST_FIELDS = ('url', 'label', 'query', 'provider', 'landing_url', 'title', 'creator', 'license', 'license_url') # width and height are img2dataset's own
+# %% ../nbs/05_collect.ipynb #9d93f235
+LIST_FIELDS = ('url', 'label', 'query', 'provider', 'landing_url', 'title', 'creator', 'license', 'license_url', 'sha1') # img2dataset keeps the names width and height for itself
 
 # %% ../nbs/05_collect.ipynb #6167a153
 def _visitable(
@@ -516,46 +516,49 @@ def _shard_images(
         for path in sorted(folder.iterdir()):
             if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and small(path.stat().st_size): yield path.stem, path.read_bytes()
 
-# %% ../nbs/05_collect.ipynb #bab5babd
-def _read_table(
+# %% ../nbs/05_collect.ipynb #384e5f9a
+def _read_rows(
     path:Path # .parquet or .csv
-)->list[dict]: # Empty where it cannot be read
-    "The rows of a shard's table or of a list of addresses"
+): # Yields rows as dicts of texts; nothing where the file cannot be read
+    "The rows of a shard's table or of a list of addresses, in portions"
     import pyarrow as pa
     import pyarrow.csv as pa_csv
     import pyarrow.parquet as pq
-    try: return (pa_csv.read_csv(path) if path.suffix == '.csv' else pq.read_table(path)).to_pylist()
-    except pa.ArrowInvalid: return [] # its writer was killed: without an end a parquet file says nothing
+    texts = pa_csv.ConvertOptions(column_types=dict.fromkeys(LIST_FIELDS, pa.string())) # the label 007 is no number
+    try:
+        for batch in pa_csv.open_csv(path, convert_options=texts) if path.suffix == '.csv' else pq.ParquetFile(path).iter_batches(10_000):
+            for row in batch.to_pylist(): yield {name: '' if value is None else str(value) for name, value in row.items()}
+    except pa.ArrowInvalid: return # its writer was killed: without an end a parquet file says nothing
 
-# %% ../nbs/05_collect.ipynb #b75b6502
+# %% ../nbs/05_collect.ipynb #d830b6f9
 def _shard_rows(
     intake:_Intake, # Of the collection
     table:Path, # The shard's table
 ):
     "How each address of a shard ended; images are stored on the way"
-    waiting = {row['key']: row for row in _read_table(table)}
+    waiting = {row['key']: row for row in _read_rows(table)}
     for row in waiting.values():
         if 'label' not in row: raise InputError(f'{table.name!r} has no labels: give img2dataset --save_additional_columns \'["label", …]\'')
         if row['status'] != 'success': yield row, dict(status='failed', reason=_reason(row['error_message']))
     waiting = {key: row for key, row in waiting.items() if row['status'] == 'success'}
     for key, data in _shard_images(table):
-        if row := waiting.pop(key, None): yield row, intake.store(check_label(row['label'] or ''), data)
+        if row := waiting.pop(key, None): yield row, intake.store(check_label(row['label']), data)
     for row in waiting.values(): yield row, dict(status='failed', reason='connection')
 
-# %% ../nbs/05_collect.ipynb #b4eab97f
+# %% ../nbs/05_collect.ipynb #a633a57c
 def _note_shard(
     intake:_Intake, # Of the collection
     endings, # Pairs of a shard's row and how it ended
-)->int: # Addresses
+):
     "Write what became of the addresses of a shard, except what was settled before"
     rows = []
     for row, ending in endings:
         event = {name: row[name] for name in LIST_FIELDS if row.get(name)} | ending | dict(attempts=1, retrieved_at=utc_now())
         if ending['status'] == 'kept' or not _is_settled(intake.manifest.get(row['url'], row['label']), intake.manifest.root): rows.append(event)
+        if len(rows) == 1000: intake.manifest.append(*rows); rows = []
     intake.manifest.append(*rows)
-    return len(rows)
 
-# %% ../nbs/05_collect.ipynb #871f176e
+# %% ../nbs/05_collect.ipynb #3f9d72b3
 def read_shards(
     folder:Path, # img2dataset's output folder, in its webdataset or files format
     root:Path, # Image folder
@@ -567,7 +570,7 @@ def read_shards(
     with _scratch_folder(sidecar(root)) as scratch:
         intake = _Intake(root, scratch)
         for table in tables: _note_shard(intake, _shard_rows(intake, table))
-        rest = [row for row in (_read_table(Path(url_list)) if url_list else []) if not intake.manifest.get(row['url'], row['label'])]
+        rest = (row for row in (_read_rows(Path(url_list)) if url_list else ()) if not intake.manifest.get(row['url'], row['label']))
         _note_shard(intake, ((row, dict(status='failed', reason='connection')) for row in rest))
     intake.manifest.write_credits()
     return intake.manifest

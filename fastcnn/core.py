@@ -249,8 +249,8 @@ def _ends_with_newline(file)->bool:
     file.seek(-1, os.SEEK_END)
     return file.read(1) == b'\n'
 
-# %% ../nbs/00_core.ipynb #0ee8176a
-FORGETTABLE = ('url', 'landing_url', 'creator', 'sha256', 'source_sha256') # fields by which a forgotten image is recognised
+# %% ../nbs/00_core.ipynb #1d819ff4
+FORGETTABLE = ('url', 'landing_url', 'creator', 'sha1', 'sha256', 'source_sha256') # fields by which a forgotten image is recognised
 
 # %% ../nbs/00_core.ipynb #df368b83
 def _mark(
@@ -460,7 +460,7 @@ def _events(self:Manifest):
     with open(self.path, 'rb') as file:
         for line in file: yield line, (_parse(line) or [None])[-1] if line.endswith(b'\n') else None
 
-# %% ../nbs/00_core.ipynb #a7ce9967
+# %% ../nbs/00_core.ipynb #9c492996
 @patch
 def mark_forgotten(self:Manifest,
     **what:str # Field, one of FORGETTABLE, and what it holds; none: only what was marked before
@@ -471,7 +471,7 @@ def mark_forgotten(self:Manifest,
         while grown != marks: # a copy leads to its address, and the address to further copies
             marks = grown
             gone = [row for _, row in self._events() if row and not marks.isdisjoint(_marks(row))]
-            grown = marks.union(*(_marks(row, ('url', 'sha256', 'source_sha256')) for row in gone))
+            grown = marks.union(*(_marks(row, ('url', 'sha1', 'sha256', 'source_sha256')) for row in gone))
         with atomic_file(self.folder/'forgotten.txt', sync=True) as file: file.writelines(f'{mark}\n'.encode() for mark in sorted(marks))
     self.refresh()
     return gone

@@ -49,6 +49,12 @@ def test_duplicates_are_not_counted_as_images(server, root):
     assert len(image_files(root)) == 21 == len(manifest.rows('kept')) and check_whole(root)
 
 
+def test_a_file_of_addresses_is_a_provider(server, root, tmp_path):
+    (tmp_path/'list.csv').write_text('url,creator,license\n' + ''.join(f'{server.url}/{fault}/{i},Ada,by 4.0\n' for i, fault in enumerate(['good', 'missing', 'good'])))
+    with pytest.warns(Shortfall, match='2 of 5'): manifest = collect_images('any', 'mars', root, 5, provider=tmp_path/'list.csv', allow_hosts=HERE)
+    assert manifest.count_by('creator') == {'Ada': 2} and collection_counts(manifest, 'mars')['failed'] == {'http_404': 1}
+
+
 def test_what_providers_answered_is_in_the_shortfall(server, root, monkeypatch):
     found = {'one': Blocked('one', 'refuses to answer (403)', 403), 'two': server.results('good', 'good')}
     def answer(query, n, name, **options):
@@ -132,13 +138,13 @@ def test_each_file_ends_in_one_state(files, as_csv):
 
 
 def test_what_a_csv_says_comes_with_its_images(root, tmp_path):
-    (tmp_path/'1.jpg').write_bytes(jpeg(1)); (tmp_path/'2.jpg').write_bytes(jpeg(2))
-    (tmp_path/'l.csv').write_text('\ufefffile,label,creator,license,license_url,title\n1.jpg,earth,Ada,by 4.0,https://example.org/by,Blue\n2.jpg,earth,,,,\n')
+    for i in (1, 2, 3): (tmp_path/f'{i}.jpg').write_bytes(jpeg(i))
+    (tmp_path/'l.csv').write_text('\ufefffile,label,creator,license,license_url,title\n1.jpg,earth,Ada,by 4.0,https://example.org/by,Blue\n2.jpg,earth,,,,\n3.jpg,mars,,,,\n')
     add_images(tmp_path/'l.csv', root, creator='Bob')
-    first, second = Manifest(root).rows('kept')
+    first, second, third = Manifest(root).rows('kept')
     assert (first['creator'], first['license'], first['title'], second['creator'], second.get('license')) == ('Ada', 'by 4.0', 'Blue', 'Bob', None)
     credits = (sidecar(root)/'CREDITS.md').read_text()
-    assert '2 images, 1 of them with an unknown licence' in credits and 'own:' not in credits and '[by 4.0](<https://example.org/by>)' in credits
+    assert '3 images, 2 of them with an unknown licence' in credits and 'own:' not in credits and '[by 4.0](<https://example.org/by>)' in credits
 
 
 def test_bad_sources_of_your_own_are_told(root, tmp_path):

@@ -193,6 +193,12 @@ def test_shards_become_the_same_folder_and_manifest(root, tmp_path, format):
     assert again.rows('kept') == manifest.rows('kept') and len(again) == len(manifest) == 11 and before in again.path.read_bytes()
 
 
+def test_a_label_of_digits_stays_a_label(root, tmp_path):
+    write_shard(tmp_path/'s', 0, [(address(0, label='007'), jpeg(0))])
+    listed = write_url_list([ImageResult(address(i)['url'], label='007') for i in range(2)], tmp_path/'list.csv')
+    assert [row['label'] for row in read_shards(tmp_path/'s', root, listed)] == ['007', '007'] and check_whole(root)
+
+
 def test_a_shard_that_was_cut_off_gives_what_is_whole(root, tmp_path):
     write_shard(tmp_path/'s', 0, [(address(i), jpeg(i)) for i in range(6)], cut=10_240 + 3000)
     counts = read_shards(tmp_path/'s', root).counts()
@@ -236,7 +242,7 @@ def test_img2dataset_with_spark_ends_in_the_same_manifest(server, root, tmp_path
     command = recommended_command()
     places = {'/data/list.parquet': str(listed), '/data/shards': str(tmp_path/'shards'), 'img2dataset': str(PEERS/'img2dataset')}
     env = os.environ | dict(PYSPARK_PYTHON=str(PEERS/'python'), SPARK_LOCAL_IP='127.0.0.1', NO_ALBUMENTATIONS_UPDATE='1', no_proxy='127.0.0.1')
-    done = subprocess.run([places.get(word, word) for word in command] + ['--number_sample_per_shard', '15', '--timeout', '2', '--processes_count', '2'],
+    done = subprocess.run([places.get(word, word) for word in command] + ['--number_sample_per_shard', '15', '--processes_count', '2'],
                           env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert len(list((tmp_path/'shards').glob('*.tar'))) == 3, done.stderr[-2000:]
     manifest = read_shards(tmp_path/'shards', root, listed)
