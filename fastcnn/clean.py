@@ -10,8 +10,8 @@ __all__ = ['CERTAIN_KINDS', 'SUSPECT_KINDS', 'ImageFacts', 'read_images', 'find_
            'find_outliers', 'CleaningReport', 'clean_images', 'restore_images', 'set_aside', 'relabel_images',
            'plot_cleaning']
 
-# %% ../nbs/06_clean.ipynb #24cd68cd
-import base64, hashlib, io, os, struct, warnings, zlib
+# %% ../nbs/06_clean.ipynb #d0c4a394
+import base64, hashlib, io, json, os, struct, warnings, zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from filelock import FileLock
 from PIL import Image, ImageFile, UnidentifiedImageError
 from tqdm.auto import tqdm
 
-from .core import QUARANTINE_REASONS, InputError, Manifest, check_label, image_files, image_formats, sidecar
+from .core import QUARANTINE_REASONS, InputError, Manifest, atomic_write, check_label, image_files, image_formats, sidecar
 
 # %% ../nbs/06_clean.ipynb #177829ae
 class ImageFacts(NamedTuple):
@@ -894,7 +894,7 @@ def _put_aside(
 def _spared(manifest): # a person has put these back; `relabel_images` keeps that in mind as a reason
     return {r.get('file') for r in manifest.rows('restored', 'relabelled') if 'restored' in (r['status'], r.get('reason'))}
 
-# %% ../nbs/06_clean.ipynb #a5896696
+# %% ../nbs/06_clean.ipynb #c16c2b77
 def _judge(
     root:Path, # Image folder
     manifest:Manifest, # Its manifest
@@ -905,8 +905,13 @@ def _judge(
     facts = read_images(root)
     found, groups = _findings(root, facts, _spared(manifest), transforms)
     report = _report(root, facts, found, groups, dry_run)
-    if not dry_run: _put_aside(root, manifest, _events(manifest, found, groups), found.file)
+    if not dry_run:
+        _put_aside(root, manifest, _events(manifest, found, groups), found.file)
+        _note(manifest.folder/'cleaned.json', json.dumps(dict(kept=report.kept)))
     return report
+
+def _note(path, text): # tells the loader of images how many were looked at; a second run writes nothing
+    if not path.exists() or path.read_text() != text: atomic_write(path, text)
 
 # %% ../nbs/06_clean.ipynb #7ce21f14
 def clean_images(

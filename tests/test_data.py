@@ -1,0 +1,102 @@
+"Splits: no group is ever divided, whatever the collection is like."
+import random, shutil
+from collections import Counter
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from fastcnn.clean import clean_images, find_duplicates
+from fastcnn.data import GroupSplitter, find_leaks, image_dataloaders, image_table, with_groups
+from test_clean import ALTERATIONS, picture
+
+COLLECTION = st.lists(st.tuples(st.sampled_from('abc'), st.one_of(st.none(), st.integers(0, 12))), min_size=5, max_size=120)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(COLLECTION, st.sampled_from([(0.2, 0.), (0.2, 0.1), (0.15, 0.15), (0.5, 0.3)]), st.integers(0, 1000))
+def test_no_group_crosses_a_split(collection, shares, seed):
+    labels, groups = zip(*collection)
+    split = lambda: GroupSplitter(groups, labels, *shares, seed=seed)(collection)
+    parts = split()
+    assert sorted(i for part in parts for i in part) == list(range(len(collection))) and len(parts) == 2 + bool(shares[1])
+    where = {}
+    for number, part in enumerate(parts):
+        for i in part: where.setdefault(groups[i], set()).add(number) if groups[i] is not None else None
+    assert all(len(found) == 1 for found in where.values())
+    assert split() == parts, 'the same seed gives the same parts'
+    if not any(g is not None for g in groups): # nothing in the way: every class gives its share
+        for label, total in Counter(labels).items(): assert sum(labels[i] == label for i in parts[1]) == min(round(shares[0]*total), total - round(shares[1]*total))
+
+
+def test_groups_hardly_change_the_shares():
+    rng = random.Random(0)
+    labels, groups = zip(*[(rng.choice('ab'), rng.randrange(400)) for _ in range(1000)])
+    for seed in range(20):
+        train, valid, test = GroupSplitter(groups, labels, 0.2, 0.1, seed)(labels)
+        for part, share in ((valid, 0.2), (test, 0.1)): assert len(part) == pytest.approx(1000*share, abs=10)
+
+
+@pytest.fixture(scope='module')
+def copies(tmp_path_factory):
+    "Two classes of 24 pictures, each in a second version"
+    root, rng = tmp_path_factory.mktemp('copies')/'set', random.Random(1)
+    for label in 'ab':
+        (root/label).mkdir(parents=True)
+        for i in range(24):
+            image = picture(i + 100*(label == 'b'), (96, 72))
+            image.save(root/label/f'{i}.jpg', quality=92)
+            ALTERATIONS[rng.choice(sorted(ALTERATIONS))](image, rng).save(root/label/f'{i} copy.jpg', quality=80)
+    return root
+
+
+def family(name): return name.replace(' copy', '')
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_dataloaders_keep_copies_together(copies, seed):
+    groups = find_duplicates(copies)
+    with pytest.warns(UserWarning, match='not cleaned'): dls = image_dataloaders(copies, 32, 8, test_pct=0.2, seed=seed, num_workers=0, groups=groups)
+    where = {}
+    for number, part in enumerate(dls.loaders):
+        for name in part.dataset.items.name: where.setdefault(family(name), set()).add(number)
+    assert len(where) == 48 and all(len(found) == 1 for found in where.values())
+    assert not len(find_leaks(dls, groups))
+
+
+def test_leaks_of_a_random_split_are_found(copies):
+    groups, files = find_duplicates(copies), image_table_quietly(copies).image.tolist()
+    random.Random(0).shuffle(files)
+    parts = files[:64], files[64:]
+    leaks = find_leaks(parts, groups)
+    name = lambda f: f'{f.parent.name}/{f.name}'
+    crossing = {family(name(f)) for f in parts[0]} & {family(name(f)) for f in parts[1]}
+    assert {family(n) for n in leaks.name} == crossing and set(leaks.kind) == {'near_duplicate'}
+    assert not len(find_leaks(parts)), 'without the groups only files with the same pixels can be told'
+
+
+def image_table_quietly(root):
+    with pytest.warns(UserWarning, match='not cleaned'): return image_table(root)
+
+
+def test_a_cleaned_folder_gets_no_warning(copies, tmp_path, recwarn):
+    root = shutil.copytree(copies, tmp_path/'set')
+    clean_images(root)
+    image_table(root)
+    assert not len(recwarn)
+    picture(999).save(root/'a'/'new.jpg')
+    with pytest.warns(UserWarning, match='1 of the'): image_table(root)
+
+
+def test_the_same_pixels_in_another_format_leak(tmp_path):
+    for name in ('a.png', 'b.bmp', 'c.png'): picture(1 if name < 'c' else 2).save(tmp_path/name)
+    assert find_leaks([[tmp_path/'a.png'], [tmp_path/'b.bmp', tmp_path/'c.png']]).kind.tolist() == ['same_pixels']*2
+
+
+def test_the_same_bytes_share_a_group():
+    table = pd.DataFrame(dict(name=list('abcde'), image=[b'1', b'1', b'2', b'3', b'3'], label='x'))
+    groups = with_groups(table).group
+    assert groups[0] == groups[1] and groups[3] == groups[4] and groups[2] is None and groups[0] != groups[3]
+    for seed in range(10):
+        parts = GroupSplitter(groups.tolist(), ['x']*5, 0.4, seed=seed)(table)
+        assert all(({0, 1} <= set(p) or not {0, 1} & set(p)) for p in parts)
