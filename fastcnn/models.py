@@ -181,19 +181,30 @@ def _watched_run(model, x):
         model.eval()(x)
     return rows, {name: sum(counts.values())//2 for name, counts in counter.get_flop_counts().items()} # it counts a multiply-add as two
 
-# %% ../nbs/09_models.ipynb #17ac26a1
+# %% ../nbs/09_models.ipynb #08997c79
+def _called_inside(name, layer, called):
+    "The nearest parts of `layer` that were called: (name, module)"
+    for child_name, child in layer.named_children():
+        full = f'{name}.{child_name}'.lstrip('.')
+        if child in called: yield full, child
+        else: yield from _called_inside(full, child, called) # a list of modules, say: its members were called, not the list
+
 def _own_costs(model, rows, counts):
     "The rows of layers, and of what has parameters or operations beside its layers; everything is counted once"
     modules, root, counted = dict(model.named_modules()), type(model).__name__, set()
-    count = lambda *names: counts.get('.'.join(filter(None, (root, *names))), 0)
+    called = {modules[row['layer']] for row in rows}
+    count = lambda name: counts.get(f'{root}.{name}'.rstrip('.'), 0)
     for row in rows:
         name, layer = row['layer'], modules[row['layer']]
-        own = set(layer.parameters(recurse=False)) - counted
+        inside = list(_called_inside(name, layer, called))
+        own = set(layer.parameters()).difference(counted, *(part.parameters() for _, part in inside))
         row['parameters'] = sum(p.numel() for p in own)
-        if layer not in counted: row['multiply_adds'] = count(name) - sum(count(name, child) for child, _ in layer.named_children())
+        if layer not in counted: row['multiply_adds'] = count(name) - sum(count(part) for part, _ in inside)
         counted |= own | {layer}
-    return [row for row in rows if row['parameters'] or row['multiply_adds'] or not list(modules[row['layer']].children())]
+        row['is_layer'] = bool(row['parameters'] or row['multiply_adds'] or not inside)
+    return [{k: v for k, v in row.items() if k != 'is_layer'} for row in rows if row['is_layer']]
 
+# %% ../nbs/09_models.ipynb #1b299f67
 def layer_table(
     model:nn.Module, # Network
     in_channels:int=None, # Maps that come in; default: as `build_model` was told, else 3

