@@ -94,6 +94,10 @@ class Faults(BaseHTTPRequestHandler):
     def closed(self, seed, query): self.reply(body=b'User-agent: *\nDisallow: /good/')
     def moved_robots(self, seed, query): self.reply(301, Location='/closed/0')
     def healing_robots(self, seed, query): self.reply(503) if self.server.site_asked[self.path] == 1 else self.closed(seed, query)
+    def endless_robots(self, seed, query):
+        self.reply(body=b'User-agent: *\nDisallow: /\n', Content_Length=10**9)
+        while not self.server.stop.is_set(): self.wfile.write(b'# and so on\n' * 5_000)
+
     def noai(self, seed, query): self.reply(body=jpeg(seed), X_Robots_Tag='noai, noimageai')
     def noai_others(self, seed, query): self.reply(body=jpeg(seed), X_Robots_Tag='otherbot: noai, noimageai')
     def tdm_header(self, seed, query): self.reply(body=jpeg(seed), tdm_reservation=1)

@@ -148,15 +148,17 @@ def test_a_file_without_a_row_is_adopted_and_is_not_new(server, root):
     manifest = Manifest(root)
     files = {row['file'] for row in manifest.rows('kept')}
     manifest.path.unlink()
-    manifest = fetch_images(results, root, allow_hosts=HERE, enough=2)
+    manifest = fetch_images(results, root, allow_hosts=HERE, enough=2, per_host=1) # in order: the three that lie there first
     assert len(manifest.rows('kept')) == len(image_files(root)) == 5 and files <= {row['file'] for row in manifest.rows('kept')}
     check_whole(root)
 
 
-def test_little_more_is_asked_than_is_wanted(server, root):
-    server.latency = 0.05
+def test_little_more_is_asked_than_is_wanted(server, root, monkeypatch):
+    "Even where decoding is slower than the network"
+    decode = download.normalise_image
+    monkeypatch.setattr(download, 'normalise_image', lambda *args: time.sleep(0.05) or decode(*args))
     assert fetch_images(server.results(*['good'] * 90), root, allow_hosts=HERE, enough=5).counts() == {'kept': 5}
-    assert len(server.asked) <= 5 + 5
+    assert len(server.asked) <= 5 + 4
 
 
 def test_memory_does_not_grow_with_the_file(server, root):
@@ -201,6 +203,22 @@ def test_what_is_accepted_at_an_eighth_loads_in_full(options, tmp_path):
     assert min(ends.values()) > 20, ends # both were tried
 
 
+@pytest.mark.filterwarnings('ignore') # Pillow's, about damaged EXIF
+@pytest.mark.parametrize('format, options', [('PNG', {}), ('GIF', {}), ('WEBP', {}), ('BMP', {}), ('TIFF', dict(compression='tiff_lzw')), ('AVIF', {})], ids=str)
+def test_damaged_files_of_every_format_end_in_a_state(format, options, tmp_path):
+    "Whatever a decoder raises is a reason, not the end of the run; what is kept loads"
+    rng, file, endings = random.Random(format), tmp_path / 'x', set()
+    whole = jpeg(1, (96, 80), format, **options)
+    for _ in range(200):
+        file.write_bytes(changed(whole, rng))
+        try:
+            download.normalise_image(file)
+            Image.open(file).load()
+            endings.add('kept')
+        except download._Trouble as trouble: endings.add(trouble.reason)
+    assert {'truncated'} <= endings <= {'kept', 'truncated', 'not_an_image', 'too_large', 'too_small'}
+
+
 BOTH = (*HERE, '127.0.0.2')
 
 
@@ -239,7 +257,7 @@ ROBOTS, TDMREP = '/robots.txt', '/.well-known/tdmrep.json'
     (b'User-agent: *\nDisallow: /', 'failed:opted_out'), (b'\xef\xbb\xbfUser-Agent: FastCNN\nDisallow: /go*/$\nDisallow: /good', 'failed:opted_out'),
     (b'User-agent: otherbot\nDisallow: /', 'kept'), (b'User-agent: *\nDisallow: /\n\nUser-agent: fastcnn\nDisallow:', 'kept'),
     (b'# ' + b'x' * 600_000 + b'\nUser-agent: *\nDisallow: /', 'kept'), # beyond the part that is read
-    (b'<!doctype html><title>Welcome</title>', 'kept'), (404, 'kept'), (403, 'kept'), ('reset', 'kept'), ('hang', 'kept'), ('loop', 'kept'),
+    (b'<!doctype html><title>Welcome</title>', 'kept'), (404, 'kept'), (403, 'kept'), ('reset', 'kept'), ('hang', 'kept'), ('loop', 'kept'), ('endless_robots', 'failed:opted_out'),
     ('metadata', 'kept'), (500, 'failed:http_500'), (503, 'failed:http_503'), (520, 'failed:http_520'), ('limited_long', 'failed:http_429')], ids=lambda value: str(value)[:30])
 def test_robots_txt(server, root, robots, ending):
     server.site[ROBOTS] = robots
@@ -286,12 +304,17 @@ def test_mutations_of_a_sites_wishes_never_raise():
     rng = random.Random(0)
     robots = b'User-agent: *\nDisallow: /private/*.jpg$\nAllow: /\nCrawl-delay: 3\n\nUser-agent: otherbot\nDisallow: /%C3%A9\nSitemap: https://a.org/s.xml\n'
     tdmrep = b'[{"location": "/private/*", "tdm-reservation": 1, "tdm-policy": "https://a.org/p.json"}, {"location": "*.png$", "tdm-reservation": 0}]'
-    odd = [b'', b'null', b'1', b'"x"', b'{}', b'[[]]', b'[' * 100_000, b'{"a":' * 9_999, b'1' * 9_999, b'\xff\xfe[\0]\0', b'[{"location": null, "tdm-reservation": [1]}]']
+    odd = [b'', b'null', b'1', b'"x"', b'{}', b'[[]]', b'[null, 1, "tdm-reservation", ["tdm-reservation"]]', b'[' * 100_000, b'{"a":' * 9_999, b'1' * 9_999, b'\xff\xfe[\0]\0', b'[{"location": null, "tdm-reservation": [1]}]']
     answers = []
     for at in range(500):
         wishes = download._Wishes(changed(robots, rng), odd[at] if at < len(odd) else changed(tdmrep, rng))
         answers += [wishes.forbid(f'https://a.org/{path}') for path in ('private/1.jpg', 'a.png', 'é', '%', '?', 'a?b=%2F', 'private/..')]
     assert {type(answer) for answer in answers} == {bool} and set(answers) == {True, False}
+
+
+def test_a_location_cannot_pass_for_another_rule():
+    wish = b'[{"location": "/a\\nUser-agent: fastcnn\\nAllow: /", "tdm-reservation": 1}, {"location": "/b", "tdm-reservation": 1}]'
+    assert [download._Wishes(tdmrep=wish).forbid(f'https://a.org/{path}') for path in 'abc'] == [False, True, False]
 
 
 def test_a_hostile_file_of_wishes_costs_little_time():
@@ -358,12 +381,13 @@ class Proxy(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def proxy(server, monkeypatch):
+def proxy(server, monkeypatch, lookup):
     "A proxy in the private network, named by the environment; it alone knows pictures.example"
     proxy = ThreadingHTTPServer(('127.0.0.1', 0), Proxy)
     proxy.asked, proxy.real, server.site[TDMREP], server.site[ROBOTS] = [], server.url, b'', b''
     threading.Thread(target=proxy.serve_forever, kwargs=dict(poll_interval=0.05), daemon=True).start()
-    monkeypatch.setenv('http_proxy', f'http://localhost:{proxy.server_port}')
+    lookup['proxy.example'] = ['127.0.0.1']
+    monkeypatch.setenv('http_proxy', f'http://proxy.example:{proxy.server_port}')
     monkeypatch.delenv('no_proxy', raising=False)
     yield proxy
     proxy.shutdown()
@@ -372,7 +396,7 @@ def proxy(server, monkeypatch):
 
 def test_a_private_proxy_is_used_and_hides_nothing_private(server, root, proxy, lookup):
     lookup['inner.example'] = ['10.0.0.7']
-    urls = ['http://pictures.example/good/1', 'http://inner.example/good/2', f'http://localhost:{proxy.server_port}/good/3', 'http://10.0.0.7/good/4']
+    urls = ['http://pictures.example/good/1', 'http://inner.example/good/2', f'http://proxy.example:{proxy.server_port}/good/3', 'http://10.0.0.7/good/4']
     manifest = fetch_images([ImageResult(url, label='x') for url in urls], root, **FAST)
     assert [manifest.get(url, 'x').get('reason') for url in urls] == [None] + ['refused_address'] * 3
     assert sorted(proxy.asked) == sorted(f'http://pictures.example{path}' for path in (TDMREP, '/good/1', ROBOTS))
