@@ -7,7 +7,7 @@ Docs: https://fastcnn.github.io/fastcnn/download.html.md"""
 # %% auto #0
 __all__ = ['Limits', 'normalise_image', 'fetch_images']
 
-# %% ../nbs/04_download.ipynb #f70d588a
+# %% ../nbs/04_download.ipynb #e2b6b9f6
 import asyncio, hashlib, ipaddress, itertools, json, os, shutil, socket, struct, tempfile, threading, time, weakref, zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
@@ -56,9 +56,11 @@ class _Trouble(Exception):
         super().__init__(reason)
         self.reason, self.again, self.wait = reason, again, wait
 
-# %% ../nbs/04_download.ipynb #c14d3c85
+# %% ../nbs/04_download.ipynb #cf010b0c
 _SIGNATURES = (b'\xff\xd8\xff', b'\x89PNG', b'GIF8', b'RIFF', b'II*\0', b'MM\0*')
-_UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError, struct.error, zlib.error)
+_UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError, RuntimeError,
+               SystemError, struct.error, zlib.error) # what Pillow's readers raise, as tens of thousands of damaged files showed
+_TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError)
 
 # %% ../nbs/04_download.ipynb #192bdf98
 def _head(
@@ -67,18 +69,20 @@ def _head(
     "The bytes by which a format is known"
     with open(file, 'rb') as opened: return opened.read(32)
 
-# %% ../nbs/04_download.ipynb #867df882
+# %% ../nbs/04_download.ipynb #9e958844
 def _open_image(
     file:Path, # A file as it was sent
     limits:Limits, # Bounds of its size
 )->Image.Image: # With its header read, its pixels not yet
     "Read the header of an image, and refuse what is too small or too large before a pixel is decoded"
     try: image = open_image(file)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning): raise _Trouble('too_large') from None
+    except _TOO_LARGE: raise _Trouble('too_large') from None
     except _UNREADABLE: raise _Trouble('truncated' if _head(file).startswith(_SIGNATURES) else 'not_an_image') from None
-    if image.width * image.height > limits.max_pixels or max(image.size) > 65_000: raise _Trouble('too_large')
-    if min(image.size) < limits.min_side: raise _Trouble('too_small')
-    return image
+    reason = ('too_large' if image.width * image.height > limits.max_pixels or max(image.size) > 65_000 else
+              'too_small' if min(image.size) < limits.min_side else None)
+    if not reason: return image
+    image.close()
+    raise _Trouble(reason)
 
 # %% ../nbs/04_download.ipynb #9688b75c
 def _orientation(
@@ -127,7 +131,7 @@ def _own_disk(
         raise _DiskError(OSError(error.errno, f'{os.strerror(error.errno)}: an image could not be written, what is complete is kept; '
                                  'mend it and run again to go on', str(file))) from error
 
-# %% ../nbs/04_download.ipynb #53866bd8
+# %% ../nbs/04_download.ipynb #abdc35d6
 def _decode(
     file:Path, # A file as it was sent
     limits:Limits, # Bounds of its size
@@ -140,6 +144,7 @@ def _decode(
             image.load()
             if _is_plain(image, file): return '.jpg' if image.format == 'JPEG' else '.png', size, None
             image = _upright_rgb(image)
+        except _TOO_LARGE: raise _Trouble('too_large') from None
         except _UNREADABLE: raise _Trouble('truncated') from None
     return '.jpg', image.size, image
 
@@ -286,7 +291,7 @@ async def _open_session(run:_Run):
     run.session = aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(),
                                         headers={'User-Agent': user_agent(), 'Accept': 'image/*'})
 
-# %% ../nbs/04_download.ipynb #3d567789
+# %% ../nbs/04_download.ipynb #d66835ed
 async def _close_session(run:_Run):
     "Cancel what is still under way, write the rows of what is complete, and close all connections"
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
@@ -294,8 +299,9 @@ async def _close_session(run:_Run):
     await asyncio.gather(*tasks, return_exceptions=True)
     await run.session.close()
     await asyncio.gather(_start(run, _write_rows(run)), return_exceptions=True)
+    run.decoders.shutdown() # a thread may still be at a picture that nobody waits for
 
-# %% ../nbs/04_download.ipynb #07bf6440
+# %% ../nbs/04_download.ipynb #0e29a931
 def _start(
     run:_Run, # What the downloads share
     coroutine, # What to do
@@ -303,7 +309,8 @@ def _start(
     "Begin a piece of work; its error, if it has one that is not the web's, ends the run"
     def note_end(task):
         run.tasks.discard(task)
-        if not task.cancelled(): run.error = run.error or task.exception()
+        error = None if task.cancelled() else task.exception() # looked at even where another error came first, or asyncio would complain
+        run.error = run.error or error
         run.changed.set()
     task = asyncio.get_running_loop().create_task(coroutine)
     run.tasks.add(task)
@@ -636,7 +643,7 @@ async def _ending(
         if ending and result.sha1: run.originals.add(result.sha1)
         return ending
 
-# %% ../nbs/04_download.ipynb #15750e0a
+# %% ../nbs/04_download.ipynb #0b2302d7
 async def _fetch_one(
     run:_Run, # What the downloads share
     result:ImageResult, # What a search found
@@ -649,7 +656,8 @@ async def _fetch_one(
     if ending is None: return
     seconds = round(time.monotonic() - job.start, 3) if job.start else 0
     run.gathered.append((asdict(result) | ending | dict(attempts=job.attempts, retrieved_at=utc_now(), seconds=seconds), job))
-    if len(run.gathered) == 1: _start(run, _write_rows(run, _GATHER))
+    if run.claimed == run.enough: _start(run, _write_rows(run)) # the last one that was wanted
+    elif len(run.gathered) == 1: _start(run, _write_rows(run, _GATHER))
 
 # %% ../nbs/04_download.ipynb #effad835
 _GATHER = 0.02 # seconds in which rows gather, to be written in one go
@@ -721,13 +729,14 @@ def _scratch_folder(
         shutil.rmtree(mine, ignore_errors=True)
         lock.release()
 
-# %% ../nbs/04_download.ipynb #a534e7d0
+# %% ../nbs/04_download.ipynb #7effa08d
 def _room(
     run:_Run # What the downloads share
 )->int: # Downloads
     "How many downloads may be under way or wait for their turn"
     most = 4 * run.limits.concurrency # so that one busy host does not keep the others from their turn
-    return most if run.enough is None else min(most, run.enough - run.kept + run.limits.per_host)
+    if run.enough is None: return most
+    return min(most, run.enough - run.claimed + run.limits.per_host) if run.claimed < run.enough else 0
 
 # %% ../nbs/04_download.ipynb #682741fa
 def _wait(
@@ -764,7 +773,7 @@ def _feed(
         if run.satisfied: return
     _wait(run, lambda run: 0, bar)
 
-# %% ../nbs/04_download.ipynb #6dc0e3ca
+# %% ../nbs/04_download.ipynb #b83f3f31
 def fetch_images(
     results, # Iterable of ImageResults, each with a label
     root:Path, # Image folder; images go to `root/label`
@@ -783,9 +792,7 @@ def fetch_images(
         run = _Run(manifest, limits, allowed, scratch, enough, on_row)
         _run_in(loop, _open_session(run))
         try: _feed(run, loop, results, bar)
-        finally:
-            _run_in(loop, _close_session(run))
-            run.decoders.shutdown()
+        finally: _run_in(loop, _close_session(run))
         _wait(run, lambda run: 0, bar) # the last rows, too, may have met a full disk
     if len(manifest): manifest.write_credits()
     return manifest
