@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .core import InputError
 
-# %% ../nbs/01_convolution.ipynb #26051101
+# %% ../nbs/01_convolution.ipynb #bbe4bf9e
 def correlate1d(
     signal:Tensor, # Row of numbers (W,)
     kernel:Tensor # Weights (F,), F ≤ W
@@ -29,6 +29,7 @@ def correlate1d(
     places = _places(len(signal), len(kernel))
     return torch.stack([(signal[at:at + len(kernel)]*kernel).sum() for at in range(places)])
 
+# %% ../nbs/01_convolution.ipynb #b2e851e2
 def _places(size, kernel_size):
     "How often a kernel fits into a side; an error if it does not"
     if not 1 <= kernel_size <= size: raise InputError(f'a kernel of {kernel_size} does not fit into {size}: take a smaller kernel, or pad')
@@ -62,9 +63,10 @@ def conv_output_size(
     "Side of the map that a convolution or pooling makes of a side of `size` pixels"
     return (size + 2*padding - dilation*(kernel_size - 1) - 1)//stride + 1
 
-# %% ../nbs/01_convolution.ipynb #1640589a
+# %% ../nbs/01_convolution.ipynb #6e8ae2c2
 PADDING_MODES = ('zeros', 'reflect', 'replicate', 'circular')
 
+# %% ../nbs/01_convolution.ipynb #2b18636b
 def _sources(size, margins, mode):
     "For each place of a padded side the pixel that stands there; -1 where there is none"
     before, after = margins
@@ -76,7 +78,7 @@ def _sources(size, margins, mode):
     if mode == 'circular': return at % size
     return (size - 1) - ((size - 1) - at.abs()).abs()
 
-# %% ../nbs/01_convolution.ipynb #57d038eb
+# %% ../nbs/01_convolution.ipynb #ae0a7604
 def _pair(value, name, least=1):
     "One whole number for both sides, or (rows, columns), as a pair"
     pair = tuple(value) if isinstance(value, Sequence) else (value, value)
@@ -84,6 +86,7 @@ def _pair(value, name, least=1):
         raise InputError(f'{name}={value!r}: give a whole number from {least} up, or two of them (rows, columns)')
     return pair
 
+# %% ../nbs/01_convolution.ipynb #8fd63051
 def _margins(padding, kernel, stride, dilation):
     "((above, below), (left, right)): the pixels that `padding` adds"
     if padding == 'valid': return (0, 0), (0, 0)
@@ -118,13 +121,14 @@ class _Windows:
                                        f'take a larger image, a smaller kernel or more padding')
         return count
 
-# %% ../nbs/01_convolution.ipynb #6ffe0578
+# %% ../nbs/01_convolution.ipynb #8ac41d52
 def _pad(windows, x, value=0.):
     "x (…, H, W) with its margins; `value` where no pixel stands"
     rows, columns = windows.rows.to(x.device), windows.columns.to(x.device)
     padded = x.index_select(-2, rows.clamp(min=0)).index_select(-1, columns.clamp(min=0))
     return padded.masked_fill((rows < 0)[:, None] | (columns < 0), value)
 
+# %% ../nbs/01_convolution.ipynb #1f57ec0a
 def _unpad(windows, grad):
     "The gradient of `_pad`: each pixel gets what its copies got, the margins' zeros pass nothing on"
     for axis, source, size in zip((-2, -1), (windows.rows, windows.columns), windows.size):
@@ -133,13 +137,14 @@ def _unpad(windows, grad):
         grad = grad.new_zeros(shape).index_add(axis, source.to(grad.device)[kept], grad.index_select(axis, kept))
     return grad
 
+# %% ../nbs/01_convolution.ipynb #ada9f0a6
 def _under(windows, padded, cell):
     "What lies under a cell of the window at every place: a view (…, H_out, W_out)"
     (i, j), (rows, columns), (down, right) = cell, windows.out, windows.stride
     top, left = i*windows.dilation[0], j*windows.dilation[1]
     return padded[..., top:top + (rows - 1)*down + 1:down, left:left + (columns - 1)*right + 1:right]
 
-# %% ../nbs/01_convolution.ipynb #cb80b768
+# %% ../nbs/01_convolution.ipynb #219841a7
 def _layer_windows(x, weight, stride, padding, dilation, groups, padding_mode):
     "The windows of a convolution, once its shapes are found to fit"
     if x.ndim != 4 or weight.ndim != 4: raise InputError(f'images (N, C, H, W) and weights (O, C, F_h, F_w) are needed, not {tuple(x.shape)} and {tuple(weight.shape)}')
@@ -148,6 +153,7 @@ def _layer_windows(x, weight, stride, padding, dilation, groups, padding_mode):
         raise InputError(f'weights for {weight.shape[1]} channels in {groups} groups need {weight.shape[1]*groups} channels: the images have {x.shape[1]}')
     return _Windows(x.shape[2:], weight.shape[2:], stride, padding, dilation, padding_mode)
 
+# %% ../nbs/01_convolution.ipynb #1c97ea26
 def conv2d(
     x:Tensor, # Images (N, C, H, W)
     weight:Tensor, # Kernels (O, C/groups, F_h, F_w)
@@ -165,7 +171,7 @@ def conv2d(
     out = out.flatten(1, 2)
     return out if bias is None else out + bias[:, None, None]
 
-# %% ../nbs/01_convolution.ipynb #96e9a794
+# %% ../nbs/01_convolution.ipynb #461565ef
 def _edges(image, smoothing):
     "Derivative across and down, each smoothed along the other direction"
     derivative, smoothing = image.new_tensor([-1, 0, 1]), image.new_tensor(smoothing)
@@ -174,12 +180,14 @@ def _edges(image, smoothing):
     maps = conv2d(x, torch.stack([across, across.T])[:, None], padding=1, padding_mode='replicate')
     return tuple(maps[:, i].reshape(image.shape) for i in (0, 1))
 
+# %% ../nbs/01_convolution.ipynb #d91ab3d3
 def prewitt(
     image:Tensor # (…, H, W), float
 )->tuple[Tensor, Tensor]: # Change from left to right and from top to bottom, each (…, H, W)
     "Edges by Prewitt's kernels; the image's own edge is repeated beyond it"
     return _edges(image, [1, 1, 1])
 
+# %% ../nbs/01_convolution.ipynb #f3d10a7c
 def sobel(
     image:Tensor # (…, H, W), float
 )->tuple[Tensor, Tensor]: # Change from left to right and from top to bottom, each (…, H, W)
@@ -197,7 +205,7 @@ def conv_matrix(
     pixels = torch.eye(prod(shape), dtype=weight.dtype, device=weight.device).unflatten(1, shape) # images with one pixel of 1 each
     return conv2d(pixels, weight, **setting).flatten(1).T
 
-# %% ../nbs/01_convolution.ipynb #e3e0afc1
+# %% ../nbs/01_convolution.ipynb #7a34584e
 def conv2d_backward(
     grad_output:Tensor, # Gradient of the loss with respect to the maps (N, O, H_out, W_out)
     x:Tensor, # The images that came in (N, C, H, W)
@@ -218,11 +226,12 @@ def conv2d_backward(
         _under(windows, grad_padded, cell).add_(torch.einsum('ngoyx,goc->ngcyx', grad, kernels[..., *cell])) # a view: the sum lands in grad_padded
     return _unpad(windows, grad_padded.flatten(1, 2)), grad_kernels.flatten(0, 1), grad_output.sum((0, 2, 3))
 
+# %% ../nbs/01_convolution.ipynb #22939322
 def _check_gradient(grad_output, shape):
     "The gradient has the shape of the maps"
     if tuple(grad_output.shape) != shape: raise InputError(f'the maps have the shape {shape}, the gradient {tuple(grad_output.shape)}')
 
-# %% ../nbs/01_convolution.ipynb #273d5399
+# %% ../nbs/01_convolution.ipynb #def7f909
 def _pool_windows(x, kernel_size, stride, padding, dilation=1, ceil_mode=False):
     "The windows of a pooling, as torch allows them, and what hangs over the edge of the image"
     kernel, padding = _pair(kernel_size, 'kernel_size'), _pair(padding, 'padding', 0)
@@ -235,6 +244,7 @@ def _pool_windows(x, kernel_size, stride, padding, dilation=1, ceil_mode=False):
         setattr(windows, name, torch.cat([getattr(windows, name), torch.full((over,), -1)]))
     return windows
 
+# %% ../nbs/01_convolution.ipynb #a1194ac7
 def max_pool2d(
     x:Tensor, # Maps (…, H, W), float
     kernel_size:int|tuple[int, int], # Side of the window, pixels; or (rows, columns)
@@ -250,13 +260,14 @@ def max_pool2d(
     largest, cell = torch.stack([_under(windows, padded, cell) for cell in windows.cells]).max(0)
     return (largest, _positions(windows, cell)) if return_indices else largest
 
+# %% ../nbs/01_convolution.ipynb #3c81b2be
 def _positions(windows, cell):
     "Place in the flattened image of the `cell` of each window"
     down, right = [torch.arange(n, device=cell.device)*s - m[0] for n, s, m in zip(windows.out, windows.stride, windows.margins)]
     i, j = cell//windows.kernel[1], cell % windows.kernel[1]
     return (down[:, None] + i*windows.dilation[0])*windows.size[1] + right + j*windows.dilation[1]
 
-# %% ../nbs/01_convolution.ipynb #9c48b275
+# %% ../nbs/01_convolution.ipynb #79c4c450
 def _pixels_there(windows, x, count_include_pad):
     "1 for each place of the padded image that counts, else 0: (H_padded, W_padded)"
     there = _pad(windows, x.new_ones(windows.size))
@@ -264,6 +275,7 @@ def _pixels_there(windows, x, count_include_pad):
     if count_include_pad: there[:rows + sum(margins[0]), :columns + sum(margins[1])] = 1
     return there
 
+# %% ../nbs/01_convolution.ipynb #52fdba62
 def avg_pool2d(
     x:Tensor, # Maps (…, H, W), float
     kernel_size:int|tuple[int, int], # Side of the window, pixels; or (rows, columns)
