@@ -9,10 +9,9 @@ __all__ = ['ImgColor', 'LIST_FIELDS', 'count_images', 'collection_counts', 'Shor
            'ImgType', 'duckduckgo_search', 'export_table', 'export_imagefolder', 'add_images', 'forget_images',
            'write_url_list', 'read_shards', 'pack_images', 'unpack_images']
 
-# %% ../nbs/05_collect.ipynb #da3e1502
+# %% ../nbs/05_collect.ipynb #66706340
 import csv, hashlib, os, re, shutil, stat, struct, tarfile, tempfile, warnings, zipfile, zlib
 from collections import Counter
-from contextlib import suppress
 from dataclasses import asdict, replace
 from enum import Enum
 from io import BytesIO
@@ -500,7 +499,23 @@ def _reason(
         if found := re.search(pattern, told or ''): return found.expand(reason)
     return 'connection'
 
-# %% ../nbs/05_collect.ipynb #a8c5d2d9
+# %% ../nbs/05_collect.ipynb #a2e959f8
+def _tar_files(
+    path:Path, # Tar file, perhaps damaged or hostile
+    wanted, # Whether a member (TarInfo) is to be read
+):
+    "Name and content of the plain files in a tar, always going forward: over damaged sizes, `tarfile.open` hangs or goes in circles"
+    end = path.stat().st_size
+    with open(path, 'rb') as file:
+        while len(head := file.read(tarfile.BLOCKSIZE)) == tarfile.BLOCKSIZE:
+            try: member = tarfile.TarInfo.frombuf(head, 'utf-8', 'replace')
+            except tarfile.HeaderError: return # the end, or damage
+            start = file.tell()
+            if not 0 <= member.size <= end - start: return
+            if member.isreg() and wanted(member): yield member.name, file.read(member.size)
+            file.seek(start + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE)
+
+# %% ../nbs/05_collect.ipynb #cde77809
 def _shard_images(
     table:Path # The shard's table, such as 00000.parquet; its images are in 00000.tar or 00000/
 ):
@@ -508,10 +523,8 @@ def _shard_images(
     folder, archive = table.with_suffix(''), table.with_suffix('.tar')
     small = lambda size: size <= Limits().max_bytes
     if archive.exists():
-        with suppress(tarfile.ReadError, EOFError), tarfile.open(archive, 'r|') as tar: # cut off: the rest is missing, and told so
-            for member in tar:
-                if member.isreg() and member.name.lower().endswith(IMAGE_SUFFIXES) and small(member.size):
-                    yield PurePosixPath(member.name).stem, tar.extractfile(member).read()
+        for name, data in _tar_files(archive, lambda member: member.name.lower().endswith(IMAGE_SUFFIXES) and small(member.size)):
+            yield PurePosixPath(name).stem, data
     elif folder.is_dir():
         for path in sorted(folder.iterdir()):
             if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and small(path.stat().st_size): yield path.stem, path.read_bytes()

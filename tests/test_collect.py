@@ -168,6 +168,15 @@ def test_an_image_that_a_killed_run_left_gets_its_row(root, tmp_path):
     assert [row['status'] for row in add_images(tmp_path/'1.jpg', root, label='a', license='cc0')] == ['kept'] and check_whole(root).count_by('license') == {'cc0': 1}
 
 
+def test_real_photographs(root, tmp_path):
+    photos = Path(os.environ.get('FASTCNN_DATA', 'nowhere'))/'photos.zip'
+    if not photos.exists(): pytest.skip('no photos.zip in the folder that FASTCNN_DATA names')
+    theirs = unpack_images(photos, tmp_path/'photos')
+    taken = add_images(theirs, root)
+    assert len(taken) == len(files_on_disk(theirs)) and {row['status'] for row in taken} == {'kept'}
+    assert all(0x8825 not in Image.open(file).getexif() for file in image_files(root)) and check_whole(root)
+
+
 # ---- takedowns ----
 
 def everything_written(root):

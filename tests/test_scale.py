@@ -1,5 +1,5 @@
 "A manifest of a million rows in a small machine, true to a plain dict whatever tears it; and img2dataset's shards"
-import io, itertools, json, os, subprocess, sys, tarfile, tempfile
+import io, json, os, random, shlex, subprocess, sys, tarfile, tempfile
 from pathlib import Path
 
 import nbformat
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import notebooks
-from fastcnn.collect import LIST_FIELDS, read_shards, write_url_list
+from fastcnn.collect import LIST_FIELDS, _shard_images, read_shards, write_url_list
 from fastcnn.core import ImageResult, InputError, Manifest, files_on_disk, sidecar
 from faults import ENDINGS, HERE, check_whole, jpeg
 
@@ -205,6 +205,20 @@ def test_a_shard_that_was_cut_off_gives_what_is_whole(root, tmp_path):
     assert counts['kept'] + counts['failed:connection'] == 6 and counts['kept'] >= 1 and counts['failed:connection'] >= 1
 
 
+def test_damaged_shards_never_stop_us(tmp_path):
+    write_shard(tmp_path, 0, [(address(i), jpeg(i)) for i in range(3)])
+    whole, rng, ends = (tmp_path/'00000.tar').read_bytes(), random.Random(1), set()
+    heads = [i for i in range(0, len(whole), 512) if whole[i + 257:i + 262] == b'ustar']
+    for _ in range(300): # sizes and types at random, under a right checksum
+        data, head = bytearray(whole), rng.choice(heads)
+        data[head + 124:head + 136], data[head + 156] = rng.randbytes(12), rng.choice(b'0123456789SxgLK')
+        data[head + 148:head + 156] = b' ' * 8
+        data[head + 148:head + 156] = b'%06o\0 ' % sum(data[head:head + 512])
+        (tmp_path/'00000.tar').write_bytes(data)
+        ends.add(sum(1 for _ in _shard_images(tmp_path/'00000.parquet')))
+    assert ends == {0, 1, 2, 3}
+
+
 def test_hostile_shards(root, tmp_path):
     with pytest.raises(InputError, match='no shards'): read_shards(tmp_path, root)
     write_shard(tmp_path/'s', 0, [(address(0, label='../evil'), jpeg(0))])
@@ -229,7 +243,6 @@ def test_addresses_that_nobody_should_visit_are_not_listed(tmp_path):
 def recommended_command():
     "The arguments that the notebook tells its reader to use"
     cell = next(c.source for c in nbformat.read(notebooks.NBS/"05_collect.ipynb", 4).cells if 'img2dataset --url_list' in c.source)
-    import shlex
     return shlex.split(cell.split('```')[1].replace('\\\n', ' '))
 
 
