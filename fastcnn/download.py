@@ -420,13 +420,14 @@ async def _visit(
         url = urljoin(url, further)
     raise _Trouble('redirect_loop')
 
-# %% ../nbs/04_download.ipynb #22cd70f0
+# %% ../nbs/04_download.ipynb #2cc1555e
 def _as_trouble(
     error:Exception # Raised on the way
 )->_Trouble:
     "The reason behind a network error"
     if isinstance(error, TimeoutError): return _Trouble('timeout', again=True)
     if isinstance(error, ValueError): return _Trouble('refused_address') # such as http://[oops: no address at all
+    if type(error) is aiohttp.ClientResponseError: return _Trouble('truncated', again=True) # more came than its Content-Length says; a proxy's error is a subclass
     reset = 'ConnectionResetError' in f'{error} {error.__cause__!r}' # aiohttp tells a reset from a short body in its message only
     if isinstance(error, aiohttp.ClientPayloadError) and not reset: return _Trouble('truncated', again=True)
     return _Trouble('connection', again=True)

@@ -313,7 +313,7 @@ def test_mutations_of_a_sites_wishes_never_raise():
 
 
 def test_a_location_cannot_pass_for_another_rule():
-    wish = b'[{"location": "/a\\nUser-agent: fastcnn\\nAllow: /", "tdm-reservation": 1}, {"location": "/b", "tdm-reservation": 1}]'
+    wish = b'[{"location": "/a\\nDisallow: /c", "tdm-reservation": 1}, {"location": "/b", "tdm-reservation": 1}]'
     assert [download._Wishes(tdmrep=wish).forbid(f'https://a.org/{path}') for path in 'abc'] == [False, True, False]
 
 
@@ -321,8 +321,9 @@ def test_a_hostile_file_of_wishes_costs_little_time():
     start = time.monotonic()
     rules = b'User-agent: *\n' + b'Disallow: /*a*a*a*a*a*a*a*a*a*b\n' * 12_000
     entries = b'[' + b'{"location":"*a*a*a*a*a*b","tdm-reservation":1},' * 10_000 + b'{}]'
-    download._Wishes(rules[:500_000], entries[:500_000]).forbid('https://a.org/' + 'a' * 2_000)
-    assert time.monotonic() - start < 2
+    wishes = download._Wishes(rules[:500_000], entries)
+    wishes.forbid('https://a.org/' + 'a' * 2_000)
+    assert time.monotonic() - start < 4 and len(wishes.reserved) == download._MAX_RULES
 
 
 # Addresses that are never visited
