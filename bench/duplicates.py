@@ -7,7 +7,7 @@ thirds photographs from FASTCNN_DATA/photos.zip, a third planets. `planets`: the
 which cleanvision stops. The thresholds of `find_duplicates` were chosen on other seeds and on the other half of the photographs.
 Ratios are taken within a round, so that a busy moment of the machine weighs on both sides.
 """
-import argparse, io, json, os, random, statistics, subprocess, sys, tempfile, zipfile
+import argparse, io, json, os, random, shutil, statistics, subprocess, sys, tempfile, zipfile
 from itertools import combinations
 from pathlib import Path
 
@@ -48,16 +48,17 @@ def versions(image, rng):
 
 
 def make_pairs(folder, seed, half):
-    "600 images in 120 families; file → family"
+    "600 images in 120 families, in one class; file → family"
     from fastcnn.planets import PLANETS, planet_image
     rng, truth = random.Random(seed), {}
     discs = round((GROUPS + SINGLES)*DISCS)
     images = rng.sample(photographs(half), GROUPS + SINGLES - discs) + [planet_image(rng.choice(PLANETS), 10_000 + 1000*seed + i) for i in range(discs)]
-    grouped = set(range(0, len(images), 2)) # every other one, of photographs and discs alike
+    grouped = set(range(0, len(images), 2)) # every other one, of photographs and planets alike
+    (folder/'a').mkdir()
     for family, image in enumerate(images):
         for number, (version, quality) in enumerate(versions(image, rng) if family in grouped else [(image, 92)]):
             name = f'{rng.getrandbits(48):012x}.jpg'
-            version.save(folder/name, quality=quality)
+            version.save(folder/'a'/name, quality=quality)
             truth[name] = family
     return truth
 
@@ -65,7 +66,10 @@ def make_pairs(folder, seed, half):
 def make_planets(folder, seed, half):
     "The built-in collection in one folder, as the others want it; file → family"
     from fastcnn.planets import planet_collection
-    truth = planet_collection(folder, 60, seed=seed, nuisances=0.1, duplicates=0.5, broken=0)
+    with tempfile.TemporaryDirectory() as tmp:
+        truth = planet_collection(tmp, 60, seed=seed, nuisances=0.1, duplicates=0.5, broken=0)
+        (folder/'a').mkdir()
+        for row in truth: shutil.copy(Path(tmp)/row['file'], folder/'a') # names are unique over all classes
     return {row['file'].split('/')[1]: row['group'] for row in truth}
 
 
@@ -76,3 +80,42 @@ def true_pairs(truth):
     families = {}
     for file, family in truth.items(): families.setdefault(family, []).append(file)
     return pairs_of(families.values())
+
+
+def run(tool, folder, true):
+    "One run of one tool in a process of its own: seconds, and how its pairs agree with the truth"
+    python = sys.executable if tool == 'fastcnn' else PEERS
+    done = subprocess.run([python, HERE/'finders.py', tool, folder], capture_output=True, text=True)
+    if done.returncode: sys.exit(f'bench: {tool} failed:\n{done.stderr[-2000:]}')
+    said = json.loads(done.stdout.splitlines()[-1])
+    found = {tuple(pair) for pair in said['pairs']}
+    return dict(seconds=said['seconds'], precision=len(found & true)/max(1, len(found)), recall=len(found & true)/len(true))
+
+
+def spread(values): return dict(min=min(values), median=statistics.median(values), max=max(values))
+
+
+def summary(rounds):
+    "By tool: seconds, how many times fastcnn's, precision and recall, which are the same in each round"
+    return {tool: dict(seconds=spread([r[tool]['seconds'] for r in rounds]), times_fastcnn=spread([r[tool]['seconds']/r['fastcnn']['seconds'] for r in rounds]),
+                       **{kind: round(min(r[tool][kind] for r in rounds), 4) for kind in ('precision', 'recall')}) for tool in rounds[0]}
+
+
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--repeats', type=int, default=5)
+    parser.add_argument('--seed', type=int, default=2026, help='which collections; thresholds were chosen on 1, 2 and 3')
+    args, kept = parser.parse_args(), {}
+    for name, make in (('pairs', make_pairs), ('planets', make_planets)):
+        with tempfile.TemporaryDirectory() as tmp:
+            truth, rounds = make(Path(tmp), args.seed, half=1), []
+            true = true_pairs(truth)
+            for number in range(args.repeats):
+                rounds.append({tool: run(tool, tmp, true) for tool in random.sample(TOOLS, len(TOOLS))})
+                print(f'{name}, round {number + 1}:', {tool: round(found['seconds'], 2) for tool, found in rounds[-1].items()}, file=sys.stderr, flush=True)
+            kept[name] = dict(images=len(truth), pairs=len(true), tools=summary(rounds))
+    peers = subprocess.run([PEERS, '-c', 'from importlib.metadata import version as v; print(v("imagededup"), v("cleanvision"))'], capture_output=True, text=True, check=True)
+    versions = dict(zip(('imagededup', 'cleanvision'), peers.stdout.split()))
+    found = dict(about=machine('fastcnn', 'pillow', 'numpy') | versions, seed=args.seed, repeats=args.repeats, **kept)
+    print(json.dumps(found, indent=1))
+    (HERE/'results'/'duplicates.json').write_text(json.dumps(found, indent=1) + '\n')

@@ -879,7 +879,7 @@ def _settled(
 def _update_credits(manifest):
     if (manifest.folder/'CREDITS.md').exists(): manifest.write_credits()
 
-# %% ../nbs/06_clean.ipynb #b95c6a7b
+# %% ../nbs/06_clean.ipynb #bd2196c4
 def _put_aside(
     root:Path, # Image folder
     manifest:Manifest, # Its manifest
@@ -891,10 +891,22 @@ def _put_aside(
     for file in files: _move(Path(root)/file, _quarantine(root)/file)
     if len(files): _update_credits(manifest)
 
+def _note_kept(
+    manifest:Manifest, # Its manifest
+    kept:int=None, # Images in the folder that were looked at
+    more:int=0 # Images by which that number has grown since
+):
+    "Tell the loader of images how many were looked at; what does not change is not written again"
+    path = manifest.folder/'cleaned.json'
+    try: old = json.loads(path.read_text())['kept']
+    except (OSError, ValueError, KeyError, TypeError): old = None
+    new = kept if kept is not None else None if old is None else old + more
+    if new != old: atomic_write(path, json.dumps(dict(kept=new)))
+
 def _spared(manifest): # a person has put these back; `relabel_images` keeps that in mind as a reason
     return {r.get('file') for r in manifest.rows('restored', 'relabelled') if 'restored' in (r['status'], r.get('reason'))}
 
-# %% ../nbs/06_clean.ipynb #c16c2b77
+# %% ../nbs/06_clean.ipynb #7e9fc2d0
 def _judge(
     root:Path, # Image folder
     manifest:Manifest, # Its manifest
@@ -907,11 +919,8 @@ def _judge(
     report = _report(root, facts, found, groups, dry_run)
     if not dry_run:
         _put_aside(root, manifest, _events(manifest, found, groups), found.file)
-        _note(manifest.folder/'cleaned.json', json.dumps(dict(kept=report.kept)))
+        _note_kept(manifest, report.kept)
     return report
-
-def _note(path, text): # tells the loader of images how many were looked at; a second run writes nothing
-    if not path.exists() or path.read_text() != text: atomic_write(path, text)
 
 # %% ../nbs/06_clean.ipynb #7ce21f14
 def clean_images(
@@ -945,7 +954,7 @@ def _wanted(
         if name not in rows: raise InputError(f'{name!r} is not in the quarantine: give LABEL/NAME of an image that was set aside')
     return names
 
-# %% ../nbs/06_clean.ipynb #17878ec8
+# %% ../nbs/06_clean.ipynb #4abaafad
 def restore_images(
     root:Path, # Image folder
     files:list=None, # Only these: `label/name`, or paths in the folder or the quarantine; none: all
@@ -960,6 +969,7 @@ def restore_images(
         if chosen: manifest.append(*(rows[f] | dict(status='restored', reason=None) for f in chosen))
         for file in chosen: _move(_quarantine(root)/file, Path(root)/file)
         if chosen: _update_credits(manifest)
+        _note_kept(manifest, more=len(chosen))
     return chosen
 
 # %% ../nbs/06_clean.ipynb #b2d4448c
@@ -975,7 +985,7 @@ def _names_in_folder(
             raise InputError(f'{name!r} is not in {str(root)!r}: give LABEL/NAME of an image in its class folders')
     return names
 
-# %% ../nbs/06_clean.ipynb #8acdc43e
+# %% ../nbs/06_clean.ipynb #0cc217b7
 def set_aside(
     root:Path, # Image folder
     files:list, # `label/name`, or paths in the folder
@@ -987,6 +997,7 @@ def set_aside(
     with _settled(root) as manifest:
         chosen, rows = _names_in_folder(root, files), {r.get('file'): r for r in manifest.present()}
         _put_aside(root, manifest, [(rows.get(f) or _own_row(manifest, f)) | dict(status='quarantined', reason=reason) for f in chosen], chosen)
+        _note_kept(manifest, more=-len(chosen))
     return chosen
 
 # %% ../nbs/06_clean.ipynb #c062174f

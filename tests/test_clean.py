@@ -297,6 +297,24 @@ def test_relabel_and_back(root):
     assert contents(root) == before and not (root/'b').exists()
 
 
+@pytest.mark.parametrize('moves', [0, 1, 2])
+def test_relabelling_killed_between_two_moves(root, monkeypatch, moves):
+    Manifest(root).append(dict(url='http://x/2', label='a', status='kept', file='a/2.jpg', creator='Galileo'))
+    before, move, done = everything(root), clean._move, []
+
+    def killed(source, target):
+        if len(done) == moves: raise KeyboardInterrupt
+        done.append(move(source, target))
+    with monkeypatch.context() as patch:
+        patch.setattr(clean, '_move', killed)
+        with pytest.raises(KeyboardInterrupt): relabel_images(root, {f'a/{i}.jpg': 'b' for i in range(4)})
+    assert everything(root) == before
+    set_aside(root, []) # any call finishes what was begun
+    assert sorted(f for f in contents(root) if f[0] == 'b') == [f'b/{i}.jpg' for i in range(4)] and everything(root) == before
+    rows = {r['file']: r for r in Manifest(root)}
+    assert rows['b/2.jpg']['creator'] == 'Galileo' and not [r for r in rows.values() if r.get('moved_from')]
+
+
 def test_relabelled_images_of_one_name_meet(root):
     (root/'b').mkdir()
     (root/'b'/'1.jpg').write_bytes(b'')
@@ -348,9 +366,9 @@ def test_turned_and_mirrored_copies(tmp_path):
     (tmp_path/'set'/'a').mkdir(parents=True)
     for seed in range(3):
         image = picture(seed)
-        for way in range(8): # a little smaller, so that it is no exact copy
-            other = Image.fromarray(clean._turn(np.asarray(image.resize((200, 150)) if way else image)[None, ..., 0], way)[0])
-            other.save(tmp_path/'set'/'a'/f'{seed} {way}.jpg', quality=88)
+        for way in range(8):
+            whole = image.crop((10, 2, 238, 179)) if way else image # cut more at the sides than above: its shape turns as well
+            Image.fromarray(np.stack([clean._turn(np.asarray(whole)[None, ..., k], way)[0] for k in range(3)], -1)).save(tmp_path/'set'/'a'/f'{seed} {way}.jpg', quality=88)
     truth = pd.Series({f'a/{seed} {way}.jpg': seed for seed in range(3) for way in range(8)})
     assert scores(find_duplicates(tmp_path/'set', transforms=True), truth) == (1, 1)
     assert not len(find_duplicates(tmp_path/'set'))

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from fastcnn.clean import clean_images, find_duplicates
+from fastcnn.clean import clean_images, find_duplicates, restore_images, set_aside
 from fastcnn.data import GroupSplitter, find_leaks, image_dataloaders, image_table, with_groups
 from test_clean import ALTERATIONS, picture
 
@@ -82,6 +82,11 @@ def image_table_quietly(root):
 def test_a_cleaned_folder_gets_no_warning(copies, tmp_path, recwarn):
     root = shutil.copytree(copies, tmp_path/'set')
     clean_images(root)
+    image_table(root)
+    restore_images(root)
+    image_table(root)
+    set_aside(root, 'a/1.jpg')
+    restore_images(root)
     image_table(root)
     assert not len(recwarn)
     picture(999).save(root/'a'/'new.jpg')

@@ -9,13 +9,19 @@ from test_clean import ALTERATIONS, contents, everything, picture
 
 pytestmark = pytest.mark.verify
 
-# All that moves files, over and over, until it is killed
+# All that moves files, over and over, until it is killed; each move is announced
 AT_WORK = '''
 import sys
+from fastcnn import clean
 from fastcnn.clean import clean_images, relabel_images, restore_images, set_aside
 from fastcnn.core import files_on_disk
 root = sys.argv[1]
 import pandas, scipy.sparse.csgraph # imports are not what is tested
+move = clean._move
+def announced(source, target):
+    print('.', flush=True)
+    move(source, target)
+clean._move = announced
 print('ready', flush=True)
 while True:
     clean_images(root)
@@ -57,7 +63,8 @@ def test_killed_at_a_random_moment(messy, tmp_path, seed, record_property):
     for attempt in range(3): # killed three times in a row
         work = subprocess.Popen([sys.executable, '-c', AT_WORK, str(root)], stdout=subprocess.PIPE, text=True)
         assert work.stdout.readline() == 'ready\n'
-        time.sleep(rng.uniform(0, 1.5))
+        if seed % 2: time.sleep(rng.uniform(0, 1.5)) # at any moment
+        else: [work.stdout.readline() for _ in range(rng.randrange(300))] # or between two moves, of which a round has some 400
         work.send_signal(signal.SIGKILL)
         work.wait()
         assert everything(root) == before, 'an image was lost'
