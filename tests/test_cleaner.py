@@ -1,0 +1,290 @@
+"The cleaner as its user meets it: in a real JupyterLab, in a real browser, with a real kernel, on the loopback address."
+import io, json, os, shutil, subprocess, sys, time
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from fastcnn.cleaner import Marks
+from fastcnn.core import Manifest, files_on_disk, sidecar
+from fastcnn.planets import planet_collection
+from notebooks import ROOT
+from test_docs import browser # fixtures are found by name
+
+TOKEN = 'only-for-this-test'
+HOSTILE = 'earth/<img src=x onerror=alert(1)>&quot;.jpg'
+CODE = """from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_predict
+import numpy as np, pandas as pd
+from PIL import Image
+from fastcnn.clean import clean_images, read_images
+from fastcnn.cleaner import ImageCleaner
+report = clean_images('sky', dry_run=True)
+facts = [f for f in read_images('sky') if not f.problem]
+small = np.stack([f.thumb.reshape(16, 4, 16, 4).mean((1, 3)).ravel()/255 for f in facts])
+labels = [f.file.partition('/')[0] for f in facts]
+model = LogisticRegression(C=.1, max_iter=300).fit(small, labels)
+chances = cross_val_predict(model, small, labels, cv=4, method='predict_proba')
+table = pd.DataFrame(chances, columns=[f'p_{c}' for c in model.classes_]).assign(
+    file=[f.file for f in facts], label=model.classes_[chances.argmax(1)], probability=chances.max(1))
+cleaner = ImageCleaner('sky', table, report, page_size=24)
+cleaner"""
+
+
+def wait_for(what, seconds=20):
+    "Until something is so"
+    end = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < end, 'it did not come about'
+        time.sleep(.1)
+    return found
+
+
+@pytest.fixture(scope='module')
+def lab(tmp_path_factory):
+    "A JupyterLab of this test's own: its address and its folder, with a collection and a notebook"
+    pytest.importorskip('jupyterlab') if not os.environ.get('CI') else __import__('jupyterlab')
+    home = tmp_path_factory.mktemp('lab')
+    (home/'work').mkdir()
+    make_work(home/'work')
+    env = {k: v for k, v in os.environ.items() if not k.startswith(('JUPYTER', 'IPYTHON'))} | dict(
+        HOME=str(home), JUPYTER_CONFIG_DIR=f'{home}/config', JUPYTER_DATA_DIR=f'{home}/data', JUPYTER_RUNTIME_DIR=f'{home}/run', IPYTHONDIR=f'{home}/ipython',
+        JUPYTERLAB_SETTINGS_DIR=f'{home}/settings', JUPYTERLAB_WORKSPACES_DIR=f'{home}/spaces', TQDM_DISABLE='1', OMP_NUM_THREADS='1', PYTHONWARNINGS='ignore')
+    quiet_settings(home/'settings')
+    command = [sys.executable, '-m', 'jupyterlab', '--no-browser', '--ip=127.0.0.1', '--port=0', '--ServerApp.port_retries=0', f'--IdentityProvider.token={TOKEN}',
+               f'--ServerApp.root_dir={home}/work', '--allow-root', '--LabApp.extension_manager=readonly', '--LabApp.news_url=']
+    with open(home/'log', 'wb') as log: server = subprocess.Popen(command, env=env, cwd=home/'work', stdout=log, stderr=log)
+    try:
+        yield wait_for(lambda: address(home, server), 60), home/'work'
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def address(home, server):
+    "Where the server listens, once it does"
+    if server.poll() is not None: pytest.fail((home/'log').read_text()[-3000:], pytrace=False)
+    found = list((home/'run').glob('jpserver-*.json'))
+    return found and json.loads(found[0].read_text())['url']
+
+
+def quiet_settings(folder):
+    "No news, no questions"
+    notes = folder/'@jupyterlab'/'apputils-extension'/'notification.jupyterlab-settings'
+    notes.parent.mkdir(parents=True)
+    notes.write_text(json.dumps(dict(fetchNews='false', checkForUpdates=False, doNotDisturbMode=True)))
+
+
+def make_work(folder):
+    "A collection with everything that can be wrong, a title from the web, a hostile name, and a notebook"
+    root = folder/'original'/'sky'
+    truth = planet_collection(root, 12, seed=1, nuisances=.25, duplicates=.4, broken=.1)
+    (folder/'nuisances.json').write_text(json.dumps([t['file'] for t in truth if t['kind'] in ('god', 'watch', 'car')]))
+    first = files_on_disk(root)[0]
+    shutil.copy(root/first, root/HOSTILE)
+    Manifest(root).append(dict(url='https://example.org/1.jpg', label='earth', file=first, status='kept', title='<script>alert(1)</script><b>Earth</b>'))
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CODE)], metadata=dict(kernelspec=dict(name='python3', display_name='Python 3', language='python')))
+    nbformat.write(nb, folder/'clean.ipynb')
+
+
+@pytest.fixture(scope='module')
+def page(browser, lab):
+    "The notebook in JupyterLab; what it asks from elsewhere, and any alert, fails the test"
+    url, _ = lab
+    page, trouble = browser.new_page(viewport=dict(width=1330, height=1500)), []
+    page.on('request', lambda r: r.url.startswith((url, url.replace('http', 'ws'), 'data:', 'blob:')) or trouble.append(f'asked for {r.url}'))
+    page.on('dialog', lambda d: d.accept() if d.type == 'beforeunload' else (trouble.append(f'alert: {d.message}'), d.dismiss()))
+    page.on('pageerror', lambda e: trouble.append(str(e)))
+    page.goto(f'{url}lab/tree/clean.ipynb?token={TOKEN}&reset')
+    page.get_by_text('Python 3 (ipykernel) | Idle').wait_for(timeout=60_000) # sooner, JupyterLab would ask for a kernel
+    yield page
+    page.close()
+    assert not trouble
+
+
+def run_cell(page):
+    "Run the notebook's cell, as its reader does"
+    page.evaluate("document.querySelectorAll('.fastcnn-cleaner').forEach(old => old.classList.remove('fastcnn-cleaner'))")
+    page.locator('.jp-CodeCell .cm-content').first.click()
+    page.keyboard.press('Control+Enter')
+    page.locator('.fastcnn-cleaner img').first.wait_for(timeout=60_000)
+
+
+@pytest.fixture
+def cleaner(page, lab):
+    "The widget on the collection as it was, without marks"
+    sky = lab[1]/'sky'
+    for path in (sky, sidecar(sky)): shutil.rmtree(path, ignore_errors=True)
+    shutil.copytree(lab[1]/'original'/'sky', sky)
+    shutil.copytree(lab[1]/'original'/'sky.fastcnn', sidecar(sky))
+    run_cell(page)
+    page.locator('.tile').first.click()
+    return page.locator('.fastcnn-cleaner')
+
+
+def marks(lab): return Marks(sidecar(lab[1]/'sky')/'cleaner.json')
+
+def names(page): return page.locator('.tile').evaluate_all('tiles => tiles.map(tile => tile.title.split("\\n").at(-1))')
+
+def press(page, *keys):
+    for key in keys: page.keyboard.press(key)
+
+def show(page, name, value):
+    "Choose in the first, second or third menu, and wait until it is shown"
+    before = names(page)
+    page.locator('.fastcnn-cleaner select').nth(['label', 'problem', 'order'].index(name)).select_option(value)
+    wait_for(lambda: names(page) != before)
+
+
+def test_keys(page, lab, cleaner):
+    first = names(page)
+    press(page, 'x', 'ArrowRight', '4', 'ArrowDown', 'Shift+ArrowRight', ' ')
+    line = page.locator('.tile').evaluate_all('tiles => tiles.findIndex(tile => tile.offsetTop > tiles[0].offsetTop)')
+    wanted = {first[0]: '', first[1]: 'saturn', first[line + 1]: '', first[line + 2]: ''}
+    if first[1].startswith('saturn'): del wanted[first[1]]
+    wait_for(lambda: marks(lab).to == wanted)
+    press(page, 'u')
+    wait_for(lambda: len(marks(lab).to) == len(wanted) - 2)
+    press(page, 'Control+z', 'y', 'Control+y')
+    wait_for(lambda: marks(lab).to == wanted)
+    press(page, 'PageDown')
+    wait_for(lambda: names(page) != first)
+    assert page.evaluate('document.activeElement.title.split("\\n").at(-1)') == names(page)[0] # the focus is not lost
+    assert page.locator('.jp-Cell').count() == 1 and page.locator('.jp-MarkdownCell').count() == 0 # JupyterLab has not taken x and 4 for itself
+    assert contents(lab) == original(lab)
+
+
+def contents(lab, folder=''): return {f: (lab[1]/folder/'sky'/f).read_bytes() for f in files_on_disk(lab[1]/folder/'sky')}
+def original(lab): return contents(lab, 'original')
+
+
+def test_marks_survive_a_class_switch_a_reload_and_a_restart(page, lab, cleaner):
+    first = names(page)[0]
+    press(page, 'x')
+    page.locator('.tile [class=fate]').first.wait_for()
+    show(page, 'label', 'jupiter' if first.startswith('earth') else 'earth')
+    show(page, 'label', '')
+    assert page.locator('.tile').first.get_attribute('data-fate') == 'aside'
+    page.keyboard.press('Control+s') # not one of ours: JupyterLab gets it
+    wait_for(lambda: 'widget-view' in (lab[1]/'clean.ipynb').read_text())
+    page.reload()
+    page.locator('.fastcnn-cleaner img').first.wait_for(timeout=60_000) # the kernel still has the widget
+    assert page.locator('.tile').first.get_attribute('data-fate') == 'aside'
+    restart(page)
+    run_cell(page)
+    wait_for(lambda: page.locator('.tile').first.get_attribute('data-fate') == 'aside')
+    page.locator('.tile').first.click()
+    press(page, 'u')
+    wait_for(lambda: not marks(lab).to)
+
+
+def restart(page):
+    "Kernel → Restart, as its user does it"
+    page.locator('[data-command="notebook:restart-kernel"]').first.click()
+    page.get_by_role('dialog').get_by_role('button', name='Confirm Kernel Restart').click()
+    page.get_by_text('Python 3 (ipykernel) | Idle').wait_for(timeout=30_000)
+
+
+def test_apply_and_take_back(page, lab, cleaner):
+    away, moved, gone = names(page)[:3]
+    other = 'earth' if not moved.startswith('earth') else 'saturn'
+    press(page, 'x', 'ArrowRight')
+    cleaner.locator('input').fill(other)
+    cleaner.locator('input').press('Enter')
+    wait_for(lambda: len(marks(lab).to) == 2)
+    assert contents(lab) == original(lab) # nothing before apply
+    (lab[1]/'sky'/gone).unlink()
+    page.get_by_role('button', name='apply 2 marks').click()
+    wait_for(lambda: not marks(lab).to)
+    new = f"{other}/{moved.partition('/')[2]}"
+    assert contents(lab).keys() == original(lab).keys() - {away, moved, gone} | {new}
+    rows = {r['file']: r for r in Manifest(lab[1]/'sky') if r.get('file')}
+    assert (rows[away]['status'], rows[away]['reason'], rows[new]['status']) == ('quarantined', 'by_hand', 'relabelled')
+    assert 'applied: 1 set aside, 1 relabelled' in cleaner.get_by_role('status').inner_text()
+    page.get_by_role('button', name='take back').click()
+    wait_for(lambda: contents(lab).keys() == original(lab).keys() - {gone})
+    assert marks(lab).to == {away: '', moved: other}
+
+
+def test_mouse(page, lab, cleaner):
+    files = names(page)
+    page.locator('.tile').nth(1).click()
+    page.locator('.tile').nth(3).click(modifiers=['Shift'])
+    page.get_by_role('button', name='set aside').click()
+    wait_for(lambda: marks(lab).to == dict.fromkeys(files[1:4], ''))
+    page.locator('.tile').nth(2).hover()
+    page.locator('.tile').nth(2).locator('.corner').click()
+    wait_for(lambda: marks(lab).to == dict.fromkeys([files[1], files[3]], ''))
+    page.locator('.tile').nth(5).dblclick()
+    page.locator('figure img').wait_for()
+    press(page, 'Escape')
+    page.locator('figure').wait_for(state='hidden')
+
+
+def test_text_stays_text(page, lab, cleaner):
+    show(page, 'order', 'file')
+    assert HOSTILE in names(page)
+    titled = page.locator('.tile[title^="<script>alert(1)</script>"]')
+    assert titled.count() == 1 and '<b>Earth</b>' in titled.get_attribute('aria-label')
+    titled.click()
+    press(page, 'Enter')
+    page.locator('figcaption', has_text='<b>Earth</b>').wait_for()
+    assert page.locator('.fastcnn-cleaner :is(script, img[src=x], b b)').count() == 0
+    press(page, 'Escape')
+
+
+def test_broken_files_are_crossed_out(page, lab, cleaner):
+    show(page, 'problem', 'broken')
+    wait_for(lambda: page.locator('.tile .crossed').count() == len(names(page)) > 0)
+    show(page, 'label', 'earth')
+    press(page, 'PageDown')
+
+
+CONTRAST = """e => { // as drawn: the colours may be mixed ones, which only a canvas turns into numbers
+  const pen = new OffscreenCanvas(1, 1).getContext('2d', {willReadFrequently: true})
+  const light = c => { pen.clearRect(0, 0, 1, 1); pen.fillStyle = c; pen.fillRect(0, 0, 1, 1)
+    const [r, g, b, a] = pen.getImageData(0, 0, 1, 1).data, part = v => v / 255 <= .03928 ? v / 255 / 12.92 : ((v / 255 + .055) / 1.055) ** 2.4
+    return a ? .2126 * part(r) + .7152 * part(g) + .0722 * part(b) : null }
+  let box = e; while (light(getComputedStyle(box).backgroundColor) === null) box = box.parentElement
+  const [a, b] = [light(getComputedStyle(e).color), light(getComputedStyle(box).backgroundColor)].sort((x, y) => x - y)
+  return (b + .05) / (a + .05) }"""
+TEXTS = '.fastcnn-cleaner :is(.tile b, .tile i, .fate, .help span, .status, .pager, .choice span, kbd, button:not(:disabled), select)'
+NAMELESS = """() => [...document.querySelectorAll('.fastcnn-cleaner :is(button, select, input, [role=option])')]
+  .filter(e => !(e.innerText || e.ariaLabel || e.labels?.length)).map(e => e.outerHTML)"""
+
+@pytest.mark.parametrize('theme', ['JupyterLab Light', 'JupyterLab Dark'])
+def test_looks(page, lab, cleaner, theme):
+    page.get_by_text('Settings', exact=True).click()
+    page.get_by_text('Theme', exact=True).hover()
+    page.get_by_text(theme, exact=True).first.click()
+    wait_for(lambda: page.evaluate('document.body.dataset.jpThemeName') == theme)
+    page.locator('.tile').first.click()
+    nuisances = json.loads((lab[1]/'nuisances.json').read_text())
+    for file in names(page): press(page, *(['x', 'ArrowRight'] if file in nuisances else ['ArrowRight'])) # the last step turns the page
+    wait_for(lambda: 'page 2' in cleaner.locator('.pager').inner_text())
+    press(page, 'PageUp', 'ArrowRight', '3')
+    wait_for(lambda: 'neptune' in marks(lab).to.values() or names(page)[1].startswith('neptune'))
+    page.wait_for_timeout(500)
+    texts = page.locator(TEXTS)
+    faint = [texts.nth(i).inner_text() for i in range(texts.count()) if texts.nth(i).is_visible() and texts.nth(i).evaluate(CONTRAST) < 4.5]
+    assert not faint and texts.count() > 50
+    assert page.evaluate(NAMELESS) == []
+    assert page.evaluate('parseFloat(getComputedStyle(document.activeElement).outlineWidth)') >= 2 # where the focus is can be seen
+    page.mouse.move(0, 0)
+    picture(cleaner, 'cleaner-1.png', theme.endswith('Light'))
+    show(page, 'problem', 'duplicates')
+    page.locator('.tile').first.click()
+    press(page, 'a', 'b', 'Home')
+    page.wait_for_timeout(700)
+    page.mouse.move(0, 0)
+    picture(cleaner, 'cleaner-2.png', theme.endswith('Dark'))
+
+
+def picture(cleaner, name, wanted):
+    "Keep a screenshot in images/ if FASTCNN_PICTURES is set: python -m pytest tests/test_cleaner.py -k looks"
+    from PIL import Image
+    if not wanted: return
+    folder = ROOT/'images' if os.environ.get('FASTCNN_PICTURES') else Path(os.environ.get('TMPDIR', '/tmp'))
+    shot = Image.open(io.BytesIO(cleaner.screenshot())).convert('RGB')
+    assert shot.width > 700 and shot.height > 500
+    shot.quantize(256, dither=Image.Dither.NONE).save(folder/name, optimize=True)
