@@ -98,7 +98,7 @@ def spread(values): return dict(min=min(values), median=statistics.median(values
 def summary(rounds):
     "By tool: seconds, how many times fastcnn's, precision and recall, which are the same in each round"
     return {tool: dict(seconds=spread([r[tool]['seconds'] for r in rounds]), times_fastcnn=spread([r[tool]['seconds']/r['fastcnn']['seconds'] for r in rounds]),
-                       **{kind: round(min(r[tool][kind] for r in rounds), 4) for kind in ('precision', 'recall')}) for tool in rounds[0]}
+                       **{kind: round(min(r[tool][kind] for r in rounds), 4) for kind in ('precision', 'recall')}) for tool in TOOLS}
 
 
 if __name__ == '__main__':

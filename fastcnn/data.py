@@ -227,14 +227,15 @@ def readable_images(
     good = [not isinstance(side, str) for side in sides]
     return table[good].reset_index(drop=True), [side for side in sides if not isinstance(side, str)]
 
-# %% ../nbs/08_data.ipynb #4c0604d9
+# %% ../nbs/08_data.ipynb #bfa60acf
 def _warn_if_unclean(
     root:Path, # Image folder
     number:int # Images in it
 ):
     "Say that near-duplicates are unknown where `clean_images` has not seen all images"
     seen = sidecar(root)/'cleaned.json' # which `clean_images` writes
-    kept = json.loads(seen.read_text()).get('kept', 0) if seen.exists() else 0
+    try: kept = json.loads(seen.read_text())['kept']
+    except (OSError, ValueError, KeyError, TypeError): kept = 0
     if number > kept: warnings.warn(f'{number - kept} of the {number} images in {str(root)!r} are not cleaned: near-duplicates of them may lie in more than one part. '
                                     f'Run clean_images({str(root)!r}) first')
 
