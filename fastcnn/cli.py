@@ -88,7 +88,7 @@ def _data_card(root, table):
     licenses = sorted({row.get('license') or 'unknown' for row in Manifest(root) if row['status'] in PRESENT}) if Path(root).is_dir() else []
     return f'{len(table)} images of `{Path(root).name}`: {counts}.\n\nLicences: {", ".join(licenses) or "not recorded"}.'
 
-# %% ../nbs/16_cli.ipynb #eae2af35
+# %% ../nbs/16_cli.ipynb #690609c1
 def _train(args):
     "Split, train, diagnose, export, evaluate on the test part"
     import pandas as pd
@@ -96,9 +96,10 @@ def _train(args):
     from fastcnn.data import image_dataloaders
     from fastcnn.deploy import export_model, read_config
     from fastcnn.diagnosis import ActivationStats, diagnose
-    from fastcnn.models import ARCHITECTURES, STAGES, build_model
+    from fastcnn.models import STAGES, build_model, find_architecture
     from fastcnn.training import scratch_learner
-    _check_training(args, ARCHITECTURES, STAGES)
+    find_architecture(args.arch)
+    _check_training(args, STAGES)
     start = time.time()
     set_seed(args.seed) # before the DataLoaders: the order of their batches follows from it too
     dls = image_dataloaders(args.root, args.size, args.bs, valid_pct=0.15, test_pct=0.15, seed=args.seed)
@@ -113,9 +114,8 @@ def _train(args):
     return {k: config[k] for k in ('accuracy', 'accuracy_interval', 'f1', 'precision', 'recall', 'classes', 'size')} | dict(
         epochs=args.epochs, lr=lr, images=len(table), test_images=config['images'], model=str(model), findings=findings, seconds=round(time.time() - start, 1))
 
-def _check_training(args, architectures, stages):
+def _check_training(args, stages):
     "Refuse what cannot work before any image is read"
-    if args.arch not in architectures: raise InputError(f'unknown architecture {args.arch!r}: choose one of {", ".join(architectures)}')
     if args.stage not in stages: raise InputError(f'unknown stage {args.stage!r}: choose one of {", ".join(stages)}')
     for name, least in (('epochs', 1), ('bs', 2), ('size', 8)):
         value = getattr(args, name)

@@ -9,7 +9,7 @@ __all__ = ['ImgColor', 'LIST_FIELDS', 'count_images', 'collection_counts', 'Shor
            'ImgType', 'duckduckgo_search', 'export_table', 'export_imagefolder', 'add_images', 'forget_images',
            'write_url_list', 'read_shards', 'pack_images', 'unpack_images']
 
-# %% ../nbs/05_collect.ipynb #66706340
+# %% ../nbs/05_collect.ipynb #483b89fd
 import csv, hashlib, os, re, shutil, stat, struct, tarfile, tempfile, warnings, zipfile, zlib
 from collections import Counter
 from dataclasses import asdict, replace
@@ -25,7 +25,7 @@ from .core import (IMAGE_SUFFIXES, PRESENT, ImageResult, InputError, Manifest, a
                           image_files, open_image, sidecar, utc_now)
 from .download import (_UNREADABLE, Limits, _check_url, _is_settled, _known_images, _scratch_folder, _Trouble, fetch_images,
                               normalise_image)
-from .search import SearchError, _all_failed, _provider_order, iter_images, provider_hosts
+from .search import iter_images, provider_hosts
 
 # %% ../nbs/05_collect.ipynb #97e01ad8
 def count_images(
@@ -83,27 +83,22 @@ def _shortfall(
 # %% ../nbs/05_collect.ipynb #0d89b040
 _SEARCH_AHEAD = 20 # addresses looked at, at most, for one image wanted
 
-# %% ../nbs/05_collect.ipynb #5b8d059a
+# %% ../nbs/05_collect.ipynb #b2590ef3
 class _Draw:
     "Results of one provider after the other, and what providers answered instead of results"
     def __init__(self,
         manifest:Manifest, # Of the collection: knows what was forgotten
         label:str, # Class
     ):
-        self.manifest, self.label, self.seen, self.forgotten, self.errors = manifest, label, 0, 0, []
+        self.manifest, self.label, self.forgotten, self.errors = manifest, label, 0, []
 
-    def results(self, query, n, provider, base_url, **options):
+    def results(self, *question, **options):
         "Results as they are needed; a SearchError only where there was none at all"
-        for name in _provider_order(provider, base_url):
-            try:
-                for result in iter_images(query, n, name, base_url=base_url, **options):
-                    self.seen += 1
-                    if self.manifest.is_forgotten(asdict(result)): self.forgotten += 1
-                    else: yield replace(result, label=self.label)
-            except SearchError as error: self.errors.append(error)
-        if not self.seen: raise _all_failed(self.errors, query, _provider_order(provider, base_url))
+        for result in iter_images(*question, errors=self.errors, **options):
+            if self.manifest.is_forgotten(asdict(result)): self.forgotten += 1
+            else: yield replace(result, label=self.label)
 
-# %% ../nbs/05_collect.ipynb #2cc21964
+# %% ../nbs/05_collect.ipynb #a6ffb2d6
 def collect_images(
     query:str, # Words to search for
     label:str, # Class; images go to `root/label`
@@ -122,7 +117,7 @@ def collect_images(
     missing = n - count_images(root, label)
     if missing <= 0: return Manifest(root)
     hosts, draw = (*allow_hosts, *provider_hosts(provider, base_url)), _Draw(Manifest(root), label)
-    found = draw.results(query, _SEARCH_AHEAD * n, provider, base_url, license=license, safe=safe, filters=filters)
+    found = draw.results(query, _SEARCH_AHEAD * n, provider, license, safe, base_url, filters)
     manifest = fetch_images(found, root, hosts, enough=missing, **options)
     if told := _shortfall(manifest, label, n, draw.forgotten, draw.errors): warnings.warn(told)
     return manifest

@@ -40,7 +40,7 @@ def _preprocessing(size, mean, std):
         [numpy_helper.from_array(v, k) for k, v in constants.items()])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid('', OPSET)], ir_version=10)
 
-# %% ../nbs/13_deploy.ipynb #afb4368e
+# %% ../nbs/13_deploy.ipynb #bfea12b6
 def _network(model, size):
     "ONNX graph of the torch network with a softmax: (N, 3, size, size) → `probabilities` (N, classes)"
     import logging, onnx, torch, warnings
@@ -51,7 +51,7 @@ def _network(model, size):
         warnings.simplefilter('ignore') # the exporter's remarks on its own internals
         program = torch.onnx.export(network, (torch.zeros(2, 3, size, size),), dynamo=True, verbose=False, opset_version=OPSET,
                                     input_names=['normalised'], output_names=['probabilities'], dynamic_shapes=({0: torch.export.Dim('N')},))
-    graph = program.model_proto
+    graph = onnx.compose.add_prefix(program.model_proto, 'network/', rename_inputs=False, rename_outputs=False) # the graph before it may use the same names
     graph.ir_version = 10
     return graph
 

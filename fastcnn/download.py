@@ -609,7 +609,7 @@ def _make_ready(
     digest = job.sha256 if as_sent else _file_hash(job.file)
     return suffix, dict(source_sha256=job.sha256, sha256=digest, width=width, height=height, bytes=job.file.stat().st_size)
 
-# %% ../nbs/04_download.ipynb #771287d4
+# %% ../nbs/04_download.ipynb #d8fe5e30
 async def _keep(
     run:_Run, # What the downloads share
     label:str, # Its class
@@ -617,6 +617,7 @@ async def _keep(
 )->dict|None: # What the manifest says of it; None: there are enough already
     "Decode an image, and say what becomes of it"
     suffix, facts = await asyncio.get_running_loop().run_in_executor(run.decoders, _make_ready, job, run.limits)
+    if run.manifest.is_forgotten(facts): raise _Trouble('opted_out') # its maker asked for it, under another address
     hashes = {facts['sha256'], facts['source_sha256']}
     file = f'{label}/{facts["sha256"][:12]}{suffix}'
     there_already = run.strangers.get(facts['sha256']) == file # without a row, as a full disk leaves it: it needs one, but is no new image
@@ -753,7 +754,7 @@ def _wait(
         run.changed.wait(0.2)
         run.changed.clear()
 
-# %% ../nbs/04_download.ipynb #8b0bbdb2
+# %% ../nbs/04_download.ipynb #fc28e544
 def _feed(
     run:_Run, # What the downloads share
     loop:asyncio.AbstractEventLoop, # Where they run
@@ -766,8 +767,8 @@ def _feed(
     for result in results:
         if (key := (result.url, check_label(result.label))) in seen: continue
         seen.add(key)
-        with run.lock: row = run.manifest.get(*key)
-        if _is_settled(row, run.manifest.root): run.settled += 1; continue
+        with run.lock: settled = run.manifest.is_forgotten(asdict(result)) or _is_settled(run.manifest.get(*key), run.manifest.root)
+        if settled: run.settled += 1; continue
         run.started += 1
         loop.call_soon_threadsafe(begin, result)
         _wait(run, lambda run: _room(run) - 1, bar)

@@ -993,7 +993,7 @@ def _all_failed(
     kind = type(errors[0]) if not silent and len({type(error) for error in errors}) == 1 else SearchError
     return kind('no provider could answer', '; '.join(words), wait=min((error.wait for error in errors if error.wait), default=None))
 
-# %% ../nbs/03_search.ipynb #3f02797b
+# %% ../nbs/03_search.ipynb #c809cc17
 def iter_images(
     query:str, # Words to search for, at most 200 characters
     max_results:int, # How many results at most
@@ -1002,11 +1002,12 @@ def iter_images(
     safe:bool=True, # Leave out what is not for everyone
     base_url:str=None, # Scheme and host that stand in for the provider's own
     filters:dict=None, # `size`, `type`, `layout`, `color`, as in `duckduckgo_search`
+    errors:list=None, # Takes the `SearchError`s of providers that failed, on the way too
 ):
     "Results one by one, each address once, from one provider after the other"
     _check_query(query, max_results, base_url)
     _allowed_licenses(license)
-    order, seen, errors = _provider_order(provider, base_url), set(), []
+    order, seen, errors = _provider_order(provider, base_url), set(), [] if errors is None else errors
     for name in order:
         try:
             for result in _find_provider(name)(query, max_results - len(seen), license, safe, base_url, filters or {}):

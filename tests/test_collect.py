@@ -1,5 +1,6 @@
 "Collections: until there are enough, your own, handed on, forgotten, packed and unpacked, from hostile zips"
 import csv, io, json, os, subprocess, sys, tempfile, zipfile
+from dataclasses import replace
 from collections import Counter
 from pathlib import Path
 
@@ -7,13 +8,12 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
-import fastcnn.collect as collect
 from fastcnn.clean import clean_images
 from fastcnn.collect import (Shortfall, add_images, collect_images, collection_counts, duckduckgo_search, export_imagefolder, export_table, forget_images, pack_images,
                              unpack_images)
 from fastcnn.core import PRESENT, InputError, Manifest, files_on_disk, image_files, sidecar
 from fastcnn.download import fetch_images
-from fastcnn.search import Blocked
+from fastcnn.search import PROVIDERS, Blocked
 from faults import HERE, check_whole, jpeg
 
 
@@ -56,16 +56,22 @@ def test_a_file_of_addresses_is_a_provider(server, root, tmp_path):
 
 
 def test_what_providers_answered_is_in_the_shortfall(server, root, monkeypatch):
-    found = {'one': Blocked('one', 'refuses to answer (403)', 403), 'two': server.results('good', 'good')}
-    def answer(query, n, name, **options):
-        if isinstance(found[name], Exception): raise found[name]
-        yield from found[name]
-    monkeypatch.setattr(collect, 'iter_images', answer)
-    monkeypatch.setattr(collect, '_provider_order', lambda *given: ('one', 'two'))
-    with pytest.warns(Shortfall, match='2 of 5.*refuses to answer') as told: collect_images('mars', 'mars', root, 5, allow_hosts=HERE)
-    assert told[0].message.errors == [dict(provider='one', kind='Blocked', status=403, wait=None, message='one: refuses to answer (403)')]
-    found['two'] = Blocked('two', 'refuses', 403)
-    with pytest.raises(Blocked): collect_images('mars', 'mars', root, 5, allow_hosts=HERE)
+    found = {'one': [], 'two': server.results('good', 'good')}
+    def provide(name):
+        def brought(*question):
+            yield from found[name]
+            if name == 'one': raise Blocked('one', 'refuses to answer (403)', 403)
+        return brought
+    for name in found: monkeypatch.setitem(PROVIDERS, name, provide(name))
+    gather = lambda n: collect_images('mars', 'mars', root, n, provider='one,two', allow_hosts=HERE)
+    with pytest.warns(Shortfall, match='2 of 5.*refuses to answer') as told: gather(5)
+    shortfall, = [warning.message for warning in told if isinstance(warning.message, Shortfall)]
+    assert shortfall.errors == [dict(provider='one', kind='Blocked', status=403, wait=None, message='one: refuses to answer (403)')]
+    assert any('one: refuses' in str(warning.message) and not isinstance(warning.message, Shortfall) for warning in told) # replaced by the next, and said so
+    found |= {'one': server.results('missing'), 'two': []} # a provider that fails after it has begun
+    with pytest.warns(Shortfall, match='1 http_404.*refuses to answer'): gather(5)
+    found['one'] = []
+    with pytest.raises(Blocked): collect_images('mars', 'mars', root, 5, provider='one', allow_hosts=HERE)
 
 
 def test_the_articles_own_call(monkeypatch, tmp_path):
@@ -255,6 +261,19 @@ def test_what_was_forgotten_does_not_come_back(server, root):
     forget_images(root, creator='C') # the fault server's only maker
     with pytest.warns(Shortfall, match='60 forgotten'): collect_images('mars', 'mars', root, 10, base_url=server.url)
     with pytest.raises(InputError, match='empty name'): forget_images(root, creator=' ')
+
+
+def test_what_was_forgotten_does_not_come_back_under_another_address_or_name(server, root):
+    first, second = (replace(result, creator='Ada') for result in server.results('good', 'good'))
+    fetch_images([first, second], root, allow_hosts=HERE)
+    forget_images(root, url=first.url)
+    copy = replace(first, url=first.url + '?copy', creator='')
+    assert fetch_images([first, copy], root, allow_hosts=HERE).get(copy.url, 'x')['reason'] == 'opted_out'
+    forget_images(root, creator='ada')
+    manifest, before = fetch_images([replace(second, url=second.url + '?copy')], root, allow_hosts=HERE), sum(server.asked.values())
+    assert not files_on_disk(root) and 'Ada' not in manifest.path.read_text()
+    fetch_images([replace(second, url=second.url + '?another')], root, allow_hosts=HERE)
+    assert sum(server.asked.values()) == before # not even asked for
 
 
 def test_an_image_in_quarantine_is_forgotten_too(server, root):
