@@ -10,8 +10,8 @@ __all__ = ['CERTAIN_KINDS', 'SUSPECT_KINDS', 'ImageFacts', 'read_images', 'find_
            'find_outliers', 'CleaningReport', 'clean_images', 'restore_images', 'set_aside', 'relabel_images',
            'plot_cleaning']
 
-# %% ../nbs/06_clean.ipynb #d0c4a394
-import base64, hashlib, io, json, os, struct, warnings, zlib
+# %% ../nbs/06_clean.ipynb #27a044a8
+import base64, filecmp, hashlib, io, json, os, struct, warnings, zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -470,7 +470,7 @@ def _near_pairs(
         waiting[left] = False
         for row, fit, detail in _compare(pairs[left], thumbs, alike[left], min_detail): found[tuple(pairs[left[int(row)], :2].tolist())] = fit, detail
 
-# %% ../nbs/06_clean.ipynb #28ca4fc6
+# %% ../nbs/06_clean.ipynb #03610991
 _DUPLICATE_COLUMNS = ['group', 'file', 'label', 'kind', 'keep', 'copy_of', 'distance', 'correlation', 'detail',
                      'width', 'height', 'bytes', 'phash']
 
@@ -478,20 +478,20 @@ def _kind(
     fact:ImageFacts, # A copy
     best:ImageFacts, # The copy that is kept
     detail:float, # Their agreement
-    digest # File name → hash of its pixels
+    same # Two file names → whether their pixels are the same
 )->str: # best_copy, exact_duplicate or near_duplicate
     "Exact if all pixels are the same; the files are looked at only where the thumbnails leave it open"
     if fact is best: return 'best_copy'
     could_be = (fact.width, fact.height) == (best.width, best.height) and detail > 0.95
     if fact.format == best.format == 'JPEG': could_be &= fact.thumb.tobytes() == best.thumb.tobytes() # both were shrunk in one way
-    return 'exact_duplicate' if could_be and digest(fact.file) == digest(best.file) else 'near_duplicate'
+    return 'exact_duplicate' if could_be and same(fact.file, best.file) else 'near_duplicate'
 
-# %% ../nbs/06_clean.ipynb #d832090f
+# %% ../nbs/06_clean.ipynb #dfa9275b
 def _duplicate_rows(
     twins:list, # What `_twins` gave
     min_detail:float, # As in `_near_pairs`
     ways:tuple, # As in `_near_pairs`
-    digest # File name → hash of its pixels
+    same # Two file names → whether their pixels are the same
 ):
     "A row for each image that is in a group"
     thumbs = np.stack([t[0].thumb for t in twins])
@@ -505,11 +505,11 @@ def _duplicate_rows(
         best, (fit, detail) = twins[keeper[i]][0], pairs.get((keeper[i], i), (1.0, 1.0))
         bits = int(np.bitwise_count(hashes[i] ^ hashes[keeper[i]]))
         for f in twin:
-            kind = _kind(f, best, detail, digest)
+            kind = _kind(f, best, detail, same)
             yield (group, f.file, _label(f), kind, f is best, '' if f is best else best.file, bits, fit, detail,
                    f.width, f.height, f.bytes, f'{hashes[i]:016x}')
 
-# %% ../nbs/06_clean.ipynb #fb4205c9
+# %% ../nbs/06_clean.ipynb #7dcab9b9
 def find_duplicates(
     root:Path, # Image folder: one folder a class
     facts:list=None, # What `read_images(root)` gave, to read nothing twice
@@ -519,8 +519,9 @@ def find_duplicates(
     "The images that show the same picture, in groups, and the best copy of each"
     facts = read_images(root) if facts is None else facts
     digest = cache(lambda file: _pixel_digest(Path(root)/file))
+    same = lambda a, b: filecmp.cmp(Path(root)/a, Path(root)/b, shallow=False) or digest(a) == digest(b) # the same bytes need no decoding
     twins = _twins([f for f in facts if not f.problem], digest)
-    rows = sorted(_duplicate_rows(twins, min_detail, tuple(range(8 if transforms else 1)), digest), key=lambda r: (r[0], not r[4], r[1])) if twins else []
+    rows = sorted(_duplicate_rows(twins, min_detail, tuple(range(8 if transforms else 1)), same), key=lambda r: (r[0], not r[4], r[1])) if twins else []
     return _frame(rows, _DUPLICATE_COLUMNS)
 
 # %% ../nbs/06_clean.ipynb #f6ba7829
