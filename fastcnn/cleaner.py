@@ -192,7 +192,7 @@ def read_predictions(
     if not columns & {'file', 'image'} or not columns & {'label', 'predicted'}: raise InputError('predictions need the columns file, label and probability, as `predict` gives them')
     return {_file(row): _prediction(row) for row in table.to_dict('records')}
 
-# %% ../nbs/07_cleaner.ipynb #0170a3b6
+# %% ../nbs/07_cleaner.ipynb #70e836bf
 def _note(
     row:dict # Of a table of findings
 )->tuple[str, str]: # Kind of problem (broken, odd, copy, or empty), and a word for it
@@ -201,16 +201,25 @@ def _note(
     reason = text('reason') or text('kind')
     if reason.endswith(('duplicate', '_copy')): return 'copy', reason.replace('duplicate', 'copy').replace('_', ' ')
     if text('problem') or reason == 'broken': return 'broken', text('problem') or reason
+    if text('like'): return 'odd', f"like {text('like')}"
     return 'odd' if reason else '', reason.removeprefix('outlier_').replace('_', ' ')
 
-# %% ../nbs/07_cleaner.ipynb #fc989d13
+# %% ../nbs/07_cleaner.ipynb #d1959d8f
+def _rows(
+    table # DataFrame, or a report of clean_images
+)->list[dict]:
+    "The rows of a table of findings, or of all tables that a report holds"
+    tables = [getattr(table, name, None) for name in ('suspects', 'conflicts', 'rows')] if hasattr(table, 'rows') else [table]
+    return [row for t in tables if t is not None for row in t.to_dict('records')]
+
+# %% ../nbs/07_cleaner.ipynb #1cbd6136
 def read_findings(
     tables:list # DataFrames of find_broken, find_duplicates or find_outliers, or reports of clean_images
 )->tuple[dict, dict]: # `label/name` → {kind: word}, and `label/name` → name of its group
     "What the tables say, by file"
     notes, groups = {}, {}
     for table in tables:
-        for row in getattr(table, 'rows', table).to_dict('records'):
+        for row in _rows(table):
             kind, word = _note(row)
             if kind: notes.setdefault(row['file'], {})[kind] = word
             if not isinstance(row.get('group'), str): continue
@@ -581,12 +590,12 @@ VERBS = dict( # what a browser may ask for → a sentence about what was done
     take_back=lambda review: f'taken back: {len(review.take_back())} images are as before, and marked as they were',
     find=lambda review: review.find())
 
-# %% ../nbs/07_cleaner.ipynb #103a8fae
+# %% ../nbs/07_cleaner.ipynb #89697860
 @patch
 def find(self:Review)->str: # How much was found
     "Look for broken files, duplicates and odd images now"
     facts = read_images(self.root)
-    self.notes, self._found = read_findings([finder(self.root, facts) for finder in (find_duplicates, find_outliers, find_broken)])
+    self.notes, self._found = read_findings([find_broken(self.root, facts), find_duplicates(self.root, facts), find_outliers(self.root, facts, suspects=True)])
     self._stamp = None
     self.refresh()
     return ', '.join(f'{n} {FILTERS[p]}' for p, n in self.counts().items() if p in ('duplicates', 'conflicts', 'broken', 'odd'))
@@ -750,13 +759,18 @@ function meant(ui, e) { // what a key means here; nothing: it is not ours
 }
 '''
 
-# %% ../nbs/07_cleaner.ipynb #0752ee6c
+# %% ../nbs/07_cleaner.ipynb #b80cdd82
 _KEYS += '''
+function keep(ui, e) { // what JupyterLab must not hear: our keys, all letters, and what is typed into our fields
+  const typed = !e.ctrlKey && !e.metaKey && (e.key.length === 1 || /INPUT|SELECT/.test(e.target.tagName))
+  return ui.box.contains(e.target) && (typed || Boolean(meant(ui, e)))
+}
+
 function press(ui, e) {
   const act = meant(ui, e)
+  if (keep(ui, e)) e.stopPropagation()
   if (!act) return
   e.preventDefault()
-  e.stopPropagation()
   ui.queue.push(() => act(ui, e))
   drain(ui)
 }
@@ -872,14 +886,14 @@ function receive(ui, message) {
 }
 '''
 
-# %% ../nbs/07_cleaner.ipynb #bed3f93e
+# %% ../nbs/07_cleaner.ipynb #137d8515
 _START += '''
 function render({model, el}) {
   const ui = {model, pictures: new Map(), tiles: [], queue: [], cursor: 0, anchor: 0, turning: '', id: `classes-${Math.random().toString(36).slice(2)}`}
   ui.ask = (what, details = {}) => model.send({do: what, ...details})
   ui.box = make('div', {class: 'fastcnn-cleaner', onkeydown: e => press(ui, e)}, ...build(ui))
   el.append(ui.box)
-  const claim = e => ui.box.toggleAttribute('data-lm-suppress-shortcuts', Boolean(meant(ui, e)))
+  const claim = e => ui.box.toggleAttribute('data-lm-suppress-shortcuts', keep(ui, e))
   window.addEventListener('keydown', claim, true)
   const changed = () => draw(ui), told = message => receive(ui, message)
   model.on('change:view', changed)

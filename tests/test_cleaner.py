@@ -150,7 +150,13 @@ def test_keys(page, lab, cleaner):
     press(page, 'PageDown')
     wait_for(lambda: names(page) != first)
     assert page.evaluate('document.activeElement.title.split("\\n").at(-1)') == names(page)[0] # the focus is not lost
-    assert page.locator('.jp-Cell').count() == 1 and page.locator('.jp-MarkdownCell').count() == 0 # JupyterLab has not taken x and 4 for itself
+    claimed = "document.querySelector('.fastcnn-cleaner').hasAttribute('data-lm-suppress-shortcuts')"
+    press(page, 'c', 'v', 'm') # in JupyterLab: copy and paste the cell, make it text
+    assert page.evaluate(claimed)
+    cleaner.locator('select').first.focus()
+    press(page, 'm', 'Control+s')
+    assert not page.evaluate(claimed)
+    assert page.locator('.jp-Cell').count() == 1 and page.locator('.jp-MarkdownCell').count() == 0
     assert contents(lab) == original(lab)
 
 
