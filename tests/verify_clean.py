@@ -106,7 +106,7 @@ for i in range(100_000): # every hundredth is a copy of the one before, a little
     facts.append(ImageFacts(f'a/{i}.jpg', '', 'JPEG', 640, 480 + i % 2, 5000, 255, 255, thumb))
 start = time.perf_counter()
 found = find_duplicates('nowhere', facts)
-print(json.dumps(dict(seconds=time.perf_counter() - start, groups=int(found.group.nunique()), rows=len(found),
+print(json.dumps(dict(seconds_to_compare=time.perf_counter() - start, groups=int(found.group.nunique()), rows=len(found),
                       gigabytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1e6)))
 '''
 
@@ -116,4 +116,4 @@ def test_a_hundred_thousand_hashes(record_property):
     said = json.loads(done.stdout)
     for name, value in said.items(): record_property(name, round(value, 2))
     assert (said['groups'], said['rows']) == (1000, 2000)
-    assert said['seconds'] < 60 and said['gigabytes'] < 2
+    assert said['seconds_to_compare'] < 60 and said['gigabytes'] < 2
