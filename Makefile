@@ -37,6 +37,7 @@ verify: $(READY) $(PEERS) ## the long checks: kills, scale, more than one machin
 
 bench: $(READY) $(PEERS) ## side by side with other tools; results in bench/results/
 	@$(PY) bench/download.py
+	@$(PY) bench/duplicates.py
 
 $(PEERS): bench/peers.txt
 	@echo "setup: installing the tools to compare with into .venv-peers"

@@ -16,7 +16,7 @@ from pathlib import Path
 from . import __version__
 from .core import PRESENT, InputError, Manifest, check_label, image_files, sidecar
 
-# %% ../nbs/16_cli.ipynb #cc0df60b
+# %% ../nbs/16_cli.ipynb #fb95e8d2
 def _search(args):
     "Search and download into ROOT/LABEL"
     from fastcnn.collect import collect_images, collection_counts
@@ -38,11 +38,13 @@ def _clean(args):
     "Set broken, duplicate and odd images aside"
     from fastcnn.clean import clean_images, plot_cleaning
     from fastcnn.report import write_report
-    report = clean_images(args.root, dry_run=args.dry_run)
+    report = clean_images(args.root, dry_run=args.dry_run, transforms=args.transforms)
     page = write_report(sidecar(args.root)/'cleaning.html', f'Cleaning of {Path(args.root).name}', [
         ('What was found', [', '.join(f'{n} {kind.replace("_", " ")}' for kind, n in report.counts.items()),
-                            (plot_cleaning(report), 'Duplicate groups side by side, then odd and broken images'), report.rows])])
-    return report.counts | dict(report=str(page))
+                            (plot_cleaning(report), 'Duplicate groups side by side, then odd and broken images'), report.rows]),
+        ('What a person should look at', ['Nothing was done to these: blurred images, text, images unlike their class.', report.suspects]),
+        ('Images in two classes', [report.conflicts]), ('Images that stay', [report.balance])])
+    return report.counts | dict(suspects=len(report.suspects), conflicts=len(report.conflicts), report=str(page))
 
 def _restore(args):
     "Put images back"
@@ -88,11 +90,12 @@ def _data_card(root, table):
     licenses = sorted({row.get('license') or 'unknown' for row in Manifest(root) if row['status'] in PRESENT}) if Path(root).is_dir() else []
     return f'{len(table)} images of `{Path(root).name}`: {counts}.\n\nLicences: {", ".join(licenses) or "not recorded"}.'
 
-# %% ../nbs/16_cli.ipynb #690609c1
+# %% ../nbs/16_cli.ipynb #e9613f02
 def _train(args):
     "Split, train, diagnose, export, evaluate on the test part"
     import pandas as pd
     from fastai.torch_core import set_seed
+    from fastcnn.clean import find_duplicates
     from fastcnn.data import image_dataloaders
     from fastcnn.deploy import export_model, read_config
     from fastcnn.diagnosis import ActivationStats, diagnose
@@ -102,7 +105,8 @@ def _train(args):
     _check_training(args, STAGES)
     start = time.time()
     set_seed(args.seed) # before the DataLoaders: the order of their batches follows from it too
-    dls = image_dataloaders(args.root, args.size, args.bs, valid_pct=0.15, test_pct=0.15, seed=args.seed)
+    groups = find_duplicates(args.root) if Path(args.root).is_dir() else None # cleaned or not, copies stay in one part
+    dls = image_dataloaders(args.root, args.size, args.bs, valid_pct=0.15, test_pct=0.15, seed=args.seed, groups=groups)
     size = dls.valid.one_batch()[0].shape[-1]
     learn = scratch_learner(dls, build_model(args.arch, n_classes=len(dls.vocab), size=size, stage=args.stage), cbs=[ActivationStats(every=10)])
     lr = learn.lr_find(show_plot=False).valley if args.lr == 'auto' else args.lr
@@ -311,7 +315,7 @@ def _forget_demo(out):
     (out/'.fastcnn-demo').touch()
     for name in mine: shutil.rmtree(out/name, ignore_errors=True) # the report is a file, and is replaced at the end
 
-# %% ../nbs/16_cli.ipynb #a94966d8
+# %% ../nbs/16_cli.ipynb #de9e3db5
 class _Parser(argparse.ArgumentParser):
     def error(self, message): raise InputError(f'{message}; see `{self.prog} --help`')
 
@@ -333,7 +337,7 @@ def _parser():
          ('--base-url', dict(metavar='URL', help="stands in for the provider's scheme and host")), ('--unsafe', dict(action='store_true', help='no safe search')))
     verb(_add, ('source', dict(metavar='SOURCE')), ('--out', dict(required=True, metavar='ROOT')), ('--label', dict(help='class of all files')),
          ('--license', dict(default='', help='such as "by 4.0"')), ('--creator', dict(default='', help='their maker')))
-    verb(_clean, root, ('--dry-run', dict(action='store_true', help='only report')))
+    verb(_clean, root, ('--dry-run', dict(action='store_true', help='only report')), ('--transforms', dict(action='store_true', help='turned and mirrored copies too')))
     verb(_restore, root, ('files', dict(nargs='*', metavar='FILE')), ('--all', dict(action='store_true')))
     verb(_info, root)
     verb(_export, root, ('target', dict(metavar='TARGET', help='a .csv, .parquet or .zip, or a new folder')))
