@@ -227,7 +227,7 @@ def readable_images(
     good = [not isinstance(side, str) for side in sides]
     return table[good].reset_index(drop=True), [side for side in sides if not isinstance(side, str)]
 
-# %% ../nbs/08_data.ipynb #bfa60acf
+# %% ../nbs/08_data.ipynb #1222cc98
 def _warn_if_unclean(
     root:Path, # Image folder
     number:int # Images in it
@@ -249,11 +249,10 @@ def image_table(
     if source.suffix == '.parquet': return read_image_parquet(source).assign(group=None)
     if source.is_file(): return read_image_zip(source).assign(group=None)
     files = image_files(source)
-    _warn_if_unclean(source, len(files))
     return pd.DataFrame(dict(name=[f'{f.parent.name}/{f.name}' for f in files], image=files,
                              label=[f.parent.name for f in files], group=manifest_groups(source, files)))
 
-# %% ../nbs/08_data.ipynb #f6ba7949
+# %% ../nbs/08_data.ipynb #e8965528
 def image_dataloaders(
     root:Path, # Image folder, zip of one, image parquet, or a table as `image_table` gives it
     size:int=None, # Side of the images in a batch, pixels; default: the smaller of 200 and the median image's shorter side
@@ -267,7 +266,9 @@ def image_dataloaders(
     groups=None # Near-duplicates, as `find_duplicates(root)` gives them; default: what cleaning has written to the manifest
 )->DataLoaders: # Training, validation and, if asked, test part
     "fastai DataLoaders over images, near-duplicates kept in one part, broken images left out"
-    table, sides = readable_images(with_groups(image_table(root), groups))
+    table = image_table(root)
+    if groups is None and not isinstance(root, pd.DataFrame) and Path(root).is_dir(): _warn_if_unclean(root, len(table))
+    table, sides = readable_images(with_groups(table, groups))
     classes = sorted(table.label.unique())
     if len(classes) < 2: raise InputError(f'{_name(root)} holds images of {classes or "no class"}: a classifier needs at least 2 classes')
     size = size or int(min(200, np.median(sides)))

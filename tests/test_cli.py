@@ -111,13 +111,14 @@ def test_a_broken_image_is_left_out_by_name(tmp_path, folder):
 
 
 def test_interrupted_then_finished(tmp_path, server):
-    root = tmp_path/'planets'
+    root, server.latency = tmp_path/'planets', 0.3 # seconds: without it all is there before the signal
     running = subprocess.Popen([*COMMAND, *map(str, search(server, root))], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     for _ in range(600):
         if list(root.glob('earth/*')): break
         time.sleep(0.02)
     running.send_signal(signal.SIGINT)
     errors = running.communicate(timeout=60)[1]
+    server.latency = 0
     assert running.returncode == 130 and 'Traceback' not in errors, errors
     assert not list(sidecar(root).glob('tmp/*'))
     kept = {f.name for f in root.glob('earth/*')}
