@@ -886,14 +886,18 @@ function receive(ui, message) {
 }
 '''
 
-# %% ../nbs/07_cleaner.ipynb #137d8515
+# %% ../nbs/07_cleaner.ipynb #2c9bf3da
 _START += '''
 function render({model, el}) {
   const ui = {model, pictures: new Map(), tiles: [], queue: [], cursor: 0, anchor: 0, turning: '', id: `classes-${Math.random().toString(36).slice(2)}`}
   ui.ask = (what, details = {}) => model.send({do: what, ...details})
   ui.box = make('div', {class: 'fastcnn-cleaner', onkeydown: e => press(ui, e)}, ...build(ui))
   el.append(ui.box)
-  const claim = e => ui.box.toggleAttribute('data-lm-suppress-shortcuts', keep(ui, e))
+  const claim = e => { // before the notebook hears it
+    const ours = keep(ui, e)
+    ui.box.toggleAttribute('data-lm-suppress-shortcuts', ours)
+    if (ours && !/INPUT|SELECT/.test(e.target.tagName)) { e.stopImmediatePropagation(); press(ui, e) }
+  }
   window.addEventListener('keydown', claim, true)
   const changed = () => draw(ui), told = message => receive(ui, message)
   model.on('change:view', changed)

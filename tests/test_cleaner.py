@@ -294,3 +294,18 @@ def picture(cleaner, name, wanted):
     shot = Image.open(io.BytesIO(cleaner.screenshot())).convert('RGB')
     assert shot.width > 700 and shot.height > 500
     shot.quantize(256, dither=Image.Dither.NONE).save(folder/name, optimize=True)
+
+
+def test_notebook_7(browser, page, lab, cleaner):
+    "The same server also shows the notebook in Jupyter Notebook 7, which has other keys of its own"
+    pytest.importorskip('notebook') if not os.environ.get('CI') else __import__('notebook')
+    other = browser.new_page(viewport=dict(width=1330, height=1500))
+    other.goto(f'{lab[0]}notebooks/clean.ipynb?token={TOKEN}')
+    other.locator('.jp-Notebook-ExecutionIndicator[data-status=idle]').wait_for(timeout=60_000)
+    run_cell(other)
+    other.locator('.tile').first.click()
+    first = names(other)[0]
+    press(other, 'x', 'ArrowRight', 'm')
+    wait_for(lambda: marks(lab).to == {first: ''})
+    assert other.locator('.jp-MarkdownCell').count() == 0 and contents(lab) == original(lab)
+    other.close()

@@ -114,9 +114,9 @@ def test_safe_search_is_on_unless_switched_off(wire):
 
 # How they fail
 
-LATER = email.utils.formatdate(time.time() + 3000, usegmt=True)
+later = lambda: email.utils.formatdate(time.time() + 3000, usegmt=True) # from when it is asked, not from when the tests were collected
 FAILURES = {'403': ((403, HTML, b'<h1>Forbidden</h1>'), Blocked), '202': ((202, HTML, b''), RateLimited), '429': ((429, JSON, b'{}'), RateLimited),
-            '429 seconds': ((429, JSON | {'Retry-After': '2999'}, b'{}'), RateLimited), '429 date': ((429, JSON | {'Retry-After': LATER}, b'{}'), RateLimited),
+            '429 seconds': ((429, JSON | {'Retry-After': '2999'}, b'{}'), RateLimited), '429 date': ((429, JSON | {'Retry-After': later}, b'{}'), RateLimited),
             '429 nonsense': ((429, JSON | {'Retry-After': 'soon'}, b'{}'), RateLimited), '503 later': ((503, JSON | {'Retry-After': '2999'}, b'{}'), RateLimited),
             '500': ((500, HTML, b'<h1>oops</h1>'), SearchError), 'HTML': ((200, HTML, b'<!doctype html><h1>Welcome</h1>'), Changed), 'nothing': ((200, JSON, b''), Changed),
             'captcha': ((200, HTML, b'<form id="captcha-form">'), Blocked), 'away': ((302, {'Location': 'http://169.254.169.254/'}, b''), Changed)}
@@ -125,7 +125,8 @@ FAILURES = {'403': ((403, HTML, b'<h1>Forbidden</h1>'), Blocked), '202': ((202, 
 @pytest.mark.parametrize('service', SERVICES)
 @pytest.mark.parametrize('trouble', FAILURES)
 def test_each_failure_has_its_kind(wire, service, trouble):
-    reply, kind = FAILURES[trouble]
+    (status, headers, body), kind = FAILURES[trouble]
+    reply = status, {name: value() if callable(value) else value for name, value in headers.items()}, body
     first = talk(service)[:-1]
     error = failure(wire, *first, *[reply] * 3, provider=service)
     assert type(error) is kind and error.provider == service and re.search('choose another|try again', str(error))

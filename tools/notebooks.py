@@ -3,7 +3,7 @@
     python tools/notebooks.py test [NOTEBOOK…]   run every cell that is a test; exit 1 on an error or a file left behind
     python tools/notebooks.py save [NOTEBOOK…]   run in a fresh kernel, store the outputs, clean, stamp
 """
-import argparse, hashlib, os, sys, time
+import argparse, hashlib, os, sys, tempfile, time
 from pathlib import Path
 
 import nbformat
@@ -59,7 +59,7 @@ if __name__ == '__main__':
     parser.add_argument('verb', choices=['test', 'save'])
     parser.add_argument('notebook', nargs='*')
     args = parser.parse_args()
-    os.environ.update(QUIET)
+    os.environ.update(QUIET | dict(HYPOTHESIS_STORAGE_DIRECTORY=os.path.join(tempfile.gettempdir(), 'fastcnn-hypothesis'))) # not beside the notebooks
     wrong = 0
     for path in notebooks(args.notebook):
         start = time.time()
