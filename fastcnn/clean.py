@@ -10,8 +10,8 @@ __all__ = ['CERTAIN_KINDS', 'SUSPECT_KINDS', 'ImageFacts', 'read_images', 'find_
            'find_outliers', 'CleaningReport', 'clean_images', 'restore_images', 'set_aside', 'relabel_images',
            'plot_cleaning']
 
-# %% ../nbs/06_clean.ipynb #27a044a8
-import base64, filecmp, hashlib, io, json, os, struct, warnings, zlib
+# %% ../nbs/06_clean.ipynb #35edcb20
+import base64, filecmp, hashlib, io, json, os, warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from filelock import FileLock
 from PIL import Image, ImageFile, UnidentifiedImageError
 from tqdm.auto import tqdm
 
-from .core import QUARANTINE_REASONS, InputError, Manifest, atomic_write, check_label, image_files, image_formats, sidecar
+from .core import QUARANTINE_REASONS, UNREADABLE, InputError, Manifest, atomic_write, check_label, image_files, image_formats, sidecar
 
 # %% ../nbs/06_clean.ipynb #177829ae
 class ImageFacts(NamedTuple):
@@ -67,9 +67,8 @@ def _brightness(
     low, high = (share <= 0.001).sum(1), (share < 0.999).sum(1)
     return int(high.max()), int(max(0, (high - low).max()))
 
-# %% ../nbs/06_clean.ipynb #a4b722a1
-_UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError, RuntimeError,
-               MemoryError, struct.error, zlib.error, Image.DecompressionBombError)
+# %% ../nbs/06_clean.ipynb #6c0ee73c
+_UNREADABLE = (*UNREADABLE, MemoryError, Image.DecompressionBombError)
 
 def _problem(
     error:Exception # What decoding raised

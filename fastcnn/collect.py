@@ -9,7 +9,7 @@ __all__ = ['ImgColor', 'LIST_FIELDS', 'count_images', 'collection_counts', 'Shor
            'ImgType', 'duckduckgo_search', 'export_table', 'export_imagefolder', 'add_images', 'forget_images',
            'write_url_list', 'read_shards', 'pack_images', 'unpack_images']
 
-# %% ../nbs/05_collect.ipynb #483b89fd
+# %% ../nbs/05_collect.ipynb #9ded7204
 import csv, hashlib, os, re, shutil, stat, struct, tarfile, tempfile, warnings, zipfile, zlib
 from collections import Counter
 from dataclasses import asdict, replace
@@ -21,9 +21,9 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from .core import (IMAGE_SUFFIXES, PRESENT, ImageResult, InputError, Manifest, atomic_file, atomic_write, check_label, files_on_disk,
+from .core import (IMAGE_SUFFIXES, PRESENT, UNREADABLE, ImageResult, InputError, Manifest, atomic_file, atomic_write, check_label, files_on_disk,
                           image_files, open_image, sidecar, utc_now)
-from .download import (_UNREADABLE, Limits, _check_url, _is_settled, _known_images, _scratch_folder, _Trouble, fetch_images,
+from .download import (Limits, _check_url, _is_settled, _known_images, _scratch_folder, _Trouble, fetch_images,
                               normalise_image)
 from .search import iter_images, provider_hosts
 
@@ -287,7 +287,7 @@ def export_imagefolder(
         os.replace(whole, folder)
     return folder
 
-# %% ../nbs/05_collect.ipynb #9452db13
+# %% ../nbs/05_collect.ipynb #00ff16ea
 def _without_place(
     data:bytes # A file
 )->bytes: # Without the GPS fields of its EXIF data; the same bytes where there are none
@@ -300,7 +300,7 @@ def _without_place(
         buffer = BytesIO()
         image.save(buffer, image.format, exif=exif, icc_profile=image.info.get('icc_profile'), **dict(quality='keep') if image.format == 'JPEG' else {})
         return buffer.getvalue()
-    except (*_UNREADABLE, Image.DecompressionBombError): return data # the next step says what is wrong with it
+    except (*UNREADABLE, Image.DecompressionBombError): return data # the next step says what is wrong with it
 
 # %% ../nbs/05_collect.ipynb #c4f40222
 class _Intake:

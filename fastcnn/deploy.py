@@ -20,12 +20,11 @@ from tqdm.auto import tqdm
 from . import __version__
 from .core import InputError, atomic_write, open_image, utc_now
 
-# %% ../nbs/13_deploy.ipynb #cf47b025
+# %% ../nbs/13_deploy.ipynb #8ab653dd
 OPSET = 18 # the first whose Resize can antialias and keep the aspect ratio
 
 def _preprocessing(size, mean, std):
     "ONNX graph: `image` (N, H, W, 3) uint8 → `pixels` (N, 3, size, size) float, normalised"
-    import onnx
     from onnx import TensorProto, helper, numpy_helper
     node = helper.make_node
     constants = dict(size=np.array([size, size], np.int64), most=np.array(255, np.float32), least=np.array(0, np.float32),

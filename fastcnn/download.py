@@ -7,8 +7,8 @@ Docs: https://fastcnn.github.io/fastcnn/download.html.md"""
 # %% auto #0
 __all__ = ['Limits', 'normalise_image', 'fetch_images']
 
-# %% ../nbs/04_download.ipynb #e2b6b9f6
-import asyncio, hashlib, ipaddress, itertools, json, os, shutil, socket, struct, tempfile, threading, time, weakref, zlib
+# %% ../nbs/04_download.ipynb #d4eb8d9a
+import asyncio, hashlib, ipaddress, itertools, json, os, shutil, socket, tempfile, threading, time, weakref
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, nullcontext
@@ -26,7 +26,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 from tqdm.auto import tqdm
 from yarl import URL
 
-from .core import (NO_BARS, PRESENT, ImageResult, InputError, Manifest, check_label, files_on_disk, open_image, retry_after,
+from .core import (NO_BARS, PRESENT, UNREADABLE, ImageResult, InputError, Manifest, check_label, files_on_disk, open_image, retry_after,
                           user_agent, utc_now)
 
 # %% ../nbs/04_download.ipynb #a769b6d3
@@ -56,10 +56,8 @@ class _Trouble(Exception):
         super().__init__(reason)
         self.reason, self.again, self.wait = reason, again, wait
 
-# %% ../nbs/04_download.ipynb #cf010b0c
+# %% ../nbs/04_download.ipynb #f81945dc
 _SIGNATURES = (b'\xff\xd8\xff', b'\x89PNG', b'GIF8', b'RIFF', b'II*\0', b'MM\0*')
-_UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError, RuntimeError,
-               SystemError, struct.error, zlib.error) # what Pillow's readers raise, as tens of thousands of damaged files showed
 _TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError)
 
 # %% ../nbs/04_download.ipynb #192bdf98
@@ -69,7 +67,7 @@ def _head(
     "The bytes by which a format is known"
     with open(file, 'rb') as opened: return opened.read(32)
 
-# %% ../nbs/04_download.ipynb #9e958844
+# %% ../nbs/04_download.ipynb #e5d643bf
 def _open_image(
     file:Path, # A file as it was sent
     limits:Limits, # Bounds of its size
@@ -77,20 +75,20 @@ def _open_image(
     "Read the header of an image, and refuse what is too small or too large before a pixel is decoded"
     try: image = open_image(file)
     except _TOO_LARGE: raise _Trouble('too_large') from None
-    except _UNREADABLE: raise _Trouble('truncated' if _head(file).startswith(_SIGNATURES) else 'not_an_image') from None
+    except UNREADABLE: raise _Trouble('truncated' if _head(file).startswith(_SIGNATURES) else 'not_an_image') from None
     reason = ('too_large' if image.width * image.height > limits.max_pixels or max(image.size) > 65_000 else
               'too_small' if min(image.size) < limits.min_side else None)
     if not reason: return image
     image.close()
     raise _Trouble(reason)
 
-# %% ../nbs/04_download.ipynb #9688b75c
+# %% ../nbs/04_download.ipynb #3ff1009d
 def _orientation(
     image:Image.Image # With its header read
 )->int: # 1 is upright, 2 to 8 are turned or mirrored
     "The rotation that the camera noted"
     try: return image.getexif().get(0x0112, 1)
-    except _UNREADABLE: return 1
+    except UNREADABLE: return 1
 
 # %% ../nbs/04_download.ipynb #e3d2058b
 def _is_plain(
@@ -131,7 +129,7 @@ def _own_disk(
         raise _DiskError(OSError(error.errno, f'{os.strerror(error.errno)}: an image could not be written, what is complete is kept; '
                                  'mend it and run again to go on', str(file))) from error
 
-# %% ../nbs/04_download.ipynb #abdc35d6
+# %% ../nbs/04_download.ipynb #e3581d8d
 def _decode(
     file:Path, # A file as it was sent
     limits:Limits, # Bounds of its size
@@ -145,7 +143,7 @@ def _decode(
             if _is_plain(image, file): return '.jpg' if image.format == 'JPEG' else '.png', size, None
             image = _upright_rgb(image)
         except _TOO_LARGE: raise _Trouble('too_large') from None
-        except _UNREADABLE: raise _Trouble('truncated') from None
+        except UNREADABLE: raise _Trouble('truncated') from None
     return '.jpg', image.size, image
 
 # %% ../nbs/04_download.ipynb #9281f6ed

@@ -1,5 +1,6 @@
 "Cleaning at a size that a notebook cannot hold: the built-in collection, real photographs, and everything that can go wrong with files."
 import hashlib, io, os, random, zipfile
+from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
 
@@ -121,23 +122,26 @@ def test_real_photographs(tmp_path):
     assert not len(find_outliers(tmp_path/'set')) and not len(find_broken(tmp_path/'set'))
 
 
-@pytest.mark.parametrize('moves', [0, 1, 3])
-def test_killed_between_two_moves(root, monkeypatch, moves):
-    before, move, done = everything(root), clean._move, []
-
+@contextmanager
+def killed_after(moves, monkeypatch):
+    "A run that ends when so many files have been moved"
+    move, done = clean._move, []
     def killed(source, target):
         if len(done) == moves: raise KeyboardInterrupt
         done.append(move(source, target))
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(clean, '_move', killed)
-        with pytest.raises(KeyboardInterrupt): clean_images(root)
+        yield
+
+
+@pytest.mark.parametrize('moves', [0, 1, 3])
+def test_killed_between_two_moves(root, monkeypatch, moves):
+    before = everything(root)
+    with killed_after(moves, monkeypatch): clean_images(root)
     assert everything(root) == before
     assert clean_images(root).kept == FOUND['kept']
     assert len(contents(root)) == FOUND['kept'] and everything(root) == before
-    with monkeypatch.context() as patch:
-        done.clear()
-        patch.setattr(clean, '_move', killed)
-        with pytest.raises(KeyboardInterrupt): restore_images(root)
+    with killed_after(moves, monkeypatch): restore_images(root)
     assert everything(root) == before
     restore_images(root)
     clean_images(root) # finishes what was begun, and judges nothing that was put back
@@ -300,14 +304,8 @@ def test_relabel_and_back(root):
 @pytest.mark.parametrize('moves', [0, 1, 2])
 def test_relabelling_killed_between_two_moves(root, monkeypatch, moves):
     Manifest(root).append(dict(url='http://x/2', label='a', status='kept', file='a/2.jpg', creator='Galileo'))
-    before, move, done = everything(root), clean._move, []
-
-    def killed(source, target):
-        if len(done) == moves: raise KeyboardInterrupt
-        done.append(move(source, target))
-    with monkeypatch.context() as patch:
-        patch.setattr(clean, '_move', killed)
-        with pytest.raises(KeyboardInterrupt): relabel_images(root, {f'a/{i}.jpg': 'b' for i in range(4)})
+    before = everything(root)
+    with killed_after(moves, monkeypatch): relabel_images(root, {f'a/{i}.jpg': 'b' for i in range(4)})
     assert everything(root) == before
     set_aside(root, []) # any call finishes what was begun
     assert sorted(f for f in contents(root) if f[0] == 'b') == [f'b/{i}.jpg' for i in range(4)] and everything(root) == before

@@ -1,5 +1,5 @@
 "Collections: until there are enough, your own, handed on, forgotten, packed and unpacked, from hostile zips"
-import csv, io, json, os, subprocess, sys, tempfile, zipfile
+import csv, json, os, subprocess, sys, tempfile, zipfile
 from dataclasses import replace
 from collections import Counter
 from pathlib import Path
@@ -11,7 +11,7 @@ from PIL import Image
 from fastcnn.clean import clean_images
 from fastcnn.collect import (Shortfall, add_images, collect_images, collection_counts, duckduckgo_search, export_imagefolder, export_table, forget_images, pack_images,
                              unpack_images)
-from fastcnn.core import PRESENT, InputError, Manifest, files_on_disk, image_files, sidecar
+from fastcnn.core import InputError, Manifest, files_on_disk, image_files, sidecar
 from fastcnn.download import fetch_images
 from fastcnn.search import PROVIDERS, Blocked
 from faults import HERE, check_whole, jpeg

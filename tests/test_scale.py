@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 
 import notebooks
 from fastcnn.collect import LIST_FIELDS, _shard_images, read_shards, write_url_list
-from fastcnn.core import ImageResult, InputError, Manifest, files_on_disk, sidecar
+from fastcnn.core import ImageResult, InputError, Manifest, files_on_disk
 from faults import ENDINGS, HERE, check_whole, jpeg
 
 PEERS = notebooks.ROOT/'.venv-peers'/'bin'

@@ -9,7 +9,7 @@ from yarl import URL
 
 from fastcnn import search
 from fastcnn.core import ImageResult, InputError, Manifest
-from fastcnn.search import Blocked, Changed, Empty, RateLimited, SearchError, iter_images, save_search, search_images
+from fastcnn.search import Blocked, Changed, Empty, RateLimited, SearchError, save_search, search_images
 
 REPLIES = Path(__file__).parent / 'replies'
 SERVICES = ('openverse', 'commons', 'nasa', 'duckduckgo', 'bing')
