@@ -8,8 +8,9 @@ Docs: https://fastcnn.github.io/fastcnn/data.html.md"""
 __all__ = ['show_channels', 'channel_stats', 'image_datablock', 'GroupSplitter', 'manifest_groups', 'with_groups', 'find_leaks',
            'read_image_zip', 'read_image_parquet', 'readable_images', 'image_table', 'image_dataloaders']
 
-# %% ../nbs/08_data.ipynb #af0c2d50
+# %% ../nbs/08_data.ipynb #bd051e86
 import hashlib, json, random, warnings, zipfile
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
@@ -74,7 +75,7 @@ def image_datablock(
         item_tfms=Resize(presize or round(size*2.3)),
         batch_tfms=aug_transforms(size=size, max_rotate=20, max_zoom=1.2)) | options)
 
-# %% ../nbs/08_data.ipynb #951eb819
+# %% ../nbs/08_data.ipynb #227e215e
 class GroupSplitter:
     "Split into train, valid and (if asked) test; no group is divided, each class is shared out alike"
     def __init__(self,
@@ -88,34 +89,33 @@ class GroupSplitter:
         self.groups, self.labels, self.valid_pct, self.test_pct, self.seed = groups, labels, valid_pct, test_pct, seed
 
     def __call__(self,
-        items:list # What is to be split
+        items:list # What is to be split: files, names, or a table with a column `name`
     )->tuple[list[int], ...]: # Indices for training, validation and, if asked, test
         labels = self.labels if self.labels is not None else [parent_label(i) for i in items]
         by_class = {}
-        for group in self._gather(items): by_class.setdefault(labels[group[0]], []).append(group)
+        for _, group in sorted(self._gather(items).items()): by_class.setdefault(labels[group[0]], []).append(group)
         parts = [], [], []
-        for label in sorted(by_class): self._deal(by_class[label], random.Random(f'{self.seed} {label}'), parts)
+        for label in sorted(by_class): self._deal(by_class[label], parts)
         return tuple(sorted(part) for part in (parts if self.test_pct else parts[:2]))
 
     def _gather(self, items):
-        "Lists of indices that belong together"
-        found = {}
-        for i in range(len(items)):
-            group = self.groups[i] if self.groups is not None else None
-            found.setdefault(('alone', i) if pd.isna(group) or group == '' else ('group', group), []).append(i)
-        return list(found.values())
+        "Lists of indices that belong together, each under its lot, which depends on the seed and the group's own name only"
+        found, seen = {}, Counter()
+        for i, item in enumerate(items['name'] if isinstance(items, pd.DataFrame) else items):
+            group, name = self.groups[i] if self.groups is not None else None, Path(str(item)).name
+            seen[name] += 1
+            key = ('alone', name, seen[name]) if pd.isna(group) or group == '' else ('group', group)
+            found.setdefault(hashlib.sha256(f'{self.seed} {key}'.encode()).digest(), []).append(i)
+        return found
 
-    def _deal(self, groups, rng, parts):
-        "Fill the test and validation parts up to their shares; the rest is for training"
-        rng.shuffle(groups)
-        total = sum(map(len, groups))
-        for part, share in ((parts[2], self.test_pct), (parts[1], self.valid_pct)):
-            room, left = round(share*total), []
-            for group in groups:
-                if len(group) <= room: part.extend(group); room -= len(group)
-                else: left.append(group)
-            groups = left
-        parts[0].extend(i for group in groups for i in group)
+    def _deal(self, groups, parts):
+        "Cut the line of groups at the shares of test and validation; a group goes where its first member stands"
+        total, place = sum(map(len, groups)), 0
+        test, valid = (round(share*total) for share in (self.test_pct, self.valid_pct))
+        most = max(1, min(room for room in (test, valid) if room) if test or valid else 1)
+        for group in sorted(groups, key=lambda group: len(group) > most): # what would fill a whole part is learned from
+            parts[2 if place < test else 1 if place < test + valid else 0].extend(group)
+            place += len(group)
 
 # %% ../nbs/08_data.ipynb #748201bf
 def manifest_groups(

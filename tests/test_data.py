@@ -37,6 +37,18 @@ def test_groups_hardly_change_the_shares():
         for part, share in ((valid, 0.2), (test, 0.1)): assert len(part) == pytest.approx(1000*share, abs=10)
 
 
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(st.sampled_from('ab'), st.booleans(), st.booleans()), min_size=40, max_size=80), st.integers(0, 1000))
+def test_cleaning_the_other_parts_brings_nothing_new_into_the_test_part(collection, seed):
+    "Pictures and pairs of them; those that do not stay are thrown out, where they are not of the test part"
+    pairs = [(label, pair if paired else None, stays) for pair, (label, paired, stays) in enumerate(collection) for _ in range(1 + paired)]
+    def test_part(places):
+        splitter = GroupSplitter([pairs[i][1] for i in places], [pairs[i][0] for i in places], 0.2, 0.2, seed)
+        return {places[i] for i in splitter([f'{i}.jpg' for i in places])[2]}
+    before = test_part(range(len(pairs)))
+    assert test_part([i for i, (*_, stays) in enumerate(pairs) if stays or i in before]) <= before
+
+
 @pytest.fixture(scope='module')
 def copies(tmp_path_factory):
     "Two classes of 24 pictures, each in a second version"
