@@ -1,0 +1,423 @@
+"An exported model in other hands: other networks, other processes, the Hub, and folders that mean harm"
+import json, os, random, shutil, subprocess, sys, threading, time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from fastcnn import deploy
+from fastcnn.core import InputError
+from fastcnn.data import image_dataloaders
+from fastcnn.deploy import demo_app, export_model, load_exported, predict, push_to_hub, read_config
+from fastcnn.models import build_model
+from fastcnn.training import scratch_learner
+
+SIZE = 32
+
+
+def stripes(rng, across):
+    "Dark stripes, across or down"
+    wave = np.sin(np.arange(48)*rng.uniform(.3, .9) + rng.uniform(0, 6))[:, None]*rng.uniform(30, 60)
+    picture = rng.uniform(40, 90, 3) + (wave if across else wave.T)[..., None] + rng.normal(size=(48, 48, 3))*4
+    return Image.fromarray(picture.clip(0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope='module')
+def dls(tmp_path_factory):
+    root, rng = tmp_path_factory.mktemp('stripes'), np.random.default_rng(0)
+    for label in ('across', 'down'):
+        (root/label).mkdir()
+        for i in range(110): stripes(rng, label == 'across').save(root/label/f'{i}.png')
+    return image_dataloaders(root, SIZE, 32, valid_pct=.4, num_workers=0)
+
+
+@pytest.fixture(scope='module')
+def exported(dls, tmp_path_factory):
+    learn = scratch_learner(dls)
+    with learn.no_bar(), learn.no_logging(): learn.fit(1, 3e-3)
+    learn.model.train()
+    before = {k: v.clone() for k, v in learn.model.state_dict().items()}
+    path = export_model(learn, tmp_path_factory.mktemp('exported')/'model', data='Stripes, made here.', license='cc0-1.0')
+    assert learn.model.training and all(torch.equal(v, before[k]) for k, v in learn.model.state_dict().items()) # left as it was
+    return path, learn
+
+
+@pytest.fixture
+def folder(exported, tmp_path):
+    return Path(shutil.copytree(exported[0], tmp_path/'model'))
+
+
+@pytest.fixture(scope='module')
+def picture(): return stripes(np.random.default_rng(7), True)
+
+
+def seal(folder, **changes):
+    "The checksums of one who means harm: they fit"
+    config = json.loads((folder/'config.json').read_text()) | changes
+    deploy._write_config(folder, config)
+
+
+def agree(path, model, mean, std, size=SIZE):
+    "Largest difference between torch and ONNX Runtime on the same 100 tensors"
+    images = np.random.default_rng(1).integers(0, 256, (100, size, size, 3), dtype=np.uint8)
+    x = (torch.tensor(images).permute(0, 3, 1, 2)/255 - torch.tensor(mean).view(3, 1, 1))/torch.tensor(std).view(3, 1, 1)
+    with torch.no_grad(): expected = model(x).softmax(1).numpy()
+    return np.abs(predict(path, [Image.fromarray(i) for i in images]).filter(regex='^p_').to_numpy() - expected).max()
+
+
+def test_torch_and_onnx_runtime_agree_on_100_tensors(exported):
+    path, learn = exported
+    config = read_config(path)
+    model = load_exported(path)
+    assert agree(path, model, config['mean'], config['std']) < 1e-4
+    torch.testing.assert_close(model.state_dict(), learn.model.state_dict())
+
+
+class Own(nn.Module):
+    "A network of the user's own, with a functional convolution and a branch"
+    def __init__(self):
+        super().__init__()
+        self.kernel, self.head = nn.Parameter(torch.randn(6, 3, 3, 3)), nn.Linear(12, 2)
+
+    def forward(self, x):
+        maps = torch.nn.functional.conv2d(x, self.kernel).tanh()
+        return self.head(torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], 1))
+
+
+def test_any_network_is_exported_with_novelty(dls, tmp_path):
+    learn = scratch_learner(dls, Own())
+    path = export_model(learn, tmp_path/'own')
+    config = read_config(path)
+    assert config['architecture'] is None and config['none_of_these']['images'] == len(dls.valid_ds)
+    assert agree(path, learn.model.eval().cpu(), config['mean'], config['std']) < 1e-4
+    with pytest.raises(InputError, match="network of its maker's own"): load_exported(path)
+
+
+def test_strange_pictures_are_none_of_these(exported):
+    rng = np.random.default_rng(3)
+    own = predict(exported[0], [stripes(rng, i % 2) for i in range(200)])
+    strange = predict(exported[0], [Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)) for _ in range(20)] + [Image.new('RGB', (50, 50), c) for c in ('red', 'white', 'lime')])
+    assert own.label.isna().mean() <= .1 and strange.label.isna().all() and strange.probability.notna().all()
+    assert strange.label.tolist() == [None]*23 and list(own.columns) == ['file', 'label', 'probability', 'novelty', 'p_across', 'p_down']
+
+
+def test_too_few_images_to_tell(tmp_path, dls):
+    table = pd.concat([dls.train.items, dls.valid.items]).sample(80, random_state=0).assign(group=None)
+    learn = scratch_learner(image_dataloaders(table, SIZE, 16, valid_pct=.2, num_workers=0))
+    with pytest.warns(UserWarning, match='16 validation images are too few'): path = export_model(learn, tmp_path/'few')
+    assert read_config(path)['none_of_these'] is None
+    found = predict(path, [Image.new('RGB', (40, 40), 'red')])
+    assert found.label.notna().all() and found.novelty.isna().all()
+
+
+def test_models_of_format_1_still_predict(exported, folder, picture):
+    "No checksums, no novelty: as the first release wrote them"
+    config = {k: v for k, v in read_config(folder).items() if k not in ('files', 'sha256', 'format', 'none_of_these')}
+    graph = onnx.load(folder/'model.onnx')
+    del graph.graph.output[1]
+    onnx.save(graph, folder/'model.onnx')
+    (folder/'config.json').write_text(json.dumps(config))
+    old, new = predict(folder, [picture]), predict(exported[0], [picture])
+    assert old.novelty.isna().all() and np.allclose(old[['p_across', 'p_down']], new[['p_across', 'p_down']])
+    load_exported(folder)
+
+
+@pytest.mark.parametrize('program, blocked', [('predict(sys.argv[1], sys.argv[2:])', ['torch', 'fastai', 'onnx']), ('load_exported(sys.argv[1])', ['fastai'])])
+def test_used_where_these_are_not_installed(exported, folder, picture, program, blocked):
+    picture.save(folder.parent/'picture.png')
+    start = f'import sys\nfor name in {blocked}: sys.modules[name] = None\nfrom fastcnn.deploy import predict, load_exported\n'
+    subprocess.run([sys.executable, '-c', start + program, folder, folder.parent/'picture.png'], check=True, timeout=120)
+
+
+def test_card_is_one_for_the_hub(dls, exported, tmp_path):
+    card = pytest.importorskip('huggingface_hub').ModelCard
+    figures = dict(accuracy=.9, accuracy_interval=[.8, .95], f1=.89, images=70, per_class_f1=dict(across=.91, down=.87))
+    path = export_model(exported[1], tmp_path/'measured', measure=lambda folder: figures, license='cc0-1.0')
+    found = card.load(path/'README.md').data
+    assert (found.license, found.library_name, found.pipeline_tag) == ('cc0-1.0', 'fastcnn', 'image-classification')
+    assert {r.metric_type: r.metric_value for r in found.eval_results} == dict(accuracy=.9, f1=.89)
+    text = (path/'README.md').read_text()
+    assert '| down | 0.870 |' in text and 'never' not in card.load(exported[0]/'README.md').data.to_yaml() and 'Stripes, made here.' in (exported[0]/'README.md').read_text()
+    assert read_config(path)['per_class_f1'] == figures['per_class_f1']
+
+
+def test_sixteen_bits_of_grey_are_scaled_not_cut(exported, tmp_path):
+    ramp = np.tile(np.linspace(0, 65535, 48), (48, 1))
+    Image.fromarray(ramp.astype(np.uint16)).save(tmp_path/'deep.png')
+    Image.fromarray((ramp/257 + .5).astype(np.uint8)).save(tmp_path/'flat.png')
+    deep, flat = predict(exported[0], [tmp_path/'deep.png', tmp_path/'flat.png']).filter(regex='p_').to_numpy()
+    assert np.abs(deep - flat).max() < .02
+
+
+# Folders that mean harm
+
+def graph(nodes, *constants, outputs=dict(probabilities=['N', 2], novelty=['N'])):
+    "The bytes of a graph with the right input and, unless told otherwise, the right outputs"
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()]
+    made = helper.make_graph(nodes, 'g', [helper.make_tensor_value_info('image', TensorProto.UINT8, ['N', 'H', 'W', 3])], values, list(constants))
+    return helper.make_model(made, opset_imports=[helper.make_opsetid('', 18)], ir_version=10).SerializeToString()
+
+
+def constant(name, *values, kind=np.float32): return numpy_helper.from_array(np.array(values, kind), name)
+def give(name, value): return helper.make_node('Identity', [value], [name])
+FAIR, FAR = constant('p', [.5, .5]), constant('n', 0.)
+
+
+def forever():
+    kinds = dict(i=TensorProto.INT64, c=TensorProto.BOOL, v=TensorProto.FLOAT, c2=TensorProto.BOOL, v2=TensorProto.FLOAT)
+    value = lambda name, shape: helper.make_tensor_value_info(name, kinds[name], shape)
+    body = helper.make_graph([give('c2', 'c'), give('v2', 'v')], 'body', [value('i', []), value('c', []), value('v', [1, 2])], [value('c2', []), value('v2', [1, 2])])
+    return graph([helper.make_node('Loop', ['often', 'yes', 'p'], ['probabilities'], body=body), give('novelty', 'n')], FAIR, FAR,
+                 numpy_helper.from_array(np.array(10**15), 'often'), numpy_helper.from_array(np.array(True), 'yes'))
+
+
+def outside(location):
+    stored = TensorProto(name='p', data_type=TensorProto.FLOAT, dims=[1, 2], data_location=TensorProto.EXTERNAL)
+    for key, value in dict(location=location, offset='0', length='8').items(): stored.external_data.add(key=key, value=value)
+    return graph([give('probabilities', 'p'), give('novelty', 'n')], stored, FAR)
+
+
+GRAPHS = dict(
+    other_output=lambda: graph([give('y', 'p')], FAIR, outputs=dict(y=[1, 2])),
+    no_probabilities=lambda: graph([give('probabilities', 'p'), give('novelty', 'n')], constant('p', [5., -4.]), FAR),
+    no_numbers=lambda: graph([give('probabilities', 'p'), give('novelty', 'n')], constant('p', [np.nan, .5]), FAR),
+    novelty_no_number=lambda: graph([give('probabilities', 'p'), give('novelty', 'n')], FAIR, constant('n', np.nan)),
+    other_shape=lambda: graph([give('probabilities', 'p'), give('novelty', 'n')], constant('p', [.5, .5], [.5, .5]), FAR),
+    three_classes=lambda: graph([give('probabilities', 'p'), give('novelty', 'n')], constant('p', [.5, .25, .25]), FAR, outputs=dict(probabilities=['N', 3], novelty=['N'])),
+    own_operator=lambda: graph([helper.make_node('Evil', ['image'], ['probabilities'], domain='evil'), give('novelty', 'n')], FAR),
+    huge=lambda: graph([helper.make_node('ConstantOfShape', ['s'], ['b']), helper.make_node('ReduceMean', ['b'], ['m']), helper.make_node('Mul', ['p', 'm'], ['probabilities']),
+                        give('novelty', 'n')], numpy_helper.from_array(np.array([10**5, 10**6]), 's'), FAIR, FAR),
+    forever=forever, passwords=lambda: outside('/etc/passwd'), upwards=lambda: outside('../secret'), garbage=lambda: b'\x08'*1000, empty=lambda: b'')
+
+
+@pytest.mark.parametrize('name', GRAPHS)
+def test_hostile_graph_is_refused(folder, picture, name, monkeypatch):
+    monkeypatch.setattr(deploy, '_MOST_SECONDS', 1)
+    (folder.parent/'secret').write_bytes(bytes(8))
+    (folder/'model.onnx').write_bytes(GRAPHS[name]())
+    seal(folder)
+    start = time.time()
+    with pytest.raises(InputError) as refused: predict(folder, [picture])
+    assert '\n' not in str(refused.value) and time.time() - start < 10
+
+
+class Evil:
+    def __reduce__(self): return os.system, ('touch pickled',)
+
+
+def pickled(file): torch.save(Evil(), file)
+def linked(file): file.unlink(); file.symlink_to('/etc/hosts')
+def piped(file): file.unlink(); os.mkfifo(file)
+def sparse(file): os.truncate(file, 1 << 40)
+def lying(file): file.write_bytes((1 << 60).to_bytes(8, 'little') + file.read_bytes()[8:])
+def is_a_folder(file): file.unlink(); file.mkdir()
+
+
+@pytest.mark.parametrize('do', [pickled, linked, piped, sparse, lying, is_a_folder])
+@pytest.mark.parametrize('name', ['config.json', 'model.onnx', 'model.safetensors'])
+def test_hostile_file_is_refused(folder, picture, do, name, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    do(folder/name)
+    if name != 'config.json' and do in (pickled, lying): seal(folder)
+    with pytest.raises(InputError) as refused:
+        predict(folder, [picture])
+        load_exported(folder)
+    assert '\n' not in str(refused.value) and not (folder.parent/'pickled').exists()
+
+
+CONFIGS = dict(size=[10**6, 0, -3, 48.5, '48', None, True, 10**400], classes=[[], ['a'], ['a', 'a'], 'ab', [1, 2], {}, None, ['a', 'b'*1000]], mean=[[1, 2], [1e30]*3, 'abc', [None]*3],
+               std=[[0, 1, 1], [-1]*3], format=[99, '2'], none_of_these=[1, dict(threshold='low'), {}], architecture=['conv_stack', [], dict(n_classes=2)], accuracy=[7, 'good'])
+
+
+@pytest.mark.parametrize('key, value', [(k, v) for k, values in CONFIGS.items() for v in values], ids=lambda v: str(v)[:20])
+def test_hostile_value_is_refused(folder, picture, key, value):
+    seal(folder, **{key: value})
+    with pytest.raises(InputError): predict(folder, [picture])
+
+
+@pytest.mark.parametrize('text', [b'[' * 10**6, b'{"a":' * 10**5, b'\xff\xfe{}', b'{"size": NaN}', b'[]', b'null', b'{"size": ' + b'9'*10**5 + b'}', b' ' * (2 << 20)], ids=range(8))
+def test_hostile_json_is_refused(folder, picture, text):
+    (folder/'config.json').write_bytes(text)
+    with pytest.raises(InputError): predict(folder, [picture])
+
+
+ARCHITECTURES = [dict(channels=[99_999]*4), dict(channels=[10**9]*4), dict(channels=[8]*10**4), dict(channels=['8']*4), dict(kernel_sizes=[99_999]*5), dict(stride=0), dict(stage='evil'),
+                 dict(size=10**6), dict(n_classes=10**9), dict(in_channels=10**9), dict(name='os.system'), dict(name='mlp', hidden=[99_999]*60), dict(name='../evil'),
+                 dict(name='torchvision/vgg19'), dict(name='torchvision/mobilenet_v2', width_mult=10**5), dict(name='torchvision/resnet18', weights='x'), dict(name='timm/resnet18', checkpoint_path='/etc/passwd')]
+
+
+@pytest.mark.parametrize('change', ARCHITECTURES, ids=lambda v: str(v)[:40])
+def test_hostile_architecture_is_refused(folder, change):
+    told = read_config(folder)['architecture']
+    seal(folder, architecture=(dict(n_classes=2, size=SIZE) if 'name' in change else told) | change)
+    start = time.time()
+    with pytest.raises(InputError) as refused: load_exported(folder)
+    assert '\n' not in str(refused.value) and time.time() - start < 20
+
+
+@pytest.mark.parametrize('change', [lambda w: {k: v*torch.nan for k, v in w.items()}, lambda w: {k: v[:1] for k, v in w.items() if v.ndim}, lambda w: {}, lambda w: w | dict(more=torch.zeros(3))])
+def test_hostile_weights_are_refused(folder, change):
+    save_file(change({k: v for k, v in load_file(folder/'model.safetensors').items()}) or dict(other=torch.zeros(1)), folder/'model.safetensors')
+    seal(folder)
+    with pytest.raises(InputError): load_exported(folder)
+
+
+HOSTILE = '''
+import resource, sys, time
+from fastcnn.core import InputError
+from fastcnn.deploy import predict, load_exported
+from PIL import Image
+predict(sys.argv[1], [Image.new('RGB', (40, 40))])
+load_exported(sys.argv[1])
+before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.time()
+for path in sys.argv[2:]:
+    for use in (lambda: predict(path, [Image.new('RGB', (40, 40))]), lambda: load_exported(path)):
+        try: use()
+        except InputError: pass
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, time.time() - start)
+'''
+
+
+def test_refusing_costs_little(exported, tmp_path):
+    "Less than 300 MB and half a minute for all that ask for terabytes"
+    def hostile(name, **changes):
+        made = Path(shutil.copytree(exported[0], tmp_path/name))
+        if name in GRAPHS: (made/'model.onnx').write_bytes(GRAPHS[name]())
+        seal(made, **changes)
+        return made
+    told = read_config(exported[0])['architecture']
+    folders = [hostile('huge'), *(hostile(f'{i}', architecture=(dict(n_classes=2, size=SIZE) if 'name' in c else told) | c) for i, c in enumerate(ARCHITECTURES[:1] + ARCHITECTURES[11:12]))]
+    done = subprocess.run([sys.executable, '-c', HOSTILE, exported[0], *folders], capture_output=True, text=True, check=True, timeout=300)
+    kilobytes, seconds = map(float, done.stdout.split())
+    assert kilobytes < 300_000 and seconds < 30
+
+
+def damage(rng, data):
+    "A copy with some bytes changed, or cut off, or something in between"
+    data, kind = bytearray(data), rng.random()
+    if kind < .3: return bytes(data[:rng.randrange(len(data))])
+    for _ in range(rng.choice([1, 1, 3, 50])): data[rng.randrange(len(data) if kind < .7 else min(len(data), 2000))] = rng.randrange(256)
+    if kind > .9: data[rng.randrange(len(data)):0] = rng.randbytes(rng.randrange(1, 100))
+    return bytes(data)
+
+
+@pytest.mark.parametrize('sealed', [False, True])
+def test_damaged_files_give_the_right_answer_or_are_refused(exported, folder, picture, sealed):
+    "Unsealed: each damage is noticed. Sealed, with checksums that fit: an answer in form, or refused"
+    rng, right, refused, tries = random.Random(5), predict(exported[0], [picture]), 0, 90
+    for i in range(tries):
+        name = ['config.json', 'model.onnx', 'model.safetensors'][i % 3]
+        original = (exported[0]/name).read_bytes()
+        (folder/name).write_bytes(damage(rng, original))
+        try:
+            if sealed and name != 'config.json': seal(folder)
+            found = predict(folder, [picture])
+            load_exported(folder)
+            assert list(found.columns) == list(right.columns) and np.isfinite(found.probability).all()
+            if not sealed: pd.testing.assert_frame_equal(found, right)
+        except InputError as error:
+            refused += 1
+            assert '\n' not in str(error)
+        (folder/name).write_bytes(original)
+        shutil.copy(exported[0]/'config.json', folder)
+    assert refused > tries*.3 if sealed else refused >= tries - 2 # a byte may be changed into itself
+
+
+# The Hub
+
+class Hub(BaseHTTPRequestHandler):
+    "What of the Hub's interface an upload needs"
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers.get('Content-Length') or 0))
+        hub, path = self.server, self.path
+        if hub.status: return self.reply(dict(error='no'), hub.status)
+        if self.headers.get('Authorization') != 'Bearer hf_good': return self.reply(dict(error='Invalid credentials'), 401)
+        if path == '/api/repos/create':
+            hub.created = json.loads(body)
+            return self.reply(dict(url=f'{hub.url}/me/planets', id='me/planets'))
+        if path.endswith('/preupload/main'):
+            return self.reply(dict(files=[dict(path=f['path'], uploadMode='lfs' if f['path'].startswith('model.') else 'regular', shouldIgnore=False) for f in json.loads(body)['files']]))
+        if path.endswith('/objects/batch'):
+            return self.reply(dict(transfer='basic', objects=[dict(o, actions=dict(upload=dict(href=f'{hub.url}/put/{o["oid"]}'))) for o in json.loads(body)['objects']]))
+        if '/commit/main' in path:
+            hub.commit = [json.loads(line) for line in body.splitlines()]
+            return self.reply(dict(commitUrl=f'{hub.url}/me/planets/commit/1', commitOid='1', success=True))
+        self.reply(dict(), 200)
+
+    def do_GET(self): self.reply(dict(id='me/planets', sha='0', siblings=[], private=True), self.server.status or 200)
+
+    def do_PUT(self):
+        self.server.stored[self.path.rpartition('/')[2]] = self.rfile.read(int(self.headers['Content-Length']))
+        self.reply({})
+
+    def reply(self, value, status=200):
+        data = json.dumps(value).encode()
+        self.send_response(status)
+        for header in [('Content-Type', 'application/json'), ('Content-Length', str(len(data)))]: self.send_header(*header)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *args): pass
+
+
+@pytest.fixture
+def hub():
+    server = ThreadingHTTPServer(('127.0.0.1', 0), Hub)
+    server.url, server.stored, server.status, server.commit = f'http://127.0.0.1:{server.server_port}', {}, None, None
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+
+
+def pushed(hub, folder, token, tmp_path):
+    "push_to_hub in a process of its own, which reads the Hub's address when it starts"
+    program = 'import sys\nfrom fastcnn.deploy import push_to_hub\ntry: print(push_to_hub(sys.argv[1], sys.argv[2], token=sys.argv[3] or None))\nexcept Exception as e: print(type(e).__name__, e)'
+    env = {k: v for k, v in os.environ.items() if not k.startswith(('HF_', 'HUGGING'))} | dict(HF_ENDPOINT=hub.url if hub else 'http://127.0.0.1:9', HF_HOME=str(tmp_path/'hf'), HF_HUB_DISABLE_XET='1', HF_HUB_DISABLE_PROGRESS_BARS='1')
+    done = subprocess.run([sys.executable, '-c', program, folder, 'me/planets', token], env=env, capture_output=True, text=True, timeout=120)
+    return done.stdout.strip() or done.stderr
+
+
+def test_upload_holds_the_four_files_and_no_more(hub, folder, tmp_path):
+    (folder/'notes.txt').write_text('mine')
+    assert pushed(hub, folder, 'hf_good', tmp_path) == f'{hub.url}/me/planets'
+    assert 'private' in (hub.created.get('visibility'), hub.created.get('private') and 'private') and hub.created['name'] == 'planets'
+    named = {line['value']['path'] for line in hub.commit if 'path' in line['value']}
+    assert named == {'README.md', 'config.json', 'model.onnx', 'model.safetensors'}
+    assert sorted(hub.stored.values(), key=len) == sorted([(folder/name).read_bytes() for name in ('model.onnx', 'model.safetensors')], key=len)
+
+
+@pytest.mark.parametrize('token, status, words', [('', None, 'hf auth login'), ('hf_wrong', None, 'hf auth login'), ('hf_good', 404, 'no such account'), ('hf_good', 403, 'may not write'), ('hf_good', 500, 'RuntimeError')])
+def test_refused_upload_is_one_line(hub, folder, tmp_path, token, status, words):
+    hub.status = status
+    said = pushed(hub, folder, token, tmp_path)
+    assert words in said and '\n' not in said and ('InputError' in said or status == 500)
+
+
+def test_no_hub_is_one_line(folder, tmp_path):
+    said = pushed(None, folder, 'hf_good', tmp_path)
+    assert said.startswith('RuntimeError the Hub cannot be reached') and '\n' not in said
+
+
+# The app
+
+def test_demo_app_answers(exported, picture, tmp_path):
+    pytest.importorskip('gradio')
+    from gradio_client import Client, handle_file
+    picture.save(tmp_path/'stripes.png')
+    Image.new('RGB', (60, 60), 'red').save(tmp_path/'red.png')
+    program = 'import sys, time\nfrom fastcnn.deploy import demo_app\napp = demo_app(sys.argv[1], launch=False)\napp.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)\nprint(app.local_url, flush=True)\ntime.sleep(120)'
+    server = subprocess.Popen([sys.executable, '-c', program, exported[0]], stdout=subprocess.PIPE, text=True)
+    try:
+        client = Client(server.stdout.readline().strip(), verbose=False)
+        found = client.predict(handle_file(tmp_path/'stripes.png'), api_name='/predict')
+        assert {c['label'] for c in found['confidences']} == {'across', 'down'} and found['label'] == predict(exported[0], [picture]).label[0]
+        assert client.predict(handle_file(tmp_path/'red.png'), api_name='/predict')['label'] == 'none of these'
+    finally: server.kill()
