@@ -214,7 +214,9 @@ class Evil:
 
 
 def pickled(file): torch.save(Evil(), file)
-def linked(file): file.unlink(); file.symlink_to('/etc/hosts')
+def linked(file): # the right file, but elsewhere
+    elsewhere = file.rename(file.parent.parent/file.name)
+    file.symlink_to(elsewhere)
 def piped(file): file.unlink(); os.mkfifo(file)
 def sparse(file): os.truncate(file, 1 << 40)
 def lying(file): file.write_bytes((1 << 60).to_bytes(8, 'little') + file.read_bytes()[8:])
