@@ -36,6 +36,6 @@ def test_photographs_of_12_megapixels(page, model, planets, record_property):
         start = time.perf_counter()
         here = classified(page, data)['probabilities']
         found.append((time.perf_counter() - start, float(np.abs(here - predict(model, [data]).filter(like='p_').to_numpy()[0]).max())))
-    record_property('seconds', median(s for s, _ in found))
+    record_property('seconds_a_picture', median(s for s, _ in found))
     record_property('largest_difference', max(d for _, d in found))
     assert max(d for _, d in found) < .05
