@@ -347,7 +347,7 @@ def test_lite_recognises_photographs():
 
 
 @pytest.mark.verify
-@pytest.mark.parametrize('size, at_least, less', [(224, .93, .02), (128, .82, .08)])
+@pytest.mark.parametrize('size, at_least, less', [(224, .93, .02), (128, .8, .05)])
 def test_lite_recognises_photographs_with_its_own_preprocessing_only(size, at_least, less, record_property):
     "All 200: with ImageNet's mean and std, which its package names, it recognises fewer, at small sizes clearly fewer"
     its = backbone_preprocessing(LITE)

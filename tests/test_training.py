@@ -10,7 +10,7 @@ from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from fastai.data.transforms import IntToFloatTensor, Normalize
 from fastai.torch_core import TensorImage, set_seed
-from fastcore.transform import Transform
+from fasttransform import Transform
 from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
