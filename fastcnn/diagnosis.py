@@ -39,12 +39,14 @@ def watched_layers(
     layers = flatten_model(model)
     return [m for m in layers if isinstance(m, ACTIVATIONS)] or [m for m in layers if has_params(m)]
 
-# %% ../nbs/11_diagnosis.ipynb #cea41a5e
+# %% ../nbs/11_diagnosis.ipynb #91963c3a
 def measure(
     out:Tensor, # What leaves a layer (N, …), any range
     with_hist:bool=True # The histogram too
 )->Tensor: # Mean, standard deviation, share of |out| ≤ 0.05, and 40 counts of |out| in bins from 0 to 10
-    "A layer's output in 3 or 43 numbers"
+    "A layer's output in 3 or 43 numbers; of more than 16,384 values every second, third, ... is looked at"
+    out = out.flatten()
+    out = out[::len(out)//16384 or 1]
     size, (var, mean) = out.abs(), torch.var_mean(out)
     numbers = torch.stack([mean, var.sqrt(), (size <= 0.05).float().mean()])
     return torch.cat([numbers, size.histc(40, 0, 10)]) if with_hist else numbers
@@ -56,12 +58,12 @@ def live_units(
     unit = -1 if out.dim() == 3 else 1 if out.dim() > 1 else 0
     return (out.movedim(unit, 0).flatten(1) != 0).any(1)
 
-# %% ../nbs/11_diagnosis.ipynb #ecc583ec
+# %% ../nbs/11_diagnosis.ipynb #b113ba3e
 class ActivationStats(FastaiActivationStats):
     "What leaves each activation function and what comes back as gradient, over all fits but lr_find's"
     def __init__(self,
         with_hist:bool=True, # Keep histograms, for `plot_color_dim`
-        every:int=1, # Measure every so many batches
+        every:int=None, # Measure every so many batches; None: each of a fit's first 20, then every fifth
         modules:list=None, # Layers to watch; None: `watched_layers`
         images:int=8 # Images of each batch that are measured
     ):
@@ -76,7 +78,7 @@ class ActivationStats(FastaiActivationStats):
         self.names, self.weights = [n for n, _ in named], [p for _, p in named]
 
     @property
-    def measuring(self): return self.training and not self.finding and self.train_iter % (self.every or 1) == 0
+    def measuring(self): return self.training and not self.finding and self.train_iter % (self.every or (1 if self.train_iter < 20 else 5)) == 0
 
     def before_batch(self):
         self._remove()
