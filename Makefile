@@ -29,7 +29,7 @@ test: $(READY) ## checks, tests and all notebooks; the last line counts them
 docs: $(READY) ## the documentation site, in _docs/
 	@$(PY) tools/docs.py _docs
 
-reproduce: $(READY) ## the figures of the README again
+reproduce: $(READY) ## the figures of the README and of the articles again (some hours)
 	@$(PY) tools/reproduce.py
 
 verify: $(READY) $(PEERS) ## the long checks: kills, scale, more than one machine; results in bench/results/verify.json
@@ -38,6 +38,7 @@ verify: $(READY) $(PEERS) ## the long checks: kills, scale, more than one machin
 bench: $(READY) $(PEERS) ## side by side with other tools; results in bench/results/
 	@$(PY) bench/download.py
 	@$(PY) bench/duplicates.py
+	@$(PY) bench/activation_stats.py
 
 $(PEERS): bench/peers.txt
 	@echo "setup: installing the tools to compare with into .venv-peers"

@@ -76,13 +76,21 @@ def _forget(args):
     image_files(args.root) # a wrong folder is told, not made
     return forget_images(args.root, args.url, args.creator, args.page)
 
-# %% ../nbs/16_cli.ipynb #b0d2422f
-def _judge(model, table):
-    "How good an exported model is on `table`, and the probabilities that it gives, (N, classes)"
+# %% ../nbs/16_cli.ipynb #8fdebb82
+def _judge(model, table, k=18):
+    "How good an exported model is on `table`: its evaluation, the figures that are kept, and the `k` worst mistakes"
     from fastcnn.deploy import predict, read_config
-    from fastcnn.evaluation import evaluate
-    probabilities = predict(model, table.image.tolist()).filter(like='p_')
-    return evaluate(probabilities, table.label, read_config(model)['classes']), probabilities
+    from fastcnn.evaluation import evaluate, top_losses
+    classes, answers = read_config(model)['classes'], predict(model, table.image.tolist())
+    probabilities = answers.filter(regex='^p_').to_numpy()
+    found = evaluate(probabilities, table.label, classes) # of all images: one that it takes for none of these has an answer too, and a worse chance
+    worst = top_losses(probabilities, table.label, classes, table.image.tolist(), k)
+    return found, found.summary() | dict(refused=float(answers.label.isna().mean()), per_class_f1=found.per_class.f1.to_dict()), worst
+
+def _write_evaluation(path, found, learn, worst):
+    "The figures as a page, if one is wanted"
+    from fastcnn.report import evaluation_report
+    return dict(report=str(evaluation_report(path, found, learn, worst))) if path else {}
 
 def _data_card(root, table):
     "What the model card says of the images"
@@ -90,7 +98,7 @@ def _data_card(root, table):
     licenses = sorted({row.get('license') or 'unknown' for row in Manifest(root) if row['status'] in PRESENT}) if Path(root).is_dir() else []
     return f'{len(table)} images of `{Path(root).name}`: {counts}.\n\nLicences: {", ".join(licenses) or "not recorded"}.'
 
-# %% ../nbs/16_cli.ipynb #e9613f02
+# %% ../nbs/16_cli.ipynb #739413a3
 def _train(args):
     "Split, train, diagnose, export, evaluate on the test part"
     import pandas as pd
@@ -100,7 +108,7 @@ def _train(args):
     from fastcnn.deploy import export_model, read_config
     from fastcnn.diagnosis import ActivationStats, diagnose
     from fastcnn.models import STAGES, build_model, find_architecture
-    from fastcnn.training import scratch_learner
+    from fastcnn.training import scratch_learner, transfer_learner
     find_architecture(args.arch)
     _check_training(args, STAGES)
     start = time.time()
@@ -108,15 +116,21 @@ def _train(args):
     groups = find_duplicates(args.root) if Path(args.root).is_dir() else None # cleaned or not, copies stay in one part
     dls = image_dataloaders(args.root, args.size, args.bs, valid_pct=0.15, test_pct=0.15, seed=args.seed, groups=groups)
     size = dls.valid.one_batch()[0].shape[-1]
-    learn = scratch_learner(dls, build_model(args.arch, n_classes=len(dls.vocab), size=size, stage=args.stage), cbs=[ActivationStats(every=10)])
+    stats = [ActivationStats()]
+    if args.pretrained: learn = transfer_learner(dls, args.arch, cbs=stats)
+    else: learn = scratch_learner(dls, build_model(args.arch, n_classes=len(dls.vocab), size=size, stage=args.stage), cbs=stats)
     lr = learn.lr_find(show_plot=False).valley if args.lr == 'auto' else args.lr
-    learn.fit_one_cycle(args.epochs, lr)
+    learn.fine_tune(args.epochs, lr) if args.pretrained else learn.fit_one_cycle(args.epochs, lr)
     findings = [vars(f) for f in diagnose(learn)]
-    table = pd.concat([part.items for part in dls])
-    model = export_model(learn, args.out, lambda folder: _judge(folder, dls[2].items)[0].summary(), data=_data_card(args.root, table))
+    table, judged = pd.concat([part.items for part in dls]), {}
+    def measure(folder):
+        judged['found'], figures, judged['worst'] = _judge(folder, dls[2].items)
+        return figures
+    model = export_model(learn, args.out, measure, data=_data_card(args.root, table))
     config = read_config(model)
-    return {k: config[k] for k in ('accuracy', 'accuracy_interval', 'f1', 'precision', 'recall', 'classes', 'size')} | dict(
-        epochs=args.epochs, lr=lr, images=len(table), test_images=config['images'], model=str(model), findings=findings, seconds=round(time.time() - start, 1))
+    return {k: config[k] for k in ('accuracy', 'accuracy_interval', 'f1', 'precision', 'recall', 'refused', 'classes', 'size')} | dict(
+        epochs=args.epochs, lr=lr, images=len(table), test_images=config['images'], model=str(model), findings=findings,
+        **_write_evaluation(args.report, judged['found'], learn, judged['worst']), seconds=round(time.time() - start, 1))
 
 def _check_training(args, stages):
     "Refuse what cannot work before any image is read"
@@ -128,20 +142,26 @@ def _check_training(args, stages):
     if out.exists() and not (out/'config.json').is_file() and not (out.is_dir() and not any(out.iterdir())):
         raise InputError(f'{args.out!r} exists and is no exported model: choose another --out')
 
-# %% ../nbs/16_cli.ipynb #23611be6
+# %% ../nbs/16_cli.ipynb #317e47bd
 def _evaluate(args):
     "Metrics on a labelled folder"
     from fastcnn.data import image_table, readable_images
     from fastcnn.deploy import read_config
     read_config(args.model)
     table, _ = readable_images(image_table(args.root))
-    found, _ = _judge(args.model, table)
-    return found.summary() | dict(confusion=found.confusion.to_numpy().tolist(), classes=list(found.confusion.index))
+    found, figures, worst = _judge(args.model, table)
+    return figures | dict(confusion=found.confusion.to_numpy().tolist(), classes=list(found.confusion.index), **_write_evaluation(args.report, found, None, worst))
 
 def _predict(args):
-    "Class and probability of each image"
+    "Class and probability of each image; no class where it is none of them"
     from fastcnn.deploy import predict
     return dict(predictions=predict(args.model, args.files)[['file', 'label', 'probability']].to_dict('records'))
+
+def _publish(args):
+    "Write a static page that runs the model in the visitor's browser"
+    from fastcnn.deploy import publish
+    written = publish(args.model, args.out, args.runtime, title=args.title, examples=args.example, credits=args.credits)
+    return dict(site=args.out, bytes=sum(written.values()), files=len(written))
 
 # %% ../nbs/16_cli.ipynb #5ff0820a
 def _demo_sizes(quick):
@@ -239,42 +259,41 @@ def _plot_ladder(ladder):
     axes.set_xticks(places, ladder.step, rotation=20); axes.set(ylabel='accuracy on the validation part', ylim=(0, 1.05)); axes.legend(loc='upper left')
     return figure
 
-# %% ../nbs/16_cli.ipynb #86c253cd
+# %% ../nbs/16_cli.ipynb #955e16ee
 def _demo_evaluate(learn, dls, model, root):
     "Export, judge on the test part, and predict new pictures in a new process"
     from fastcnn.deploy import export_model
     from fastcnn.diagnosis import diagnose
-    from fastcnn.evaluation import plot_confusion_matrix, top_losses
-    from fastcnn.report import contact_sheet
+    from fastcnn.report import contact_sheet, evaluation_sections
     test, findings = dls[2].items, [vars(f) for f in diagnose(learn)]
     def measure(folder):
-        nonlocal found, probabilities
-        found, probabilities = _judge(folder, test)
-        return found.summary()
-    found = probabilities = None
+        nonlocal found, worst
+        found, figures, worst = _judge(folder, test, 16)
+        return figures
+    found = worst = None
     export_model(learn, model, measure, data=_data_card(root, test))
-    worst = top_losses(probabilities, test.label, list(learn.dls.vocab), test.image.tolist(), k=16)
     captions = [f'{r.label}? {r.predicted} {r.probability:.0%}' for r in worst.itertuples()]
-    low, high = found.accuracy_interval
     return found, findings, [
         ('Diagnosis', [', '.join(f"{f['problem']} ({f['severity']}): {f['evidence']}; {f['fix']}" for f in findings) or 'Nothing was found.']),
-        ('How good is it?', [f'Accuracy on the test part: {found.accuracy:.3f}, 95% interval {low:.3f} to {high:.3f}. Measured with the exported model.',
-                             (plot_confusion_matrix(found), 'Confusion matrix of the test part'), found.per_class.round(3).reset_index()]),
+        *evaluation_sections(found),
         ('Worst mistakes', ['Label, then what the model says. Some labels are wrong: a search is never perfect.', (contact_sheet(worst.image.tolist(), captions, columns=8), 'The images with the highest loss')])]
 
 def _demo_predict(model, folder):
     "New pictures, judged by `fastcnn predict` in a process of its own"
     import subprocess
-    from fastcnn.planets import PLANETS, planet_image
+    from fastcnn.planets import NUISANCES, PLANETS, nuisance_image, planet_image
     from fastcnn.report import contact_sheet
     folder.mkdir(parents=True, exist_ok=True)
-    files = [folder/f'{planet}-{i}.jpg' for i in range(4) for planet in PLANETS]
-    for i, file in enumerate(files): planet_image(file.stem.split('-')[0], 10**6 + i).save(file, quality=90)
-    done = subprocess.run([sys.executable, '-m', 'fastcnn', 'predict', str(model), *map(str, files), '--json'], capture_output=True, text=True, check=True)
+    planets, others = ([folder/f'{kind}-{i}.jpg' for i in range(n) for kind in kinds] for n, kinds in ((4, PLANETS), (3, NUISANCES)))
+    for i, file in enumerate(planets): planet_image(file.stem.split('-')[0], 10**6 + i).save(file, quality=90)
+    for i, file in enumerate(others): nuisance_image(file.stem.split('-')[0], 10**6 + i).save(file, quality=90)
+    done = subprocess.run([sys.executable, '-m', 'fastcnn', 'predict', str(model), *map(str, planets + others), '--json'], capture_output=True, text=True, check=True)
     found = json.loads(done.stdout.splitlines()[-1])['predictions']
-    captions = [f"{p['label']} {p['probability']:.0%}" for p in found]
+    captions = [f"{p['label']} {p['probability']:.0%}" if p['label'] else 'none of these' for p in found]
+    sheet = lambda part: contact_sheet([p['file'] for p in found[part]], captions[part], columns=8)
     return [('Pictures that it has never seen', ['Drawn after the training, predicted by a fresh process that knows neither torch nor fastai.',
-             (contact_sheet([p['file'] for p in found], captions, columns=8), 'New pictures with the predicted class and its probability')])]
+             (sheet(slice(0, len(planets))), 'New pictures with the predicted class and its probability'),
+             'Statues, watches and cars are none of these. What the model says of pictures that are nothing that it knows:', (sheet(slice(len(planets), None)), 'Pictures of other things with the answer')])]
 
 # %% ../nbs/16_cli.ipynb #67b22d5a
 def _demo(args):
@@ -315,7 +334,7 @@ def _forget_demo(out):
     (out/'.fastcnn-demo').touch()
     for name in mine: shutil.rmtree(out/name, ignore_errors=True) # the report is a file, and is replaced at the end
 
-# %% ../nbs/16_cli.ipynb #de9e3db5
+# %% ../nbs/16_cli.ipynb #19a3e613
 class _Parser(argparse.ArgumentParser):
     def error(self, message): raise InputError(f'{message}; see `{self.prog} --help`')
 
@@ -343,12 +362,16 @@ def _parser():
     verb(_export, root, ('target', dict(metavar='TARGET', help='a .csv, .parquet or .zip, or a new folder')))
     verb(_forget, root, ('--url', dict(help='address of an image')), ('--creator', dict(help='a maker')), ('--page', dict(help='page on which images are shown')))
     verb(_train, data, ('--out', dict(required=True, metavar='MODEL')), ('--epochs', dict(type=int, default=5)), ('--size', dict(type=int, help='pixels')), ('--bs', dict(type=int, default=64)),
-         ('--lr', dict(type=_rate, default=3e-3, help='a number, or auto for lr_find; default: 0.003')), ('--arch', dict(default='conv_stack')), ('--stage', dict(default='bn')), ('--seed', dict(type=int, default=42)))
-    verb(_evaluate, model, data)
+         ('--lr', dict(type=_rate, default=3e-3, help='a number, or auto for lr_find; default: 0.003')), ('--arch', dict(default='conv_stack')), ('--stage', dict(default='bn')), ('--seed', dict(type=int, default=42)),
+         ('--pretrained', dict(action='store_true', help='start from the weights that --arch brings along, its body frozen at first')), ('--report', dict(metavar='FILE', help='write the evaluation as an HTML page')))
+    verb(_evaluate, model, data, ('--report', dict(metavar='FILE', help='write it as an HTML page')))
     verb(_predict, model, ('files', dict(nargs='+', metavar='FILE')))
+    verb(_publish, model, ('--out', dict(required=True, metavar='SITE', help='folder to write')), ('--runtime', dict(metavar='PATH', help='package onnxruntime-web, packed or unpacked; default: npm fetches it')),
+         ('--title', dict(default='', help='heading of the page')), ('--credits', dict(metavar='FILE', help="the images' makers, such as a collection's CREDITS.md")),
+         ('--example', dict(action='append', default=[], metavar='FILE', help='a picture to try; may be said again')))
     return parser
 
-# %% ../nbs/16_cli.ipynb #c7b9bf83
+# %% ../nbs/16_cli.ipynb #5ccc0931
 def _positive(text):
     if not text.isdigit() or not int(text): raise argparse.ArgumentTypeError(f'{text!r} is no number above 0')
     return int(text)
@@ -365,7 +388,7 @@ def _show(value, indent=''):
         if isinstance(v, dict) and v: print(f'{indent}{key}'); _show(v, indent + '  ')
         elif isinstance(v, list) and v and isinstance(v[0], dict):
             print(f'{indent}{key}')
-            for item in v: print(f'{indent}  ' + '  '.join(str(round(x, 3) if isinstance(x, float) else x) for x in item.values()))
+            for item in v: print(f'{indent}  ' + '  '.join('none of these' if x is None else str(round(x, 3) if isinstance(x, float) else x) for x in item.values()))
         else: print(f'{indent}{key}: {round(v, 4) if isinstance(v, float) else v}')
 
 # %% ../nbs/16_cli.ipynb #81c094be

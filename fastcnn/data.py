@@ -8,9 +8,8 @@ Docs: https://fastcnn.github.io/fastcnn/data.html.md"""
 __all__ = ['show_channels', 'channel_stats', 'image_datablock', 'GroupSplitter', 'manifest_groups', 'with_groups', 'find_leaks',
            'read_image_zip', 'read_image_parquet', 'readable_images', 'image_table', 'image_dataloaders']
 
-# %% ../nbs/08_data.ipynb #bd051e86
+# %% ../nbs/08_data.ipynb #af0c2d50
 import hashlib, json, random, warnings, zipfile
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
@@ -75,7 +74,7 @@ def image_datablock(
         item_tfms=Resize(presize or round(size*2.3)),
         batch_tfms=aug_transforms(size=size, max_rotate=20, max_zoom=1.2)) | options)
 
-# %% ../nbs/08_data.ipynb #227e215e
+# %% ../nbs/08_data.ipynb #365a1e00
 class GroupSplitter:
     "Split into train, valid and (if asked) test; no group is divided, each class is shared out alike"
     def __init__(self,
@@ -99,13 +98,13 @@ class GroupSplitter:
         return tuple(sorted(part) for part in (parts if self.test_pct else parts[:2]))
 
     def _gather(self, items):
-        "Lists of indices that belong together, each under its lot, which depends on the seed and the group's own name only"
-        found, seen = {}, Counter()
+        "Lists of indices that belong together, each under its lot, which depends on the seed and the name of the group or file only"
+        found = {}
         for i, item in enumerate(items['name'] if isinstance(items, pd.DataFrame) else items):
-            group, name = self.groups[i] if self.groups is not None else None, Path(str(item)).name
-            seen[name] += 1
-            key = ('alone', name, seen[name]) if pd.isna(group) or group == '' else ('group', group)
-            found.setdefault(hashlib.sha256(f'{self.seed} {key}'.encode()).digest(), []).append(i)
+            group = self.groups[i] if self.groups is not None else None
+            alone = pd.isna(group) or group == ''
+            key = Path(str(item)).name if alone else f'group {group}'
+            found.setdefault((hashlib.sha256(f'{self.seed} {key}'.encode()).digest(), i if alone else -1), []).append(i)
         return found
 
     def _deal(self, groups, parts):

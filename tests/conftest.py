@@ -45,7 +45,7 @@ def keep_results(config):
     "Note how each long check ended, when and on which machine; a check keeps figures with `record_property`"
     stats, about = config.pluginmanager.get_plugin('terminalreporter').stats, machine('fastcnn')
     old = json.loads(VERIFIED.read_text()) if VERIFIED.exists() else {}
-    new = {report.nodeid: dict(outcome=report.outcome, seconds=round(report.duration, 1), **dict(report.user_properties), **about)
+    new = {report.nodeid: dict(outcome=report.outcome, seconds=round(report.duration, 1)) | dict(report.user_properties) | about
            for kind in ('passed', 'failed', 'error', 'skipped') for report in stats.get(kind, ())}
     VERIFIED.write_text(json.dumps(dict(sorted((old | new).items())), indent=1) + '\n')
 

@@ -1,5 +1,5 @@
 "The command as a user meets it: what goes wrong, with which exit status, and that nothing is lost."
-import json, signal, subprocess, sys, time, zipfile
+import json, os, signal, subprocess, sys, time, zipfile
 
 import pytest
 from PIL import Image
@@ -78,6 +78,8 @@ def test_archives_that_cannot_be_trusted(tmp_path):
     (['train', 'FOLDER', '--out', 'FOLDER'], 'is no exported model'),
     (['predict', 'FOLDER', 'x.jpg'], 'is no exported model'),
     (['evaluate', 'OUT', 'FOLDER'], 'is no exported model'),
+    (['publish', 'FOLDER', '--out', 'OUT'], 'is no exported model'),
+    (['train', 'FOLDER', '--out', 'OUT', '--arch', 'resnet18', '--pretrained'], 'resnet18'),
     (['clean', 'OUT'], 'there is no folder'),
     (['restore', 'FOLDER'], '--all'),
     (['dance'], 'invalid choice'),
@@ -108,6 +110,19 @@ def test_a_broken_image_is_left_out_by_name(tmp_path, folder):
     again = run('train', folder, '--out', tmp_path/'model', '--size', 32, '--epochs', 1, '--bs', 8)
     assert again[0] == 0 and again[1]['accuracy'] == found['accuracy'] # the same seed, the same model, in place of the first
     refused('predict', tmp_path/'model', tmp_path/'model'/'README.md', words='cannot be read as an image')
+
+
+def test_from_a_model_to_a_page(tmp_path, folder):
+    status, found, _ = run('train', folder, '--out', tmp_path/'model', '--size', 32, '--epochs', 1, '--bs', 8, '--report', tmp_path/'report.html')
+    assert status == 0 and found['report'] == str(tmp_path/'report.html') and 'Where did it look?' in (tmp_path/'report.html').read_text()
+    assert 0 <= found['refused'] <= 1
+    refused('publish', tmp_path/'model', '--out', tmp_path/'site', '--runtime', tmp_path/'model', words='holds no ort')
+    refused('publish', tmp_path/'model', '--out', tmp_path/'site', '--credits', tmp_path/'CREDITS.md', words='CREDITS.md')
+    assert not (tmp_path/'site').exists()
+    status, told, _ = run('publish', tmp_path/'model', '--out', tmp_path/'site', '--title', 'Which planet?', '--example', image_files(folder)[0])
+    if status and not os.environ.get('CI'): pytest.skip(told['error']) # neither npm nor the network: the page's own tests say more
+    assert status == 0 and told['site'] == str(tmp_path/'site') and 'Which planet?' in (tmp_path/'site'/'index.html').read_text()
+    assert told['bytes'] == sum(f.stat().st_size for f in (tmp_path/'site').rglob('*') if f.is_file())
 
 
 def test_interrupted_then_finished(tmp_path, server):

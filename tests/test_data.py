@@ -42,9 +42,10 @@ def test_groups_hardly_change_the_shares():
 def test_cleaning_the_other_parts_brings_nothing_new_into_the_test_part(collection, seed):
     "Pictures and pairs of them; those that do not stay are thrown out, where they are not of the test part"
     pairs = [(label, pair if paired else None, stays) for pair, (label, paired, stays) in enumerate(collection) for _ in range(1 + paired)]
+    names = [f'{label}/{sum(p[0] == label for p in pairs[:i])}.jpg' for i, (label, *_) in enumerate(pairs)] # the same names in both classes
     def test_part(places):
         splitter = GroupSplitter([pairs[i][1] for i in places], [pairs[i][0] for i in places], 0.2, 0.2, seed)
-        return {places[i] for i in splitter([f'{i}.jpg' for i in places])[2]}
+        return {places[i] for i in splitter([names[i] for i in places])[2]}
     before = test_part(range(len(pairs)))
     assert test_part([i for i, (*_, stays) in enumerate(pairs) if stays or i in before]) <= before
 

@@ -8,7 +8,7 @@ The images come from the CIFAR-10 and MNIST files of FASTCNN_DATA. They are deco
 articles decode them again in every epoch, and the network keeps its numbers channels-last, which is faster on a CPU: the
 batches and the arithmetic are the articles', only the waiting is less.
 """
-import argparse, json, os, sys, time
+import argparse, json, os, sys, tempfile, time
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -117,7 +117,7 @@ def run(name, row, seed, data):
 def keep(name, found, **about):
     "One more run of the row into the file; a run of the same seed is replaced, all else stays"
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(RESULTS.with_name('.articles.lock')):
+    with FileLock(Path(tempfile.gettempdir())/'fastcnn-articles.lock'): # two processes may train
         rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         runs = {run['seed']: run for run in rows.get(name, {}).get('runs', [])} | {found['seed']: found}
         rows[name] = about | dict(runs=[runs[seed] for seed in sorted(runs)])

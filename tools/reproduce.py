@@ -1,8 +1,10 @@
 """Make the figures of the README again and keep them, with date and machine, in bench/results/.
 
-    python tools/reproduce.py            both
-    python tools/reproduce.py ladder     the six steps on the built-in planets, 5 seeds (some 15 minutes on 2 cores)
+    python tools/reproduce.py            all of them
+    python tools/reproduce.py ladder     article A: the six steps on the built-in planets, 5 seeds (some 15 minutes on 2 cores)
     python tools/reproduce.py cifar10    train and evaluate on the CIFAR-10 files of FASTCNN_DATA (some 8 minutes)
+    python tools/reproduce.py articles   the networks of articles B to E, 3 seeds (some hours; tools/articles.py makes single rows)
+    python tools/reproduce.py transfer   article E's frozen backbone beside networks from scratch of equal training time (some 8 minutes)
 """
 import json, os, subprocess, sys, tempfile, time
 from pathlib import Path
@@ -14,19 +16,12 @@ SEEDS = range(5)
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE') # as the command does: waiting threads leave the cores to the processes that read images
 
 
-def interval(values):
-    "Mean and half the width of its 95% interval (Student's t)"
-    import numpy as np
-    from scipy.stats import t
-    values = np.asarray(values)
-    return float(values.mean()), float(t.ppf(0.975, len(values) - 1)*values.std(ddof=1)/len(values)**0.5)
-
-
 def ladder():
     "Each step with a fresh network, on the same cleaned collection; another split and another network with each seed"
     import pandas as pd
     from fastcnn.clean import clean_images
     from fastcnn.data import image_dataloaders
+    from fastcnn.evaluation import mean_interval
     from fastcnn.planets import planet_collection
     from fastcnn.training import fit_ladder
     start, runs = time.time(), []
@@ -41,7 +36,7 @@ def ladder():
     table, steps = pd.concat(runs), []
     for row in runs[0].itertuples():
         values = table[table.step == row.step].accuracy.tolist()
-        mean, half = interval(values)
+        mean, half = mean_interval(values)
         steps.append(dict(step=row.step, article=row.article, mean=mean, half_width=half, accuracies=values))
     means = {s['step']: s['mean'] for s in steps}
     rising = means['convolutions only'] < means['+ ReLU'] < means['+ BatchNorm']
@@ -66,9 +61,18 @@ def cifar10():
                 **{k: judged[k] for k in ('accuracy', 'accuracy_interval', 'f1', 'precision', 'recall', 'images')})
 
 
+def articles(): run_tool('articles')
+def transfer(): run_tool('transfer')
+
+def run_tool(name):
+    "A tool that keeps its own results"
+    subprocess.run([sys.executable, Path(__file__).with_name(f'{name}.py')], check=True)
+
+
 if __name__ == '__main__':
-    for name in sys.argv[1:] or ('ladder', 'cifar10'):
-        result = machine('fastcnn', 'torch', 'fastai') | dict(ladder=ladder, cifar10=cifar10)[name]()
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        (RESULTS/f'{name}.json').write_text(json.dumps(result, indent=1) + '\n')
+    work = dict(ladder=ladder, cifar10=cifar10, articles=articles, transfer=transfer)
+    for name in sys.argv[1:] or work:
+        if result := work[name]():
+            RESULTS.mkdir(parents=True, exist_ok=True)
+            (RESULTS/f'{name}.json').write_text(json.dumps(machine('fastcnn', 'torch', 'fastai') | result, indent=1) + '\n')
         print(RESULTS/f'{name}.json', file=sys.stderr)
