@@ -98,7 +98,7 @@ def _data_card(root, table):
     licenses = sorted({row.get('license') or 'unknown' for row in Manifest(root) if row['status'] in PRESENT}) if Path(root).is_dir() else []
     return f'{len(table)} images of `{Path(root).name}`: {counts}.\n\nLicences: {", ".join(licenses) or "not recorded"}.'
 
-# %% ../nbs/16_cli.ipynb #739413a3
+# %% ../nbs/16_cli.ipynb #85278151
 def _train(args):
     "Split, train, diagnose, export, evaluate on the test part"
     import pandas as pd
@@ -107,9 +107,10 @@ def _train(args):
     from fastcnn.data import image_dataloaders
     from fastcnn.deploy import export_model, read_config
     from fastcnn.diagnosis import ActivationStats, diagnose
-    from fastcnn.models import STAGES, build_model, find_architecture
+    from fastcnn.models import STAGES, backbone_preprocessing, build_model, find_architecture
     from fastcnn.training import scratch_learner, transfer_learner
-    find_architecture(args.arch)
+    arch = find_architecture(args.arch or ('lite/efficientnet_lite0' if args.pretrained else 'conv_stack'))
+    if args.pretrained: args.size = args.size or backbone_preprocessing(arch)['size']//2 # a quarter of the work; below that, much is lost
     _check_training(args, STAGES)
     start = time.time()
     set_seed(args.seed) # before the DataLoaders: the order of their batches follows from it too
@@ -117,8 +118,8 @@ def _train(args):
     dls = image_dataloaders(args.root, args.size, args.bs, valid_pct=0.15, test_pct=0.15, seed=args.seed, groups=groups)
     size = dls.valid.one_batch()[0].shape[-1]
     stats = [ActivationStats()]
-    if args.pretrained: learn = transfer_learner(dls, args.arch, cbs=stats)
-    else: learn = scratch_learner(dls, build_model(args.arch, n_classes=len(dls.vocab), size=size, stage=args.stage), cbs=stats)
+    if args.pretrained: learn = transfer_learner(dls, arch, cbs=stats)
+    else: learn = scratch_learner(dls, build_model(arch, n_classes=len(dls.vocab), size=size, stage=args.stage), cbs=stats)
     lr = learn.lr_find(show_plot=False).valley if args.lr == 'auto' else args.lr
     learn.fine_tune(args.epochs, lr) if args.pretrained else learn.fit_one_cycle(args.epochs, lr)
     findings = [vars(f) for f in diagnose(learn)]
@@ -334,7 +335,7 @@ def _forget_demo(out):
     (out/'.fastcnn-demo').touch()
     for name in mine: shutil.rmtree(out/name, ignore_errors=True) # the report is a file, and is replaced at the end
 
-# %% ../nbs/16_cli.ipynb #19a3e613
+# %% ../nbs/16_cli.ipynb #07822273
 class _Parser(argparse.ArgumentParser):
     def error(self, message): raise InputError(f'{message}; see `{self.prog} --help`')
 
@@ -362,8 +363,8 @@ def _parser():
     verb(_export, root, ('target', dict(metavar='TARGET', help='a .csv, .parquet or .zip, or a new folder')))
     verb(_forget, root, ('--url', dict(help='address of an image')), ('--creator', dict(help='a maker')), ('--page', dict(help='page on which images are shown')))
     verb(_train, data, ('--out', dict(required=True, metavar='MODEL')), ('--epochs', dict(type=int, default=5)), ('--size', dict(type=int, help='pixels')), ('--bs', dict(type=int, default=64)),
-         ('--lr', dict(type=_rate, default=3e-3, help='a number, or auto for lr_find; default: 0.003')), ('--arch', dict(default='conv_stack')), ('--stage', dict(default='bn')), ('--seed', dict(type=int, default=42)),
-         ('--pretrained', dict(action='store_true', help='start from the weights that --arch brings along, its body frozen at first')), ('--report', dict(metavar='FILE', help='write the evaluation as an HTML page')))
+         ('--lr', dict(type=_rate, default=3e-3, help='a number, or auto for lr_find; default: 0.003')), ('--arch', dict(help='network; default: conv_stack, with --pretrained lite/efficientnet_lite0')), ('--stage', dict(default='bn')), ('--seed', dict(type=int, default=42)),
+         ('--pretrained', dict(action='store_true', help='start from weights that others have trained, the body frozen at first')), ('--report', dict(metavar='FILE', help='write the evaluation as an HTML page')))
     verb(_evaluate, model, data, ('--report', dict(metavar='FILE', help='write it as an HTML page')))
     verb(_predict, model, ('files', dict(nargs='+', metavar='FILE')))
     verb(_publish, model, ('--out', dict(required=True, metavar='SITE', help='folder to write')), ('--runtime', dict(metavar='PATH', help='package onnxruntime-web, packed or unpacked; default: npm fetches it')),
