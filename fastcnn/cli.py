@@ -76,7 +76,7 @@ def _forget(args):
     image_files(args.root) # a wrong folder is told, not made
     return forget_images(args.root, args.url, args.creator, args.page)
 
-# %% ../nbs/16_cli.ipynb #8fdebb82
+# %% ../nbs/16_cli.ipynb #6f026040
 def _judge(model, table, k=18):
     "How good an exported model is on `table`: its evaluation, the figures that are kept, and the `k` worst mistakes"
     from fastcnn.deploy import predict, read_config
@@ -86,6 +86,16 @@ def _judge(model, table, k=18):
     found = evaluate(probabilities, table.label, classes) # of all images: one that it takes for none of these has an answer too, and a worse chance
     worst = top_losses(probabilities, table.label, classes, table.image.tolist(), k)
     return found, found.summary() | dict(refused=float(answers.label.isna().mean()), per_class_f1=found.per_class.f1.to_dict()), worst
+
+def _export_judged(learn, path, test, data, k=18):
+    "Export, and judge the exported model on the test part: its evaluation, and the `k` worst mistakes"
+    from fastcnn.deploy import export_model
+    judged = []
+    def measure(folder):
+        judged[:] = _judge(folder, test, k)
+        return judged[1]
+    export_model(learn, path, measure, data=data)
+    return judged[0], judged[2]
 
 def _write_evaluation(path, found, learn, worst):
     "The figures as a page, if one is wanted"
@@ -98,14 +108,14 @@ def _data_card(root, table):
     licenses = sorted({row.get('license') or 'unknown' for row in Manifest(root) if row['status'] in PRESENT}) if Path(root).is_dir() else []
     return f'{len(table)} images of `{Path(root).name}`: {counts}.\n\nLicences: {", ".join(licenses) or "not recorded"}.'
 
-# %% ../nbs/16_cli.ipynb #85278151
+# %% ../nbs/16_cli.ipynb #d8732588
 def _train(args):
     "Split, train, diagnose, export, evaluate on the test part"
     import pandas as pd
     from fastai.torch_core import set_seed
     from fastcnn.clean import find_duplicates
     from fastcnn.data import image_dataloaders
-    from fastcnn.deploy import export_model, read_config
+    from fastcnn.deploy import read_config
     from fastcnn.diagnosis import ActivationStats, diagnose
     from fastcnn.models import STAGES, backbone_preprocessing, build_model, find_architecture
     from fastcnn.training import scratch_learner, transfer_learner
@@ -123,15 +133,12 @@ def _train(args):
     lr = learn.lr_find(show_plot=False).valley if args.lr == 'auto' else args.lr
     learn.fine_tune(args.epochs, lr) if args.pretrained else learn.fit_one_cycle(args.epochs, lr)
     findings = [vars(f) for f in diagnose(learn)]
-    table, judged = pd.concat([part.items for part in dls]), {}
-    def measure(folder):
-        judged['found'], figures, judged['worst'] = _judge(folder, dls[2].items)
-        return figures
-    model = export_model(learn, args.out, measure, data=_data_card(args.root, table))
-    config = read_config(model)
+    table = pd.concat([part.items for part in dls])
+    found, worst = _export_judged(learn, args.out, dls[2].items, _data_card(args.root, table))
+    config = read_config(args.out)
     return {k: config[k] for k in ('accuracy', 'accuracy_interval', 'f1', 'precision', 'recall', 'refused', 'classes', 'size')} | dict(
-        epochs=args.epochs, lr=lr, images=len(table), test_images=config['images'], model=str(model), findings=findings,
-        **_write_evaluation(args.report, judged['found'], learn, judged['worst']), seconds=round(time.time() - start, 1))
+        epochs=args.epochs, lr=lr, images=len(table), test_images=config['images'], model=str(Path(args.out)), findings=findings,
+        **_write_evaluation(args.report, found, learn, worst), seconds=round(time.time() - start, 1))
 
 def _check_training(args, stages):
     "Refuse what cannot work before any image is read"
@@ -260,19 +267,13 @@ def _plot_ladder(ladder):
     axes.set_xticks(places, ladder.step, rotation=20); axes.set(ylabel='accuracy on the validation part', ylim=(0, 1.05)); axes.legend(loc='upper left')
     return figure
 
-# %% ../nbs/16_cli.ipynb #955e16ee
+# %% ../nbs/16_cli.ipynb #34a150dc
 def _demo_evaluate(learn, dls, model, root):
     "Export, judge on the test part, and predict new pictures in a new process"
-    from fastcnn.deploy import export_model
     from fastcnn.diagnosis import diagnose
     from fastcnn.report import contact_sheet, evaluation_sections
     test, findings = dls[2].items, [vars(f) for f in diagnose(learn)]
-    def measure(folder):
-        nonlocal found, worst
-        found, figures, worst = _judge(folder, test, 16)
-        return figures
-    found = worst = None
-    export_model(learn, model, measure, data=_data_card(root, test))
+    found, worst = _export_judged(learn, model, test, _data_card(root, test), 16)
     captions = [f'{r.label}? {r.predicted} {r.probability:.0%}' for r in worst.itertuples()]
     return found, findings, [
         ('Diagnosis', [', '.join(f"{f['problem']} ({f['severity']}): {f['evidence']}; {f['fix']}" for f in findings) or 'Nothing was found.']),

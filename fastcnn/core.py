@@ -8,9 +8,9 @@ Docs: https://fastcnn.github.io/fastcnn/core.html.md"""
 __all__ = ['STATUSES', 'FAILED_REASONS', 'QUARANTINE_REASONS', 'PRESENT', 'FIELDS', 'FORGETTABLE', 'IMAGE_SUFFIXES', 'UNREADABLE',
            'NO_BARS', 'InputError', 'check_label', 'atomic_file', 'atomic_write', 'ImageResult', 'content_name',
            'utc_now', 'sidecar', 'check_row', 'Manifest', 'files_on_disk', 'image_files', 'image_formats', 'open_image',
-           'user_agent', 'retry_after']
+           'cache_folder', 'user_agent', 'retry_after']
 
-# %% ../nbs/00_core.ipynb #2280125d
+# %% ../nbs/00_core.ipynb #055e9a14
 import hashlib, json, os, struct, tempfile, threading, zlib
 from array import array
 from collections import Counter
@@ -27,6 +27,7 @@ from urllib.parse import quote
 from fastcore.basics import patch
 from filelock import FileLock
 from PIL import Image
+from platformdirs import user_cache_dir
 from urllib3.exceptions import InvalidHeader
 from urllib3.util.retry import Retry
 
@@ -530,6 +531,11 @@ def open_image(
 # %% ../nbs/00_core.ipynb #93948e79
 UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError, RuntimeError,
               SystemError, struct.error, zlib.error)
+
+# %% ../nbs/00_core.ipynb #1a28b1e1
+def cache_folder()->Path: # It need not exist
+    "The folder that `FASTCNN_CACHE` in the environment names, else the platform's usual place"
+    return Path(os.environ.get('FASTCNN_CACHE') or user_cache_dir('fastcnn', False))
 
 # %% ../nbs/00_core.ipynb #aefd62e7
 def user_agent()->str: # Such as fastcnn/0.2.0 (+https://github.com/fastcnn/fastcnn; ada@example.org)

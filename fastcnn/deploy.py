@@ -230,7 +230,7 @@ def _no_novelty(reason):
     warnings.warn(f'the exported model will not answer "none of these": {reason}')
     return None, None
 
-# %% ../nbs/13_deploy.ipynb #2556b584
+# %% ../nbs/13_deploy.ipynb #2b503a05
 def _onnx(model, size, mean, std, novelty=None):
     "The whole way: `image` (N, H, W, 3) uint8 → `probabilities` (N, classes) and, where it can be told, `novelty` (N,)"
     import onnx
@@ -246,7 +246,7 @@ def _check_equal(folder, model, size, mean, std):
     images = np.random.default_rng(0).integers(0, 256, (8, size, size, 3), dtype=np.uint8)
     x = (torch.tensor(images).permute(0, 3, 1, 2)/255 - torch.tensor(mean).view(1, 3, 1, 1))/torch.tensor(std).view(1, 3, 1, 1)
     with torch.no_grad(): expected = model(x.float()).softmax(1).numpy()
-    difference = float(np.abs(expected - _run(_session(folder), images)['probabilities']).max())
+    difference = float(np.abs(expected - _run(_open_model(folder)[2], images)['probabilities']).max())
     if not difference < 1e-4: raise RuntimeError(f'the exported graph differs from the network by {difference:.2g}: nothing was exported')
 
 # %% ../nbs/13_deploy.ipynb #3267177e
@@ -431,7 +431,7 @@ def _check_digest(path, config, name):
     if 'files' in config and _file_digest(Path(path)/name) != config['files'][name]:
         raise InputError(f'{str(Path(path)/name)!r} is not the file that was exported: it is damaged, or of another model')
 
-# %% ../nbs/13_deploy.ipynb #b932513e
+# %% ../nbs/13_deploy.ipynb #f6940275
 _MOST_MEMORY, _MOST_SECONDS = 1 << 32, 60 # Bytes for ONNX Runtime in all; seconds an image
 
 @functools.cache
@@ -443,8 +443,8 @@ def _limit_memory():
 
 def _first_line(error): return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
-def _session(path):
-    "The graph of an exported model, ready to run, with the inputs and outputs that it must have"
+def _open_model(path):
+    "An exported model as (path, configuration, graph ready to run, with the inputs and outputs that it must have)"
     import onnxruntime as ort
     path, config = Path(path), read_config(path)
     _check_digest(path, config, 'model.onnx')
@@ -462,7 +462,7 @@ def _session(path):
     wanted = dict(probabilities=('tensor(float)', 2)) | (dict(novelty=('tensor(float)', 1)) if config.get('none_of_these') or 'novelty' in outputs else {})
     if inputs != dict(image=('tensor(uint8)', 4)) or outputs != wanted:
         raise InputError(f'{str(path/"model.onnx")!r} does not go from `image` to {" and ".join(wanted)}')
-    return session
+    return path, config, session
 
 def _run(session, images):
     "Outputs by name for images (n, H, W, 3) uint8"
@@ -506,13 +506,16 @@ def _batches(images, size, most=64, most_pixels=1 << 24):
         batch.append(pixels)
     if batch: yield np.stack(batch)
 
-# %% ../nbs/13_deploy.ipynb #7564310c
+# %% ../nbs/13_deploy.ipynb #32c67cc8
 def predict(
     path:Path, # Exported model
     images:list # Paths, bytes of image files, or PIL images
 )->pd.DataFrame: # file, label (None: none of the classes), probability, novelty (NaN: the model cannot tell) and a column p_CLASS of probabilities a class
     "Class and probability of each image"
-    config, session = read_config(path), _session(path)
+    return _answers(*_open_model(path), images)
+
+def _answers(path, config, session, images):
+    "What `predict` returns, of a model that is open"
     classes, border = config['classes'], (config.get('none_of_these') or {}).get('threshold', math.inf)
     found = []
     with tqdm(total=len(images), desc='predicting', delay=1, leave=False) as bar:
@@ -587,7 +590,7 @@ def load_exported(
         raise InputError(f'{str(path)!r}: the weights do not fit the network: {_first_line(error)}') from error
     return model.eval()
 
-# %% ../nbs/13_deploy.ipynb #ebced57f
+# %% ../nbs/13_deploy.ipynb #ad2c9771
 def demo_app(
     path:Path, # Exported model
     examples:list=None, # Paths of images to try with one click
@@ -598,14 +601,14 @@ def demo_app(
     os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False' # read at import: nobody outside is told
     try: import gradio
     except ImportError as error: raise InputError(f'demo_app needs Gradio ({error}): pip install fastcnn[demo]') from error
-    config = read_config(path)
-    predict(path, [])
+    opened = _open_model(path) # once, and not for every picture
+    classes = opened[1]['classes']
     def answer(image):
         if image is None: return None
-        row = predict(path, [image]).iloc[0]
-        shares = {c: float(row[f'p_{c}']) for c in config['classes']}
+        row = _answers(*opened, [image]).iloc[0]
+        shares = {c: float(row[f'p_{c}']) for c in classes}
         return shares if row.label is not None else 'none of these'
-    app = gradio.Interface(answer, gradio.Image(type='pil', label='Picture'), gradio.Label(num_top_classes=6, label='What it is'), title=', '.join(config['classes'])[:90],
+    app = gradio.Interface(answer, gradio.Image(type='pil', label='Picture'), gradio.Label(num_top_classes=6, label='What it is'), title=', '.join(classes)[:90],
                            examples=[[str(e)] for e in examples] if examples else None, cache_examples=False, flagging_mode='never', analytics_enabled=False, api_name='predict')
     if launch: app.launch(server_name='127.0.0.1', server_port=port, share=False, quiet=True, show_error=True)
     return app
@@ -639,13 +642,11 @@ def push_to_hub(
         raise RuntimeError(f'the Hub cannot be reached: {_first_line(error)}') from error
     return f'{api.endpoint}/{repo_id}'
 
-# %% ../nbs/13_deploy.ipynb #5c904cef
-import base64, hashlib, io, os, re, shutil, subprocess, tarfile
+# %% ../nbs/13_deploy.ipynb #94222500
+import base64, io, re, shutil, subprocess, tarfile
 from contextlib import suppress
 
-from platformdirs import user_cache_dir
-
-from .core import content_name
+from .core import cache_folder, content_name
 
 # %% ../nbs/13_deploy.ipynb #0128b0ff
 RUNTIME = 'onnxruntime-web@1.30.0' # as npm names it
@@ -654,7 +655,7 @@ _RUNTIME_FILES = { # file → sha256
     'ort.wasm.bundle.min.mjs': '11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90',
     'ort-wasm-simd-threaded.wasm': '3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2'}
 
-# %% ../nbs/13_deploy.ipynb #d98a8e75
+# %% ../nbs/13_deploy.ipynb #76304364
 def _runtime_in_folder(
     folder:Path # Unpacked package, or a folder that holds the files
 )->dict[str, bytes]: # File → its content
@@ -664,7 +665,7 @@ def _runtime_in_folder(
         file = next((p for p in (folder/'package'/'dist'/name, folder/'dist'/name, folder/name) if p.is_file()), None)
         if not file: raise InputError(f'{str(folder)!r} holds no {name}: give the package {RUNTIME}, unpacked or as npm packs it')
         found[name] = file.read_bytes()
-        if hashlib.sha256(found[name]).hexdigest() != sha256: raise InputError(f'{str(file)!r} is not the file of {RUNTIME}: it is damaged, or of another version')
+        if _digest(found[name]) != sha256: raise InputError(f'{str(file)!r} is not the file of {RUNTIME}: it is damaged, or of another version')
     return found
 
 # %% ../nbs/13_deploy.ipynb #b0cef597
@@ -689,13 +690,13 @@ def _npm_pack()->dict[str, bytes]: # File → its content
         if done.returncode or len(archives) != 1: raise InputError(f'npm could not fetch the runtime, with exit status {done.returncode} ({hint})')
         return _runtime_in_archive(archives[0])
 
-# %% ../nbs/13_deploy.ipynb #da086d71
+# %% ../nbs/13_deploy.ipynb #74ba2711
 def _runtime(
     path:Path=None # Package, packed or unpacked; default: the cache, else npm
 )->dict[str, bytes]: # File → its content
     "The files of the pinned runtime, from wherever they are at hand"
     if path: return _runtime_in_archive(path) if Path(path).is_file() else _runtime_in_folder(Path(path))
-    cache = Path(os.environ.get('FASTCNN_CACHE') or user_cache_dir('fastcnn', False))/RUNTIME.replace('@', '-')
+    cache = cache_folder()/RUNTIME.replace('@', '-')
     with suppress(InputError, OSError): return _runtime_in_folder(cache) # else: not there yet, or damaged
     found = _npm_pack()
     with suppress(OSError): # a cache that cannot be written costs time, nothing else

@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/planets.html.md"""
 __all__ = ['PLANETS', 'NUISANCES', 'FAULTS', 'planet_image', 'nuisance_image', 'planet_collection', 'PlanetServer',
            'planet_server_url']
 
-# %% ../nbs/02_planets.ipynb #7e5b8b39
+# %% ../nbs/02_planets.ipynb #91313805
 import asyncio, atexit, colorsys, hashlib, importlib.util, io, json, os, shutil, subprocess, sys, threading, time
 from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +23,7 @@ from aiohttp import web
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 from tqdm.auto import tqdm
 
-from .core import InputError, atomic_write
+from .core import InputError, atomic_write, cache_folder
 
 # %% ../nbs/02_planets.ipynb #ebaa4dc1
 PLANETS = ('earth', 'jupiter', 'saturn', 'neptune')
@@ -779,12 +779,8 @@ def _home()->Path:
     "Where this module lies: also while it runs as a notebook"
     return Path(importlib.util.find_spec('fastcnn.planets').origin)
 
-# %% ../nbs/02_planets.ipynb #90c9e2a2
-def _cache_root()->Path:
-    "The cache that the environment variable `FASTCNN_CACHE` names, else the platform's usual place"
-    if os.environ.get('FASTCNN_CACHE'): return Path(os.environ['FASTCNN_CACHE'])/'planets'
-    usual = {'darwin': Path.home()/'Library/Caches', 'win32': Path(os.environ.get('LOCALAPPDATA') or Path.home()/'AppData/Local')}
-    return usual.get(sys.platform, Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache'))/'fastcnn'/'planets'
+# %% ../nbs/02_planets.ipynb #533d45e1
+def _cache_root()->Path: return cache_folder()/'planets'
 
 # %% ../nbs/02_planets.ipynb #e3a732ef
 @lru_cache(maxsize=None)

@@ -9,7 +9,7 @@ __all__ = ['LICENSES', 'LICENSE_TYPES', 'PROVIDERS', 'SearchError', 'Blocked', '
            'image_provider', 'openverse', 'commons', 'nasa', 'duckduckgo', 'bing', 'save_search', 'provider_names',
            'provider_hosts', 'iter_images', 'search_images']
 
-# %% ../nbs/03_search.ipynb #d718addd
+# %% ../nbs/03_search.ipynb #71e1227e
 import csv, json, math, os, re, sqlite3, time, unicodedata, warnings
 from contextlib import contextmanager
 from dataclasses import fields
@@ -21,11 +21,10 @@ from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urljoin, urlsplit
 
 import requests
-from platformdirs import user_cache_dir
 from tqdm.auto import tqdm
 from yarl import URL
 
-from .core import NO_BARS, ImageResult, InputError, retry_after, user_agent
+from .core import NO_BARS, ImageResult, InputError, cache_folder, retry_after, user_agent
 
 # %% ../nbs/03_search.ipynb #526346e0
 class SearchError(RuntimeError):
@@ -178,13 +177,13 @@ def _bucket(
         return SQLiteBucket.init_from_file(rates, table=name, db_path=str(folder/'limits.sqlite'), use_file_lock=True)
     except (OSError, sqlite3.Error): return InMemoryBucket(rates) # a read-only home: this process still keeps the limits
 
-# %% ../nbs/03_search.ipynb #e630fc87
+# %% ../nbs/03_search.ipynb #ec31a52f
 def _take_turn(
     name:str # Whose limits, one of `_LIMITS`
 )->float: # Seconds until we may ask; 0: now, and the question is counted
     "Ask ourselves whether we may ask"
     from pyrate_limiter import RateItem
-    bucket = _bucket(name, Path(os.environ.get('FASTCNN_CACHE') or user_cache_dir('fastcnn', False)))
+    bucket = _bucket(name, cache_folder())
     try:
         bucket.leak(bucket.now())
         question = RateItem(name, bucket.now())

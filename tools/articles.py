@@ -1,6 +1,6 @@
 """The networks of articles B, C, D and E, trained at their articles' settings, beside what the articles report: bench/results/articles.json
 
-    python tools/articles.py                 every row of ROWS, three seeds each (some two hours on 2 idle cores)
+    python tools/articles.py                 every row of ROWS, each with its seeds (some hours on 2 idle cores)
     python tools/articles.py simple_cnn …    these rows; the others in the file stay
     python tools/articles.py custom_cnn --seeds 43 44 --threads 1    these seeds only, beside the ones in the file
 
@@ -10,7 +10,7 @@ batches and the arithmetic are the articles', only the waiting is less.
 """
 import argparse, json, os, sys, tempfile, time
 from dataclasses import dataclass
-from io import BytesIO
+from functools import cache
 from pathlib import Path
 
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
@@ -18,10 +18,9 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 import numpy as np
 import torch
 from filelock import FileLock
-from PIL import Image
 from tqdm import tqdm
 
-from fastcnn.core import atomic_write
+from fastcnn.core import atomic_write, open_image
 from fastcnn.data import read_image_parquet
 from fastcnn.evaluation import evaluate
 from fastcnn.models import build_model
@@ -58,11 +57,12 @@ ROWS = dict(
     conv_neural_net=Row('B', 'cifar10', 32, 64, SGD, .008, 50, dict(accuracy=.80), CIFAR_B, epochs=8, seeds=(42,)))
 
 
+@cache
 def read(data, part, mode):
     "(images (N, C, H, W) uint8, labels (N,), names of the classes) of a parquet file"
     path = Path(os.environ['FASTCNN_DATA'])/data/f'{part}.parquet'
     table = read_image_parquet(path)
-    pixels = np.stack([np.asarray(Image.open(BytesIO(b)).convert(mode)) for b in tqdm(table.image, desc=f'decoding {path.name}', leave=False)])
+    pixels = np.stack([np.asarray(open_image(b).convert(mode)) for b in tqdm(table.image, desc=f'decoding {path.name}', leave=False)])
     vocab = sorted(table.label.unique())
     return torch.tensor(pixels.reshape(*pixels.shape[:3], -1)).permute(0, 3, 1, 2), torch.tensor([vocab.index(l) for l in table.label]), vocab
 

@@ -3,7 +3,7 @@
     python tools/reproduce.py            all of them
     python tools/reproduce.py ladder     article A: the six steps on the built-in planets, 5 seeds (some 15 minutes on 2 cores)
     python tools/reproduce.py cifar10    train and evaluate on the CIFAR-10 files of FASTCNN_DATA (some 8 minutes)
-    python tools/reproduce.py articles   the networks of articles B to E, 3 seeds (some hours; tools/articles.py makes single rows)
+    python tools/reproduce.py articles   the networks of articles B to E, each with its seeds (some hours; tools/articles.py makes single rows)
     python tools/reproduce.py transfer   article E's frozen backbone beside networks from scratch of equal training time (some 8 minutes)
 """
 import json, os, subprocess, sys, tempfile, time

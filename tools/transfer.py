@@ -9,7 +9,7 @@ on images that lie decoded in memory, with flips and shifts, its learning rate f
 counts the seconds of processor time of this process: on an idle machine the same as the seconds of a wall clock, which are written down too, and on a busy
 one fair to both sides.
 """
-import argparse, io, json, os, sys, time
+import argparse, json, os, sys, time
 from pathlib import Path
 
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
@@ -19,12 +19,11 @@ import pandas as pd
 import torch
 from fastai.callback.schedule import combined_cos
 from fastai.torch_core import set_seed
-from PIL import Image
 from torch.nn import functional as F
 
-from fastcnn.core import atomic_write
+from fastcnn.core import atomic_write, open_image
 from fastcnn.data import channel_stats, image_dataloaders, read_image_parquet
-from fastcnn.evaluation import mean_interval
+from fastcnn.evaluation import evaluate, mean_interval, predict_items
 from fastcnn.models import build_model
 from fastcnn.training import transfer_learner
 from machine import machine
@@ -49,13 +48,12 @@ def transferred(arch, size, train, test, seed):
     learn = transfer_learner(dls, arch)
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(EPOCHS, HEAD_RATE)
     spent = dict(seconds=time.process_time() - start, wall_seconds=time.time() - wall, epochs=EPOCHS, training_images=len(dls.train.dataset))
-    with learn.no_bar(): probabilities = learn.get_preds(dl=learn.dls.test_dl(test))[0]
-    return dict(accuracy=float(np.mean([learn.dls.vocab[i] for i in probabilities.argmax(1)] == test.label.to_numpy())), **spent)
+    return dict(accuracy=evaluate(*predict_items(learn, test), learn.dls.vocab).accuracy, **spent)
 
 
 def tensors(table, vocab, mean, std):
     "(images (N, 3, 32, 32), normalised; labels (N,))"
-    pixels = np.stack([np.asarray(Image.open(io.BytesIO(data)).convert('RGB')) for data in table.image])
+    pixels = np.stack([np.asarray(open_image(data).convert('RGB')) for data in table.image])
     x = torch.tensor(pixels).permute(0, 3, 1, 2)/255
     return (x - torch.tensor(mean).view(3, 1, 1))/torch.tensor(std).view(3, 1, 1), torch.tensor([vocab.index(label) for label in table.label])
 
