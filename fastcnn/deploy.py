@@ -189,8 +189,8 @@ def _threshold(
     enough = beta.sf(1 - REFUSED, k, n + 1 - k) >= SURE
     return float(np.sort(scores)[enough.argmax()]) if enough.any() else None
 
-# %% ../nbs/13_deploy.ipynb #e8eb3506
-_SAMPLE, _MADE_UP = 1000, 900 # Images of each part at most, for reading them takes time; images made up
+# %% ../nbs/13_deploy.ipynb #02691d08
+_SAMPLE, _MADE_UP = 1000, 900 # Images of each part at most, for reading them takes time; images made up at each of two sizes
 
 def _images(part, n, seed=0):
     "Up to `n` images of a part of the DataLoaders, chosen by chance; none where they are not pictures"
@@ -213,16 +213,21 @@ def _score(novelty, features):
     session = ort.InferenceSession(novelty.SerializeToString(), providers=['CPUExecutionProvider'])
     return session.run(['novelty'], {'features': features.astype(np.float32)})[0]
 
+@functools.cache
+def _made_up(size):
+    "Features of made-up images: some are as sharp as the picture that is looked at, the others larger, and made smaller as a photograph is: (2·900, 160)"
+    side = min(size, _LOOK)
+    return np.concatenate([_look(map(Image.fromarray, _other_images(_MADE_UP, side)), side), _look(map(Image.fromarray, _other_images(_MADE_UP, 2*_LOOK, 1)), size)])
+
 def _novelty(dls, size):
     "(ONNX graph `cropped` → `novelty`, what config.json says of it), or (None, None) and a warning where nothing can be said"
     if size < 4*_GRID: return _no_novelty(f'images of {size} pixels are too small for it: {4*_GRID} is the least')
     ours, held_out = (_look(_images(part, _SAMPLE), size) for part in (dls.train, dls.valid))
     if not len(ours): return _no_novelty('the DataLoaders hold something else than pictures')
-    side = min(size, _LOOK)
-    novelty = _fit_novelty(ours, _look(map(Image.fromarray, _other_images(_MADE_UP, side)), side))
+    if _threshold(np.zeros(len(held_out))) is None: return _no_novelty(f'{len(held_out)} validation images are too few for it: at least 59 are needed')
+    novelty = _fit_novelty(ours, _made_up(size))
     scores = _score(novelty, held_out)
     threshold = _threshold(scores)
-    if threshold is None: return _no_novelty(f'{len(scores)} validation images are too few for it: at least 59 are needed')
     return _joined(_features(size), novelty, features='features'), dict(threshold=threshold, images=len(scores), at_most=REFUSED, sure=SURE,
                                                                         refused=float((scores > threshold).mean()))
 
