@@ -206,10 +206,10 @@ def test_apply_and_take_back(page, lab, cleaner):
     assert contents(lab).keys() == original(lab).keys() - {away, moved, gone} | {new}
     rows = {r['file']: r for r in Manifest(lab[1]/'sky') if r.get('file')}
     assert (rows[away]['status'], rows[away]['reason'], rows[new]['status']) == ('quarantined', 'by_hand', 'relabelled')
-    assert 'applied: 1 set aside, 1 relabelled' in cleaner.get_by_role('status').inner_text()
+    cleaner.get_by_role('status').filter(has_text='applied: 1 set aside, 1 relabelled').wait_for()
     page.get_by_role('button', name='take back').click()
     wait_for(lambda: contents(lab).keys() == original(lab).keys() - {gone})
-    assert marks(lab).to == {away: '', moved: other}
+    wait_for(lambda: marks(lab).to == {away: '', moved: other})
 
 
 def test_mouse(page, lab, cleaner):
