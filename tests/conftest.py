@@ -5,6 +5,7 @@ from datetime import date
 import notebooks
 from faults import root, server # fixtures
 from machine import machine
+from web import browser # a fixture
 
 os.environ.update(notebooks.QUIET)
 VERIFIED = notebooks.ROOT/'bench'/'results'/'verify.json'

@@ -9,7 +9,6 @@ from fastcnn.cleaner import Marks
 from fastcnn.core import Manifest, files_on_disk, sidecar
 from fastcnn.planets import planet_collection
 from notebooks import ROOT
-from test_docs import browser # fixtures are found by name
 
 TOKEN = 'only-for-this-test'
 HOSTILE = 'earth/<img src=x onerror=alert(1)>&quot;.jpg'

@@ -1,13 +1,13 @@
 "The documentation as a reader meets it: in a real browser, with no network."
-import functools, http.server, os, re, shutil, subprocess, sys, threading
+import re, subprocess, sys
 from html.parser import HTMLParser
 from urllib.parse import unquote, urldefrag
 
 import pytest
 
 from notebooks import ROOT
+from web import missing, served
 
-FLAGS = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'
 CONTRAST = """e => {
   const light = c => c.match(/[\\d.]+/g).slice(0, 3).map(v => v / 255).map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
                       .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
@@ -23,11 +23,6 @@ TOO_WIDE = """() => [...document.querySelectorAll('main *')].filter(e => {
   return true }).map(e => e.outerHTML.slice(0, 80))"""
 BAD_TEX = """() => [...document.querySelectorAll('.math')]
   .filter(e => !e.querySelector('.katex') || e.querySelector('.katex-error, [mathcolor="#cc0000"]')).map(e => e.textContent)"""
-
-
-def missing(what):
-    "Skip on a user's machine; fail where everything must run"
-    (pytest.fail if os.environ.get('CI') else pytest.skip)(f'{what} is missing: this needs it')
 
 
 @pytest.fixture(scope='module')
@@ -46,23 +41,7 @@ def site(built): return built[0]
 @pytest.fixture(scope='module')
 def address(site):
     "The site's address on this machine"
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args): pass
-    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Quiet, directory=site))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f'http://127.0.0.1:{server.server_port}/'
-    server.shutdown()
-
-
-@pytest.fixture(scope='module')
-def browser():
-    "Headless Chromium: the system's, or the one that Playwright has installed"
-    from playwright.sync_api import Error, sync_playwright
-    with sync_playwright() as playwright:
-        try: chromium = playwright.chromium.launch(executable_path=shutil.which('chromium'), args=FLAGS.split())
-        except Error: missing('chromium (apt-get install chromium, or playwright install chromium)')
-        yield chromium
-        chromium.close()
+    with served(site) as address: yield address
 
 
 @pytest.fixture

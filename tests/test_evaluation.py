@@ -1,7 +1,6 @@
 "Figures against scikit-learn and scipy over made-up predictions; Grad-CAM against slopes, captum and the formula on all networks; the page in a browser"
-import html.parser, math, os, shutil
+import html.parser, math, os
 from contextlib import nullcontext
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,7 +22,6 @@ from fastcnn.models import ARCHITECTURES, build_model, conv_stack
 from fastcnn.report import contact_sheet, evaluation_report
 from fastcnn.training import scratch_learner
 from notebooks import ROOT
-from test_docs import FLAGS, missing
 
 SMALL = {name: dict(hidden=32, pooled=1) for name in ARCHITECTURES if name.startswith('vgg')}
 WITH_MAPS = sorted(set(ARCHITECTURES) - {'mlp'})
@@ -475,20 +473,16 @@ def test_page_needs_nothing_else(page_file):
 
 
 @pytest.mark.parametrize('width', [1180, 390])
-def test_page_in_a_browser(page_file, width, tmp_path):
-    from playwright.sync_api import Error, sync_playwright
-    with sync_playwright() as playwright:
-        try: browser = playwright.chromium.launch(executable_path=shutil.which('chromium'), args=FLAGS.split())
-        except Error: missing('chromium (apt-get install chromium, or playwright install chromium)')
-        page, trouble = browser.new_page(viewport=dict(width=width, height=900)), []
-        page.route('**/*', lambda route: route.continue_() if route.request.url.startswith(('file:', 'data:')) else (trouble.append(route.request.url), route.abort()))
-        page.on('console', lambda message: trouble.append(message.text))
-        page.goto(page_file.as_uri())
-        assert page.evaluate('document.documentElement.scrollWidth') <= width
-        assert page.evaluate('[...document.images].every(i => i.complete && i.naturalWidth && i.alt)')
-        assert page.locator('main section').count() == 8 and page.locator('nav a').all_inner_texts()[0] == 'How good is it?'
-        page.screenshot(path=tmp_path/'page.png')
-        browser.close()
+def test_page_in_a_browser(browser, page_file, width, tmp_path):
+    page, trouble = browser.new_page(viewport=dict(width=width, height=900)), []
+    page.route('**/*', lambda route: route.continue_() if route.request.url.startswith(('file:', 'data:')) else (trouble.append(route.request.url), route.abort()))
+    page.on('console', lambda message: trouble.append(message.text))
+    page.goto(page_file.as_uri())
+    assert page.evaluate('document.documentElement.scrollWidth') <= width
+    assert page.evaluate('[...document.images].every(i => i.complete && i.naturalWidth && i.alt)')
+    assert page.locator('main section').count() == 8 and page.locator('nav a').all_inner_texts()[0] == 'How good is it?'
+    page.screenshot(path=tmp_path/'page.png')
+    page.close()
     assert trouble == []
     folder = ROOT/'images' if os.environ.get('FASTCNN_PICTURES') else None # python -m pytest tests/test_evaluation.py -k browser
     if folder and width > 1000: Image.open(tmp_path/'page.png').convert('RGB').quantize(128, dither=Image.Dither.NONE).save(folder/'evaluation.png', optimize=True)

@@ -1,5 +1,5 @@
 "The published page as its visitor meets it: in a real browser, on the loopback address, with the network cut off."
-import base64, functools, hashlib, http.server, io, json, os, shutil, subprocess, tarfile, threading, time
+import base64, functools, hashlib, io, os, shutil, subprocess, tarfile, time
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -13,10 +13,9 @@ from fastcnn.core import InputError
 from fastcnn.deploy import RUNTIME, _write_config, export_model, load_exported, predict, publish, read_config
 from fastcnn.planets import PLANETS, planet_collection, planet_image
 from notebooks import ROOT
-from test_docs import FLAGS, missing
+from web import missing, served
 
 AXE, AXE_SHA512 = 'axe-core@4.14.1', 'FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ=='
-CUT_OFF = ['--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1', '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream']
 EXAMPLES = [f'example {i} ({label})' for i, label in enumerate(PLANETS, 1)]
 HOSTILE = ['<img src=x onerror=alert(1)>', '"><script>alert(2)</script>', '{{ 7*7 }}', 'saturn']
 
@@ -56,13 +55,8 @@ def planets(tmp_path_factory): return draw(tmp_path_factory.mktemp('new'), 15, 1
 @pytest.fixture(scope='module')
 def server(tmp_path_factory):
     "Any static host: the folder that it serves, and its address"
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args): pass
     folder = tmp_path_factory.mktemp('host')
-    host = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Quiet, directory=folder))
-    threading.Thread(target=host.serve_forever, daemon=True).start()
-    yield folder, f'http://127.0.0.1:{host.server_port}/'
-    host.shutdown()
+    with served(folder) as address: yield folder, address
 
 
 def put(server, model, name='some/sub/path', **options):
@@ -80,17 +74,6 @@ def site(server, model, planets):
     (model.parent/'CREDITS.md').write_text('# Credits\n\n- `earth/1.jpg`: [Blue](<https://example.org/1>), Ada, [by](<https://example.org/by>)\n')
     return put(server, model, examples=planets[:4],
                credits=model.parent/'CREDITS.md', title='Which planet is it?')
-
-
-@pytest.fixture(scope='module')
-def browser():
-    "Headless Chromium that knows no other machine, and has a camera that shows a test picture"
-    from playwright.sync_api import Error, sync_playwright
-    with sync_playwright() as playwright:
-        try: chromium = playwright.chromium.launch(executable_path=shutil.which('chromium'), args=FLAGS.split() + CUT_OFF)
-        except Error: missing('chromium (apt-get install chromium, or playwright install chromium)')
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope='module')

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from fastcnn.deploy import predict
-from test_publish import (answers, axe, browser, classified, differences, encoded, load_seconds, model, open_page, page, planets, server, shared, # noqa: F401
+from test_publish import (answers, axe, classified, differences, encoded, load_seconds, model, open_page, page, planets, server, shared, # noqa: F401
                           site, visit) # fixtures are found by name
 
 
