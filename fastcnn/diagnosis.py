@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/diagnosis.html.md"""
 __all__ = ['ACTIVATIONS', 'PROBLEMS', 'watched_layers', 'measure', 'live_units', 'ActivationStats', 'plot_color_dim',
            'plot_layers', 'Finding', 'diagnose']
 
-# %% ../nbs/11_diagnosis.ipynb #4c2fda15
+# %% ../nbs/11_diagnosis.ipynb #becf6658
 import hashlib, math, random, time
 from collections import Counter
 from contextlib import contextmanager
@@ -25,6 +25,7 @@ from fastai.learner import Learner
 from fastcore.foundation import L
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from tqdm.auto import tqdm
 
 from .core import InputError
 
@@ -39,7 +40,7 @@ def watched_layers(
     layers = flatten_model(model)
     return [m for m in layers if isinstance(m, ACTIVATIONS)] or [m for m in layers if has_params(m)]
 
-# %% ../nbs/11_diagnosis.ipynb #91963c3a
+# %% ../nbs/11_diagnosis.ipynb #ac034df5
 def measure(
     out:Tensor, # What leaves a layer (N, …), any range
     with_hist:bool=True # The histogram too
@@ -56,9 +57,10 @@ def live_units(
 )->Tensor: # Whether each unit is anything but 0 anywhere, (C,), bool
     "The units that answer to at least one of the images"
     unit = -1 if out.dim() == 3 else 1 if out.dim() > 1 else 0
-    return (out.movedim(unit, 0).flatten(1) != 0).any(1)
+    out = out.movedim(unit, 0)
+    return ~(out.abs().amax(tuple(range(1, out.dim()))) == 0) if out.dim() > 1 else out != 0 # NaN is no 0
 
-# %% ../nbs/11_diagnosis.ipynb #b113ba3e
+# %% ../nbs/11_diagnosis.ipynb #44b735bf
 class ActivationStats(FastaiActivationStats):
     "What leaves each activation function and what comes back as gradient, over all fits but lr_find's"
     def __init__(self,
@@ -143,21 +145,26 @@ class ActivationStats(FastaiActivationStats):
     def gradient_norms(self
     )->np.ndarray: # (batches, weights): norm of each weight's gradient, in the order of `names`
         "How much comes back to each layer"
-        return np.stack([b[0].cpu().numpy() for b in self.backward]) if self.backward else np.zeros((0, len(self.names)))
+        return self._per_weight(0)
 
     def update_ratios(self
     )->np.ndarray: # (batches, weights): norm of each step over the norm of the weight
         "How far each step moves each weight"
-        return np.stack([b[1].cpu().numpy() for b in self.backward]) if self.backward else np.zeros((0, len(self.names)))
+        return self._per_weight(1)
 
-# %% ../nbs/11_diagnosis.ipynb #451e0867
+    def _per_weight(self, which): return np.stack([b[which].cpu().numpy() for b in self.backward]) if self.backward else np.zeros((0, len(self.names)))
+
+# %% ../nbs/11_diagnosis.ipynb #00750548
+def _check_measured(stats):
+    if not stats.rows: raise InputError('nothing was measured yet: give ActivationStats to the Learner (cbs=ActivationStats()) and fit it')
+
 def plot_color_dim(
     stats:ActivationStats, # After a fit, `with_hist=True`
     layers:list[int]=None # Indices of watched layers; None: all
 ): # matplotlib Figure: one picture a layer, batches from left to right, absolute values from 0 (bottom) to 10 (top)
     "The colourful-dimension picture of each layer"
     import matplotlib.pyplot as plt
-    if not len(stats.stats): raise InputError('nothing was measured yet: give ActivationStats to the Learner (cbs=ActivationStats()) and fit it')
+    _check_measured(stats)
     layers = range(len(stats.modules)) if layers is None else layers
     figure, axes = plt.subplots(1, len(layers), figsize=(2.2*len(layers), 2.4), layout='constrained', squeeze=False)
     for axis, layer in zip(axes[0], layers):
@@ -166,14 +173,14 @@ def plot_color_dim(
     axes[0, 0].set_ylabel('absolute value')
     return figure
 
-# %% ../nbs/11_diagnosis.ipynb #3b6c44ed
+# %% ../nbs/11_diagnosis.ipynb #affcd3f7
 def plot_layers(
     stats:ActivationStats, # After a fit
     window:int=10 # Measured batches over which a unit has to be 0 to count as dead
 ): # matplotlib Figure: dead units, gradient norms and relative steps over the batches, first layers dark, last ones light
     "What each layer does, batch by batch"
     import matplotlib.pyplot as plt
-    if not stats.rows: raise InputError('nothing was measured yet: give ActivationStats to the Learner (cbs=ActivationStats()) and fit it')
+    _check_measured(stats)
     curves = dict(dead=stats.dead_units(window), gradient=stats.gradient_norms(), step=stats.update_ratios())
     figure, axes = plt.subplots(1, 3, figsize=(11, 2.6), layout='constrained')
     for axis, values in zip(axes, curves.values()):
@@ -519,7 +526,7 @@ def _find_sizes(seen, ignore):
     if least['signal'] < 0.04: yield Finding('vanishing_activations', 'error', small[0],
         f'from image to image its units differ by {least["signal"]:.1e}, the images themselves by about 1', _START + ', or add BatchNorm')
 
-# %% ../nbs/11_diagnosis.ipynb #fd0a67f7
+# %% ../nbs/11_diagnosis.ipynb #8bbdc031
 def _find_gradients(seen, ignore):
     "Gradients that explode, or that vanish on the way back"
     if ignore or not seen.gradients: return
@@ -540,27 +547,31 @@ def _find_tiny(seen):
     bs = seen.learn.dls.train.bs if hasattr(seen.learn.dls.train, 'bs') else seen.learn.dls.train.batch_size
     norms = [n for n, m in seen.learn.model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if norms and bs and bs <= 4: yield Finding('tiny_batches', 'warning', norms[0], f'{len(norms)} BatchNorm layers take mean and spread from {bs} images',
-                                               'dls.train.bs = 32, or nn.GroupNorm in place of nn.BatchNorm2d')
+                                               f'dls.train.bs = 32 and {32//bs} times the epochs, for as many steps; or nn.GroupNorm in place of nn.BatchNorm2d')
 
-# %% ../nbs/11_diagnosis.ipynb #13e63f19
+# %% ../nbs/11_diagnosis.ipynb #2ec835a5
 _STEPS = 20
 
 def _try_rates(seen, seconds, margin):
     "(steps, factor of the rate used → loss after so many, how far 20 steps move the weights); each direction is followed as long as the loss comes down, and what decides nothing gets more steps"
     begun, found = time.time(), {}
-    def try_rate(factor, steps=_STEPS): return _try_rate(seen.learn, seen.lr*factor, *seen.parts, steps)
     def time_for(n): return (time.time() - begun)*(len(found) + n)/len(found) < seconds
-    found[1], moved = try_rate(1)
-    for factors in ([0.1, 0.01, 0.001], [10, 100, 1000]):
-        last = math.inf
-        for factor in factors:
-            if not time_for(1) or found.get(0.1, math.inf) < found[1] - margin and factor > 1: break # where less is clearly better, more is not looked at
-            found[factor], _ = try_rate(factor)
-            if found[factor] > last + 0.02*seen.guess: break
-            last = found[factor]
-    ranked = sorted(found.keys() - {1}, key=found.get)
-    if not ranked or found[ranked[0]] < min(found[1], seen.scores[0][0]) - margin or not time_for(9): return _STEPS, found, moved
-    return 3*_STEPS, {factor: try_rate(factor, 3*_STEPS)[0] for factor in (1, *ranked[:2])}, moved
+    with tqdm(desc='trying learning rates', total=10, delay=1, leave=False) as bar:
+        def try_rate(factor, steps=_STEPS):
+            bar.update()
+            return _try_rate(seen.learn, seen.lr*factor, *seen.parts, steps)
+        found[1], moved = try_rate(1)
+        for factors in ([0.1, 0.01, 0.001], [10, 100, 1000]):
+            last = math.inf
+            for factor in factors:
+                if not time_for(1) or found.get(0.1, math.inf) < found[1] - margin and factor > 1: break # where less is clearly better, more is not looked at
+                found[factor], _ = try_rate(factor)
+                if found[factor] > last + 0.02*seen.guess: break
+                last = found[factor]
+        ranked = sorted(found.keys() - {1}, key=found.get)
+        few = 8*len(seen.parts[0]) < 3*_STEPS # images: they would be learnt by heart
+        if not ranked or few or found[ranked[0]] < min(found[1], seen.scores[0][0]) - margin or not time_for(9): return _STEPS, found, moved
+        return 3*_STEPS, {factor: try_rate(factor, 3*_STEPS)[0] for factor in (1, *ranked[:2])}, moved
 
 def _find_rate(seen, seconds, ignore):
     "Another learning rate that does clearly better in a few steps than the one used, and than the whole training; or one that moves nothing"
@@ -572,7 +583,7 @@ def _find_rate(seen, seconds, ignore):
     if best < 1 and rates.get(best/10, math.inf) < rates[best] + 0.1*seen.guess: best /= 10 # hardly worse, and farther from trouble
     tried = f'in {steps} steps a fresh copy comes down to {rates.get(best, math.nan):.3g} at {seen.lr*best:.2g}, to {used:.3g} at {seen.lr:.2g}'
     typed = lambda factor: f'learn.fit_one_cycle({len(seen.learn.recorder.values)}, {seen.lr*factor:.1e})'
-    clear = rates.get(best, math.inf) < min(used, reached) - margin
+    clear = rates.get(best, math.inf) < min(used, reached) - margin and (best > 1 or rates[best] < 0.95*seen.guess) # a rate at which nothing moves is not better
     in_vain = best < 1 and rates[best] < used - 0.5*seen.guess and reached > 0.85*seen.guess
     diverged = not math.isfinite(end) or end > 1.5*max(start, seen.guess) or seen.losses.max() > 30*max(seen.losses[0], seen.guess)
     moved *= len(seen.losses)/_STEPS
@@ -584,7 +595,7 @@ def _find_rate(seen, seconds, ignore):
     elif not ignore and diverged and seen.losses[0] < 8*seen.guess: yield Finding('learning_rate_too_high', 'error', '',
         f'the first batch cost {seen.losses[0]:.3g}, the worst {np.max(seen.losses):.3g}, the last ones {end:.3g}', f'with a fresh network: {typed(min(best, 0.1))}')
 
-# %% ../nbs/11_diagnosis.ipynb #ed0f4da3
+# %% ../nbs/11_diagnosis.ipynb #b7c96a73
 def _find_overfit(seen):
     "Training images are known by heart, validation images get worse"
     curve = np.array([v[1] for v in seen.learn.recorder.values if len(v) > 1 and v[1] is not None], dtype=float)
@@ -603,7 +614,7 @@ def _learn_by_heart(seen, seconds):
         torch.manual_seed(0)
         copy = _fresh(seen.learn.model).train()
         opt = torch.optim.Adam([p for p in copy.parameters() if p.requires_grad], lr)
-        for i in range(steps + 1):
+        for i in tqdm(range(steps + 1), desc='learning one batch by heart', delay=1, leave=False):
             if time.time() - begun > seconds: return math.nan
             loss = F.cross_entropy(copy(x).float(), y.long())
             losses.append(loss.item())

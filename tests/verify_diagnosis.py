@@ -325,7 +325,7 @@ def tiny_batches(seed):
     make = partial(healthy, seed, bn=True, n_train=(120, 160), epochs=(2, 2))
     case = make()
     case.bs = case.rng.choice([2, 2, 3, 4])
-    return case, again(make, bs=32)
+    return case, again(make, bs=32, epochs=case.epochs*(32//case.bs))
 
 
 FAULTS = {make.__name__: make for make in (dead_relu, exploding_activations, vanishing_activations, exploding_gradients, vanishing_gradients, learning_rate_too_high,
