@@ -1,11 +1,11 @@
-"""What ActivationStats costs: a training with it, one without and one with fastai's own, in the same run, in random order, repeated.
+"""What ActivationStats costs beside fastai's own: in one training every second batch is measured, and each such batch is set against its neighbours.
 
-    python bench/activation_stats.py [--repeats 5] [--batches 50] [--seed 2026]     writes bench/results/activation_stats.json
+    python bench/activation_stats.py [--repeats 3] [--batches 60] [--seed 2026]     writes bench/results/activation_stats.json
 
 Three networks: `conv_stack` on 64 and 128 pixels, `custom_cnn` on 32, batches of 64 random images that lie in memory, so that the
-network's own work is all there is to compare with. Ratios are taken within a round; processor time, not the clock, so that what else
-the machine does weighs less. `fastcnn` is the default, which measures each of a fit's first 20 batches and then every fifth: 26 of 50
-batches, and fewer of a longer fit. `fastcnn_every_1` measures them all, as fastai's does.
+network's own work is all there is to compare with. Processor time of a batch that is measured, over that of the batches before and behind it, which are
+not: what else the machine does meets both alike. `a_measured_batch` is the median of these ratios in each repeat; `by_default` what a fit of 50 and of
+500 batches then takes in all, of which the default measures 26 and 116.
 """
 import argparse, json, os, random, statistics, sys, time
 from pathlib import Path
@@ -16,34 +16,37 @@ sys.path.append(str(HERE.parent/'tools'))
 from machine import machine
 
 NETWORKS = dict(conv_stack_64=('conv_stack', 64), conv_stack_128=('conv_stack', 128), custom_cnn_32=('custom_cnn', 32))
+TOOLS = ('fastcnn', 'fastai')
 
 
-def callbacks(tool):
-    from fastai.callback.hook import ActivationStats as Fastais
-    from fastcnn.diagnosis import ActivationStats
-    return dict(none=lambda: [], fastcnn=lambda: [ActivationStats()], fastcnn_every_1=lambda: [ActivationStats(every=1)], fastai=lambda: [Fastais(with_hist=True)])[tool]()
-
-
-TOOLS = ('none', 'fastcnn', 'fastcnn_every_1', 'fastai')
-
-
-def seconds(tool, name, size, batches):
-    "Processor time of one fit"
+def times(tool, name, size, batches):
+    "Processor time of a measured batch over that of its neighbours, for each measured batch of one fit but the first two"
     import torch
-    import fastai.callback.schedule
+    import fastai.callback.progress # adds no_bar to Learner
+    from fastai.callback.core import Callback
+    from fastai.callback.hook import ActivationStats as Fastais
     from fastai.data.core import DataLoaders
     from fastai.data.load import DataLoader
     from fastai.learner import Learner
     from fastai.losses import CrossEntropyLossFlat
     from fastai.torch_core import set_seed
+    from fastcnn.diagnosis import ActivationStats
     from fastcnn.models import build_model
+
+    class Clock(Callback):
+        order = -100 # before all others
+        def before_fit(self): self.ticks = []
+        def before_batch(self):
+            if self.training: self.ticks.append(time.process_time())
+
     set_seed(0)
     x, y = torch.randn(64, 3, size, size), torch.randint(10, (64,))
     dls = DataLoaders(*[DataLoader([(x, y)]*n, bs=None) for n in (batches, 1)])
-    learn = Learner(dls, build_model(name, 10, size=size), loss_func=CrossEntropyLossFlat(), cbs=callbacks(tool))
-    start = time.process_time()
+    stats, clock = dict(fastcnn=ActivationStats, fastai=Fastais)[tool](with_hist=True, every=2), Clock()
+    learn = Learner(dls, build_model(name, 10, size=size), loss_func=CrossEntropyLossFlat(), cbs=[stats, clock])
     with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-3)
-    return time.process_time() - start
+    took = [b - a for a, b in zip(clock.ticks, clock.ticks[1:])]
+    return [2*took[i]/(took[i - 1] + took[i + 1]) for i in range(4, len(took) - 1, 2)]
 
 
 def spread(values): return dict(min=round(min(values), 4), median=round(statistics.median(values), 4), max=round(max(values), 4))
@@ -51,18 +54,19 @@ def spread(values): return dict(min=round(min(values), 4), median=round(statisti
 
 if __name__ == '__main__':
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--repeats', type=int, default=5)
-    parser.add_argument('--batches', type=int, default=50)
+    parser.add_argument('--repeats', type=int, default=3)
+    parser.add_argument('--batches', type=int, default=60)
     parser.add_argument('--seed', type=int, default=2026, help='in which order the tools run')
     args = parser.parse_args()
     rng, kept = random.Random(args.seed), {}
     for network, (name, size) in NETWORKS.items():
-        for tool in TOOLS: seconds(tool, name, size, 2) # the first run pays for imports and memory
-        rounds = []
+        found = {tool: [] for tool in TOOLS}
         for number in range(args.repeats):
-            rounds.append({tool: seconds(tool, name, size, args.batches) for tool in rng.sample(TOOLS, len(TOOLS))})
-            print(f'{network}, round {number + 1}:', {tool: round(s, 2) for tool, s in rounds[-1].items()}, file=sys.stderr, flush=True)
-        kept[network] = dict(seconds_without=spread([r['none'] for r in rounds]), times_without={tool: spread([r[tool]/r['none'] for r in rounds]) for tool in TOOLS[1:]})
-    found = dict(about=machine('fastcnn', 'fastai', 'torch'), seed=args.seed, repeats=args.repeats, batches=args.batches, threads=int(os.environ['OMP_NUM_THREADS']), networks=kept)
-    print(json.dumps(found, indent=1))
-    (HERE/'results'/'activation_stats.json').write_text(json.dumps(found, indent=1) + '\n')
+            for tool in rng.sample(TOOLS, len(TOOLS)):
+                found[tool].append(statistics.median(times(tool, name, size, args.batches)))
+                print(f'{network}, repeat {number + 1}, {tool}: {found[tool][-1]:.3f}', file=sys.stderr, flush=True)
+        cost = statistics.median(found['fastcnn']) - 1
+        kept[network] = dict(a_measured_batch={tool: spread(ratios) for tool, ratios in found.items()}, by_default={n: round(1 + cost*share/n, 4) for n, share in ((50, 26), (500, 116))})
+    result = dict(about=machine('fastcnn', 'fastai', 'torch'), seed=args.seed, repeats=args.repeats, batches=args.batches, threads=int(os.environ['OMP_NUM_THREADS']), networks=kept)
+    print(json.dumps(result, indent=1))
+    (HERE/'results'/'activation_stats.json').write_text(json.dumps(result, indent=1) + '\n')
