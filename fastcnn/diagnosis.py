@@ -300,7 +300,7 @@ def _look_inside(model, loss_func, batches):
         loss_func(out, y).mean().backward()
     return watch.layers, {n: (p.grad.norm().item()/len(batches), p.detach().norm().item()) for n, p in copy.named_parameters() if p.grad is not None and p.dim() > 1}
 
-# %% ../nbs/11_diagnosis.ipynb #98518242
+# %% ../nbs/11_diagnosis.ipynb #01471818
 def _fresh(model):
     "A copy of `model` with weights as a proper start has them"
     copy = deepcopy(model)
@@ -331,7 +331,7 @@ def _try_rate(learn, lr, batches, held_out, steps):
         loss = learn.loss_func(copy(batches[i % len(batches)][0]), batches[i % len(batches)][1]).mean()
         if not math.isfinite(loss.item()): return math.inf, math.inf
         loss.backward(), opt.step(), opt.zero_grad()
-    moved = max(((p.detach() - b).norm()/b.norm()).item() for p, b in zip(weights, before) if b.norm() > 0)
+    moved = max((((p.detach() - b).norm()/b.norm()).item() for p, b in zip(weights, before) if b.norm() > 0), default=math.nan)
     return _score(copy, held_out, training=True)[0], moved
 
 # %% ../nbs/11_diagnosis.ipynb #883da498
@@ -549,7 +549,7 @@ def _find_tiny(seen):
     if norms and bs and bs <= 4: yield Finding('tiny_batches', 'warning', norms[0], f'{len(norms)} BatchNorm layers take mean and spread from {bs} images',
                                                f'dls.train.bs = 32 and {32//bs} times the epochs, for as many steps; or nn.GroupNorm in place of nn.BatchNorm2d')
 
-# %% ../nbs/11_diagnosis.ipynb #2ec835a5
+# %% ../nbs/11_diagnosis.ipynb #895c567f
 _STEPS = 20
 
 def _try_rates(seen, seconds, margin):
@@ -587,15 +587,16 @@ def _find_rate(seen, seconds, ignore):
     in_vain = best < 1 and rates[best] < used - 0.5*seen.guess and reached > 0.85*seen.guess
     diverged = not math.isfinite(end) or end > 1.5*max(start, seen.guess) or seen.losses.max() > 30*max(seen.losses[0], seen.guess)
     moved *= len(seen.losses)/_STEPS
+    stands = moved < 0.025
     if best < 1 and (clear or in_vain): yield Finding('learning_rate_too_high', 'error', '',
         f'the training images still cost {reached:.3g} (guessing: {seen.guess:.3g}); {tried}', f'with a fresh network: {typed(best)}')
-    elif clear or moved < 0.025: yield Finding('learning_rate_too_low', 'warning' if len(seen.losses) >= 12 and (best > 10 or moved < 0.025 or start - end < 0.04*seen.guess) else 'info', '',
+    elif clear or stands: yield Finding('learning_rate_too_low', 'warning' if len(seen.losses) >= 12 and (best > 10 or stands or start - end < 0.04*seen.guess) else 'info', '',
         f'in {len(seen.losses)} steps the loss went from {start:.3g} to {end:.3g}; so many move no layer\'s weights by more than {moved:.2%} of their size; {tried}',
         typed(best if clear else 10**round(math.log10(0.3/max(moved, 1e-9)))))
     elif not ignore and diverged and seen.losses[0] < 8*seen.guess: yield Finding('learning_rate_too_high', 'error', '',
         f'the first batch cost {seen.losses[0]:.3g}, the worst {np.max(seen.losses):.3g}, the last ones {end:.3g}', f'with a fresh network: {typed(min(best, 0.1))}')
 
-# %% ../nbs/11_diagnosis.ipynb #b7c96a73
+# %% ../nbs/11_diagnosis.ipynb #fef83314
 def _find_overfit(seen):
     "Training images are known by heart, validation images get worse"
     curve = np.array([v[1] for v in seen.learn.recorder.values if len(v) > 1 and v[1] is not None], dtype=float)
@@ -627,7 +628,7 @@ def _find_underfit(seen, found, seconds, ignore):
     if len(seen.losses) < 6 or ignore: return
     reached, (start, end) = seen.scores[0][0], _ends(seen.losses)
     if min(end, reached) < 0.6*seen.guess: return
-    said, by_heart = f'training images still cost {reached:.3g} (guessing: {seen.guess:.3g})', _learn_by_heart(seen, seconds)
+    said, by_heart = f'training images still cost {reached:.3g} (guessing: {seen.guess:.3g})', _learn_by_heart(seen, seconds) if seconds else math.nan
     if by_heart > 0.2*seen.guess: yield Finding('underfitting', 'warning', '',
         said + f'; a fresh copy that sees only {len(seen.parts[0][0][1])} of them cannot learn even these by heart: they come down to {by_heart:.3g} in 100 steps',
         'a larger network: conv_stack(…) with more channels, less dropout and weight decay')

@@ -421,7 +421,7 @@ def run_program(server, root, n, **options):
 
 
 def wait_for_files(root, n):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 20
     while len(list(root.glob('x/*.jpg'))) < n:
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -433,14 +433,14 @@ def test_interrupted_run_is_finished_by_the_next(server, root, how):
     process = run_program(server, root, 60)
     wait_for_files(root, 9)
     process.send_signal(how)
-    errors = process.communicate(timeout=60)[1]
+    errors = process.communicate(timeout=20)[1]
     assert process.returncode == -how, errors
     assert ('KeyboardInterrupt' in errors) == (how == signal.SIGINT) and 'never retrieved' not in errors
     if how == signal.SIGINT: check_whole(root)
     before, kept = dict(server.asked), Manifest(root).rows('kept')
     assert 5 <= len(kept) < 60 # a kill may fall between a file and its row
     server.latency = 0
-    assert run_program(server, root, 60).wait(120) == 0
+    assert run_program(server, root, 60).wait(30) == 0
     assert len(check_whole(root).rows('kept')) == 60
     assert not any(server.asked[urlsplit(row['url']).path] > before[urlsplit(row['url']).path] for row in kept)
 

@@ -6,10 +6,9 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 from PIL import Image
-from platformdirs import user_cache_dir
 from scipy.ndimage import binary_dilation
 
-from fastcnn.core import InputError
+from fastcnn.core import InputError, cache_folder
 from fastcnn.deploy import RUNTIME, _write_config, export_model, load_exported, predict, publish, read_config
 from fastcnn.planets import PLANETS, planet_collection, planet_image
 from notebooks import ROOT
@@ -443,7 +442,7 @@ def test_a_new_picture_stops_the_map(page, photo):
 @pytest.fixture(scope='module')
 def axe():
     "axe-core, fetched once with npm at a pinned version and checked"
-    file = Path(user_cache_dir('fastcnn', False))/AXE.replace('@', '-')/'axe-core.tgz'
+    file = cache_folder()/AXE.replace('@', '-')/'axe-core.tgz'
     if not file.exists():
         if not shutil.which('npm'): missing('npm')
         file.parent.mkdir(parents=True, exist_ok=True)
