@@ -24,7 +24,7 @@ demo: $(READY) ## the whole way once, offline: images, cleaning, training, repor
 	@$(PY) -m fastcnn demo --out _demo
 
 test: $(READY) ## checks, tests and all notebooks; the last line counts them
-	@$(PY) -m pytest
+	@OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadgroup
 
 docs: $(READY) ## the documentation site, in _docs/
 	@$(PY) tools/docs.py _docs
@@ -39,6 +39,9 @@ bench: $(READY) $(PEERS) ## side by side with other tools; results in bench/resu
 	@$(PY) bench/download.py
 	@$(PY) bench/duplicates.py
 	@$(PY) bench/activation_stats.py
+	@$(PY) bench/batches.py
+	@$(PY) bench/distributed.py
+	@$(PY) bench/predict.py
 
 $(PEERS): bench/peers.txt
 	@echo "setup: installing the tools to compare with into .venv-peers"

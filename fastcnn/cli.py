@@ -16,7 +16,7 @@ from pathlib import Path
 from . import __version__
 from .core import PRESENT, InputError, Manifest, check_label, image_files, sidecar
 
-# %% ../nbs/16_cli.ipynb #fb95e8d2
+# %% ../nbs/16_cli.ipynb #0c60da09
 def _search(args):
     "Search and download into ROOT/LABEL"
     from fastcnn.collect import collect_images, collection_counts
@@ -74,7 +74,16 @@ def _forget(args):
     from fastcnn.collect import forget_images
     if not (args.url or args.creator or args.page): raise InputError('say whom or what to forget: --url, --creator or --page')
     image_files(args.root) # a wrong folder is told, not made
-    return forget_images(args.root, args.url, args.creator, args.page)
+    forgotten = forget_images(args.root, args.url, args.creator, args.page)
+    _cache(argparse.Namespace(purge=True)) # decoded copies are there, without names
+    return forgotten
+
+def _cache(args):
+    "Where decoded images are kept for the next training, and how large that is"
+    from fastcnn.data import PixelCache
+    cache = PixelCache(1)
+    if args.purge: cache.purge()
+    return dict(folder=str(cache.folder), bytes=0 if args.purge else cache.bytes, limit=round(cache.limit))
 
 # %% ../nbs/16_cli.ipynb #6f026040
 def _judge(model, table, k=18):
@@ -150,26 +159,60 @@ def _check_training(args, stages):
     if out.exists() and not (out/'config.json').is_file() and not (out.is_dir() and not any(out.iterdir())):
         raise InputError(f'{args.out!r} exists and is no exported model: choose another --out')
 
-# %% ../nbs/16_cli.ipynb #317e47bd
+# %% ../nbs/16_cli.ipynb #ec7358fa
 def _evaluate(args):
     "Metrics on a labelled folder"
     from fastcnn.data import image_table, readable_images
     from fastcnn.deploy import read_config
     read_config(args.model)
-    table, _ = readable_images(image_table(args.root))
+    table = readable_images(image_table(args.root))
     found, figures, worst = _judge(args.model, table)
     return figures | dict(confusion=found.confusion.to_numpy().tolist(), classes=list(found.confusion.index), **_write_evaluation(args.report, found, None, worst))
-
-def _predict(args):
-    "Class and probability of each image; no class where it is none of them"
-    from fastcnn.deploy import predict
-    return dict(predictions=predict(args.model, args.files)[['file', 'label', 'probability']].to_dict('records'))
 
 def _publish(args):
     "Write a static page that runs the model in the visitor's browser"
     from fastcnn.deploy import publish
     written = publish(args.model, args.out, args.runtime, title=args.title, examples=args.example, credits=args.credits)
     return dict(site=args.out, bytes=sum(written.values()), files=len(written))
+
+# %% ../nbs/16_cli.ipynb #f4fe2652
+def _predict(args):
+    "Class and probability of each image; no class where it is none of them"
+    from fastcnn.deploy import predict_each
+    if args.out: return _predict_table(args.model, args.files, Path(args.out))
+    rows = (_readable(row) for row in predict_each(args.model, args.files))
+    return dict(predictions=[{k: row[k] for k in ('file', 'label', 'probability', *['error']*bool(row['error']))} for row in rows])
+
+def _readable(row):
+    "What is no number is null: JSON knows no other word for it"
+    return {k: None if v != v else v for k, v in row.items()}
+
+def _csv_line(values):
+    import csv, io
+    line = io.StringIO()
+    csv.writer(line, lineterminator='\n').writerow(values)
+    return line.getvalue()
+
+def _predict_table(model, files, out):
+    "All that `predict` says of each image, as a line of `out`"
+    from fastcnn.deploy import predict_each
+    if out.suffix not in ('.csv', '.jsonl') or out.is_dir(): raise InputError(f'{str(out)!r} must be a file that ends in .csv or .jsonl')
+    rows, counts, part = predict_each(model, files), Counter(), Path(f'{out}.part')
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with open(part, 'w', buffering=1, encoding='utf-8', errors='surrogateescape', newline='') as table: # a name need not be UTF-8
+            for row in map(_readable, rows):
+                if out.suffix == '.jsonl': line = json.dumps(row) + '\n'
+                else: line = ('' if counts else _csv_line(row)) + _csv_line(row.values())
+                table.write(line)
+                counts['unreadable' if row['error'] else 'none of these' if row['label'] is None else f'label {row["label"]}'] += 1
+    except KeyboardInterrupt: raise KeyboardInterrupt(f'interrupted: the first {counts.total()} answers are in {part}') from None
+    except InputError:
+        if counts.total() == counts['unreadable']: part.unlink()
+        raise
+    os.replace(part, out)
+    return dict(written=str(out), images=counts.total(), unreadable=counts['unreadable'], none_of_these=counts['none of these'],
+                labels={k.removeprefix('label '): n for k, n in sorted(counts.items()) if k.startswith('label ')})
 
 # %% ../nbs/16_cli.ipynb #5ff0820a
 def _demo_sizes(quick):
@@ -336,7 +379,7 @@ def _forget_demo(out):
     (out/'.fastcnn-demo').touch()
     for name in mine: shutil.rmtree(out/name, ignore_errors=True) # the report is a file, and is replaced at the end
 
-# %% ../nbs/16_cli.ipynb #07822273
+# %% ../nbs/16_cli.ipynb #06141757
 class _Parser(argparse.ArgumentParser):
     def error(self, message): raise InputError(f'{message}; see `{self.prog} --help`')
 
@@ -362,18 +405,20 @@ def _parser():
     verb(_restore, root, ('files', dict(nargs='*', metavar='FILE')), ('--all', dict(action='store_true')))
     verb(_info, root)
     verb(_export, root, ('target', dict(metavar='TARGET', help='a .csv, .parquet or .zip, or a new folder')))
+    verb(_cache, ('--purge', dict(action='store_true', help='delete it: the next training decodes the images anew')))
     verb(_forget, root, ('--url', dict(help='address of an image')), ('--creator', dict(help='a maker')), ('--page', dict(help='page on which images are shown')))
     verb(_train, data, ('--out', dict(required=True, metavar='MODEL')), ('--epochs', dict(type=int, default=5)), ('--size', dict(type=int, help='pixels')), ('--bs', dict(type=int, default=64)),
          ('--lr', dict(type=_rate, default=3e-3, help='a number, or auto for lr_find; default: 0.003')), ('--arch', dict(help='network; default: conv_stack, with --pretrained lite/efficientnet_lite0')), ('--stage', dict(default='bn')), ('--seed', dict(type=int, default=42)),
          ('--pretrained', dict(action='store_true', help='start from weights that others have trained, the body frozen at first')), ('--report', dict(metavar='FILE', help='write the evaluation as an HTML page')))
     verb(_evaluate, model, data, ('--report', dict(metavar='FILE', help='write it as an HTML page')))
-    verb(_predict, model, ('files', dict(nargs='+', metavar='FILE')))
+    verb(_predict, model, ('files', dict(nargs='+', metavar='FILE', help='image, or a folder: all images in it')),
+         ('--out', dict(metavar='TABLE', help='a .csv or .jsonl to write, an image a row, instead of showing the answers')))
     verb(_publish, model, ('--out', dict(required=True, metavar='SITE', help='folder to write')), ('--runtime', dict(metavar='PATH', help='package onnxruntime-web, packed or unpacked; default: npm fetches it')),
          ('--title', dict(default='', help='heading of the page')), ('--credits', dict(metavar='FILE', help="the images' makers, such as a collection's CREDITS.md")),
          ('--example', dict(action='append', default=[], metavar='FILE', help='a picture to try; may be said again')))
     return parser
 
-# %% ../nbs/16_cli.ipynb #5ccc0931
+# %% ../nbs/16_cli.ipynb #d5f47ee7
 def _positive(text):
     if not text.isdigit() or not int(text): raise argparse.ArgumentTypeError(f'{text!r} is no number above 0')
     return int(text)
@@ -390,10 +435,10 @@ def _show(value, indent=''):
         if isinstance(v, dict) and v: print(f'{indent}{key}'); _show(v, indent + '  ')
         elif isinstance(v, list) and v and isinstance(v[0], dict):
             print(f'{indent}{key}')
-            for item in v: print(f'{indent}  ' + '  '.join('none of these' if x is None else str(round(x, 3) if isinstance(x, float) else x) for x in item.values()))
+            for item in v: print(f'{indent}  ' + (item.get('error') or '  '.join('none of these' if x is None else str(round(x, 3) if isinstance(x, float) else x) for x in item.values())))
         else: print(f'{indent}{key}: {round(v, 4) if isinstance(v, float) else v}')
 
-# %% ../nbs/16_cli.ipynb #81c094be
+# %% ../nbs/16_cli.ipynb #e7f6413c
 def _warn(message, category, filename, lineno, file=None, line=None):
     if issubclass(category, UserWarning): print(f'fastcnn: {message}', file=sys.stderr)
 
@@ -402,7 +447,7 @@ def _run(argv):
     try:
         args = _parser().parse_args(argv)
         with redirect_stdout(sys.stderr): return args.run(args), 0
-    except KeyboardInterrupt: message, status = 'interrupted: run the same command again to go on', 130
+    except KeyboardInterrupt as stop: message, status = str(stop) or 'interrupted: run the same command again to go on', 130
     except InputError as error: message, status = str(error), 2
     except (OSError, RuntimeError) as error: message, status = str(error) or type(error).__name__, 1
     message = ' '.join(message.split())

@@ -10,26 +10,24 @@ __all__ = ['STATUSES', 'FAILED_REASONS', 'QUARANTINE_REASONS', 'PRESENT', 'FIELD
            'utc_now', 'sidecar', 'check_row', 'Manifest', 'files_on_disk', 'image_files', 'image_formats', 'open_image',
            'cache_folder', 'user_agent', 'retry_after']
 
-# %% ../nbs/00_core.ipynb #055e9a14
+# %% ../nbs/00_core.ipynb #6d36dc3e
 import hashlib, json, os, struct, tempfile, threading, zlib
 from array import array
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cache
+from importlib import import_module
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from urllib.parse import quote
 
 from fastcore.basics import patch
-from filelock import FileLock
 from PIL import Image
 from platformdirs import user_cache_dir
-from urllib3.exceptions import InvalidHeader
-from urllib3.util.retry import Retry
 
 from . import __version__
 
@@ -227,7 +225,7 @@ def _read_on(self:Manifest):
             index.take(line, index.end)
             index.end += len(line)
 
-# %% ../nbs/00_core.ipynb #298f67d2
+# %% ../nbs/00_core.ipynb #3725f477
 @patch
 def append(self:Manifest,
     *rows:dict # Events, each with at least url, label and status
@@ -243,6 +241,7 @@ def append(self:Manifest,
 def _lock(self:Manifest):
     "Keeps two writers apart"
     self.folder.mkdir(parents=True, exist_ok=True)
+    from filelock import FileLock
     return FileLock(self.folder/'manifest.lock')
 
 def _ends_with_newline(file)->bool:
@@ -513,12 +512,14 @@ def image_files(
     if not files: raise InputError(f'{str(root)!r} holds no images in class folders: put them into {root.name}/LABEL/NAME.jpg')
     return files
 
-# %% ../nbs/00_core.ipynb #0a0d412f
+# %% ../nbs/00_core.ipynb #de2e6e4e
 @cache
 def image_formats()->tuple[str,...]: # In Pillow's names
     "The formats that we open, of those that this build of Pillow can read"
-    Image.init()
-    return tuple(name for name in ('JPEG', 'PNG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'AVIF') if name in Image.OPEN)
+    names = ('JPEG', 'PNG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'AVIF')
+    for name in ('Jpeg', 'Png', 'WebP', 'Gif', 'Bmp', 'Tiff', 'Avif'): # Image.init() would load all forty
+        with suppress(ImportError): import_module(f'PIL.{name}ImagePlugin')
+    return tuple(name for name in names if name in Image.OPEN)
 
 # %% ../nbs/00_core.ipynb #6cc6cb6b
 def open_image(
@@ -543,11 +544,13 @@ def user_agent()->str: # Such as fastcnn/0.2.0 (+https://github.com/fastcnn/fast
     contact = ''.join(c for c in os.environ.get('FASTCNN_CONTACT', '') if c.isascii() and c.isprintable() and c not in '()').strip()
     return f'fastcnn/{__version__} (+https://github.com/fastcnn/fastcnn{"; " + contact if contact else ""})'
 
-# %% ../nbs/00_core.ipynb #a4f2a308
+# %% ../nbs/00_core.ipynb #d7149158
 def retry_after(
     headers:dict # Of a reply
 )->float|None: # Seconds, or None where the server does not say
     "How long a server asks us to wait"
+    from urllib3.exceptions import InvalidHeader # here and not above: a tenth of a second for who asks no server
+    from urllib3.util.retry import Retry
     try: return Retry().parse_retry_after(headers['Retry-After'])
     except (KeyError, InvalidHeader): return None
 

@@ -6,24 +6,36 @@ Docs: https://fastcnn.github.io/fastcnn/data.html.md"""
 
 # %% auto #0
 __all__ = ['show_channels', 'channel_stats', 'image_datablock', 'GroupSplitter', 'manifest_groups', 'with_groups', 'find_leaks',
-           'read_image_zip', 'read_image_parquet', 'readable_images', 'image_table', 'image_dataloaders']
+           'read_image_zip', 'read_image_parquet', 'PixelCache', 'ImageDL', 'readable_images', 'image_table',
+           'image_dataloaders']
 
-# %% ../nbs/08_data.ipynb #af0c2d50
-import hashlib, json, random, warnings, zipfile
+# %% ../nbs/08_data.ipynb #0783c7b5
+import hashlib, json, math, os, random, shutil, struct, warnings, zipfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path, PurePosixPath
 
+import cv2
+import lmdb
 import numpy as np
 import pandas as pd
+import simplejpeg
+import torch
 from fastai.data.block import CategoryBlock, DataBlock
-from fastai.data.core import DataLoaders
-from fastai.data.transforms import ColReader, Normalize, RandomSplitter, get_image_files, parent_label
-from fastai.vision.augment import Resize, aug_transforms
+from fastai.data.core import DataLoaders, TfmdDL
+from fastai.data.transforms import Categorize, ColReader, IntToFloatTensor, Normalize, RandomSplitter, ToTensor, get_image_files, parent_label
+from fastai.torch_core import TensorCategory, TensorImage, defaults
+from fastai.vision.augment import AffineCoordTfm, LightingTfm, PadMode, Resize, affine_grid, aug_transforms
 from fastai.vision.data import ImageBlock
+from fastcore.basics import chunked
+from fasttransform import compose_tfms
 from PIL import Image, ImageDraw
 from tqdm.auto import tqdm
 
-from .core import IMAGE_SUFFIXES, InputError, Manifest, image_files, open_image, sidecar
+from .core import IMAGE_SUFFIXES, UNREADABLE, InputError, Manifest, cache_folder, image_files, open_image, sidecar
 
 # %% ../nbs/08_data.ipynb #fe83bce6
 def show_channels(
@@ -46,15 +58,17 @@ def show_channels(
             axis.text(x, y, value, ha='center', va='center', size=6.5, color='white' if value < 150 else 'black')
     return figure
 
-# %% ../nbs/08_data.ipynb #cb268391
+# %% ../nbs/08_data.ipynb #82088958
 def channel_stats(
-    images:list # Paths, bytes of image files, or PIL images
+    images:list # Paths, bytes of image files, PIL images, or arrays (H, W, 3) of uint8
 )->tuple[list[float], list[float]]: # (mean, standard deviation) of red, green and blue, in units of [0, 1]
     "Mean and standard deviation of each channel over all pixels of `images`"
     count, total, squares = 0, np.zeros(3), np.zeros(3)
     for image in tqdm(images, desc='channel statistics', delay=1, leave=False):
-        pixels = np.asarray(open_image(image).convert('RGB')).reshape(-1, 3)/255
-        count, total, squares = count + len(pixels), total + pixels.sum(0), squares + (pixels**2).sum(0)
+        pixels = image if isinstance(image, np.ndarray) else np.asarray(open_image(image).convert('RGB'))
+        mean, std = (found[:, 0]/255 for found in cv2.meanStdDev(pixels))
+        number = pixels.shape[0]*pixels.shape[1]
+        count, total, squares = count + number, total + number*mean, squares + number*(mean**2 + std**2)
     mean = total/count
     return mean.tolist(), np.sqrt(np.maximum(squares/count - mean**2, 0)).tolist()
 
@@ -116,7 +130,24 @@ class GroupSplitter:
             parts[2 if place < test else 1 if place < test + valid else 0].extend(group)
             place += len(group)
 
-# %% ../nbs/08_data.ipynb #748201bf
+# %% ../nbs/08_data.ipynb #aa023bac
+def _ahead(
+    function:Callable, # Called in threads
+    items:Iterable, # Its arguments; they are drawn in this thread, in order
+    workers:int # Threads, and results that wait to be fetched
+)->Iterator: # Results, in order
+    "A `map` in threads that runs a few results ahead, so that memory stays bounded"
+    waiting = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > 2*workers: yield waiting.popleft().result()
+            while waiting: yield waiting.popleft().result()
+        finally:
+            for future in waiting: future.cancel()
+
+# %% ../nbs/08_data.ipynb #9e377775
 def manifest_groups(
     root:Path, # Image folder
     files:list[Path] # Its images, `root/label/name`
@@ -125,16 +156,18 @@ def manifest_groups(
     groups = {row.get('file'): row.get('group') for row in Manifest(root).present()}
     return [groups.get(f'{f.parent.name}/{f.name}') for f in files]
 
+def _content(image): return hashlib.sha256(image if isinstance(image, bytes) else Path(image).read_bytes()).hexdigest()
+
 def with_groups(
     table:pd.DataFrame, # As `image_table` gives it
     groups=None # As `find_duplicates` gives them; none: keep those of the table
-)->pd.DataFrame: # The same rows; in `group` also those that are alone in the table but have the same bytes
+)->pd.DataFrame: # The same rows; in `group` also those that are alone in the table but have the same bytes; `content`: SHA-256 of the bytes
     "Write down which images belong together"
     known = table.name.map(dict(zip(groups.file, groups.group))) if groups is not None else table.get('group', pd.Series(None, table.index, dtype=object))
-    content = table.image.map(lambda image: hashlib.sha256(image if isinstance(image, bytes) else Path(image).read_bytes()).hexdigest())
+    content = pd.Series(list(_ahead(_content, table.image, defaults.cpus)), table.index, dtype=object)
     same = known.groupby(content).transform('first') # a copy of an image joins its group
     known = known.where(known.notna(), same.where(same.notna(), content.where(content.duplicated(keep=False))))
-    return table.assign(group=known.astype(object).where(known.notna(), None))
+    return table.assign(group=known.astype(object).where(known.notna(), None), content=content)
 
 # %% ../nbs/08_data.ipynb #ac960911
 def _pixel_digest(image):
@@ -204,27 +237,262 @@ def read_image_parquet(
     return pd.DataFrame(dict(name=[f'{Path(path).name}:{i}' for i in range(len(cells))],
                              image=[c['bytes'] if isinstance(c, dict) else c for c in cells], label=labels))
 
-# %% ../nbs/08_data.ipynb #eba5ab71
-def _side(image):
-    "Shorter side of an image in pixels, or the reason why it cannot be decoded"
+# %% ../nbs/08_data.ipynb #a4ffe2a8
+_UNREADABLE = (*UNREADABLE, MemoryError, Image.DecompressionBombError)
+cv2.setNumThreads(0) # our threads take an image each; threads within one would only get in their way
+
+# %% ../nbs/08_data.ipynb #30e6713d
+def _decode(
+    image, # Path, bytes of a file, or PIL image
+    side:int # Shorter side of the result, pixels, where the image is not smaller already
+)->np.ndarray: # (H, W, 3), uint8
+    "Pixels of an image, no more of them than are needed"
+    data = image if isinstance(image, bytes | Image.Image) else Path(image).read_bytes()
+    with open_image(data) as opened: # Pillow is the gate: which formats, how large
+        pixels = _decode_jpeg(data, opened, side) if opened.format == 'JPEG' and opened.mode in ('RGB', 'L') and isinstance(data, bytes) else None
+        if pixels is None: pixels = np.asarray(opened.convert('RGB'))
+    height, width = pixels.shape[:2]
+    scale = side/min(height, width)
+    if scale >= 1: return pixels
+    how = cv2.INTER_LINEAR if scale > 0.5 else cv2.INTER_AREA
+    return cv2.resize(pixels, (max(side, round(scale*width)), max(side, round(scale*height))), interpolation=how)
+
+def _decode_jpeg(data, opened, side):
+    "The same numbers as Pillow's in half the time, without Python's lock; None: let Pillow say what is wrong"
+    part = next((n for n in (8, 4, 2) if min(opened.size) >= n*side), 1) # a half, a quarter, an eighth are decoded fast; the eighths between them are not
+    try: return simplejpeg.decode_jpeg(data, 'RGB', min_height=math.ceil(opened.height/part), min_width=math.ceil(opened.width/part), min_factor=1)
+    except ValueError: return None
+
+def _pixels_or_error(image, side):
+    try: return _decode(image, side)
+    except _UNREADABLE as error: return f'{type(error).__name__}: {error}'
+
+# %% ../nbs/08_data.ipynb #2dea84ee
+_SHAPE = struct.Struct('<II') # in front of the pixels: height and width
+
+@cache
+def _environment(
+    folder:Path # Of the database
+)->lmdb.Environment:
+    "One for each process, as LMDB wants it"
     try:
-        with open_image(image) as opened:
-            side = min(opened.size)
-            opened.draft('RGB', (1, 1)) # decode a JPEG at an eighth of its size: reads every byte, computes little
-            opened.load()
-            return side
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error: return f'{type(error).__name__}: {error}'
+        folder.mkdir(parents=True, exist_ok=True)
+        return lmdb.open(str(folder), map_size=2**40, sync=False, max_readers=1024) # address space only; a power cut may cost the cache, never an image
+    except (OSError, lmdb.Error) as error:
+        raise InputError(f'the cache of decoded images cannot be used: {error}: delete {str(folder)!r}, or name another folder with FASTCNN_PIXELS') from error
+
+class PixelCache:
+    "Decoded images in a memory-mapped file; `fill` and `reader` are safe under several processes"
+    def __init__(self,
+        side:int, # Shorter side of the images, pixels; smaller ones stay as they are
+        folder:Path=None, # Of the database; default: what FASTCNN_PIXELS says, or `pixels` in `cache_folder()`
+        limit:float=None # Bytes on disk; default: 20 GB or what FASTCNN_PIXELS_GB says, and half of what is free at most
+    ):
+        self.side, self.folder = side, Path(folder or os.environ.get('FASTCNN_PIXELS') or cache_folder()/'pixels').absolute()
+        wanted = limit or 1e9*float(os.environ.get('FASTCNN_PIXELS_GB', 20))
+        self.limit = min(wanted, self.bytes + shutil.disk_usage(self.folder).free/2)
+
+    @property
+    def bytes(self)->int: # On disk
+        "How large it is"
+        stat = _environment(self.folder).stat()
+        return stat['psize']*(stat['branch_pages'] + stat['leaf_pages'] + stat['overflow_pages'])
+
+    def __repr__(self): return f'PixelCache: {self.bytes/1e6:.1f} MB of at most {self.limit/1e9:.1f} GB in {str(self.folder)!r}'
+
+    def _key(self, content): return f'{content[:40]} {self.side}'.encode()
+
+    @contextmanager
+    def reader(self)->Iterator[Callable]: # (content, image) → pixels (H, W, 3), uint8, read-only, valid within the context
+        "Look images up; what is not kept is decoded"
+        with _environment(self.folder).begin(buffers=True) as transaction:
+            def read(content, image):
+                kept = transaction.get(self._key(content)) if content else None
+                if kept is None: return _decode(image, self.side)
+                return np.frombuffer(kept, np.uint8, offset=_SHAPE.size).reshape(*_SHAPE.unpack_from(kept), 3)
+            yield read
+
+    def fill(self,
+        contents:list[str], # SHA-256 of each image's bytes
+        images:list # Paths or bytes
+    )->list[str|None]: # For each image None, or why it cannot be decoded
+        "Decode what is not kept yet"
+        first = {content: i for i, content in reversed(list(enumerate(contents)))}
+        with _environment(self.folder).begin() as transaction: new = {c: i for c, i in first.items() if transaction.get(self._key(c)) is None}
+        images, errors = list(images), {}
+        found = _ahead(lambda i: self._packed(images[i]), new.values(), defaults.cpus)
+        for part in chunked(tqdm(zip(new, found), total=len(new), desc='reading images', delay=1, leave=False), 64):
+            errors |= {content: packed for content, packed in part if isinstance(packed, str)}
+            self._keep({content: packed for content, packed in part if content not in errors}, first)
+        return [errors.get(content) for content in contents]
+
+    def _packed(self, image):
+        "What is written for an image, or why it cannot be decoded"
+        pixels = _pixels_or_error(image, self.side)
+        if isinstance(pixels, str): return pixels
+        return np.concatenate([np.frombuffer(_SHAPE.pack(*pixels.shape[:2]), np.uint8), pixels.ravel()])
+
+    def _keep(self, part, needed):
+        "Write some images; make room if there is none, but for what is `needed` now"
+        weight = lambda packed: len(packed) + 4096 # at most a page is lost to rounding
+        if self.bytes + sum(map(weight, part.values())) > self.limit: self._forget_all_but(needed)
+        room = self.limit - self.bytes
+        with _environment(self.folder).begin(write=True) as transaction:
+            for content, packed in part.items():
+                room -= weight(packed)
+                if room < 0: break # this and the rest is decoded each time
+                transaction.put(self._key(content), packed)
+
+    def _forget_all_but(self, needed):
+        needed = {self._key(content) for content in needed}
+        with _environment(self.folder).begin(write=True) as transaction:
+            for key in [key for key in transaction.cursor().iternext(values=False) if key not in needed]: transaction.delete(key)
+
+    def purge(self):
+        "Delete it from the disk, with the images of all sides"
+        _environment(self.folder).close()
+        _environment.cache_clear()
+        shutil.rmtree(self.folder)
+
+# %% ../nbs/08_data.ipynb #69d0ada6
+def _is_geometry(t):
+    return isinstance(t, AffineCoordTfm) and t.mode == 'bilinear' and t.pad_mode == PadMode.Reflection and t.align_corners \
+        and all(type(f).__name__ == '_WarpCoord' for f in t.coord_fs)
+
+def _is_lighting(t): return isinstance(t, LightingTfm) and all(type(f).__name__ in ('_BrightnessLogit', '_ContrastLogit') for f in t.fs)
+
+def _blank(n): return TensorImage(torch.zeros(1, 1, 1, 1).expand(n, 3, 2, 2)) # fastai's draws want to know how many images, of which shape
+
+_CORNERS = np.array([[-1, -1], [1, -1], [-1, 1], [1, 1]], np.float32) # x, y as affine_grid orders them
+
+def _homographies(
+    tfms:list, # fastai's geometric transforms
+    n:int # Images
+)->np.ndarray: # (n, 3, 3): place in the result → place in the image, both from -1 to 1 between the centres of the outermost pixels
+    "What the transforms draw for `n` images, as matrices"
+    total = np.eye(3)
+    for tfm in tfms:
+        tfm.before_call(_blank(n), 0)
+        corners = compose_tfms(affine_grid(tfm.mat, (n, 3, 2, 2), align_corners=True), tfm.coord_fs) # four points tell a homography
+        total = total @ [cv2.getPerspectiveTransform(_CORNERS, seen) for seen in np.ascontiguousarray(corners, np.float32).reshape(n, 4, 2)]
+    return total
+
+def _gray_values(
+    tfms:list, # fastai's transforms of brightness and contrast
+    n:int # Images
+)->np.ndarray: # (n, 256) in [0, 1]: what becomes of each of the 256 values of a pixel
+    "What the transforms draw for `n` images, as tables"
+    values = TensorImage(torch.linspace(0, 1, 256).expand(n, 1, 1, 256).clone())
+    for tfm in tfms:
+        tfm.before_call(_blank(n), 0)
+        values = tfm.encodes(values)
+    return np.asarray(values).reshape(n, 256)
+
+# %% ../nbs/08_data.ipynb #9dd76f44
+def _sample_image(
+    pixels:np.ndarray, # Image (H, W, 3), uint8
+    place:tuple[float, float], # Of the largest square in it, from left and from top, 0 to 1
+    homography:np.ndarray, # (3, 3), as `_homographies` gives it; None: the whole square
+    out:np.ndarray # (size, size, 3), uint8: is overwritten
+):
+    "The square of an image, seen through a homography"
+    height, width = pixels.shape[:2]
+    side, size = min(height, width), len(out)
+    left, top = int(place[0]*(width - side)), int(place[1]*(height - side))
+    square = pixels[top:top + side, left:left + side]
+    if homography is None: return cv2.resize(square, (size, size), dst=out, interpolation=cv2.INTER_AREA if side > size else cv2.INTER_LINEAR)
+    matrix = _to_pixels(side) @ homography @ _from_pixels(size)
+    cv2.warpPerspective(square, matrix, (size, size), dst=out, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT_101)
+
+def _to_pixels(side):
+    "From -1 … 1 to 0 … side - 1"
+    half = (side - 1)/2
+    return np.array([[half, 0, half], [0, half, half], [0, 0, 1]])
+
+def _from_pixels(side): return np.array([[2/(side - 1), 0, -1], [0, 2/(side - 1), -1], [0, 0, 1]])
+
+# %% ../nbs/08_data.ipynb #6599d0ba
+class ImageDL(TfmdDL):
+    "Batches of images from a `PixelCache`"
+    def __init__(self,
+        dataset, # fastai's Datasets; its items are a table with `image`, `content` and `label`, or images
+        size:int=200, # Side of the images in a batch, pixels
+        pixels:PixelCache=None, # Where the images are kept
+        fused:list=(), # fastai's transforms of geometry and lighting that are done in the one step, in training only
+        num_workers:int=None, # Threads that prepare batches; default: as many as there are processors, 16 at most
+        **kwargs # As `TfmdDL` has them
+    ):
+        self.size, self.pixels, self.fused = size, pixels or PixelCache(round(1.44*size)), fused
+        self.threads = min(16, defaults.cpus) if num_workers is None else max(1, num_workers)
+        super().__init__(dataset, num_workers=0, **kwargs)
+
+    def new(self, dataset=None, cls=None, **kwargs):
+        return super().new(dataset, cls, **dict(size=self.size, pixels=self.pixels, fused=self.fused, num_workers=self.threads) | kwargs)
+
+    def __iter__(self):
+        for x, *y in super().__iter__(): yield TensorImage(x), *y
+
+    def create_batches(self, samps):
+        "Batches before `after_batch`; what that does is done already where it can be part of the table"
+        items, targets = self.dataset.items, self._targets()
+        table = items if isinstance(items, pd.DataFrame) else pd.DataFrame(dict(image=list(items)))
+        images, contents = table.image.tolist(), table.get('content', pd.Series([None]*len(table))).tolist()
+        def make(job):
+            which, x = job[0], self._pixels_of([(contents[i], images[i]) for i in job[0]], *job[1:])
+            return (x,) if targets is None else (x, TensorCategory(torch.tensor([targets[i] for i in which])))
+        yield from _ahead(make, ((which, *self._draw(len(which))) for which in chunked(samps, self.bs, self.drop_last)), self.threads)
+
+    def _targets(self):
+        "Number of the class of each item; None where there are no labels"
+        if len(self.dataset.tls) < 2: return None
+        labels, categorize = self.dataset.items.label, next(t for t in self.dataset.tls[1].tfms.fs if isinstance(t, Categorize))
+        number = {label: int(categorize.encodes(label)) for label in labels.unique()}
+        return [number[label] for label in labels]
+
+    def _draw(self, n):
+        "Places, homographies and tables for `n` images"
+        if self.dataset.split_idx != 0: return [(0.5, 0.5)]*n, [None]*n, self._tables(np.tile(np.linspace(0, 1, 256), (n, 1)))
+        places = [(random.random(), random.random()) for _ in range(n)]
+        geometry = [t for t in self.fused if _is_geometry(t)]
+        return places, _homographies(geometry, n) if geometry else [None]*n, self._tables(_gray_values(filter(_is_lighting, self.fused), n))
+
+    def _tables(self, values):
+        "(n, 256, 1, 3) of float32 where they normalise too, else (n, 256) of uint8"
+        pointwise = self.after_batch.fs and all(type(t) in (IntToFloatTensor, Normalize) for t in self.after_batch.fs)
+        if self.device.type != 'cpu' or not pointwise: return np.round(255*values).astype(np.uint8) # a GPU takes bytes and does the rest
+        grays = TensorImage(torch.tensor(255*values, dtype=torch.float32)[:, None, None].repeat(1, 3, 1, 1))
+        return np.ascontiguousarray(self.after_batch((grays,))[0].numpy().transpose(0, 3, 2, 1))
+
+    def _pixels_of(self, images, places, homographies, tables):
+        "(n, 3, size, size), channels last in memory: a plain Tensor where nothing is left to do, which fastai's transforms pass by"
+        seen, done = np.empty((self.size, self.size, 3), np.uint8), np.empty((len(images), self.size, self.size, 3), tables.dtype)
+        with self.pixels.reader() as read:
+            for image, place, homography, table, out in zip(images, places, homographies, tables, done):
+                _sample_image(read(*image), place, homography, seen)
+                cv2.LUT(seen, table, dst=out)
+        x = torch.from_numpy(done).permute(0, 3, 1, 2)
+        return TensorImage(x) if done.dtype == np.uint8 else x
+
+# %% ../nbs/08_data.ipynb #a75b1991
+def _shorter_side(image):
+    "In pixels; None where not even the header can be read"
+    try:
+        with open_image(image) as opened: return min(opened.size)
+    except _UNREADABLE: return None
+
+def _without_broken(table, errors):
+    "The rows without an error, and a warning that names the others"
+    broken = [f'{name} ({error})' for name, error in zip(table.name, errors) if error]
+    if broken: warnings.warn(f'{len(broken)} broken images are left out: ' + '; '.join(broken[:20]) + ('; …' if len(broken) > 20 else ''))
+    return table[[not error for error in errors]].reset_index(drop=True)
 
 def readable_images(
     table:pd.DataFrame # As `image_table` gives it
-)->tuple[pd.DataFrame, list[int]]: # (rows whose image can be decoded, the shorter side of each in pixels)
+)->pd.DataFrame: # The rows whose image can be decoded
     "Leave out the images that cannot be decoded, with a warning that names them"
-    with ThreadPoolExecutor() as pool:
-        sides = list(tqdm(pool.map(_side, table.image), total=len(table), desc='checking images', delay=1, leave=False))
-    broken = [f'{name} ({side})' for name, side in zip(table.name, sides) if isinstance(side, str)]
-    if broken: warnings.warn(f'{len(broken)} broken images are left out: ' + '; '.join(broken[:20]) + ('; …' if len(broken) > 20 else ''))
-    good = [not isinstance(side, str) for side in sides]
-    return table[good].reset_index(drop=True), [side for side in sides if not isinstance(side, str)]
+    found = _ahead(lambda image: _pixels_or_error(image, 1), table.image, defaults.cpus) # a JPEG at an eighth of its size: every byte is read, little is computed
+    found = tqdm(found, total=len(table), desc='checking images', delay=1, leave=False)
+    return _without_broken(table, [pixels if isinstance(pixels, str) else None for pixels in found])
 
 # %% ../nbs/08_data.ipynb #1222cc98
 def _warn_if_unclean(
@@ -251,7 +519,7 @@ def image_table(
     return pd.DataFrame(dict(name=[f'{f.parent.name}/{f.name}' for f in files], image=files,
                              label=[f.parent.name for f in files], group=manifest_groups(source, files)))
 
-# %% ../nbs/08_data.ipynb #e8965528
+# %% ../nbs/08_data.ipynb #52637d0e
 def image_dataloaders(
     root:Path, # Image folder, zip of one, image parquet, or a table as `image_table` gives it
     size:int=None, # Side of the images in a batch, pixels; default: the smaller of 200 and the median image's shorter side
@@ -261,24 +529,32 @@ def image_dataloaders(
     seed:int=42, # Of the split
     normalize:bool=True, # Bring each channel to mean 0 and standard deviation 1
     batch_tfms:list=None, # Augmentation; default: the article's
-    num_workers:int=None, # Processes that read images; default: fastai's choice
+    num_workers:int=None, # Threads that prepare batches; default: as many as there are processors, 16 at most
     groups=None # Near-duplicates, as `find_duplicates(root)` gives them; default: what cleaning has written to the manifest
 )->DataLoaders: # Training, validation and, if asked, test part
     "fastai DataLoaders over images, near-duplicates kept in one part, broken images left out"
     table = image_table(root)
     if groups is None and not isinstance(root, pd.DataFrame) and Path(root).is_dir(): _warn_if_unclean(root, len(table))
-    table, sides = readable_images(with_groups(table, groups))
+    table, size, pixels = _read_once(with_groups(table, groups), size)
     classes = sorted(table.label.unique())
     if len(classes) < 2: raise InputError(f'{_name(root)} holds images of {classes or "no class"}: a classifier needs at least 2 classes')
-    size = size or int(min(200, np.median(sides)))
-    splitter = GroupSplitter(table.group.tolist() if 'group' in table else None, table.label.tolist(), valid_pct, test_pct, seed)
-    splits = splitter(table)
+    splits = GroupSplitter(table.group.tolist(), table.label.tolist(), valid_pct, test_pct, seed)(table)
     if min(map(len, splits)) == 0: raise InputError(f'{_name(root)} holds {len(table)} images, too few to hold some back: add images')
     if batch_tfms is None: batch_tfms = aug_transforms(size=size, max_rotate=20, max_zoom=1.2)
-    if normalize: batch_tfms = [*batch_tfms, Normalize.from_stats(*channel_stats(_sample(table.image[splits[0]].tolist(), seed)))]
-    presize = size if np.median(sides) < 1.25*size else round(1.5*size) # enough to turn and zoom in, at less than half the cost of 2.3
-    block = image_datablock(size, presize, lambda _: splits, get_items=None, get_x=ColReader('image'), get_y=ColReader('label'), batch_tfms=batch_tfms)
-    return block.dataloaders(table, bs=min(batch_size, len(splits[0])), num_workers=num_workers)
+    fused = [t for t in batch_tfms if _is_geometry(t) or _is_lighting(t)]
+    after = [IntToFloatTensor(), *(t for t in batch_tfms if t not in fused)]
+    if normalize: after.append(Normalize.from_stats(*_sample_stats(table.iloc[splits[0]], pixels, seed)))
+    data = DataBlock((ImageBlock, CategoryBlock(vocab=classes)), get_x=ColReader('image'), get_y=ColReader('label'), splitter=lambda _: splits).datasets(table)
+    return data.dataloaders(bs=min(batch_size, len(splits[0])), dl_type=ImageDL, size=size, pixels=pixels, fused=fused, num_workers=num_workers,
+                            after_item=ToTensor(), after_batch=after)
 
-def _sample(images, seed, most=300): return random.Random(seed).sample(images, min(most, len(images)))
+def _read_once(table, size):
+    "The images that can be decoded, the side of the batches, and the cache that holds them"
+    size = size or int(min(200, np.median([side for side in _ahead(_shorter_side, table.image, defaults.cpus) if side] or [200])))
+    pixels = PixelCache(round(1.44*size)) # enough to turn and to zoom in
+    return _without_broken(table, pixels.fill(table.content, table.image)), size, pixels
+
+def _sample_stats(table, pixels, seed, most=300):
+    with pixels.reader() as read: return channel_stats([read(*row) for row in table.sample(min(most, len(table)), random_state=seed)[['content', 'image']].values])
+
 def _name(root): return 'the table' if isinstance(root, pd.DataFrame) else repr(str(root))

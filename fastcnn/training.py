@@ -6,26 +6,33 @@ Docs: https://fastcnn.github.io/fastcnn/training.html.md"""
 
 # %% auto #0
 __all__ = ['LADDER', 'scratch_learner', 'with_batch_size', 'fit_ladder', 'with_normalization', 'parameter_groups',
-           'FixedBatchNorm', 'transfer_learner']
+           'FixedBatchNorm', 'transfer_learner', 'class_weights', 'Checkpoint', 'training_state', 'restore_training',
+           'distributed_fit']
 
-# %% ../nbs/10_training.ipynb #7a9c38ec
-import tempfile, time
+# %% ../nbs/10_training.ipynb #cef5473f
+import atexit, hashlib, os, random, tempfile, time
 from collections.abc import Callable
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
+from functools import cache, partial
 from pathlib import Path
+from pickle import UnpicklingError
 
 import fastai.callback.schedule # adds fit_one_cycle and lr_find to Learner, as `from fastai.vision.all import *` does
+import numpy as np
 import pandas as pd
-from fastai.callback.core import Callback, TrainEvalCallback
+import torch
+from fastai.callback.core import CancelEpochException, Callback, TrainEvalCallback
+from fastai.callback.tracker import SaveModelCallback
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import Normalize
 from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy
-from fastai.torch_core import set_seed
-from torch import nn
+from fastai.torch_core import Tensor, apply, get_model, num_distrib, rank_distrib, set_seed, to_detach
+from torch import distributed, nn
 
-from .core import InputError
+from .core import InputError, atomic_file
 from .models import backbone_preprocessing, build_model, fill_weights, find_head, load_pretrained
 
 # %% ../nbs/10_training.ipynb #6ec73a04
@@ -154,3 +161,200 @@ def _known_stats(arch):
     if not isinstance(arch, str): raise InputError("say with which mean and std the network was trained: stats=(mean, std), which an exported model has in its config.json")
     its = backbone_preprocessing(arch)
     return its['mean'], its['std']
+
+# %% ../nbs/10_training.ipynb #b7e4c9e4
+def class_weights(
+    dls:DataLoaders # Batches; their training images are counted
+)->Tensor: # Weight of each class in the order of `dls.vocab`, (classes,), above 0, on the device of `dls`
+    "Inverse class frequencies, for `CrossEntropyLossFlat(weight=…)`"
+    labels = torch.tensor([int(label) for label in dls.train_ds.tls[-1]])
+    counts = torch.bincount(labels, minlength=len(dls.vocab))
+    missing = [str(name) for name, count in zip(dls.vocab, counts) if not count]
+    if missing: raise InputError(f'no image to train on in {", ".join(missing)}: a class without images has no weight')
+    return (len(labels)/(len(counts)*counts)).to(dls.device)
+
+# %% ../nbs/10_training.ipynb #0fa9333b
+class Checkpoint(Callback):
+    "After each epoch keep all that the training needs, in one file; the same call again goes on from there"
+    order = 55 # after the Recorder, before callbacks that look at its values
+    def __init__(self,
+        path:Path # File to keep, such as `planets.pt`; delete it to begin anew. On several machines it lies where all of them see it
+    ):
+        self.path, self.fits, self.kept = Path(path), 0, None
+
+    @property
+    def file(self): return self.path.with_stem(f'{self.path.stem}-{self.fits}') if self.fits > 1 else self.path # `fine_tune` fits twice
+
+    def before_train(self):
+        if hasattr(self.learn, 'lr_finder'): return
+        if self.epoch == 0: self._begin()
+        if self.kept and self.epoch <= self.kept['epoch']: self._skip()
+
+    def after_epoch(self):
+        done = self.kept['epoch'] if self.kept else -1
+        if self.epoch <= done or rank_distrib() or hasattr(self.learn, 'lr_finder') or not self.learn.recorder.losses: return
+        with atomic_file(self.file, sync=True) as f: torch.save(training_state(self.learn), f)
+
+    def _begin(self):
+        self.fits, self.kept = self.fits + 1, None
+        if any(isinstance(cb, SaveModelCallback) for cb in self.learn.cbs): raise InputError('Checkpoint and SaveModelCallback do not go together: epochs that are skipped would be saved again')
+        if self.file.exists(): self.kept = restore_training(self.learn, self.file)
+
+    def _skip(self):
+        "The Recorder gets what it had, so that the table and early stopping go on where they were"
+        its = self.kept['recorder']
+        self.learn.recorder.log += its['values'][self.epoch]
+        self.learn.recorder.smooth_loss.count = its['iters'][self.epoch]
+        raise CancelEpochException
+
+# %% ../nbs/10_training.ipynb #a441fa89
+def training_state(
+    learn:Learner # In the midst of a fit, after an epoch
+)->dict: # Tensors, numbers and names only
+    "All that the rest of the training depends on"
+    record = learn.recorder
+    return dict(n_epoch=learn.n_epoch, epoch=learn.epoch, model=get_model(learn.model).state_dict(), opt=learn.opt.state_dict()['state'], random=_random_state(learn.dls),
+                recorder=dict(lrs=[float(lr) for lr in record.lrs], losses=torch.tensor([float(loss) for loss in record.losses]), iters=list(record.iters),
+                              values=[list(values) for values in record.values], smooth=float(record.smooth_loss.val)))
+
+def _random_state(dls):
+    numbers = np.random.get_state()
+    return dict(python=random.getstate(), numpy=[numbers[0], torch.tensor(numbers[1].astype('int64')), *numbers[2:]], torch=torch.get_rng_state(),
+                cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [], loaders=[dl.rng.getstate() for dl in dls.loaders])
+
+def restore_training(
+    learn:Learner, # At the beginning of the same fit
+    path:Path # Where `training_state` was saved
+)->dict: # What was saved
+    "Bring a Learner to where it was"
+    try: kept = torch.load(path, map_location=next(learn.model.parameters()).device, weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError) as error: raise InputError(f'{str(path)!r} is no file of Checkpoint: give another name, or delete it') from error
+    if kept['n_epoch'] != learn.n_epoch: raise InputError(f'{str(path)!r} is of a training of {kept["n_epoch"]} epochs, not {learn.n_epoch}: give another name, or delete it')
+    try:
+        get_model(learn.model).load_state_dict(kept['model'])
+        learn.opt.load_state_dict(dict(state=kept['opt'], hypers=learn.opt.hypers))
+    except (RuntimeError, AssertionError) as error: raise InputError(f'{str(path)!r} is of a training of another network: give another name, or delete it') from error
+    record, its = learn.recorder, kept['recorder']
+    record.lrs, record.losses, record.smooth_loss.val = its['lrs'], list(its['losses'].cpu()), torch.tensor(its['smooth'])
+    if not rank_distrib(): _restore_random(learn.dls, kept['random']) # the other processes have random numbers of their own
+    return kept
+
+def _restore_random(dls, its):
+    random.setstate(its['python'])
+    np.random.set_state((its['numpy'][0], its['numpy'][1].cpu().numpy().astype('uint32'), *its['numpy'][2:]))
+    torch.set_rng_state(its['torch'].cpu())
+    if its['cuda']: torch.cuda.set_rng_state_all([state.cpu() for state in its['cuda']])
+    for dl, state in zip(dls.loaders, its['loaders']): dl.rng.setstate(state)
+
+# %% ../nbs/10_training.ipynb #bf272ffb
+@cache
+def _shared_dl():
+    "fastai's DistributedDL for any device; made when needed, for it needs accelerate"
+    from fastai.distributed import DistributedDL
+    class SharedDL(DistributedDL):
+        "Of as many images as there are processes each takes one, so that a batch holds what it would hold in one process"
+        gathered, rng = False, property(lambda self: self.whole.rng) # gathered: predictions are put together before anything is computed from them
+        def __init__(self, whole, device):
+            super().__init__(whole.new(bs=whole.bs//num_distrib()), device=device)
+            self.whole = whole
+
+        def __len__(self): return len(self.whole)
+        def randomize(self): self.whole.randomize()
+        def get_idxs(self):
+            order = torch.tensor(list(self.whole.get_idxs()), device=self.device)
+            distributed.broadcast(order, 0)
+            idxs = order.tolist()
+            if self.drop_last: idxs = idxs[:len(idxs)//self.whole.bs*self.whole.bs]
+            self.n = len(idxs)
+            return (idxs + idxs*self.world_size)[:-(-self.n//self.world_size)*self.world_size][self.rank::self.world_size]
+
+        def to_detach(self, b, cpu=True, gather=True): return to_detach(b, cpu, gather and not self.gathered)
+        def gather(self, b): # what the processes have of the latest batch, in order, without what has filled it up
+            parts = [torch.empty_like(b) for _ in range(self.world_size)]
+            distributed.all_gather(parts, b.contiguous())
+            return torch.stack(parts, 1).flatten(0, 1)[:self.n - (self.i - len(b))*self.world_size]
+    return SharedDL
+
+# %% ../nbs/10_training.ipynb #64b153e6
+@cache
+def _shared_trainer():
+    "fastai's DistributedTrainer with the batches of `_shared_dl`, and a network that comes out as it went in"
+    from accelerate import Accelerator
+    from fastai.distributed import DistributedTrainer
+    class SharedTrainer(DistributedTrainer):
+        def _wrap_dl(self, dl): return dl if isinstance(dl, _shared_dl()) else _shared_dl()(dl, self.accelerator.device)
+        def before_fit(self):
+            self.norms = [(name, m) for name, m in self.model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+            super().before_fit()
+
+        def before_validate(self):
+            super().before_validate()
+            self.learn.dl.gathered = True
+
+        def after_pred(self):
+            if not self.training: self.learn.pred, self.learn.yb = apply(self.learn.dl.gather, (self.learn.pred, self.learn.yb))
+
+        def after_fit(self):
+            super().after_fit()
+            for name, m in self.norms: self.learn.model.set_submodule(name, m) # SyncBatchNorm has worked on its weights and averages
+    return SharedTrainer
+
+# %% ../nbs/10_training.ipynb #64cec94b
+def distributed_fit(
+    learn:Learner, # Made in the same way in each process; `learn.dls.bs` images a step, shared out among the processes
+    n_epoch:int, # Epochs
+    lr:float|slice=None, # Learning rate; default: the method's own
+    schedule:str='fit_one_cycle', # Learner's method that trains: 'fit', 'fit_one_cycle', 'fit_flat_cos' or 'fine_tune'
+    **options # Other arguments of that method, such as `cbs`
+)->None: # Afterwards `learn` holds the same plain network in each process
+    "Train in all processes that torchrun or `accelerate launch` has started; in this one alone where there are no others"
+    run = partial(getattr(learn, schedule), n_epoch, *([] if lr is None else [lr]), **options)
+    world = distributed.get_world_size() if distributed.is_initialized() else num_distrib()
+    if world <= 1: return run()
+    os.environ['WORLD_SIZE'] = str(world)
+    try:
+        with _one_of_many(learn, world): run()
+    except Exception as error:
+        if _is_echo(error): time.sleep(15) # meanwhile the launcher ends this process, if another has failed: its error is the one to tell
+        error.add_note(f'distributed_fit: this was process {rank_distrib()} of {world} (counted from 0); all of them end')
+        raise
+    finally: os.environ.pop('WORLD_SIZE')
+
+@contextmanager
+def _one_of_many(learn, world):
+    "The Learner on this process's device, in step with the others"
+    uneven = [dl.bs for dl in learn.dls.loaders if dl.bs % world]
+    if uneven: raise InputError(f'{uneven[0]} images a batch cannot be shared out evenly among {world} processes: take a multiple of {world}, with_batch_size(dls, {max(uneven[0]//world, 1)*world})')
+    cuda = learn.dls.device is not None and torch.device(learn.dls.device).type == 'cuda'
+    try: trainer = _shared_trainer()(sync_bn=cuda, cpu=not cuda, mixed_precision='no') # to_fp16 is fastai's way; makes the group of processes, which lasts until the process ends
+    except (ImportError, NameError) as error: raise InputError("more than one process needs Accelerate: pip install 'fastcnn[distributed]'") from error
+    atexit.register(_leave)
+    learn.dls.to(trainer.accelerator.device)
+    _check_same_data(learn.dls)
+    with ExitStack() as stack:
+        if rank_distrib():
+            set_seed(torch.initial_seed() % 2**32 + rank_distrib()) # else all would turn and drop out alike
+            for silent in (learn.no_bar, learn.no_logging): stack.enter_context(silent())
+        stack.enter_context(learn.added_cbs(trainer))
+        yield
+
+def _leave():
+    if distributed.is_initialized(): distributed.destroy_process_group()
+
+def _check_same_data(dls):
+    "Names, parts, classes and batch sizes, as a number that all processes compare"
+    lines = [repr((list(getattr(dls, 'vocab', ())), [(dl.bs, len(dl.dataset)) for dl in dls.loaders]))]
+    for dl in dls.loaders:
+        items = getattr(dl.dataset, 'items', ())
+        if isinstance(items, pd.DataFrame): items = items.get('name', ())
+        lines += [Path(item).name for item in items if isinstance(item, str|Path)]
+    digest = hashlib.sha256('\n'.join(lines).encode()).digest()[:7]
+    mine = torch.tensor([int.from_bytes(digest)], device=dls.device)
+    others = [torch.empty_like(mine) for _ in range(num_distrib())]
+    distributed.all_gather(others, mine)
+    if len({int(other) for other in others}) > 1: raise InputError('the processes have different images, parts, classes or batch sizes: each must read the same files and split them with the same seed')
+
+def _is_echo(error): # another process has gone, and this one was waiting for it
+    return isinstance(error, distributed.DistError) or isinstance(error, RuntimeError) and any(word in str(error) for word in ('gloo', 'NCCL', 'Connection'))
+
+

@@ -3,6 +3,7 @@ import json, os, zlib
 from datetime import date
 
 import notebooks
+import pytest
 from faults import root, server # fixtures
 from machine import machine
 from web import browser # a fixture
@@ -20,8 +21,10 @@ def pytest_configure(config):
     config.addinivalue_line('markers', 'verify: a long check: all run with --verify, a tenth of them each day without')
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     "Of the long checks, all (make verify, or named on the command line) or those whose turn it is today"
+    for item in items: item.add_marker(pytest.mark.xdist_group(item.nodeid if item.path.stem == 'test_notebooks' else item.path.stem)) # a file's fixtures are made once
     if config.args_source == config.ArgsSource.ARGS and not config.option.verify: return
     turn = lambda item: zlib.crc32(item.nodeid.encode()) % SLICES == date.today().toordinal() % SLICES
     wanted = lambda item: config.option.verify or turn(item) if item.get_closest_marker('verify') else not config.option.verify
@@ -38,6 +41,7 @@ def counts(config):
 
 def pytest_sessionfinish(session, exitstatus):
     "A run in which nothing passed has shown nothing"
+    if hasattr(session.config, 'workerinput'): return # of two processes, the one that they report to counts
     if not counts(session.config)[0]: session.exitstatus = exitstatus or 1
     if session.config.option.verify: keep_results(session.config)
 
@@ -53,4 +57,4 @@ def keep_results(config):
 
 def pytest_unconfigure(config):
     "The closing line, after everything that pytest itself has to say"
-    if not config.option.collectonly: print('{} passed, {} failed, {} skipped'.format(*counts(config)))
+    if not config.option.collectonly and not hasattr(config, 'workerinput'): print('{} passed, {} failed, {} skipped'.format(*counts(config)))

@@ -1,5 +1,5 @@
 "The command as a user meets it: what goes wrong, with which exit status, and that nothing is lost."
-import json, os, signal, subprocess, sys, time, zipfile
+import csv, json, os, signal, subprocess, sys, time, zipfile
 
 import pytest
 from PIL import Image
@@ -110,6 +110,69 @@ def test_a_broken_image_is_left_out_by_name(tmp_path, folder):
     again = run('train', folder, '--out', tmp_path/'model', '--size', 32, '--epochs', 1, '--bs', 8)
     assert again[0] == 0 and again[1]['accuracy'] == found['accuracy'] # the same seed, the same model, in place of the first
     refused('predict', tmp_path/'model', tmp_path/'model'/'README.md', words='cannot be read as an image')
+
+
+@pytest.fixture(scope='module')
+def model(folder, tmp_path_factory):
+    path = tmp_path_factory.mktemp('trained')/'model'
+    assert run('train', folder, '--out', path, '--size', 32, '--epochs', 1, '--bs', 8)[0] == 0
+    return path
+
+
+def test_a_folder_is_predicted(model, folder, tmp_path):
+    status, found, errors = run('predict', model, folder)
+    files = [str(f) for f in image_files(folder)]
+    assert status == 0 and [p['file'] for p in found['predictions']] == files and all(set(p) == {'file', 'label', 'probability'} for p in found['predictions'])
+    (tmp_path/'empty').mkdir()
+    refused('predict', model, tmp_path/'empty', words='holds no images')
+
+
+@pytest.mark.parametrize('name', ['answers.csv', 'answers.jsonl'])
+def test_a_table_of_predictions_holds_every_image(name, model, folder, tmp_path):
+    "Odd names come back byte for byte; a broken image has its row, empty but for the reason"
+    mine, table = tmp_path/'mine', tmp_path/'new'/name
+    mine.mkdir()
+    odd = ['a, "b".jpg', 'line\nend.jpg', '木星.jpg', os.fsdecode(b'latin\xe9.jpg')]
+    for file, odd_name in zip(image_files(folder), odd): (mine/odd_name).write_bytes(file.read_bytes())
+    (mine/'half.jpg').write_bytes(image_files(folder)[0].read_bytes()[:600])
+    status, found, errors = run('predict', model, mine, '--out', table)
+    assert status == 0 and (found['written'], found['images'], found['unreadable']) == (str(table), 5, 1) and 'half.jpg' in errors
+    assert sum(found['labels'].values()) + found['none_of_these'] == 4 and [f.name for f in table.parent.iterdir()] == [name]
+    with open(table, encoding='utf-8', errors='surrogateescape', newline='') as file:
+        rows = list(csv.DictReader(file)) if name.endswith('csv') else [json.loads(line) for line in file]
+    assert {r['file'] for r in rows} == {str(mine/n) for n in [*odd, 'half.jpg']} and len(rows[0]) == 9
+    for row in rows:
+        broken = row['file'].endswith('half.jpg')
+        assert bool(row['error']) == broken == (row['probability'] in (None, ''))
+        if not broken: assert abs(float(row['probability']) - max(float(v) for k, v in row.items() if k.startswith('p_'))) < 1e-6
+
+
+def test_a_table_that_cannot_be_written(model, folder, tmp_path):
+    (tmp_path/'answers.csv').write_text('precious')
+    (tmp_path/'half.jpg').write_bytes(b'no image')
+    refused('predict', model, folder, '--out', tmp_path/'answers.txt', words='.csv or .jsonl')
+    refused('predict', model, tmp_path/'half.jpg', '--out', tmp_path/'answers.csv', words='cannot be read as an image')
+    refused('predict', tmp_path, folder, '--out', tmp_path/'answers.csv', words='is no exported model')
+    assert (tmp_path/'answers.csv').read_text() == 'precious' and len(list(tmp_path.iterdir())) == 2
+
+
+def test_interrupted_predictions_stay(model, folder, tmp_path):
+    "What was finished is in TABLE.part, whole rows only; TABLE is what it was"
+    files, table = image_files(folder), tmp_path/'answers.jsonl'
+    table.write_text('old')
+    (tmp_path/'many').mkdir()
+    for i in range(20_000): os.link(files[i % len(files)], tmp_path/'many'/f'{i:05}.jpg')
+    running = subprocess.Popen([*COMMAND, 'predict', str(model), str(tmp_path/'many'), '--out', str(table), '--json'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    part = tmp_path/'answers.jsonl.part'
+    for _ in range(3000):
+        if part.exists() and part.stat().st_size > 50_000: break
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    out, errors = running.communicate(timeout=60)
+    rows = [json.loads(line) for line in part.read_text().splitlines()]
+    assert running.returncode == 130 and 'Traceback' not in errors and table.read_text() == 'old'
+    assert 100 < len(rows) < 20_000 and [r['file'] for r in rows] == [str(tmp_path/'many'/f'{i:05}.jpg') for i in range(len(rows))]
+    assert json.loads(out.splitlines()[-1])['error'] == f'interrupted: the first {len(rows)} answers are in {part}'
 
 
 def test_from_a_model_to_a_page(tmp_path, folder):

@@ -16,7 +16,7 @@ from torch import nn
 from fastcnn import deploy
 from fastcnn.core import InputError
 from fastcnn.data import image_dataloaders
-from fastcnn.deploy import demo_app, export_model, load_exported, predict, push_to_hub, read_config
+from fastcnn.deploy import demo_app, export_model, load_exported, predict, predict_each, push_to_hub, read_config
 from fastcnn.models import build_model
 from fastcnn.training import scratch_learner
 
@@ -106,7 +106,7 @@ def test_strange_pictures_are_none_of_these(exported):
     own = predict(exported[0], [stripes(rng, i % 2) for i in range(200)])
     strange = predict(exported[0], [Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)) for _ in range(20)] + [Image.new('RGB', (50, 50), c) for c in ('red', 'white', 'lime')])
     assert own.label.isna().mean() <= .1 and strange.label.isna().all() and strange.probability.notna().all()
-    assert strange.label.tolist() == [None]*23 and list(own.columns) == ['file', 'label', 'probability', 'novelty', 'p_across', 'p_down']
+    assert strange.label.tolist() == [None]*23 and list(own.columns) == ['file', 'label', 'probability', 'novelty', 'error', 'p_across', 'p_down']
 
 
 def test_too_few_images_to_tell(tmp_path, dls):
@@ -130,10 +130,11 @@ def test_models_of_format_1_still_predict(exported, folder, picture):
     load_exported(folder)
 
 
-@pytest.mark.parametrize('program, blocked', [('predict(sys.argv[1], sys.argv[2:])', ['torch', 'fastai', 'onnx']), ('load_exported(sys.argv[1])', ['fastai'])])
+@pytest.mark.parametrize('program, blocked', [('predict(sys.argv[1], sys.argv[2:])', ['torch', 'fastai', 'onnx']), ('next(predict_each(sys.argv[1], sys.argv[2:]))', ['torch', 'pandas', 'scipy', 'urllib3', 'tqdm', 'onnx']),
+                                              ('load_exported(sys.argv[1])', ['fastai'])])
 def test_used_where_these_are_not_installed(exported, folder, picture, program, blocked):
     picture.save(folder.parent/'picture.png')
-    start = f'import sys\nfor name in {blocked}: sys.modules[name] = None\nfrom fastcnn.deploy import predict, load_exported\n'
+    start = f'import sys\nfor name in {blocked}: sys.modules[name] = None\nfrom fastcnn.deploy import predict, predict_each, load_exported\n'
     subprocess.run([sys.executable, '-c', start + program, folder, folder.parent/'picture.png'], check=True, timeout=120)
 
 
@@ -155,6 +156,103 @@ def test_sixteen_bits_of_grey_are_scaled_not_cut(exported, tmp_path):
     Image.fromarray((ramp/257 + .5).astype(np.uint8)).save(tmp_path/'flat.png')
     deep, flat = predict(exported[0], [tmp_path/'deep.png', tmp_path/'flat.png']).filter(regex='p_').to_numpy()
     assert np.abs(deep - flat).max() < .02
+
+
+# Many images
+
+def test_a_folder_is_all_images_in_it(exported, tmp_path):
+    "In order, however deep and oddly named; nothing hidden, nothing that is no file, nothing twice"
+    rng, names = np.random.default_rng(4), ['b.png', 'ä/木星.PNG', 'ä/a, "b"\n.png', 'ä/z/deep.jpg', '.x.png', '.hidden/y.png', os.fsdecode(b'latin\xe9.png')]
+    for name in names:
+        (tmp_path/name).parent.mkdir(exist_ok=True)
+        stripes(rng, True).save(tmp_path/name)
+    (tmp_path/'notes.txt').write_text('mine')
+    os.mkfifo(tmp_path/'pipe.jpg')
+    found = predict(exported[0], tmp_path)
+    assert found.file.tolist() == [str(tmp_path/names[i]) for i in (0, 6, 2, 1, 3)]
+    again = predict(exported[0], [tmp_path/'ä', tmp_path/'b.png'])
+    assert again.file.tolist() == [str(tmp_path/names[i]) for i in (2, 1, 3, 0)] and again.probability[3] == found.probability[0]
+    (tmp_path/'empty').mkdir()
+    with pytest.raises(InputError, match='empty.* holds no images'): predict(exported[0], tmp_path/'empty')
+
+
+def test_each_image_has_its_own_answer(exported):
+    "Of whatever shape its neighbours are, and in which thread it was: the same as alone, in order"
+    rng = np.random.default_rng(5)
+    images = [stripes(rng, i % 2).resize([(48, 48), (60, 40), (48, 48), (300, 50)][i % 4 if i < 60 else 0]) for i in range(100)]
+    together, alone = predict(exported[0], images), pd.concat([predict(exported[0], image) for image in images], ignore_index=True)
+    assert (together.label == alone.label).mean() >= .99 and np.allclose(together[['p_across', 'p_down', 'novelty']], alone[['p_across', 'p_down', 'novelty']], atol=1e-4)
+    assert together.p_across.nunique() > 90
+    each = pd.DataFrame(predict_each(exported[0], iter(images)))
+    assert list(each.columns) == list(together.columns) and each.label.tolist() == together.label.tolist() and np.allclose(each.novelty, together.novelty, atol=1e-4)
+
+
+def test_broken_images_are_reported_in_their_place(exported, picture, tmp_path):
+    for i in range(40): picture.save(tmp_path/f'{i:02}.png')
+    for i in (0, 17, 39): (tmp_path/f'{i:02}.png').write_bytes((tmp_path/f'{i:02}.png').read_bytes()[:500])
+    with pytest.warns(UserWarning, match="3 of 41 images have no answer, the first one: '.*00.png' cannot be read"): found = predict(exported[0], [tmp_path, tmp_path/'none.png'][:1] + [picture])
+    bad = found.error != ''
+    assert np.flatnonzero(bad).tolist() == [0, 17, 39] and found[bad].error.str.contains('cannot be read as an image').all()
+    assert found[bad].label.isna().all() and found[bad].filter(regex='^p|novelty').isna().all(axis=None) and found[~bad].filter(regex='^p|novelty').notna().all(axis=None)
+    assert found[~bad].p_across.nunique() == 1
+    for wrong in ([tmp_path/'00.png'], [tmp_path/'00.png', tmp_path/'none.png']):
+        with pytest.raises(InputError, match='00.png.* cannot be read as an image'): predict(exported[0], wrong)
+
+
+def test_nothing_is_read_long_before_it_is_needed(exported, picture):
+    "A hundred images at most, of an endless stream; and threads stop when nobody asks"
+    read = []
+    def endless():
+        while True: read.append(1); yield picture
+    stream = predict_each(exported[0], endless())
+    for _ in range(20): next(stream)
+    assert len(read) <= 20 + deploy._SOME*(2*deploy._THREADS + 2)
+    stream.close()
+    time.sleep(.5)
+    assert not [t for t in threading.enumerate() if 'ThreadPoolExecutor' in t.name]
+
+
+def test_large_images_take_turns(monkeypatch):
+    "Never more pixels in the graph than there is room for; one that is larger than all room comes alone"
+    monkeypatch.setattr(deploy, '_MOST_PIXELS', 100)
+    inside, most = [], []
+    def go(n):
+        with deploy._room(n):
+            inside.append(min(n, 100)); most.append(sum(inside))
+            time.sleep(.002)
+            inside.remove(min(n, 100))
+    workers = [threading.Thread(target=go, args=(n,)) for n in [10, 60, 50, 1000, 30]*10]
+    for w in workers: w.start()
+    for w in workers: w.join(30)
+    assert len(most) == 50 and 60 < max(most) <= 100 and deploy._taken == [0]
+
+
+MEMORY = '''
+import sys
+from fastcnn.deploy import predict_each
+def peak(): return int(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])/1024
+for i, row in enumerate(predict_each(sys.argv[1], sys.argv[2])):
+    if i == 1000: before = peak()
+print(i + 1, peak() - before)
+'''
+
+@pytest.mark.skipif(not Path('/proc/self/status').exists(), reason='peak memory is read from /proc')
+def test_memory_does_not_grow_with_the_images(exported, tmp_path):
+    "4,000 images of 150 different shapes: their pixels alone are 75 MB"
+    count, mb = many(exported[0], tmp_path, 4000)
+    assert count == 4000 and mb < 25, f'{mb:.0f} MB'
+
+
+def many(model, folder, n):
+    "Images, and MB by which the peak grows after the first 1,000 of `n` hard links to 150 pictures"
+    rng = np.random.default_rng(6)
+    (folder/'pictures').mkdir()
+    for i in range(150): stripes(rng, i % 2).resize((60 + i, 60)).save(folder/'pictures'/f'{i}.png')
+    for i in range(n):
+        if not i % 1000: (folder/'all'/f'{i//1000:03}').mkdir(parents=True)
+        os.link(folder/'pictures'/f'{i % 150}.png', folder/'all'/f'{i//1000:03}'/f'{i}.png')
+    done = subprocess.run([sys.executable, '-c', MEMORY, model, folder/'all'], capture_output=True, text=True, check=True)
+    return map(float, done.stdout.split())
 
 
 # Folders that mean harm

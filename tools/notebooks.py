@@ -10,7 +10,8 @@ import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / 'nbs'
-QUIET = dict(TQDM_DISABLE='1', FASTCNN_PROVIDER='planets', PYTHONWARNINGS='ignore')
+QUIET = dict(TQDM_DISABLE='1', FASTCNN_PROVIDER='planets', PYTHONWARNINGS='ignore',
+             FASTCNN_PIXELS=os.path.join(tempfile.gettempdir(), 'fastcnn-pixels'), FASTCNN_PIXELS_GB='2') # not the user's own cache
 
 
 def notebooks(names=()):

@@ -1,0 +1,319 @@
+"The fast data path: the same pictures as fastai's own, from a cache that outlives two processes, kills and changed files."
+import hashlib, os, random, shutil, signal, subprocess, sys, time
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from fastai.data.block import CategoryBlock, DataBlock
+from fastai.data.transforms import IntToFloatTensor, Normalize, RandomSplitter, get_image_files, parent_label
+from fastai.interpret import ClassificationInterpretation
+from fastai.learner import load_learner
+from fastai.torch_core import TensorCategory, TensorImage, set_seed
+from fastai.vision.augment import RandomErasing, Resize, Saturation, aug_transforms
+from fastai.vision.data import ImageBlock
+from PIL import Image, ImageFilter
+from PIL.PngImagePlugin import PngInfo
+from scipy.stats import ks_2samp, kstest
+
+from fastcnn.core import InputError
+from fastcnn.data import ImageDL, PixelCache, _decode, _gray_values, _homographies, _is_geometry, _is_lighting, _sample_image, image_dataloaders
+from fastcnn.training import scratch_learner, with_batch_size, with_normalization
+
+TFMS = dict(article=dict(max_rotate=20, max_zoom=1.2), defaults={}, dihedral=dict(flip_vert=True, max_lighting=0.4), no_warp=dict(max_warp=0., max_rotate=45.), strong=dict(mult=1.5, min_zoom=0.7))
+
+
+def picture(seed, size=(420, 300)):
+    "Smooth noise of all wavelengths"
+    rng = np.random.default_rng(seed)
+    layers = [Image.fromarray(rng.integers(0, 256, (max(2, size[1]//step), max(2, size[0]//step), 3), dtype=np.uint8)).resize(size, Image.BICUBIC) for step in (100, 40, 15)]
+    return Image.fromarray(np.mean([np.asarray(layer, float) for layer in layers], 0).astype(np.uint8))
+
+
+@pytest.fixture(scope='module')
+def photos(tmp_path_factory):
+    "Two classes of 24 pictures, broad and tall ones"
+    root = tmp_path_factory.mktemp('photos')/'set'
+    for label in 'ab':
+        (root/label).mkdir(parents=True)
+        for i in range(24): picture(i + 100*(label == 'b'), (420, 300) if i % 2 else (300, 380)).save(root/label/f'{i}.jpg', quality=95)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv('FASTCNN_PIXELS', str(tmp_path/'pixels'))
+    return tmp_path/'pixels'
+
+
+# the same pictures
+
+@pytest.mark.parametrize('options', TFMS.values(), ids=TFMS)
+def test_one_step_shows_what_fastai_shows_with_the_same_draws(options):
+    tfms, square = aug_transforms(size=120, **options), np.asarray(picture(1).crop((0, 0, 170, 170)))
+    theirs = TensorImage(torch.tensor(square).permute(2, 0, 1).expand(24, 3, 170, 170)/255)
+    set_seed(5)
+    for tfm in tfms: theirs = tfm(theirs, split_idx=0)
+    set_seed(5)
+    matrices, values = (f([t for t in tfms if kind(t)], 24) for f, kind in ((_homographies, _is_geometry), (_gray_values, _is_lighting)))
+    assert all(_is_geometry(t) or _is_lighting(t) for t in tfms) and len({m.round(6).tobytes() for m in matrices}) > 12
+    for matrix, table, expected in zip(matrices, values, theirs.permute(0, 2, 3, 1).numpy()):
+        out = np.empty((120, 120, 3), np.uint8)
+        _sample_image(square, (0, 0), matrix, out)
+        difference = np.abs(table[out] - expected)*255
+        assert difference.mean() < 1 and np.quantile(difference, .999) < 8
+
+
+def test_validation_sees_the_middle():
+    image = np.asarray(picture(3, (300, 200)))
+    out = np.empty((100, 100, 3), np.uint8)
+    _sample_image(image, (0.5, 0.5), None, out)
+    expected = Image.fromarray(image).crop((50, 0, 250, 200)).resize((100, 100), Image.BOX)
+    assert np.abs(out.astype(int) - np.asarray(expected)).max() <= 1
+
+
+def detail(images): return (images[..., 1:, :] - images[..., :-1, :]).abs().mean((1, 2, 3)) # how sharp
+
+
+def test_batches_have_the_distribution_of_the_articles_recipe(photos):
+    "A thousand draws of each: brightness, contrast, sharpness, and which part is seen"
+    block = DataBlock((ImageBlock, CategoryBlock), get_items=get_image_files, get_y=parent_label, splitter=RandomSplitter(seed=1),
+                      item_tfms=Resize(460), batch_tfms=aug_transforms(size=200, max_rotate=20, max_zoom=1.2))
+    set_seed(7)
+    theirs = block.dataloaders(photos, bs=19, num_workers=0).train
+    ours = image_dataloaders(photos, size=200, batch_size=19, normalize=False).train
+    pictures = lambda dl: torch.cat([x.as_subclass(torch.Tensor).cpu() for _ in range(14) for x, _ in dl])
+    a, b = pictures(theirs), pictures(ours)
+    assert len(a) > 500 and len(b) > 500
+    for name, measure in dict(brightness=lambda x: x.mean((1, 2, 3)), contrast=lambda x: x.std((1, 2, 3)), red=lambda x: x[:, 0].mean((1, 2)),
+                              left=lambda x: x[..., :60].mean((1, 2, 3)), corner=lambda x: x[..., :40, :40].mean((1, 2, 3))).items():
+        assert ks_2samp(measure(a), measure(b)).pvalue > .001, name
+    assert detail(b).mean() == pytest.approx(detail(a).mean().item(), rel=.1)
+
+
+def test_each_part_of_a_broad_image_is_seen_as_often(tmp_path):
+    "From left to right it becomes brighter: the mean tells which part was seen"
+    ramp = Image.fromarray(np.tile(np.linspace(0, 255, 300).astype(np.uint8)[None, :, None], (100, 1, 3)))
+    table = pd.DataFrame(dict(name=[f'{i}' for i in range(500)], image=[ramp_png(ramp, i) for i in range(500)], label=['a', 'b']*250))
+    dl = image_dataloaders(table, size=50, batch_size=50, batch_tfms=[], normalize=False).train
+    means = torch.cat([x.mean((1, 2, 3)) for x, _ in dl])*3 - .5 # the square is a third of it
+    assert kstest(means.numpy(), 'uniform', (0, 2)).pvalue > .01
+
+
+def ramp_png(image, number):
+    "The file, with a comment that makes each unlike the others"
+    file, info = BytesIO(), PngInfo()
+    info.add_text('number', str(number))
+    image.save(file, 'PNG', pnginfo=info)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize('size', [(420, 300), (64, 64), (50, 900), (33, 47)])
+@pytest.mark.parametrize('format', ['JPEG', 'PNG', 'WEBP', 'GIF'])
+def test_decoded_is_the_image_made_small(tmp_path, size, format):
+    image = picture(2, size)
+    image.save(tmp_path/'x', format)
+    pixels = _decode(tmp_path/'x', 72)
+    scale = min(1, 72/min(size))
+    assert min(pixels.shape[:2]) == min(72, *size) and pixels.shape[1]/pixels.shape[0] == pytest.approx(size[0]/size[1], rel=.02)
+    with Image.open(tmp_path/'x') as opened: expected = opened.convert('RGB').resize(pixels.shape[1::-1], Image.BOX) if scale < 1 else opened.convert('RGB')
+    assert np.abs(pixels.astype(float) - np.asarray(expected)).mean() < (3 if scale < 1 else .01)
+
+
+@pytest.mark.parametrize('mode', ['RGB', 'L', 'CMYK'])
+@pytest.mark.parametrize('options', [{}, dict(progressive=True), dict(subsampling=0), dict(quality=20), dict(exif=b'Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0')],
+                         ids=['plain', 'progressive', 'full_colour', 'coarse', 'turned'])
+@pytest.mark.parametrize('part', [1, 2, 4, 8])
+def test_jpegs_have_pillows_numbers(mode, options, part):
+    "Whole, and at the parts of its size that the format offers; turned ones are not turned, as fastai does not"
+    if mode == 'CMYK' and part > 1: return # decoded whole by Pillow
+    file = BytesIO()
+    picture(4, (336, 256)).convert(mode).save(file, 'JPEG', **options)
+    with Image.open(file) as opened:
+        opened.draft(mode, [edge//part for edge in opened.size])
+        expected = np.asarray(opened.convert('RGB'))
+    assert expected.shape == (256//part, 336//part, 3)
+    np.testing.assert_array_equal(_decode(file.getvalue(), 256//part), expected)
+
+
+def test_half_a_jpeg_is_broken():
+    file = BytesIO()
+    picture(4).save(file, 'JPEG')
+    for share in (.1, .5, .9):
+        with pytest.raises(OSError, match='truncated'): _decode(file.getvalue()[:int(share*file.tell())], 72)
+
+
+# fastai's DataLoaders
+
+def test_fastai_works_with_them(photos, tmp_path):
+    set_seed(1)
+    dls = image_dataloaders(photos, size=48, batch_size=8, test_pct=.2)
+    assert all(isinstance(dl, ImageDL) for dl in dls) and dls.vocab == ['a', 'b'] and dls.c == 2
+    x, y = dls.one_batch()
+    assert (type(x), type(y), x.shape, x.dtype, y.shape) == (TensorImage, TensorCategory, (8, 3, 48, 48), torch.float32, (8,)) and x.is_contiguous(memory_format=torch.channels_last)
+    learn = scratch_learner(dls)
+    learn.path = tmp_path
+    learn.lr_find(num_it=12, show_plot=False)
+    learn.fit_one_cycle(1, 1e-3)
+    probabilities, targets = learn.get_preds()
+    assert targets.tolist() == [dls.vocab.o2i[label] for label in dls.valid.items.label]
+    files = [Path(f) for f in dls.valid.items.image]
+    again, _ = learn.get_preds(dl=dls.test_dl(files)) # files in place of a table: decoded anew, the same pictures
+    torch.testing.assert_close(again, probabilities, atol=.02, rtol=0)
+    assert [learn.predict(f)[0] for f in files[:3]] == [dls.vocab[i] for i in probabilities.argmax(1)[:3]]
+    assert len(ClassificationInterpretation.from_learner(learn).losses) == len(files)
+    learn.export('learner.pkl')
+    torch.testing.assert_close(load_learner(tmp_path/'learner.pkl').get_preds(dl=dls.valid)[0], probabilities)
+    for dl in dls: dl.show_batch(max_n=2, unique=dl is dls[0])
+
+
+def test_batches_can_be_made_anew(photos):
+    dls = image_dataloaders(photos, size=48, batch_size=8)
+    assert with_batch_size(dls, 5).train.one_batch()[0].shape == (5, 3, 48, 48)
+    plain = with_normalization(dls, [0, 0, 0], [1, 1, 1]).valid.one_batch()[0]
+    assert 0 <= plain.min() and plain.max() <= 1
+    shown = dls.valid.decode((dls.valid.one_batch()[0],))[0].as_subclass(torch.Tensor)/255
+    torch.testing.assert_close(shown, plain.as_subclass(torch.Tensor), atol=1.01/255, rtol=0)
+
+
+def test_what_is_not_fused_is_done_by_fastai(photos):
+    erasing, saturation = RandomErasing(p=1., sl=.3, sh=.3, max_count=1), Saturation(max_lighting=.5, p=1.)
+    dls = image_dataloaders(photos, size=48, batch_size=8, batch_tfms=[*aug_transforms(size=48), erasing, saturation])
+    assert erasing in dls.train.after_batch.fs and saturation in dls.train.after_batch.fs and len(dls.train.fused) == 2
+    with_all, plain = dls.train.one_batch()[0], dls.valid.one_batch()[0]
+    assert abs(float(with_all.mean())) < 1 and plain.shape == (8, 3, 48, 48)
+    untouched = image_dataloaders(photos, size=48, batch_size=8, batch_tfms=[], normalize=False).train.one_batch()[0]
+    assert 0 <= untouched.min() and untouched.max() <= 1
+
+
+def test_the_tables_do_what_fastai_does_with_the_bytes(photos):
+    dl = image_dataloaders(photos, size=40, batch_size=8).valid
+    for after in ([IntToFloatTensor()], [IntToFloatTensor(div=1)], [IntToFloatTensor(), *[Normalize.from_stats([.2, .4, .6], [.1, .2, .3], cuda=False)]*2]):
+        here, there = dl.new(after_batch=after), dl.new(after_batch=after)
+        there._tables = lambda values: np.round(255*values).astype(np.uint8) # nothing is folded
+        torch.testing.assert_close(here.one_batch()[0], there.one_batch()[0], rtol=1e-5, atol=1e-5)
+
+
+def test_the_seed_decides_and_the_threads_do_not(photos):
+    def batches(threads, seed):
+        set_seed(seed)
+        return torch.cat([x for x, _ in image_dataloaders(photos, size=40, batch_size=8, num_workers=threads).train])
+    assert torch.equal(batches(1, 3), batches(4, 3)) and not torch.equal(batches(1, 3), batches(1, 4))
+
+
+def test_each_epoch_draws_anew(photos):
+    dl = image_dataloaders(photos, size=40, batch_size=8).train
+    assert not torch.equal(torch.cat([x for x, _ in dl]), torch.cat([x for x, _ in dl]))
+
+
+def test_half_an_epoch_leaves_no_thread(photos):
+    import threading
+    dl, before = image_dataloaders(photos, size=40, batch_size=2).train, threading.active_count()
+    for _ in range(5):
+        for _ in dl: break
+    assert threading.active_count() == before
+
+
+def test_unknown_label_is_named(photos):
+    dls = image_dataloaders(photos, size=40, batch_size=8)
+    with pytest.raises(KeyError, match='nobody'): dls.test_dl(dls.valid.items.assign(label='nobody'), with_labels=True).one_batch()
+
+
+# the cache
+
+def content(file): return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+
+
+def test_a_changed_file_is_read_anew(photos, tmp_path):
+    root = tmp_path/'set'
+    shutil.copytree(photos, root)
+    image_dataloaders(root, size=40)
+    file = root/'a'/'1.jpg'
+    status = file.stat()
+    data = file.read_bytes()
+    picture(999, (420, 300)).save(file, quality=50)
+    file.write_bytes(file.read_bytes()[:len(data)].ljust(len(data), b'\0'))
+    os.utime(file, (status.st_atime, status.st_mtime)) # same length, same time: only the content tells
+    dls = image_dataloaders(root, size=40)
+    row = next(r for dl in dls for r in dl.items.itertuples() if r.name == 'a/1.jpg')
+    with dls.train.pixels.reader() as read: np.testing.assert_array_equal(read(row.content, None), _decode(file, 58))
+
+
+def test_after_reading_the_files_are_not_needed(photos, tmp_path):
+    root = tmp_path/'set'
+    shutil.copytree(photos, root)
+    dls = image_dataloaders(root, size=40, batch_size=8)
+    shutil.rmtree(root)
+    assert sum(len(x) for dl in dls for x, _ in dl) > 40
+
+
+def test_copies_are_kept_once(photos, tmp_path):
+    cache, files = PixelCache(40), get_image_files(photos)
+    cache.fill([content(f) for f in files], files)
+    once = cache.bytes
+    cache.fill([content(f) for f in files]*5, [*files]*5)
+    assert cache.bytes == once
+
+
+def test_the_limit_holds_and_what_has_no_room_is_decoded(photos):
+    files = get_image_files(photos)
+    contents = [content(f) for f in files]
+    small = PixelCache(100, limit=400_000)
+    assert small.fill(contents, files) == [None]*len(files) and 100_000 < small.bytes <= 400_000
+    with small.reader() as read:
+        for c, f in zip(contents, files): np.testing.assert_array_equal(read(c, f), _decode(f, 100))
+    other = PixelCache(60, limit=400_000) # makes room: what it does not need goes
+    other.fill(contents[:4], files[:4])
+    with other.reader() as read: read(contents[0], 'kept')
+    assert other.bytes <= 400_000
+
+
+def test_broken_images_are_named_and_the_rest_is_kept(photos, tmp_path):
+    half = tmp_path/'half.jpg'
+    half.write_bytes((photos/'a'/'0.jpg').read_bytes()[:3000])
+    files = [photos/'a'/'1.jpg', half, b'', tmp_path/'none.jpg', photos/'b'/'1.jpg']
+    said = PixelCache(40).fill(list('abcde'), files)
+    assert said[0] is None and said[4] is None and all(said[1:4]) and 'truncated' in said[1]
+
+
+def test_what_is_no_cache_is_told(cache):
+    cache.mkdir()
+    (cache/'data.mdb').write_bytes(b'not a database'*999)
+    with pytest.raises(InputError, match='FASTCNN_PIXELS'): PixelCache(40)
+
+
+FILL = '''
+import hashlib, sys
+from pathlib import Path
+from fastcnn.data import PixelCache
+files = sorted(Path(sys.argv[1]).glob('*/*.jpg'))
+print('begins', flush=True)
+for side in range(40, 40 + int(sys.argv[2])): assert not any(PixelCache(side).fill([hashlib.sha256(f.read_bytes()).hexdigest() for f in files], files))
+'''
+
+
+def test_two_processes_fill_it_at_once(photos):
+    processes = [subprocess.Popen([sys.executable, '-c', FILL, str(photos), '4']) for _ in range(2)]
+    assert [p.wait(120) for p in processes] == [0, 0]
+    check_filled(photos, 4)
+
+
+def test_a_kill_leaves_it_whole(photos):
+    "At a random moment, three times; the last run is let through"
+    rng = random.Random(3)
+    for _ in range(3):
+        process = subprocess.Popen([sys.executable, '-c', FILL, str(photos), '40'], stdout=subprocess.PIPE)
+        process.stdout.readline()
+        time.sleep(rng.uniform(0, .5))
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    subprocess.run([sys.executable, '-c', FILL, str(photos), '4'], check=True, timeout=120)
+    check_filled(photos, 4)
+
+
+def check_filled(photos, sides):
+    for side in range(40, 40 + sides):
+        with PixelCache(side).reader() as read:
+            for file in get_image_files(photos): np.testing.assert_array_equal(read(content(file), 'kept'), _decode(file, side))
