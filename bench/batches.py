@@ -123,8 +123,9 @@ def stages(root):
     for file in files:
         data = timed('read the file', file.read_bytes)
         content = timed('hash it', lambda: hashlib.sha256(data).hexdigest())
-        pixels = timed('decode and make smaller', lambda: _decode(data, side))
-        timed('write to the cache', lambda: cache._keep({content: cache._packed(file)}, [content]))
+        timed('decode and make smaller', lambda: _decode(data, side))
+        packed = cache._packed(file)
+        timed('write to the cache', lambda: cache._keep({content: packed}, [content]))
         matrix = timed('draw (a 64th of a batch)', lambda: (_homographies(geometry, 64), _gray_values(lighting, 64)), 64)[0][0]
         with cache.reader() as read: timed('look up', lambda: read(content, None))
         with cache.reader() as read: timed('geometry in one step', lambda: _sample_image(read(content, None), (.5, .5), matrix, seen))
