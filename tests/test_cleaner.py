@@ -173,8 +173,8 @@ def test_marks_survive_a_class_switch_a_reload_and_a_restart(page, lab, cleaner)
     page.keyboard.press('Control+s') # not one of ours: JupyterLab gets it
     wait_for(lambda: 'widget-view' in (lab[1]/'clean.ipynb').read_text())
     page.reload()
-    page.locator('.fastcnn-cleaner img').first.wait_for(timeout=60_000) # the kernel still has the widget
-    assert page.locator('.tile').first.get_attribute('data-fate') == 'aside'
+    page.locator('.fastcnn-cleaner img').first.wait_for(timeout=60_000) # the kernel still has the widget, and its marks come with the next message
+    wait_for(lambda: page.locator('.tile').first.get_attribute('data-fate') == 'aside')
     restart(page)
     run_cell(page)
     wait_for(lambda: page.locator('.tile').first.get_attribute('data-fate') == 'aside')
