@@ -13,7 +13,7 @@ from pathlib import Path
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent/'tools'))
-from machine import machine
+from machine import machine, spread
 
 NETWORKS = dict(conv_stack_64=('conv_stack', 64), conv_stack_128=('conv_stack', 128), custom_cnn_32=('custom_cnn', 32))
 TOOLS = ('fastcnn', 'fastai')
@@ -60,9 +60,6 @@ def measured(batches):
     stats = ActivationStats()
     fit(stats, 'mlp', 8, batches)
     return len(stats.rows)
-
-
-def spread(values): return dict(min=round(min(values), 4), median=round(statistics.median(values), 4), max=round(max(values), 4))
 
 
 if __name__ == '__main__':

@@ -12,7 +12,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent/'tools'))
-from machine import machine
+from machine import machine, photo_archive, spread
 
 SIZE, BATCH = 200, 64
 RUNS = [('fastcnn', 0), ('fastai', 0), ('fastai', 1), ('fastai', 2), ('torchvision', 1), ('torchvision', 2)]
@@ -20,8 +20,7 @@ RUNS = [('fastcnn', 0), ('fastai', 0), ('fastai', 1), ('fastai', 2), ('torchvisi
 
 def photographs(folder, copies):
     "The photographs of FASTCNN_DATA in two classes"
-    if 'FASTCNN_DATA' not in os.environ: sys.exit('batches: set FASTCNN_DATA to the folder that holds photos.zip')
-    with zipfile.ZipFile(Path(os.environ['FASTCNN_DATA'])/'photos.zip') as archive:
+    with zipfile.ZipFile(photo_archive()) as archive:
         for i, name in enumerate(n for n in archive.namelist() if n.endswith('.jpg')):
             for copy in range(copies):
                 file = folder/f'{i % 2}'/f'{i}-{copy}.jpg'
@@ -86,9 +85,6 @@ def run(*argv, pixels):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def spread(values): return dict(min=round(min(values), 2), median=round(statistics.median(values), 2), max=round(max(values), 2))
-
-
 def compare(root, repeats, work, rng):
     "Images a second of each tool, and the ratios within each repeat"
     rates = {tool: [] for tool, _ in RUNS}
@@ -100,9 +96,9 @@ def compare(root, repeats, work, rng):
             found.setdefault(tool, []).append((first, statistics.median(later)))
             print(f'repeat {number + 1}, {tool} with {workers} workers: {first:.0f}, then {found[tool][-1][1]:.0f} images/s', file=sys.stderr, flush=True)
         for tool, pairs in found.items(): rates[tool].append([max(values) for values in zip(*pairs)])
-    result = {tool: {epoch: spread([pair[i] for pair in pairs]) for i, epoch in enumerate(('first', 'later'))} for tool, pairs in rates.items()}
+    result = {tool: {epoch: spread([pair[i] for pair in pairs], 2) for i, epoch in enumerate(('first', 'later'))} for tool, pairs in rates.items()}
     for tool in ('fastai', 'torchvision'):
-        for i, epoch in enumerate(('first', 'later')): result[tool][f'fastcnn_times_{epoch}'] = spread([a[i]/b[i] for a, b in zip(rates['fastcnn'], rates[tool])])
+        for i, epoch in enumerate(('first', 'later')): result[tool][f'fastcnn_times_{epoch}'] = spread([a[i]/b[i] for a, b in zip(rates['fastcnn'], rates[tool])], 2)
     return result
 
 
@@ -110,7 +106,7 @@ def stages(root):
     "Milliseconds of one core for each step of one image, the median over the images: where the time goes, and what bounds it"
     import cv2, hashlib, numpy as np
     from fastai.vision.augment import aug_transforms
-    from fastcnn.data import ImageDL, PixelCache, _decode, _gray_values, _homographies, _is_geometry, _is_lighting, _sample_image
+    from fastcnn.data import PixelCache, _decode, _gray_values, _homographies, _is_geometry, _is_lighting, _sample_image
     tfms, side, took = aug_transforms(size=SIZE, max_rotate=20, max_zoom=1.2), round(1.44*SIZE), {}
     geometry, lighting = [t for t in tfms if _is_geometry(t)], [t for t in tfms if _is_lighting(t)]
     def timed(step, function, count=1):

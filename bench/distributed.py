@@ -8,13 +8,13 @@ took, without imports, reading the folder, or a first epoch that fills the cache
 1, two are faster. `accuracy` is that of the validation part after the last epoch: the mean over the seeds with
 Student's interval, as `mean_interval` has it. Speed is reported as it is.
 """
-import argparse, json, os, random, statistics, subprocess, sys, tempfile, time
+import argparse, json, os, random, subprocess, sys, tempfile, time
 from copy import deepcopy
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent/'tools'))
-from machine import machine
+from machine import machine, spread
 
 THREADS = {1: 2, 2: 1} # processes → threads in each
 NAMES = {1: '1 process of 2 threads', 2: '2 processes of 1 thread'}
@@ -60,9 +60,6 @@ def run(processes, root, seed, args):
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=os.environ | dict(OMP_NUM_THREADS=str(THREADS[processes]), PYTHONWARNINGS='ignore'))
     if done.returncode: sys.exit(done.stderr[-3000:])
     return json.loads(done.stdout.strip().splitlines()[-1])
-
-
-def spread(values): return dict(min=round(min(values), 4), median=round(statistics.median(values), 4), max=round(max(values), 4))
 
 
 def summary(runs):

@@ -5,7 +5,7 @@
 The files come from FASTCNN_DATA/photos.zip, three cuts of each photograph. Ratios are taken within a round, so that a busy moment of
 the machine weighs on both sides.
 """
-import argparse, io, json, os, random, statistics, subprocess, sys, tempfile, urllib.request, zipfile
+import argparse, io, json, random, statistics, subprocess, sys, tempfile, urllib.request, zipfile
 from pathlib import Path
 
 from fetchers import TOOLS
@@ -13,7 +13,7 @@ from server import HOSTS
 
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent/'tools'))
-from machine import machine
+from machine import machine, photo_archive, spread
 
 PEERS = HERE.parent/'.venv-peers'/'bin'/'python'
 ELSEWHERE = ('icrawler', 'img2dataset', 'img2dataset_raw') # in the peers' environment
@@ -22,9 +22,7 @@ ELSEWHERE = ('icrawler', 'img2dataset', 'img2dataset_raw') # in the peers' envir
 def make_files(folder):
     "Three cuts of each of 200 photographs, each another file; (files, bytes, median bytes)"
     from PIL import Image, ImageOps
-    archive = Path(os.environ.get('FASTCNN_DATA', HERE.parent.parent/'shared'/'data'))/'photos.zip'
-    if not archive.is_file(): sys.exit(f'bench: there is no {archive}: set FASTCNN_DATA to the folder that holds photos.zip')
-    with zipfile.ZipFile(archive) as photos:
+    with zipfile.ZipFile(photo_archive()) as photos:
         for name in (name for name in photos.namelist() if name.lower().endswith(('.jpg', '.jpeg', '.png'))):
             image = ImageOps.exif_transpose(Image.open(io.BytesIO(photos.read(name)))).convert('RGB')
             for cut in range(3): image.crop((cut, cut, image.width, image.height)).save(folder/f'{len(list(folder.iterdir()))}.jpg', quality=96)
@@ -54,9 +52,6 @@ def run(tool, urls, stats):
         if done.returncode: sys.exit(f'bench: {tool} failed:\n{done.stderr[-2000:]}')
         most = json.load(urllib.request.urlopen(stats))
         return dict(seconds=float(done.stdout.split()[-1]), whole=whole(folder), connections=most)
-
-
-def spread(values): return dict(min=min(values), median=statistics.median(values), max=max(values))
 
 
 def summary(rounds):

@@ -7,7 +7,7 @@ thirds photographs from FASTCNN_DATA/photos.zip, a third planets. `planets`: the
 which cleanvision stops. The thresholds of `find_duplicates` were chosen on other seeds and on the other half of the photographs.
 Ratios are taken within a round, so that a busy moment of the machine weighs on both sides.
 """
-import argparse, io, json, os, random, shutil, statistics, subprocess, sys, tempfile, zipfile
+import argparse, io, json, random, shutil, subprocess, sys, tempfile, zipfile
 from itertools import combinations
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent/'tools'))
-from machine import machine
+from machine import machine, photo_archive, spread
 
 PEERS = HERE.parent/'.venv-peers'/'bin'/'python'
 TOOLS = ('fastcnn', 'imagededup_phash', 'imagededup_dhash', 'cleanvision')
@@ -24,9 +24,7 @@ GROUPS, SINGLES, DISCS = 60, 60, 1/3
 
 def photographs(half):
     "The 100 photographs of one half: 0 for tuning, 1 for measuring"
-    archive = Path(os.environ.get('FASTCNN_DATA', HERE.parent.parent/'shared'/'data'))/'photos.zip'
-    if not archive.is_file(): sys.exit(f'bench: there is no {archive}: set FASTCNN_DATA to the folder that holds photos.zip')
-    with zipfile.ZipFile(archive) as photos:
+    with zipfile.ZipFile(photo_archive()) as photos:
         names = sorted(name for name in photos.namelist() if name.lower().endswith('.jpg'))[half::2]
         return [ImageOps.exif_transpose(Image.open(io.BytesIO(photos.read(name)))).convert('RGB') for name in names]
 
@@ -90,9 +88,6 @@ def run(tool, folder, true):
     said = json.loads(done.stdout.splitlines()[-1])
     found = {tuple(pair) for pair in said['pairs']}
     return dict(seconds=said['seconds'], precision=len(found & true)/max(1, len(found)), recall=len(found & true)/len(true))
-
-
-def spread(values): return dict(min=min(values), median=statistics.median(values), max=max(values))
 
 
 def summary(rounds):

@@ -8,12 +8,12 @@ on built-in planets against `learn.get_preds(dl=learn.dls.test_dl(files))` with 
 counted. `network`: torch against ONNX Runtime on one batch that lies in memory, one thread each, and nothing else. `memory`: the peak (VmHWM) of `fastcnn predict MODEL FOLDER --out TABLE`
 over more and more images, which are hard links to the same planets; `--scale` adds 100,000. Tools take turns in random order; ratios are taken within a turn.
 """
-import argparse, json, os, random, statistics, subprocess, sys, tempfile, time
+import argparse, json, os, random, subprocess, sys, tempfile, time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent/'tools'))
-from machine import machine
+from machine import machine, spread
 
 SIZE, NETWORKS = 200, (('conv_stack', 64), ('conv_stack', 200), ('resnet20', 32), ('torchvision/resnet18', 200), ('torchvision/mobilenet_v2', 200))
 SCRIPT = 'import sys\nfrom fastai.vision.all import *\nprint(load_learner(sys.argv[1]).predict(sys.argv[2]))'
@@ -108,9 +108,6 @@ def cold(tool, folder, file):
     _, status, used = os.wait4(running.pid, 0)
     if status: sys.exit(f'bench: {tool} failed on {file}')
     return dict(wall=time.perf_counter() - start, cpu=used.ru_utime + used.ru_stime)
-
-
-def spread(values): return {name: round(f(values), 4) for name, f in dict(min=min, median=statistics.median, max=max).items()}
 
 
 def rounds(tools, repeats, run, what):

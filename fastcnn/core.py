@@ -8,13 +8,13 @@ Docs: https://fastcnn.github.io/fastcnn/core.html.md"""
 __all__ = ['STATUSES', 'FAILED_REASONS', 'QUARANTINE_REASONS', 'PRESENT', 'FIELDS', 'FORGETTABLE', 'IMAGE_SUFFIXES', 'UNREADABLE',
            'NO_BARS', 'InputError', 'check_label', 'atomic_file', 'atomic_write', 'ImageResult', 'content_name',
            'utc_now', 'sidecar', 'check_row', 'Manifest', 'files_on_disk', 'image_files', 'image_formats', 'open_image',
-           'cache_folder', 'user_agent', 'retry_after']
+           'map_ahead', 'cache_folder', 'user_agent', 'retry_after']
 
-# %% ../nbs/00_core.ipynb #6d36dc3e
+# %% ../nbs/00_core.ipynb #f8c88b23
 import hashlib, json, os, struct, tempfile, threading, zlib
 from array import array
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -532,6 +532,24 @@ def open_image(
 # %% ../nbs/00_core.ipynb #93948e79
 UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError, RuntimeError,
               SystemError, struct.error, zlib.error)
+
+# %% ../nbs/00_core.ipynb #2042fb0c
+def map_ahead(
+    function:Callable, # Called in threads
+    items:Iterable, # Its arguments; they are drawn in this thread, in order, as they are needed
+    workers:int # Threads; twice as many results wait to be fetched, at most
+)->Iterator: # Results, in order
+    "A `map` in threads that runs a few results ahead"
+    from concurrent.futures import ThreadPoolExecutor # here and not above: not everybody who opens one image needs it
+    waiting = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > 2*workers: yield waiting.popleft().result()
+            while waiting: yield waiting.popleft().result()
+        finally:
+            for future in waiting: future.cancel()
 
 # %% ../nbs/00_core.ipynb #1a28b1e1
 def cache_folder()->Path: # It need not exist

@@ -9,10 +9,9 @@ __all__ = ['show_channels', 'channel_stats', 'image_datablock', 'GroupSplitter',
            'read_image_zip', 'read_image_parquet', 'PixelCache', 'ImageDL', 'readable_images', 'image_table',
            'image_dataloaders']
 
-# %% ../nbs/08_data.ipynb #0783c7b5
+# %% ../nbs/08_data.ipynb #c720b7d5
 import hashlib, json, math, os, random, shutil, struct, warnings, zipfile
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
@@ -35,7 +34,7 @@ from fasttransform import compose_tfms
 from PIL import Image, ImageDraw
 from tqdm.auto import tqdm
 
-from .core import IMAGE_SUFFIXES, UNREADABLE, InputError, Manifest, cache_folder, image_files, open_image, sidecar
+from .core import IMAGE_SUFFIXES, UNREADABLE, InputError, Manifest, cache_folder, image_files, map_ahead, open_image, sidecar
 
 # %% ../nbs/08_data.ipynb #fe83bce6
 def show_channels(
@@ -130,24 +129,7 @@ class GroupSplitter:
             parts[2 if place < test else 1 if place < test + valid else 0].extend(group)
             place += len(group)
 
-# %% ../nbs/08_data.ipynb #aa023bac
-def _ahead(
-    function:Callable, # Called in threads
-    items:Iterable, # Its arguments; they are drawn in this thread, in order
-    workers:int # Threads, and results that wait to be fetched
-)->Iterator: # Results, in order
-    "A `map` in threads that runs a few results ahead, so that memory stays bounded"
-    waiting = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > 2*workers: yield waiting.popleft().result()
-            while waiting: yield waiting.popleft().result()
-        finally:
-            for future in waiting: future.cancel()
-
-# %% ../nbs/08_data.ipynb #9e377775
+# %% ../nbs/08_data.ipynb #6e656830
 def manifest_groups(
     root:Path, # Image folder
     files:list[Path] # Its images, `root/label/name`
@@ -164,7 +146,7 @@ def with_groups(
 )->pd.DataFrame: # The same rows; in `group` also those that are alone in the table but have the same bytes; `content`: SHA-256 of the bytes
     "Write down which images belong together"
     known = table.name.map(dict(zip(groups.file, groups.group))) if groups is not None else table.get('group', pd.Series(None, table.index, dtype=object))
-    content = pd.Series(list(_ahead(_content, table.image, defaults.cpus)), table.index, dtype=object)
+    content = pd.Series(list(map_ahead(_content, table.image, defaults.cpus)), table.index, dtype=object)
     same = known.groupby(content).transform('first') # a copy of an image joins its group
     known = known.where(known.notna(), same.where(same.notna(), content.where(content.duplicated(keep=False))))
     return table.assign(group=known.astype(object).where(known.notna(), None), content=content)
@@ -241,7 +223,7 @@ def read_image_parquet(
 _UNREADABLE = (*UNREADABLE, MemoryError, Image.DecompressionBombError)
 cv2.setNumThreads(0) # our threads take an image each; threads within one would only get in their way
 
-# %% ../nbs/08_data.ipynb #30e6713d
+# %% ../nbs/08_data.ipynb #3194133a
 def _decode(
     image, # Path, bytes of a file, or PIL image
     side:int # Shorter side of the result, pixels, where the image is not smaller already
@@ -258,7 +240,7 @@ def _decode(
     return cv2.resize(pixels, (max(side, round(scale*width)), max(side, round(scale*height))), interpolation=how)
 
 def _decode_jpeg(data, opened, side):
-    "The same numbers as Pillow's in half the time, without Python's lock; None: let Pillow say what is wrong"
+    "The same numbers as Pillow's, faster and without Python's lock; None: let Pillow say what is wrong"
     part = next((n for n in (8, 4, 2) if min(opened.size) >= n*side), 1) # a half, a quarter, an eighth are decoded fast; the eighths between them are not
     try: return simplejpeg.decode_jpeg(data, 'RGB', min_height=math.ceil(opened.height/part), min_width=math.ceil(opened.width/part), min_factor=1)
     except ValueError: return None
@@ -267,7 +249,7 @@ def _pixels_or_error(image, side):
     try: return _decode(image, side)
     except _UNREADABLE as error: return f'{type(error).__name__}: {error}'
 
-# %% ../nbs/08_data.ipynb #2dea84ee
+# %% ../nbs/08_data.ipynb #f7d550dd
 _SHAPE = struct.Struct('<II') # in front of the pixels: height and width
 
 @cache
@@ -319,11 +301,11 @@ class PixelCache:
         "Decode what is not kept yet"
         first = {content: i for i, content in reversed(list(enumerate(contents)))}
         with _environment(self.folder).begin() as transaction: new = {c: i for c, i in first.items() if transaction.get(self._key(c)) is None}
-        images, errors = list(images), {}
-        found = _ahead(lambda i: self._packed(images[i]), new.values(), defaults.cpus)
+        images, errors, room = list(images), {}, True
+        found = map_ahead(lambda i: self._packed(images[i]), new.values(), defaults.cpus)
         for part in chunked(tqdm(zip(new, found), total=len(new), desc='reading images', delay=1, leave=False), 64):
             errors |= {content: packed for content, packed in part if isinstance(packed, str)}
-            self._keep({content: packed for content, packed in part if content not in errors}, first)
+            room = room and self._keep({content: packed for content, packed in part if content not in errors}, first)
         return [errors.get(content) for content in contents]
 
     def _packed(self, image):
@@ -333,15 +315,16 @@ class PixelCache:
         return np.concatenate([np.frombuffer(_SHAPE.pack(*pixels.shape[:2]), np.uint8), pixels.ravel()])
 
     def _keep(self, part, needed):
-        "Write some images; make room if there is none, but for what is `needed` now"
+        "Write some images; make room if there is none, but not of what is `needed` now. Whether there was enough"
         weight = lambda packed: len(packed) + 4096 # at most a page is lost to rounding
         if self.bytes + sum(map(weight, part.values())) > self.limit: self._forget_all_but(needed)
         room = self.limit - self.bytes
         with _environment(self.folder).begin(write=True) as transaction:
             for content, packed in part.items():
                 room -= weight(packed)
-                if room < 0: break # this and the rest is decoded each time
+                if room < 0: return False # this and the rest is decoded each time
                 transaction.put(self._key(content), packed)
+        return True
 
     def _forget_all_but(self, needed):
         needed = {self._key(content) for content in needed}
@@ -411,7 +394,7 @@ def _to_pixels(side):
 
 def _from_pixels(side): return np.array([[2/(side - 1), 0, -1], [0, 2/(side - 1), -1], [0, 0, 1]])
 
-# %% ../nbs/08_data.ipynb #6599d0ba
+# %% ../nbs/08_data.ipynb #22068ad2
 class ImageDL(TfmdDL):
     "Batches of images from a `PixelCache`"
     def __init__(self,
@@ -440,7 +423,7 @@ class ImageDL(TfmdDL):
         def make(job):
             which, x = job[0], self._pixels_of([(contents[i], images[i]) for i in job[0]], *job[1:])
             return (x,) if targets is None else (x, TensorCategory(torch.tensor([targets[i] for i in which])))
-        yield from _ahead(make, ((which, *self._draw(len(which))) for which in chunked(samps, self.bs, self.drop_last)), self.threads)
+        yield from map_ahead(make, ((which, *self._draw(len(which))) for which in chunked(samps, self.bs, self.drop_last)), self.threads)
 
     def _targets(self):
         "Number of the class of each item; None where there are no labels"
@@ -473,7 +456,7 @@ class ImageDL(TfmdDL):
         x = torch.from_numpy(done).permute(0, 3, 1, 2)
         return TensorImage(x) if done.dtype == np.uint8 else x
 
-# %% ../nbs/08_data.ipynb #a75b1991
+# %% ../nbs/08_data.ipynb #37efcce1
 def _shorter_side(image):
     "In pixels; None where not even the header can be read"
     try:
@@ -490,7 +473,7 @@ def readable_images(
     table:pd.DataFrame # As `image_table` gives it
 )->pd.DataFrame: # The rows whose image can be decoded
     "Leave out the images that cannot be decoded, with a warning that names them"
-    found = _ahead(lambda image: _pixels_or_error(image, 1), table.image, defaults.cpus) # a JPEG at an eighth of its size: every byte is read, little is computed
+    found = map_ahead(lambda image: _pixels_or_error(image, 1), table.image, defaults.cpus) # a JPEG at an eighth of its size: every byte is read, little is computed
     found = tqdm(found, total=len(table), desc='checking images', delay=1, leave=False)
     return _without_broken(table, [pixels if isinstance(pixels, str) else None for pixels in found])
 
@@ -519,7 +502,7 @@ def image_table(
     return pd.DataFrame(dict(name=[f'{f.parent.name}/{f.name}' for f in files], image=files,
                              label=[f.parent.name for f in files], group=manifest_groups(source, files)))
 
-# %% ../nbs/08_data.ipynb #52637d0e
+# %% ../nbs/08_data.ipynb #662cae11
 def image_dataloaders(
     root:Path, # Image folder, zip of one, image parquet, or a table as `image_table` gives it
     size:int=None, # Side of the images in a batch, pixels; default: the smaller of 200 and the median image's shorter side
@@ -550,7 +533,7 @@ def image_dataloaders(
 
 def _read_once(table, size):
     "The images that can be decoded, the side of the batches, and the cache that holds them"
-    size = size or int(min(200, np.median([side for side in _ahead(_shorter_side, table.image, defaults.cpus) if side] or [200])))
+    size = size or int(min(200, np.median([side for side in map_ahead(_shorter_side, table.image, defaults.cpus) if side] or [200])))
     pixels = PixelCache(round(1.44*size)) # enough to turn and to zoom in
     return _without_broken(table, pixels.fill(table.content, table.image)), size, pixels
 

@@ -8,9 +8,8 @@ Docs: https://fastcnn.github.io/fastcnn/deploy.html.md"""
 __all__ = ['OPSET', 'REFUSED', 'SURE', 'FORMAT', 'RUNTIME', 'export_model', 'read_config', 'predict', 'predict_each',
            'load_exported', 'demo_app', 'push_to_hub', 'publish']
 
-# %% ../nbs/13_deploy.ipynb #2c12fdc0
+# %% ../nbs/13_deploy.ipynb #050976e5
 import copy, functools, hashlib, json, math, os, stat, tempfile, threading, warnings
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -20,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from . import __version__
-from .core import IMAGE_SUFFIXES, UNREADABLE, InputError, atomic_write, open_image, utc_now
+from .core import IMAGE_SUFFIXES, UNREADABLE, InputError, atomic_write, map_ahead, open_image, utc_now
 
 # %% ../nbs/13_deploy.ipynb #ad37a9a6
 OPSET = 18 # the first whose Resize can antialias and keep the aspect ratio
@@ -551,27 +550,17 @@ def _each_image(images):
         for found in _files_under(image): yield found
         if not found: raise InputError(f'{str(image)!r} holds no images')
 
-# %% ../nbs/13_deploy.ipynb #dcc6d4ab
+# %% ../nbs/13_deploy.ipynb #7058543f
 _THREADS, _SOME = min(8, os.cpu_count() or 1), 8 # Images that a thread takes at a time, at most
 
 def _in_order(work, images, total):
     "The results of `work`, which makes a list of some images, one by one and in order"
-    from concurrent.futures import ThreadPoolExecutor
     from tqdm.auto import tqdm
     some = min(_SOME, max(1, total//(4*_THREADS))) if total is not None else _SOME # few images are shared out too
-    waiting = deque()
-    with tqdm(total=total, desc='predicting', delay=1, leave=False) as bar, ThreadPoolExecutor(_THREADS) as pool:
-        def finished():
-            found = waiting.popleft().result()
+    with tqdm(total=total, desc='predicting', delay=1, leave=False) as bar:
+        for found in map_ahead(work, iter(lambda: list(islice(images, some)), []), _THREADS):
             bar.update(len(found))
-            return found
-        try:
-            for task in iter(lambda: list(islice(images, some)), []):
-                waiting.append(pool.submit(work, task))
-                if len(waiting) > 2*_THREADS: yield from finished()
-            while waiting: yield from finished()
-        finally:
-            for left in waiting: left.cancel() # who asks has stopped
+            yield from found
 
 # %% ../nbs/13_deploy.ipynb #6738d6e2
 def _some_answers(path, config, session, images):

@@ -14,22 +14,16 @@ from fastai.learner import load_learner
 from fastai.torch_core import TensorCategory, TensorImage, set_seed
 from fastai.vision.augment import RandomErasing, Resize, Saturation, aug_transforms
 from fastai.vision.data import ImageBlock
-from PIL import Image, ImageFilter
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from scipy.stats import ks_2samp, kstest
 
 from fastcnn.core import InputError
 from fastcnn.data import ImageDL, PixelCache, _decode, _gray_values, _homographies, _is_geometry, _is_lighting, _sample_image, image_dataloaders
 from fastcnn.training import scratch_learner, with_batch_size, with_normalization
+from test_clean import picture
 
 TFMS = dict(article=dict(max_rotate=20, max_zoom=1.2), defaults={}, dihedral=dict(flip_vert=True, max_lighting=0.4), no_warp=dict(max_warp=0., max_rotate=45.), strong=dict(mult=1.5, min_zoom=0.7))
-
-
-def picture(seed, size=(420, 300)):
-    "Smooth noise of all wavelengths"
-    rng = np.random.default_rng(seed)
-    layers = [Image.fromarray(rng.integers(0, 256, (max(2, size[1]//step), max(2, size[0]//step), 3), dtype=np.uint8)).resize(size, Image.BICUBIC) for step in (100, 40, 15)]
-    return Image.fromarray(np.mean([np.asarray(layer, float) for layer in layers], 0).astype(np.uint8))
 
 
 @pytest.fixture(scope='module')
@@ -52,7 +46,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('options', TFMS.values(), ids=TFMS)
 def test_one_step_shows_what_fastai_shows_with_the_same_draws(options):
-    tfms, square = aug_transforms(size=120, **options), np.asarray(picture(1).crop((0, 0, 170, 170)))
+    tfms, square = aug_transforms(size=120, **options), np.asarray(picture(1, (420, 300)).crop((0, 0, 170, 170)))
     theirs = TensorImage(torch.tensor(square).permute(2, 0, 1).expand(24, 3, 170, 170)/255)
     set_seed(5)
     for tfm in tfms: theirs = tfm(theirs, split_idx=0)
@@ -140,7 +134,7 @@ def test_jpegs_have_pillows_numbers(mode, options, part):
 
 def test_half_a_jpeg_is_broken():
     file = BytesIO()
-    picture(4).save(file, 'JPEG')
+    picture(4, (420, 300)).save(file, 'JPEG')
     for share in (.1, .5, .9):
         with pytest.raises(OSError, match='truncated'): _decode(file.getvalue()[:int(share*file.tell())], 72)
 

@@ -1,5 +1,5 @@
-"What figures were measured on."
-import os, platform, time
+"What figures were measured on, and how they are told."
+import os, platform, statistics, sys, time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,3 +10,15 @@ def machine(*packages):
     names = [line.split(':')[1].strip() for line in info.read_text().splitlines() if line.startswith('model name')] if info.exists() else []
     return dict(date=time.strftime('%Y-%m-%d'), cpu=names[0] if names else platform.processor(), cores=os.cpu_count(), python=platform.python_version(),
                 **{name: version(name) for name in packages})
+
+
+def photo_archive():
+    "The web photographs of FASTCNN_DATA"
+    archive = Path(os.environ.get('FASTCNN_DATA', Path(__file__).resolve().parent.parent.parent/'shared'/'data'))/'photos.zip'
+    if not archive.is_file(): sys.exit(f'bench: there is no {archive}: set FASTCNN_DATA to the folder that holds photos.zip')
+    return archive
+
+
+def spread(values, digits=4):
+    "Smallest, median and largest"
+    return dict(min=round(min(values), digits), median=round(statistics.median(values), digits), max=round(max(values), digits))
