@@ -936,7 +936,7 @@ onmessage = async ({data: {id, job, ...given}}) => {
 }
 '''
 
-# %% ../nbs/13_deploy.ipynb #516f7cf0
+# %% ../nbs/13_deploy.ipynb #a10dad1a
 _PAGE = '''const $ = id => document.getElementById(id)
 const worker = new Worker(new URL('worker.js', import.meta.url), {type: 'module'}), waiting = new Map()
 let jobs = 0, turn = 0, about, found, stream
@@ -947,11 +947,12 @@ worker.onmessage = ({data: {id, result, error, progress}}) => {
   waiting.delete(id)
   error === undefined ? resolve(result) : reject(new Error(error))
 }
-worker.onerror = () => { for (const {reject} of waiting.values()) reject(new Error('its files cannot be loaded')) }
-const ask = (job, given = {}, tell) => new Promise((resolve, reject) => {
+const failed = new Promise((_, reject) => { worker.onerror = () => reject(new Error('its files cannot be loaded')) })
+failed.catch(() => {}) // whoever asks hears of it
+const ask = (job, given = {}, tell) => Promise.race([failed, new Promise((resolve, reject) => {
   waiting.set(++jobs, {resolve, reject, tell})
   worker.postMessage({id: jobs, job, ...given})
-})
+})])
 '''
 
 # %% ../nbs/13_deploy.ipynb #e45ea5f9
