@@ -15,9 +15,9 @@ HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent/'tools'))
 from machine import machine, spread
 
-FAST = dict(cifar10=('cifar10', 40_400, dict(epochs=4)), # what is trained on what, and how
-            mnist_soon=('mnist', 12_000, dict(epochs=2, flip=False)),
-            mnist=('mnist', 60_000, dict(epochs=3, flip=False, shift=2)))
+FAST = dict(cifar10=('cifar10', 40_400, dict(epochs=4, resident={})), # what is trained on what, and how
+            mnist_soon=('mnist', 12_000, dict(epochs=2, resident=dict(flip=False))),
+            mnist=('mnist', 60_000, dict(epochs=3, resident=dict(flip=False, shift=2))))
 PEER = dict(cifar10=('custom_cnn', 32, .001, 40_000), mnist=('mnist_cnn', 100, .01, 60_000)) # network, batch size, Adam's rate, images in an epoch
 
 
@@ -52,20 +52,20 @@ def peer_epoch(pictures, name, batch_size, lr, images, batches, warm=20):
     return (time.perf_counter() - start)/batches*images/batch_size
 
 
-def ours(table, test, size, seed, **options):
+def ours(table, test, size, seed, resident, **options):
     "Seconds by part, and accuracy"
     from fastai.metrics import accuracy
-    from fastcnn.data import image_dataloaders
+    from fastcnn.data import image_dataloaders, resident_dataloaders
     from fastcnn.training import fit_fast
     os.environ['FASTCNN_PIXELS'] = tempfile.mkdtemp()
     start = time.perf_counter()
     dls = image_dataloaders(table, size=size, valid_pct=400/len(table), seed=seed)
     data = time.perf_counter() - start
-    learn = fit_fast(dls, seed=seed, **options)
+    learn = fit_fast(resident_dataloaders(dls, **resident), seed=seed, **options)
     seconds = time.perf_counter() - start
     dl = learn.dls.test_dl(test, with_labels=True)
     plain = float(learn.validate(dl=dl)[1])
-    both = float(accuracy(*learn.tta(dl=dl, n=2, beta=0))) if options.get('flip', True) else plain
+    both = float(accuracy(*learn.tta(dl=dl, n=2, beta=0))) if resident.get('flip', True) else plain
     shutil.rmtree(os.environ['FASTCNN_PIXELS'])
     return dict(seed=seed, seconds=round(seconds, 1), data_seconds=round(data, 1), plain=round(plain, 4), accuracy=round(both, 4), training_images=len(dls.train_ds))
 

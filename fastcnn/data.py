@@ -547,7 +547,7 @@ def _sample_stats(table, pixels, seed, most=300):
 
 def _name(root): return 'the table' if isinstance(root, pd.DataFrame) else repr(str(root))
 
-# %% ../nbs/08_data.ipynb #7ecfa563
+# %% ../nbs/08_data.ipynb #d9e2f945
 class ResidentDL(ImageDL):
     "An `ImageDL` whose images lie in memory, cut to size, as bytes on the device; in training they are mirrored in every second epoch and shifted"
     def __init__(self,
@@ -557,30 +557,32 @@ class ResidentDL(ImageDL):
         **kwargs # As `ImageDL` has them
     ):
         super().__init__(dataset, **kwargs)
-        self.flip, self.shift, self.side, self.passes, self.kept = flip, shift, self.size, 0, None
+        self.flip, self.shift, self.passes, self.kept = flip, shift, 0, None
 
-    def new(self, dataset=None, cls=None, **kwargs): return super().new(dataset, cls, **dict(flip=self.flip, shift=self.shift) | kwargs)
+    def new(self, dataset=None, cls=None, **kwargs):
+        new = super().new(dataset, cls, **dict(flip=self.flip, shift=self.shift) | kwargs)
+        if dataset is None and isinstance(new, ResidentDL): new.__dict__ |= {k: v for k, v in self.__dict__.items() if k in ('kept', 'labels', 'mirrored')} # not decoded again
+        return new
 
     def resident(self)->Tensor: # (N, 3, size, size), uint8, channels last in memory
         "All images"
-        if self.kept is None:
+        if self.kept is None or self.kept.device != self.device:
             images = self._images()
             self.kept = torch.empty(len(images), 3, self.size, self.size, dtype=torch.uint8, device=self.device, memory_format=torch.channels_last)
             same = lambda n: ([(.5, .5)]*n, [None]*n, np.tile(np.arange(256, dtype=np.uint8), (n, 1)))
             parts = map_ahead(lambda some: self._pixels_of(some, *same(len(some))), chunked(images, 256), self.threads)
             for start, part in zip(range(0, len(images), 256), parts): self.kept[start:start + 256] = part
-            self.labels, self.mirrored = torch.tensor(self._targets() or [], device=self.device), torch.rand(len(images), device=self.device) < .5
+            self.labels = torch.tensor(self._targets() or [], device=self.device)
+            self.mirrored = (torch.rand(len(images), generator=torch.Generator().manual_seed(0)) < .5).to(self.device)
         return self.kept
 
     def create_batches(self, samps):
         "Batches, normalised, channels last"
-        images, training, scale = self.resident(), self.dataset.split_idx == 0, self._scale()
+        images, training = self.resident(), self.dataset.split_idx == 0
         self.passes += training
         for which in (torch.tensor(some, device=self.device) for some in chunked(samps, self.bs, self.drop_last)):
             x = self._augmented(images[which], which) if training else images[which]
-            x = x*scale[0] + scale[1]
-            if training and self.side != self.size: x = nn.functional.interpolate(x, (self.side, self.side), mode='bilinear', antialias=True)
-            x = x.contiguous(memory_format=torch.channels_last)
+            x = self.normalized(x).contiguous(memory_format=torch.channels_last)
             yield (x, TensorCategory(self.labels[which])) if len(self.labels) else (x,)
 
     def _augmented(self, x, which):
@@ -590,11 +592,13 @@ class ResidentDL(ImageDL):
         down, right = torch.randint(0, 2*self.shift + 1, (2, len(x)), device=x.device)
         return edge.unfold(2, self.size, 1).unfold(3, self.size, 1)[rows, :, down, right]
 
-    def _scale(self):
-        "(factor, summand) of each channel, as `after_batch` has them for bytes"
+    def normalized(self,
+        x:Tensor # (N, 3, H, W), from 0 to 255
+    )->Tensor: # (N, 3, H, W), float
+        "As `after_batch` makes it"
         ends = TensorImage(torch.tensor([0, 255], dtype=torch.uint8, device=self.device).view(2, 1, 1, 1).repeat(1, 3, 1, 1))
         low, high = Tensor.as_subclass(self.after_batch((ends,))[0], Tensor)
-        return (high - low)/255, low
+        return x*((high - low)/255) + low
 
 def resident_dataloaders(
     dls:DataLoaders, # As `image_dataloaders` makes them; small images, or a device with much memory

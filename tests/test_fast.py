@@ -30,7 +30,7 @@ def dls(tmp_path_factory):
 
 
 def quick(dls, **options):
-    return fit_fast(dls, **dict(epochs=4, batch_size=8, flip=False, channels=(8, 8), whitened=16) | options)
+    return fit_fast(resident_dataloaders(dls, flip=False), **dict(epochs=4, batch_size=8, channels=(8, 8), whitened=16) | options)
 
 
 def test_images_in_memory_are_those_of_the_other_dataloaders(dls):
