@@ -7,7 +7,7 @@ The peer is the article's loop as written: PIL images and ToTensor in a DataLoad
 beforehand and that is not counted. Ours are counted from the bytes of the files: hashing, splitting, decoding, the cache (empty at each seed), whitening, all steps. Of 40,000 images
 for CIFAR-10, 59,600 for MNIST and 11,600 for `mnist_soon`; the 400 that fastai validates on after each epoch are counted too. The test file is used for the accuracy alone.
 """
-import argparse, json, os, shutil, sys, tempfile, time
+import argparse, json, os, sys, tempfile, time
 from itertools import islice
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from machine import machine, spread
 FAST = dict(cifar10=('cifar10', 40_400, dict(epochs=4, resident={})), # what is trained on what, and how
             mnist_soon=('mnist', 12_000, dict(epochs=2, resident=dict(flip=False))),
             mnist=('mnist', 60_000, dict(epochs=3, resident=dict(flip=False, shift=2))))
-PEER = dict(cifar10=('custom_cnn', 32, .001, 40_000), mnist=('mnist_cnn', 100, .01, 60_000)) # network, batch size, Adam's rate, images in an epoch
+PEER = dict(cifar10='custom_cnn', mnist='mnist_cnn') # the articles' settings stand in tools/articles.py
 
 
 def read(data, part):
@@ -38,18 +38,18 @@ class Pictures:
     def __getitem__(self, i): return self.to_tensor(self.images[i]), self.labels[i]
 
 
-def peer_epoch(pictures, name, batch_size, lr, images, batches, warm=20):
+def peer_epoch(pictures, name, row, batches, warm=20):
     "Seconds of one epoch, reckoned from so many batches"
     import torch
     from torch.utils.data import DataLoader
     from fastcnn.models import build_model
     x = pictures[0][0]
-    model, loss_func = build_model(name, 10, x.shape[-1], len(x)), torch.nn.CrossEntropyLoss()
-    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
-    for i, (x, y) in enumerate(islice(DataLoader(pictures, batch_size, shuffle=True, num_workers=2), warm + batches)):
+    model, loss_func = build_model(name, 10, row.size, len(x)), torch.nn.CrossEntropyLoss()
+    optimizer = row.optimizer(model.parameters(), lr=row.lr)
+    for i, (x, y) in enumerate(islice(DataLoader(pictures, row.batch_size, shuffle=True, num_workers=2), warm + batches)):
         if i == warm: start = time.perf_counter()
         optimizer.zero_grad(); loss_func(model(x), y).backward(); optimizer.step()
-    return (time.perf_counter() - start)/batches*images/batch_size
+    return (time.perf_counter() - start)/batches*(row.train_images or len(pictures))/row.batch_size
 
 
 def ours(table, test, size, seed, resident, **options):
@@ -57,7 +57,6 @@ def ours(table, test, size, seed, resident, **options):
     from fastai.metrics import accuracy
     from fastcnn.data import image_dataloaders, resident_dataloaders
     from fastcnn.training import fit_fast
-    os.environ['FASTCNN_PIXELS'] = tempfile.mkdtemp()
     start = time.perf_counter()
     dls = image_dataloaders(table, size=size, valid_pct=400/len(table), seed=seed)
     data = time.perf_counter() - start
@@ -66,23 +65,24 @@ def ours(table, test, size, seed, resident, **options):
     dl = learn.dls.test_dl(test, with_labels=True)
     plain = float(learn.validate(dl=dl)[1])
     both = float(accuracy(*learn.tta(dl=dl, n=2, beta=0))) if resident.get('flip', True) else plain
-    shutil.rmtree(os.environ['FASTCNN_PIXELS'])
     return dict(seed=seed, seconds=round(seconds, 1), data_seconds=round(data, 1), plain=round(plain, 4), accuracy=round(both, 4), training_images=len(dls.train_ds))
 
 
 def compare(row, seeds, images, batches):
     "One row of FAST: the peer's epoch and our training, in turns"
+    import torch # before tools/articles.py, which would change how OpenMP's threads wait
+    from articles import ROWS
     from tqdm import tqdm
     data, number, options = FAST[row]
     table, test = read(data, 'train'), read(data, 'test')
-    name, batch_size, lr, epoch = PEER[data]
+    name = PEER[data]
     pictures = Pictures(table, 'L' if data == 'mnist' else 'RGB')
-    size = pictures[0][0].shape[-1]
     table = table.sample(images or number, random_state=42).reset_index(drop=True)
     runs = []
     for seed in tqdm(range(seeds), desc=row):
-        peer = peer_epoch(pictures, name, batch_size, lr, epoch, batches)
-        runs.append(ours(table, test, size, seed, **options) | dict(peer_epoch_seconds=round(peer, 1)))
+        peer = peer_epoch(pictures, name, ROWS[name], batches)
+        with tempfile.TemporaryDirectory() as os.environ['FASTCNN_PIXELS']: found = ours(table, test, ROWS[name].size, seed, **options)
+        runs.append(found | dict(peer_epoch_seconds=round(peer, 1)))
         runs[-1]['part'] = round(runs[-1]['seconds']/(10*peer), 4)
         print(row, runs[-1], file=sys.stderr, flush=True)
     return dict(peer=name, data=data, options=options, runs=runs, accuracy=spread([run['accuracy'] for run in runs]), part=spread([run['part'] for run in runs]))

@@ -9,10 +9,9 @@ __all__ = ['show_channels', 'channel_stats', 'image_datablock', 'GroupSplitter',
            'read_image_zip', 'read_image_parquet', 'PixelCache', 'ImageDL', 'readable_images', 'image_table',
            'image_dataloaders', 'ResidentDL', 'resident_dataloaders']
 
-# %% ../nbs/08_data.ipynb #d87927ac
+# %% ../nbs/08_data.ipynb #6416fa69
 import hashlib, json, math, os, random, shutil, struct, warnings, zipfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -152,7 +151,7 @@ def with_groups(
     known = known.where(known.notna(), same.where(same.notna(), content.where(content.duplicated(keep=False))))
     return table.assign(group=known.astype(object).where(known.notna(), None), content=content)
 
-# %% ../nbs/08_data.ipynb #ac960911
+# %% ../nbs/08_data.ipynb #0114a062
 def _pixel_digest(image):
     "A hash of all pixels; of the bytes where they cannot be decoded"
     try: pixels = open_image(image).convert('RGB')
@@ -174,7 +173,7 @@ def find_leaks(
     "The images that lie in more than one part"
     table = pd.concat([_part_table(part).assign(part=i) for i, part in enumerate(getattr(parts, 'loaders', parts))], ignore_index=True)
     near = with_groups(table, groups).group
-    with ThreadPoolExecutor() as pool: pixels = pd.Series(list(pool.map(_pixel_digest, table.image)), table.index)
+    pixels = pd.Series(list(map_ahead(_pixel_digest, table.image, defaults.cpus)), table.index)
     found = [table.assign(kind=kind, group=key)[key.notna() & (table.part.groupby(key).transform('nunique') > 1)]
              for kind, key in (('same_pixels', pixels), ('near_duplicate', near))]
     return pd.concat(found).drop_duplicates(['part', 'name']).sort_values(['group', 'part'], ignore_index=True)[['kind', 'group', 'part', 'name']]
@@ -547,58 +546,59 @@ def _sample_stats(table, pixels, seed, most=300):
 
 def _name(root): return 'the table' if isinstance(root, pd.DataFrame) else repr(str(root))
 
-# %% ../nbs/08_data.ipynb #d9e2f945
+# %% ../nbs/08_data.ipynb #94e0a441
 class ResidentDL(ImageDL):
     "An `ImageDL` whose images lie in memory, cut to size, as bytes on the device; in training they are mirrored in every second epoch and shifted"
     def __init__(self,
         dataset, # fastai's Datasets
         flip:bool=True, # Mirror left and right in training: not for digits and letters
         shift:int=0, # Move by up to so many pixels in each direction in training; what is missing is a reflection
+        store:dict=None, # What `resident` has read; `new` hands it on, so that nothing is read again
         **kwargs # As `ImageDL` has them
     ):
         super().__init__(dataset, **kwargs)
-        self.flip, self.shift, self.passes, self.kept = flip, shift, 0, None
+        self.flip, self.shift, self.store, self.passes = flip, shift, {} if store is None else store, 0
 
     def new(self, dataset=None, cls=None, **kwargs):
-        new = super().new(dataset, cls, **dict(flip=self.flip, shift=self.shift) | kwargs)
-        if dataset is None and isinstance(new, ResidentDL): new.__dict__ |= {k: v for k, v in self.__dict__.items() if k in ('kept', 'labels', 'mirrored')} # not decoded again
-        return new
+        return super().new(dataset, cls, **dict(flip=self.flip, shift=self.shift, store=self.store if dataset is None else None) | kwargs)
 
     def resident(self)->Tensor: # (N, 3, size, size), uint8, channels last in memory
         "All images"
-        if self.kept is None or self.kept.device != self.device:
-            images = self._images()
-            self.kept = torch.empty(len(images), 3, self.size, self.size, dtype=torch.uint8, device=self.device, memory_format=torch.channels_last)
-            same = lambda n: ([(.5, .5)]*n, [None]*n, np.tile(np.arange(256, dtype=np.uint8), (n, 1)))
-            parts = map_ahead(lambda some: self._pixels_of(some, *same(len(some))), chunked(images, 256), self.threads)
-            for start, part in zip(range(0, len(images), 256), parts): self.kept[start:start + 256] = part
-            self.labels = torch.tensor(self._targets() or [], device=self.device)
-            self.mirrored = (torch.rand(len(images), generator=torch.Generator().manual_seed(0)) < .5).to(self.device)
-        return self.kept
+        if 'images' not in self.store or self.store['images'].device != self.device: self._read()
+        return self.store['images']
+
+    def _read(self):
+        "Images, labels, and which images begin mirrored"
+        images = self._images()
+        kept = torch.empty(len(images), 3, self.size, self.size, dtype=torch.uint8, device=self.device, memory_format=torch.channels_last)
+        same = lambda n: ([(.5, .5)]*n, [None]*n, np.tile(np.arange(256, dtype=np.uint8), (n, 1)))
+        parts = map_ahead(lambda some: self._pixels_of(some, *same(len(some))), chunked(images, 256), self.threads)
+        for start, part in zip(range(0, len(images), 256), parts): kept[start:start + 256] = part
+        mirrored = torch.rand(len(images), generator=torch.Generator().manual_seed(0)) < .5
+        self.store.update(images=kept, labels=torch.tensor(self._targets() or [], device=self.device), mirrored=mirrored.to(self.device))
 
     def create_batches(self, samps):
         "Batches, normalised, channels last"
-        images, training = self.resident(), self.dataset.split_idx == 0
+        images, training, (factor, summand) = self.resident(), self.dataset.split_idx == 0, self._scale()
+        labels = self.store['labels']
         self.passes += training
         for which in (torch.tensor(some, device=self.device) for some in chunked(samps, self.bs, self.drop_last)):
             x = self._augmented(images[which], which) if training else images[which]
-            x = self.normalized(x).contiguous(memory_format=torch.channels_last)
-            yield (x, TensorCategory(self.labels[which])) if len(self.labels) else (x,)
+            x = (x*factor + summand).contiguous(memory_format=torch.channels_last)
+            yield (x, TensorCategory(labels[which])) if len(labels) else (x,)
 
     def _augmented(self, x, which):
-        if self.flip: x = torch.where((self.mirrored[which] ^ bool(self.passes % 2)).view(-1, 1, 1, 1), x.flip(-1), x)
+        if self.flip: x = torch.where((self.store['mirrored'][which] ^ bool(self.passes % 2)).view(-1, 1, 1, 1), x.flip(-1), x)
         if not self.shift: return x
         edge, rows = nn.functional.pad(x.float(), [self.shift]*4, mode='reflect'), torch.arange(len(x), device=x.device)
         down, right = torch.randint(0, 2*self.shift + 1, (2, len(x)), device=x.device)
         return edge.unfold(2, self.size, 1).unfold(3, self.size, 1)[rows, :, down, right]
 
-    def normalized(self,
-        x:Tensor # (N, 3, H, W), from 0 to 255
-    )->Tensor: # (N, 3, H, W), float
-        "As `after_batch` makes it"
+    def _scale(self):
+        "(factor, summand) of each channel, as `after_batch` has them for bytes"
         ends = TensorImage(torch.tensor([0, 255], dtype=torch.uint8, device=self.device).view(2, 1, 1, 1).repeat(1, 3, 1, 1))
         low, high = Tensor.as_subclass(self.after_batch((ends,))[0], Tensor)
-        return x*((high - low)/255) + low
+        return (high - low)/255, low
 
 def resident_dataloaders(
     dls:DataLoaders, # As `image_dataloaders` makes them; small images, or a device with much memory
