@@ -87,7 +87,7 @@ def image_datablock(
         item_tfms=Resize(presize or round(size*2.3)),
         batch_tfms=aug_transforms(size=size, max_rotate=20, max_zoom=1.2)) | options)
 
-# %% ../nbs/08_data.ipynb #365a1e00
+# %% ../nbs/08_data.ipynb #f60af8a7
 class GroupSplitter:
     "Split into train, valid and (if asked) test; no group is divided, each class is shared out alike"
     def __init__(self,
@@ -116,7 +116,7 @@ class GroupSplitter:
         for i, item in enumerate(items['name'] if isinstance(items, pd.DataFrame) else items):
             group = self.groups[i] if self.groups is not None else None
             alone = pd.isna(group) or group == ''
-            key = Path(str(item)).name if alone else f'group {group}'
+            key = os.path.basename(str(item)) if alone else f'group {group}'
             found.setdefault((hashlib.sha256(f'{self.seed} {key}'.encode()).digest(), i if alone else -1), []).append(i)
         return found
 
@@ -223,26 +223,29 @@ def read_image_parquet(
 _UNREADABLE = (*UNREADABLE, MemoryError, Image.DecompressionBombError)
 cv2.setNumThreads(0) # our threads take an image each; threads within one would only get in their way
 
-# %% ../nbs/08_data.ipynb #3194133a
+# %% ../nbs/08_data.ipynb #790a761f
 def _decode(
     image, # Path, bytes of a file, or PIL image
     side:int # Shorter side of the result, pixels, where the image is not smaller already
 )->np.ndarray: # (H, W, 3), uint8
     "Pixels of an image, no more of them than are needed"
     data = image if isinstance(image, bytes | Image.Image) else Path(image).read_bytes()
-    with open_image(data) as opened: # Pillow is the gate: which formats, how large
-        pixels = _decode_jpeg(data, opened, side) if opened.format == 'JPEG' and opened.mode in ('RGB', 'L') and isinstance(data, bytes) else None
-        if pixels is None: pixels = np.asarray(opened.convert('RGB'))
+    pixels = _decode_jpeg(data, side) if isinstance(data, bytes) else None
+    if pixels is None:
+        with open_image(data) as opened: pixels = np.asarray(opened.convert('RGB'))
     height, width = pixels.shape[:2]
     scale = side/min(height, width)
     if scale >= 1: return pixels
     how = cv2.INTER_LINEAR if scale > 0.5 else cv2.INTER_AREA
     return cv2.resize(pixels, (max(side, round(scale*width)), max(side, round(scale*height))), interpolation=how)
 
-def _decode_jpeg(data, opened, side):
-    "The same numbers as Pillow's, faster and without Python's lock; None: let Pillow say what is wrong"
-    part = next((n for n in (8, 4, 2) if min(opened.size) >= n*side), 1) # a half, a quarter, an eighth are decoded fast; the eighths between them are not
-    try: return simplejpeg.decode_jpeg(data, 'RGB', min_height=math.ceil(opened.height/part), min_width=math.ceil(opened.width/part), min_factor=1)
+def _decode_jpeg(data, side):
+    "The same numbers as Pillow's, faster and without Python's lock; None: no plain JPEG, or one too large or damaged, of which Pillow says what is wrong"
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+        if colours not in ('YCbCr', 'RGB', 'Gray') or height*width > (Image.MAX_IMAGE_PIXELS or math.inf): return None
+        part = next((n for n in (8, 4, 2) if min(height, width) >= n*side), 1) # a half, a quarter, an eighth are decoded fast; the eighths between them are not
+        return simplejpeg.decode_jpeg(data, 'RGB', min_height=math.ceil(height/part), min_width=math.ceil(width/part), min_factor=1)
     except ValueError: return None
 
 def _pixels_or_error(image, side):
@@ -546,7 +549,7 @@ def _sample_stats(table, pixels, seed, most=300):
 
 def _name(root): return 'the table' if isinstance(root, pd.DataFrame) else repr(str(root))
 
-# %% ../nbs/08_data.ipynb #94e0a441
+# %% ../nbs/08_data.ipynb #bfdd72a3
 class ResidentDL(ImageDL):
     "An `ImageDL` whose images lie in memory, cut to size, as bytes on the device; in training they are mirrored in every second epoch and shifted"
     def __init__(self,
@@ -557,7 +560,7 @@ class ResidentDL(ImageDL):
         **kwargs # As `ImageDL` has them
     ):
         super().__init__(dataset, **kwargs)
-        self.flip, self.shift, self.store, self.passes = flip, shift, {} if store is None else store, 0
+        self.flip, self.shift, self.store, self.passes, self.chosen, self.latest = flip, shift, {} if store is None else store, 0, None, None
 
     def new(self, dataset=None, cls=None, **kwargs):
         return super().new(dataset, cls, **dict(flip=self.flip, shift=self.shift, store=self.store if dataset is None else None) | kwargs)
@@ -577,18 +580,29 @@ class ResidentDL(ImageDL):
         mirrored = torch.rand(len(images), generator=torch.Generator().manual_seed(0)) < .5
         self.store.update(images=kept, labels=torch.tensor(self._targets() or [], device=self.device), mirrored=mirrored.to(self.device))
 
+    def choose(self,
+        which:list[int]=None # Numbers of images; None: all
+    ):
+        "Go through these images only from now on"
+        self.chosen, self.n = which, len(self.dataset) if which is None else len(which)
+
+    def get_idxs(self): return super().get_idxs() if self.chosen is None else [self.chosen[i] for i in super().get_idxs()]
+
     def create_batches(self, samps):
-        "Batches, normalised, channels last"
+        "Batches, normalised, channels last; `latest` holds the numbers of the images in the one that came last"
         images, training, (factor, summand) = self.resident(), self.dataset.split_idx == 0, self._scale()
         labels = self.store['labels']
         self.passes += training
         for which in (torch.tensor(some, device=self.device) for some in chunked(samps, self.bs, self.drop_last)):
-            x = self._augmented(images[which], which) if training else images[which]
-            x = (x*factor + summand).contiguous(memory_format=torch.channels_last)
+            self.latest = which
+            x = self._augmented(images[which], which) if training else images[which] # a copy: indices, no slice
+            x = torch.addcmul(summand, x.float(), factor).contiguous(memory_format=torch.channels_last)
             yield (x, TensorCategory(labels[which])) if len(labels) else (x,)
 
     def _augmented(self, x, which):
-        if self.flip: x = torch.where((self.store['mirrored'][which] ^ bool(self.passes % 2)).view(-1, 1, 1, 1), x.flip(-1), x)
+        if self.flip:
+            turned = self.store['mirrored'][which] ^ bool(self.passes % 2)
+            x[turned] = x[turned].flip(-1)
         if not self.shift: return x
         edge, rows = nn.functional.pad(x.float(), [self.shift]*4, mode='reflect'), torch.arange(len(x), device=x.device)
         down, right = torch.randint(0, 2*self.shift + 1, (2, len(x)), device=x.device)

@@ -13,7 +13,7 @@ from fastcnn.core import InputError
 from fastcnn.data import ResidentDL, image_dataloaders, resident_dataloaders
 from fastcnn.deploy import export_model, load_exported, predict
 from fastcnn.models import Whitening, whitened_stack
-from fastcnn.training import Muon, fit_fast, orthogonalized
+from fastcnn.training import HardImages, Muon, _in_threads, fit_fast, flip_shift_tta, orthogonalized
 
 SIZE = 16
 
@@ -63,9 +63,86 @@ def test_shifted_images_are_windows_of_the_reflected_one(dls, shift, seed):
         assert any(np.array_equal(image.permute(1, 2, 0), w) for w in windows)
 
 
+def test_chosen_images_come_alone_and_each_batch_says_which_they_are(dls):
+    train = resident_dataloaders(dls, flip=False).train.new(drop_last=False)
+    every, labels = (torch.cat([Tensor(part) for part in parts]) for parts in zip(*train.new(shuffle=False)))
+    chosen = [3, 1, 8, 30, 22, 7, 11, 12, 20]
+    train.choose(chosen)
+    seen, shown = [], 0
+    for x, y in train:
+        seen += train.latest.tolist(); shown += len(x)
+        assert torch.equal(Tensor(x), every[train.latest]) and torch.equal(Tensor(y), labels[train.latest])
+    assert sorted(seen) == sorted(chosen) and shown == len(chosen) and len(train) == 2
+    train.choose()
+    assert sorted(i for x, _ in train for i in train.latest.tolist()) == list(range(len(train.dataset)))
+
+
+def test_later_epochs_go_through_the_hardest_images_and_all_come_back(dls):
+    seen, losses = [], {}
+    class Watch(Callback):
+        order = 90
+        def before_train(self): seen.append([])
+        def after_loss(self):
+            if not self.training: return
+            which = self.dl.latest.tolist()
+            if self.epoch < self.n_epoch - 1: losses.update(zip(which, torch.nn.functional.cross_entropy(self.pred.detach(), self.y, reduction='none').tolist()))
+            seen[-1].extend(which)
+    learn = quick(dls, hard=.5, seed=1, cbs=[Watch()])
+    n = len(dls.train_ds)
+    never = set(range(n)) - set(losses) # what a short last batch has left out each time
+    hardest = sorted(losses, key=losses.get, reverse=True)[:round(.5*n) - len(never)]
+    assert [len(part) for part in seen] == [round(share*n)//8*8 for share in (1, 5/6, 4/6, .5)] and set(seen[-1]) <= never | set(hardest)
+    assert learn.dls.train.chosen is None and len(learn.dls.train) == n//8
+    assert len(quick(dls, epochs=1).recorder.losses) == n//8
+    assert len(quick(dls, epochs=2, batch_size=n, hard=.1).recorder.losses) == 2 # at least a batch
+
+
+@pytest.mark.parametrize('n', [2, 3])
+def test_threads_give_the_gradient_of_the_whole_batch(n):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.AdaptiveMaxPool2d(1), torch.nn.Flatten(), torch.nn.Linear(4, 2)).double()
+    model[0].bias.requires_grad_(False)
+    x, y, threads = torch.randn(7, 3, 9, 9).double(), torch.randint(0, 2, (7,)), torch.get_num_threads()
+    def gradients():
+        model.zero_grad()
+        out = model(x)
+        torch.nn.functional.cross_entropy(out, y).backward()
+        return [out.detach().clone(), *(p.grad.clone() for p in model.parameters() if p.requires_grad)]
+    alone = gradients()
+    with _in_threads(model, n): together, unseen = gradients(), model.eval()(x[:1])
+    assert all(torch.allclose(a, b, rtol=1e-12) for a, b in zip(alone, together, strict=True)) and len(unseen) == 1
+    with pytest.raises(ZeroDivisionError), _in_threads(model.train(), n): 1/0
+    assert 'forward' not in vars(model) and torch.get_num_threads() == threads and model[0].bias.grad is None
+
+
+def test_batchnorm_in_threads_sees_its_part_and_the_network_keeps_the_first():
+    torch.manual_seed(0)
+    model, x = torch.nn.Sequential(torch.nn.BatchNorm2d(2, momentum=1.)), torch.randn(6, 2, 4, 4)
+    with _in_threads(model, 2): out = model(x)
+    expected = torch.cat([torch.nn.functional.batch_norm(part, None, None, training=True) for part in x.chunk(2)])
+    assert_close(out, expected)
+    assert_close(model[0].running_mean, x[:3].mean((0, 2, 3)))
+
+
+def test_more_looks_are_the_mean_of_single_ones(dls):
+    learn = quick(dls, seed=1)
+    model = learn.model.eval()
+    x, y = (torch.cat([Tensor(part) for part in parts]) for parts in zip(*learn.dls.valid))
+    with torch.no_grad():
+        moved = np.pad(x.numpy(), [(0, 0), (0, 0), (1, 1), (1, 1)], mode='reflect')
+        looks = [x, x, torch.from_numpy(moved[:, :, :-2, :-2]), torch.from_numpy(moved[:, :, 2:, 2:])]
+        wanted = torch.stack([model(each) for look in looks for each in (look, look.flip(-1))]).mean(0).softmax(1)
+        found, targets = flip_shift_tta(learn)
+        assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+        assert_close(flip_shift_tta(learn, flip=False, shift=0)[0], model(x).softmax(1), rtol=1e-4, atol=1e-5)
+    assert torch.equal(targets, y)
+    assert flip_shift_tta(learn, dl=learn.dls.test_dl(dls.valid_ds.items.image.tolist()))[1] is None
+
+
 def test_only_our_dataloaders_can_be_kept(dls):
     with pytest.raises(InputError, match='image_dataloaders'): resident_dataloaders(DataLoaders([1], [2]))
     with pytest.raises(InputError, match='at least 1 epoch'): fit_fast(dls, epochs=0)
+    with pytest.raises(InputError, match='hard=0'): fit_fast(dls, hard=0)
     with pytest.raises(InputError, match='8 pixels'): whitened_stack(size=4)
     with pytest.raises(InputError, match='takes no widths'): fit_fast(dls, widths=3)
 
@@ -105,7 +182,7 @@ def test_it_learns_and_the_same_seed_gives_the_same_figures(dls):
     one, two, other = (quick(dls, seed=seed) for seed in (1, 1, 2))
     assert one.recorder.losses == two.recorder.losses != other.recorder.losses
     assert one.validate()[1] > .9
-    assert isinstance(one.dls.train, ResidentDL) and 0 < (rates := [lr.item() if hasattr(lr, 'item') else lr for lr in one.recorder.hps['lr']])[-1] < .1*max(rates)
+    assert isinstance(one.dls.train, ResidentDL) and 0 < (rates := [lr.item() if hasattr(lr, 'item') else lr for lr in one.recorder.hps['lr']])[-1] < .3*max(rates)
 
 
 def test_the_whitened_layer_is_taken_from_the_images_and_stays(dls):
