@@ -28,11 +28,11 @@ VARIANTS = { # name: (what it says on the page, switches)
     'all_images': ('all images in each epoch', dict(hard=1.)),
     'any_images': ('as many images, but any', dict(kept='any')),
     'averaged': ('and the weights averaged', dict(averaged=True)),
-    'resized': ('and 24 pixels in the first epoch', dict(first_size=24)),
+    'full_size': ('32 pixels in the first epoch too', dict(small_epochs=0)),
 }
 
 
-def train(dls, seed, whitened=True, identity=True, scales=False, shift_rate=2., flip='alternating', label_smoothing=.1, muon=True, hard=.4, kept='hardest', averaged=False, first_size=None, lr=.1):
+def train(dls, seed, whitened=True, identity=True, scales=False, shift_rate=2., flip='alternating', label_smoothing=.1, muon=True, hard=.5, kept='hardest', averaged=False, small_epochs=1, lr=.1):
     "`fit_fast`, part by part"
     import numpy as np, torch
     from fastai.callback.core import Callback
@@ -42,7 +42,7 @@ def train(dls, seed, whitened=True, identity=True, scales=False, shift_rate=2., 
     from fastai.optimizer import OptimWrapper
     from fastai.torch_core import Tensor, set_seed
     from fastcnn.models import build_model
-    from fastcnn.training import HardImages, Muon, _fast_groups, _in_threads, with_batch_size
+    from fastcnn.training import HardImages, Muon, ProgressiveResizing, _fast_groups, _in_threads, with_batch_size
     set_seed(seed)
     some = Tensor.as_subclass(dls.train.new(bs=min(2000, len(dls.train_ds))).one_batch()[0], Tensor)
     dls = with_batch_size(dls, BATCH)
@@ -67,7 +67,6 @@ def train(dls, seed, whitened=True, identity=True, scales=False, shift_rate=2., 
             if not self.training: return
             x = Tensor.as_subclass(self.x, Tensor)
             if flip == 'coin': x = torch.where((torch.rand(len(x)) < .5).view(-1, 1, 1, 1), x.flip(-1), x)
-            if first_size and self.epoch == 0: x = torch.nn.functional.interpolate(x, size=first_size, mode='bilinear', antialias=True)
             self.learn.xb = x.contiguous(memory_format=torch.channels_last),
         def after_step(self):
             if averaged: self.mean.update_parameters(self.model)
@@ -80,7 +79,7 @@ def train(dls, seed, whitened=True, identity=True, scales=False, shift_rate=2., 
     if muon == 'adam': rates = .01*np.array([1., shift_rate, .27])
     learn = Learner(dls, model.to(memory_format=torch.channels_last), loss_func=CrossEntropyLossFlat(label_smoothing=label_smoothing), splitter=_fast_groups, opt_func=partial(OptimWrapper, opt=optimizers[muon]))
     schedule = ParamScheduler({'lr': combine_scheds([.1, .9], [SchedLin(rates*0, rates), SchedLin(rates, rates*0)])})
-    with _in_threads(model, min(torch.get_num_threads(), BATCH//64)): learn.fit(EPOCHS, cbs=[schedule, Options(), dict(hardest=HardImages, any=AnyImages)[kept](hard)])
+    with _in_threads(model, min(torch.get_num_threads(), BATCH//64)): learn.fit(EPOCHS, cbs=[schedule, Options(), ProgressiveResizing(epochs=small_epochs), dict(hardest=HardImages, any=AnyImages)[kept](hard)])
     return learn
 
 

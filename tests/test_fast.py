@@ -9,11 +9,12 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 from torch.testing import assert_close
 
+from fastcnn import training
 from fastcnn.core import InputError
 from fastcnn.data import ResidentDL, image_dataloaders, resident_dataloaders
 from fastcnn.deploy import export_model, load_exported, predict
 from fastcnn.models import Whitening, whitened_stack
-from fastcnn.training import HardImages, Muon, _in_threads, fit_fast, flip_shift_tta, orthogonalized
+from fastcnn.training import Muon, _in_threads, fit_fast, flip_shift_tta, has_bfloat16, in_bfloat16, orthogonalized
 
 SIZE = 16
 
@@ -115,6 +116,32 @@ def test_threads_give_the_gradient_of_the_whole_batch(n):
     assert 'forward' not in vars(model) and torch.get_num_threads() == threads and model[0].bias.grad is None
 
 
+@pytest.mark.parametrize('n', [1, 2])
+def test_bfloat16_where_there_is_such_a_processor(monkeypatch, n):
+    torch.manual_seed(0)
+    model, x = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Flatten(), torch.nn.Linear(8*49, 2)), torch.randn(4, 3, 9, 9)
+    kinds = []
+    model[0].register_forward_hook(lambda layer, inputs, out: kinds.append(out.dtype))
+    exact = model(x)
+    for has, kind in ((False, torch.float32), (True, torch.bfloat16)):
+        monkeypatch.setattr(training, 'has_bfloat16', lambda device: has)
+        model.zero_grad()
+        with _in_threads(model, n), in_bfloat16(model): model(x).sum().backward()
+        assert set(kinds[1:]) == {kind} and model[0].weight.grad.dtype == torch.float32 and not torch.is_autocast_enabled('cpu')
+        with in_bfloat16(model): out = model(x)
+        assert out.dtype == torch.float32 and torch.equal(out, exact) != has
+        assert_close(out, exact, rtol=.1, atol=.1)
+        del kinds[1:]
+    assert 'forward' not in vars(model)
+
+
+def test_what_a_processor_can_do_is_looked_up(monkeypatch):
+    monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: dict(avx512_bf16=False, amx_bf16=True))
+    assert has_bfloat16(torch.device('cpu')) and not has_bfloat16(torch.device('mps'))
+    monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: dict(architecture='aarch64'))
+    assert not has_bfloat16(torch.device('cpu'))
+
+
 def test_batchnorm_in_threads_sees_its_part_and_the_network_keeps_the_first():
     torch.manual_seed(0)
     model, x = torch.nn.Sequential(torch.nn.BatchNorm2d(2, momentum=1.)), torch.randn(6, 2, 4, 4)
@@ -137,6 +164,18 @@ def test_more_looks_are_the_mean_of_single_ones(dls):
         assert_close(flip_shift_tta(learn, flip=False, shift=0)[0], model(x).softmax(1), rtol=1e-4, atol=1e-5)
     assert torch.equal(targets, y)
     assert flip_shift_tta(learn, dl=learn.dls.test_dl(dls.valid_ds.items.image.tolist()))[1] is None
+
+
+def test_the_first_epochs_see_smaller_images_and_the_last_never_does(dls):
+    sizes = []
+    class Watch(Callback):
+        order = 90
+        def before_batch(self): sizes.append((self.epoch, self.training, self.x.shape[-1]))
+    for epochs, small, expected in ((3, 1, [12, 16, 16]), (3, 2, [12, 12, 16]), (2, 5, [12, 16]), (1, 1, [16]), (2, 0, [16, 16])):
+        sizes.clear()
+        quick(dls, epochs=epochs, small_epochs=small, cbs=[Watch()])
+        assert [{size for epoch, training, size in sizes if epoch == e and training} for e in range(epochs)] == [{size} for size in expected]
+        assert {size for _, training, size in sizes if not training} == {16}
 
 
 def test_only_our_dataloaders_can_be_kept(dls):
