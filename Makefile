@@ -41,6 +41,9 @@ bench: $(READY) $(PEERS) ## side by side with other tools; results in bench/resu
 	@$(PY) bench/activation_stats.py
 	@$(PY) bench/batches.py
 	@$(PY) bench/fit_fast.py
+	@$(PY) bench/ladder.py
+	@$(PY) bench/ablation.py
+	@$(PY) bench/scale.py
 	@$(PY) bench/distributed.py
 	@$(PY) bench/predict.py
 

@@ -1,6 +1,6 @@
 """What each part of `fit_fast` is worth: without it, or with another in its place, on the CIFAR-10 training file.
 
-    python bench/ablation.py [--seeds 3] [--images 20000] [--only NAME …]     writes bench/results/ablation.json
+    python bench/ablation.py [--seeds 3] [--images 10000] [--only NAME …]     writes bench/results/ablation.json
 
 Trained on `--images` of the training file and judged on 10,000 others of the same file; the test file is not opened. `train` is `fit_fast` with a switch for each part; with all switches as
 they are it must give what `fit_fast` gives, and the script checks that. Seconds are this process's processor time of the training alone.
@@ -14,6 +14,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent/'tools')]
 from machine import machine
 
 EPOCHS, BATCH, JUDGED = 4, 256, 10_000
+LOOKS = ('plain', False, 0), ('flip', True, 0), ('flip_shift', True, 1)
 VARIANTS = { # name: (what it says on the page, switches)
     'base': ('as it is', {}),
     'learnt_first_layer': ('first layer learnt, not whitened', dict(whitened=False)),
@@ -103,7 +104,7 @@ def main(args):
             start = time.process_time()
             learn = train(flips[VARIANTS[name][1].get('flip', 'alternating')], seed, **VARIANTS[name][1])
             took = time.process_time() - start
-            looks = {f'{way}': round(float(accuracy(*flip_shift_tta(learn, dl, flip=flip, shift=shift))), 4) for way, flip, shift in (('plain', False, 0), ('flip', True, 0), ('flip_shift', True, 1))}
+            looks = {f'{way}': round(float(accuracy(*flip_shift_tta(learn, dl, flip=flip, shift=shift))), 4) for way, flip, shift in LOOKS[0 if name == 'base' else 2:]}
             runs.append(dict(variant=name, seed=seed, cpu_seconds=round(took, 1)) | looks)
             print(runs[-1], file=sys.stderr, flush=True)
             if name == 'base' and not seed:
@@ -116,7 +117,7 @@ def main(args):
 if __name__ == '__main__':
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--seeds', type=int, default=3)
-    parser.add_argument('--images', type=int, default=20_000)
+    parser.add_argument('--images', type=int, default=10_000)
     parser.add_argument('--only', nargs='*', default=list(VARIANTS), choices=list(VARIANTS), metavar='NAME', help=', '.join(VARIANTS))
     parser.add_argument('--out', type=Path, default=HERE/'results'/'ablation.json')
     args = parser.parse_args()
