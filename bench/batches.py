@@ -7,12 +7,12 @@ same twice) and the built-in planets. An epoch is all batches of the training an
 are made, and for fastcnn with an empty cache. fastai is run with 0, 1 and 2 workers, torchvision with 1 and 2: the best counts. Each run is a process of its own,
 in random order within each repeat.
 """
-import argparse, json, os, random, shutil, statistics, subprocess, sys, tempfile, time, zipfile
+import argparse, json, random, shutil, statistics, sys, tempfile, time, zipfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent/'tools'))
-from machine import machine, photo_archive, spread
+from machine import machine, own_process, photo_archive, spread
 
 SIZE, BATCH = 200, 64
 RUNS = [('fastcnn', 0), ('fastai', 0), ('fastai', 1), ('fastai', 2), ('torchvision', 1), ('torchvision', 2)]
@@ -78,20 +78,13 @@ def job(tool, workers, root, epochs):
     return rates
 
 
-def run(*argv, pixels):
-    "A job in a process of its own"
-    done = subprocess.run([sys.executable, __file__, '--job', json.dumps(argv)], stdout=subprocess.PIPE, check=True, text=True,
-                          env=os.environ | dict(FASTCNN_PIXELS=str(pixels), PYTHONWARNINGS='ignore', TQDM_DISABLE='1'))
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def compare(root, repeats, work, rng):
     "Images a second of each tool, and the ratios within each repeat"
     rates = {tool: [] for tool, _ in RUNS}
     for number in range(repeats):
         found = {}
         for tool, workers in rng.sample(RUNS, len(RUNS)):
-            first, *later = run(tool, workers, str(root), 6 if tool == 'fastcnn' else 2, pixels=work/'pixels')
+            first, *later = own_process(__file__, work/'pixels', tool, workers, str(root), 6 if tool == 'fastcnn' else 2)
             shutil.rmtree(work/'pixels', ignore_errors=True)
             found.setdefault(tool, []).append((first, statistics.median(later)))
             print(f'repeat {number + 1}, {tool} with {workers} workers: {first:.0f}, then {found[tool][-1][1]:.0f} images/s', file=sys.stderr, flush=True)
@@ -144,7 +137,7 @@ if __name__ == '__main__':
         work = Path(tmp)
         photographs(work/'photographs', 5), planets(work/'planets')
         for name in ('photographs', 'planets'):
-            kept[name] = dict(images=len(list((work/name).glob('*/*.jpg'))), tools=compare(work/name, args.repeats, work, rng), milliseconds=run('stages', str(work/name), pixels=work/'pixels'))
+            kept[name] = dict(images=len(list((work/name).glob('*/*.jpg'))), tools=compare(work/name, args.repeats, work, rng), milliseconds=own_process(__file__, work/'pixels', 'stages', str(work/name)))
             shutil.rmtree(work/'pixels', ignore_errors=True)
     result = dict(about=machine('fastcnn', 'fastai', 'torch', 'torchvision', 'opencv-python-headless', 'lmdb', 'Pillow'), seed=args.seed, repeats=args.repeats, size=SIZE, batch_size=BATCH, data=kept)
     print(json.dumps(result, indent=1))

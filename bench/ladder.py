@@ -6,12 +6,12 @@ A ladder is ten epochs: six steps, a fresh network in each. The peer is fastai's
 number of workers, Learner. Ours is `image_dataloaders` and `fit_ladder`, first with an empty cache and then with a full one. The three take turns, each in a process of its own, in another
 order for each seed; imports are not counted, making the DataLoaders is. The accuracy is that of the last step, on each tool's own fifth of the images.
 """
-import argparse, json, os, random, subprocess, sys, tempfile, time
+import argparse, json, random, sys, tempfile, time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent/'tools'))
-from machine import machine, spread
+from machine import machine, own_process, spread
 
 SIZE, BATCH, LR = 200, 64, 3e-3
 
@@ -45,13 +45,6 @@ def job(tool, root, seed):
     return globals()[tool](root, seed)
 
 
-def run(pixels, *argv):
-    "A job in a process of its own"
-    done = subprocess.run([sys.executable, __file__, '--job', json.dumps(argv)], stdout=subprocess.PIPE, check=True, text=True,
-                          env=os.environ | dict(FASTCNN_PIXELS=str(pixels), PYTHONWARNINGS='ignore', TQDM_DISABLE='1'))
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def main(args):
     from fastcnn.core import atomic_write
     from fastcnn.planets import planet_collection
@@ -60,10 +53,10 @@ def main(args):
         work = Path(tmp)
         planet_collection(work/'planets', n=args.images, seed=1, nuisances=0, duplicates=0, broken=0)
         for seed in range(args.seeds):
-            tools = dict(fastai=lambda: run(work, 'fastai', str(work/'planets'), seed), filling=lambda: run(work/f'pixels-{seed}', 'fastcnn', str(work/'planets'), seed),
-                         filled=lambda: run(work/'pixels-full', 'fastcnn', str(work/'planets'), seed))
-            if not seed: tools['filled']() # which fills it
-            found = {name: tools[name]() for name in rng.sample(list(tools), len(tools))}
+            caches = dict(fastai=work, filling=work/f'pixels-{seed}', filled=work/'pixels-full')
+            run = lambda name: own_process(__file__, caches[name], 'fastai' if name == 'fastai' else 'fastcnn', str(work/'planets'), seed)
+            if not seed: run('filled') # which fills it
+            found = {name: run(name) for name in rng.sample(list(caches), len(caches))}
             runs.append(dict(seed=seed) | {f'{name}_{what}': round(value, 4) for name, pair in found.items() for what, value in zip(('seconds', 'accuracy'), pair)})
             print(runs[-1], file=sys.stderr, flush=True)
         number = len(list((work/'planets').glob('*/*.jpg')))

@@ -6,12 +6,12 @@ The files are the 200 web photographs at a shorter side of 500 pixels, each copy
 an empty cache: `first` begins when the DataLoaders are made, `later` is the epoch after it. Memory is what the process holds for itself (RssAnon, sampled every 20th of a second), above what it
 held after its imports; pages of the cache's memory-mapped file are the system's to take back and are told apart (RssFile).
 """
-import argparse, io, json, os, shutil, subprocess, sys, tempfile, threading, time, zipfile
+import argparse, io, json, shutil, sys, tempfile, threading, time, zipfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent/'tools'))
-from machine import machine, photo_archive
+from machine import machine, own_process, photo_archive
 
 
 def photographs(folder, number):
@@ -65,10 +65,8 @@ def main(args):
         photographs(Path(tmp)/'images', max(args.images))
         for size in args.sizes:
             for number in sorted(args.images):
-                done = subprocess.run([sys.executable, __file__, '--job', json.dumps([f'{tmp}/images', number, size])], stdout=subprocess.PIPE, check=True, text=True,
-                                      env=os.environ | dict(FASTCNN_PIXELS=f'{tmp}/pixels', PYTHONWARNINGS='ignore', TQDM_DISABLE='1'))
+                points.append(own_process(__file__, f'{tmp}/pixels', f'{tmp}/images', number, size))
                 shutil.rmtree(f'{tmp}/pixels')
-                points.append(json.loads(done.stdout.splitlines()[-1]))
                 print(points[-1], file=sys.stderr, flush=True)
     atomic_write(args.out, json.dumps(machine('fastcnn', 'torch', 'opencv-python-headless', 'lmdb') | dict(points=points), indent=1) + '\n')
 

@@ -1,5 +1,5 @@
 "What figures were measured on, and how they are told."
-import os, platform, statistics, sys, time
+import json, os, platform, statistics, subprocess, sys, time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,6 +10,13 @@ def machine(*packages):
     names = [line.split(':')[1].strip() for line in info.read_text().splitlines() if line.startswith('model name')] if info.exists() else []
     return dict(date=time.strftime('%Y-%m-%d'), cpu=names[0] if names else platform.processor(), cores=os.cpu_count(), python=platform.python_version(),
                 **{name: version(name) for name in packages})
+
+
+def own_process(script, pixels, *job):
+    "What a bench prints last for `--job`, in a process of its own with a cache of its own"
+    done = subprocess.run([sys.executable, script, '--job', json.dumps(job)], stdout=subprocess.PIPE, check=True, text=True,
+                          env=os.environ | dict(FASTCNN_PIXELS=str(pixels), PYTHONWARNINGS='ignore', TQDM_DISABLE='1'))
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def photo_archive():
