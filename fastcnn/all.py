@@ -7,10 +7,10 @@ Docs: https://fastcnn.github.io/fastcnn/all.html.md"""
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/17_all.ipynb #dd0519c5
+# %% ../nbs/17_all.ipynb #cd5efa29
 import importlib
 
-_MODULES = ('core', 'convolution', 'planets', 'search', 'download', 'collect', 'clean', 'cleaner', 'data', 'models', 'training', 'diagnosis', 'evaluation', 'deploy', 'report')
+_MODULES = ('core', 'convolution', 'planets', 'search', 'download', 'collect', 'clean', 'cleaner', 'data', 'models', 'training', 'diagnosis', 'evaluation', 'deploy', 'report', 'lessons')
 __all__ = []
 for _name in _MODULES:
     _module = importlib.import_module(f'fastcnn.{_name}')

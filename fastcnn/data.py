@@ -549,7 +549,7 @@ def _sample_stats(table, pixels, seed, most=300):
 
 def _name(root): return 'the table' if isinstance(root, pd.DataFrame) else repr(str(root))
 
-# %% ../nbs/08_data.ipynb #bfdd72a3
+# %% ../nbs/08_data.ipynb #173cafcb
 class ResidentDL(ImageDL):
     "An `ImageDL` whose images lie in memory, cut to size, as bytes on the device; in training they are mirrored in every second epoch and shifted"
     def __init__(self,
@@ -590,29 +590,30 @@ class ResidentDL(ImageDL):
 
     def create_batches(self, samps):
         "Batches, normalised, channels last; `latest` holds the numbers of the images in the one that came last"
-        images, training, (factor, summand) = self.resident(), self.dataset.split_idx == 0, self._scale()
+        rows, training, (factor, summand) = self.resident().permute(0, 2, 3, 1).flatten(1), self.dataset.split_idx == 0, self._scale() # an image a row: what lies together is copied at once
         labels = self.store['labels']
         self.passes += training
         for which in (torch.tensor(some, device=self.device) for some in chunked(samps, self.bs, self.drop_last)):
             self.latest = which
-            x = self._augmented(images[which], which) if training else images[which] # a copy: indices, no slice
-            x = torch.addcmul(summand, x.float(), factor).contiguous(memory_format=torch.channels_last)
+            x = rows.index_select(0, which).view(-1, self.size, self.size, 3)
+            if training: x = self._augmented(x, which)
+            x = x.flatten(1).float().mul_(factor).add_(summand).view(-1, self.size, self.size, 3).permute(0, 3, 1, 2)
             yield (x, TensorCategory(labels[which])) if len(labels) else (x,)
 
-    def _augmented(self, x, which):
+    def _augmented(self, x, which): # (n, size, size, 3)
         if self.flip:
             turned = self.store['mirrored'][which] ^ bool(self.passes % 2)
-            x[turned] = x[turned].flip(-1)
+            x[turned] = x[turned].flip(2)
         if not self.shift: return x
-        edge, rows = nn.functional.pad(x.float(), [self.shift]*4, mode='reflect'), torch.arange(len(x), device=x.device)
+        edge, rows = nn.functional.pad(x.permute(0, 3, 1, 2).float(), [self.shift]*4, mode='reflect'), torch.arange(len(x), device=x.device)
         down, right = torch.randint(0, 2*self.shift + 1, (2, len(x)), device=x.device)
-        return edge.unfold(2, self.size, 1).unfold(3, self.size, 1)[rows, :, down, right]
+        return edge.unfold(2, self.size, 1).unfold(3, self.size, 1)[rows, :, down, right].permute(0, 2, 3, 1)
 
     def _scale(self):
-        "(factor, summand) of each channel, as `after_batch` has them for bytes"
+        "(factor, summand) of each number of a row, as `after_batch` has them for bytes"
         ends = TensorImage(torch.tensor([0, 255], dtype=torch.uint8, device=self.device).view(2, 1, 1, 1).repeat(1, 3, 1, 1))
         low, high = Tensor.as_subclass(self.after_batch((ends,))[0], Tensor)
-        return (high - low)/255, low
+        return [values.flatten().repeat(self.size**2) for values in ((high - low)/255, low)]
 
 def resident_dataloaders(
     dls:DataLoaders, # As `image_dataloaders` makes them; small images, or a device with much memory

@@ -236,7 +236,7 @@ def _no_novelty(reason):
     warnings.warn(f'the exported model will not answer "none of these": {reason}')
     return None, None
 
-# %% ../nbs/13_deploy.ipynb #2b503a05
+# %% ../nbs/13_deploy.ipynb #a8c748b2
 def _onnx(model, size, mean, std, novelty=None):
     "The whole way: `image` (N, H, W, 3) uint8 → `probabilities` (N, classes) and, where it can be told, `novelty` (N,)"
     import onnx
@@ -252,7 +252,8 @@ def _check_equal(folder, model, size, mean, std):
     images = np.random.default_rng(0).integers(0, 256, (8, size, size, 3), dtype=np.uint8)
     x = (torch.tensor(images).permute(0, 3, 1, 2)/255 - torch.tensor(mean).view(1, 3, 1, 1))/torch.tensor(std).view(1, 3, 1, 1)
     with torch.no_grad(): expected = model(x.float()).softmax(1).numpy()
-    difference = float(np.abs(expected - _run(_open_model(folder)[2], images)['probabilities']).max())
+    with _time_limit(len(images)) as options: found = _run(_open_model(folder)[2], images, options)
+    difference = float(np.abs(expected - found['probabilities']).max())
     if not difference < 1e-4: raise RuntimeError(f'the exported graph differs from the network by {difference:.2g}: nothing was exported')
 
 # %% ../nbs/13_deploy.ipynb #3267177e
@@ -488,22 +489,26 @@ def _room(pixels):
             _taken[0] -= pixels
             _changed.notify_all()
 
-# %% ../nbs/13_deploy.ipynb #5a7837f1
-def _run(session, images):
-    "Outputs by name for images (n, H, W, 3) uint8"
+# %% ../nbs/13_deploy.ipynb #021b5563
+@contextmanager
+def _time_limit(images):
+    "Options for runs that are stopped when so many images have taken too long; a clock for each image would cost a tenth of its time"
     import onnxruntime as ort
     options = ort.RunOptions()
     options.log_severity_level = 4
-    clock = threading.Timer(_MOST_SECONDS*len(images), setattr, (options, 'terminate', True))
+    clock = threading.Timer(_MOST_SECONDS*images, setattr, (options, 'terminate', True))
+    clock.start()
+    try: yield options
+    finally: clock.cancel()
+
+def _run(session, images, options):
+    "Outputs by name for images (n, H, W, 3) uint8"
     names = [o.name for o in session.get_outputs()]
     try:
-        with _room(images[..., 0].size):
-            clock.start()
-            found = dict(zip(names, session.run(names, {'image': images}, options)))
+        with _room(images[..., 0].size): found = dict(zip(names, session.run(names, {'image': images}, options)))
     except Exception as error:
         if not type(error).__module__.startswith('onnxruntime') and not isinstance(error, (RuntimeError, UnicodeDecodeError)): raise
         raise InputError(f'the graph of the model cannot be run: {_first_line(error)}') from error
-    finally: clock.cancel()
     p, n = found['probabilities'], len(images)
     sound = p.shape[:1] == (n,) and p.ndim == 2 and (p >= 0).all() and np.allclose(p.sum(1), 1, atol=1e-3) and np.isfinite(p).all()
     if not sound or not all(v.shape == (n,) and np.isfinite(v).all() for k, v in found.items() if k == 'novelty'):
@@ -562,7 +567,7 @@ def _in_order(work, images, total):
             bar.update(len(found))
             yield from found
 
-# %% ../nbs/13_deploy.ipynb #6738d6e2
+# %% ../nbs/13_deploy.ipynb #a1edb674
 def _some_answers(path, config, session, images):
     "[(image, error, probabilities (classes,), novelty)] of a list of images"
     errors, n = {}, len(config['classes'])
@@ -570,7 +575,7 @@ def _some_answers(path, config, session, images):
         for i, image in enumerate(images):
             try: yield _pixels(image)
             except InputError as error: errors[i] = str(error)
-    found = [_run(session, batch) for batch in _batches(readable(), config['size'], most_pixels=1 << 20)]
+    with _time_limit(len(images)) as options: found = [_run(session, batch, options) for batch in _batches(readable(), config['size'], most_pixels=1 << 20)]
     for f in found:
         if f['probabilities'].shape[1] != n: raise InputError(f'{str(path)!r} names {n} classes, but its graph has {f["probabilities"].shape[1]}')
     answers = ((p, v) for f in found for p, v in zip(f['probabilities'], f.get('novelty', [math.nan]*len(f['probabilities']))))

@@ -597,7 +597,7 @@ def custom_cnn(
     joined = lambda i, o: [nn.Linear(i, o), nn.ReLU(), nn.BatchNorm1d(o), nn.Dropout(dropout[1])]
     return nn.Sequential(*layers, nn.Flatten(), *joined(n, 512), *joined(512, 1024), nn.Linear(1024, n_classes))
 
-# %% ../nbs/09_models.ipynb #77073a8a
+# %% ../nbs/09_models.ipynb #9de3cb51
 class Whitening(nn.Conv2d):
     "Patches → uncorrelated numbers of equal spread, each beside its negative; `fit` computes the filters, training leaves them alone"
     def __init__(self,
@@ -632,7 +632,7 @@ def whitened_stack(
     size:int=32, # Side of the square images, pixels, at least 8
     in_channels:int=3, # 3 for colour, 1 for grey
     channels:tuple[int, ...]=(32, 64, 96, 128), # Maps of each block; the first and every second halve the side
-    whitened:int=48 # Maps of the first, fixed layer
+    whitened:int=32 # Maps of the first, fixed layer
 )->nn.Sequential: # (N, in_channels, size, size) → logits (N, n_classes)
     "The network of `fit_fast`"
     if size < 8: raise InputError(f'whitened_stack needs images of 8 pixels or more, not {size}')

@@ -68,7 +68,7 @@ def test_build_has_nothing_to_say(built):
 def test_landing_page(page, address):
     page.goto(address)
     assert page.locator('h1').inner_text() == 'fastcnn'
-    assert {'Home', 'Tutorials', 'Library', 'core'} <= set(page.locator('#quarto-sidebar .menu-text').all_inner_texts())
+    assert {'Home', 'Lessons', 'Library', 'core'} <= set(page.locator('#quarto-sidebar .menu-text').all_inner_texts())
 
 
 def test_api_page_has_the_parameters(page, address):

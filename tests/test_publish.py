@@ -1,5 +1,5 @@
 "The published page as its visitor meets it: in a real browser, on the loopback address, with the network cut off."
-import base64, functools, hashlib, io, os, shutil, subprocess, tarfile, time
+import base64, functools, io, os, shutil, subprocess, time
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -12,9 +12,8 @@ from fastcnn.core import InputError, cache_folder
 from fastcnn.deploy import RUNTIME, _write_config, export_model, load_exported, predict, publish, read_config
 from fastcnn.planets import PLANETS, planet_collection, planet_image
 from notebooks import ROOT
-from web import missing, served
+from web import axe, missing, served, violations
 
-AXE, AXE_SHA512 = 'axe-core@4.14.1', 'FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ=='
 EXAMPLES = [f'example {i} ({label})' for i, label in enumerate(PLANETS, 1)]
 HOSTILE = ['<img src=x onerror=alert(1)>', '"><script>alert(2)</script>', '{{ 7*7 }}', 'saturn']
 
@@ -437,28 +436,6 @@ def test_a_new_picture_stops_the_map(page, photo):
     assert shown(page, 'mine.jpg') == photo[1]
     page.wait_for_timeout(300)
     assert page.locator('#heatmap').is_hidden() and page.locator('#meaning').is_hidden()
-
-
-@pytest.fixture(scope='module')
-def axe():
-    "axe-core, fetched once with npm at a pinned version and checked"
-    file = cache_folder()/AXE.replace('@', '-')/'axe-core.tgz'
-    if not file.exists():
-        if not shutil.which('npm'): missing('npm')
-        file.parent.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run(['npm', 'pack', '--silent', '--ignore-scripts', AXE], cwd=file.parent, capture_output=True, text=True)
-        if done.returncode: missing('axe-core (npm could not fetch it)')
-        os.replace(next(file.parent.glob('axe-core-*.tgz')), file)
-    assert base64.b64encode(hashlib.sha512(file.read_bytes()).digest()).decode() == AXE_SHA512, f'{file} is damaged: remove it'
-    with tarfile.open(file) as tar: return tar.extractfile('package/axe.min.js').read().decode()
-
-
-def violations(page, axe):
-    "What axe finds wrong at the levels A and AA"
-    page.evaluate(axe + '; 0')
-    found = page.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']})")
-    assert found['passes']
-    return [(v['id'], [n['html'] for n in v['nodes']]) for v in found['violations']]
 
 
 @pytest.mark.parametrize('width', [390, 1280])

@@ -1,9 +1,12 @@
 "A real browser that knows no other machine, and a static host on the loopback address."
-import functools, http.server, os, shutil, threading
+import base64, functools, hashlib, http.server, os, shutil, subprocess, tarfile, threading
 from contextlib import contextmanager
 
 import pytest
 
+from fastcnn.core import cache_folder
+
+AXE, AXE_SHA512 = 'axe-core@4.14.1', 'FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ=='
 FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync',
          '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1', '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream']
 
@@ -33,3 +36,25 @@ def served(folder):
     threading.Thread(target=host.serve_forever, daemon=True).start()
     try: yield f'http://127.0.0.1:{host.server_port}/'
     finally: host.shutdown()
+
+
+@pytest.fixture(scope='module')
+def axe():
+    "axe-core, fetched once with npm at a pinned version and checked"
+    file = cache_folder()/AXE.replace('@', '-')/'axe-core.tgz'
+    if not file.exists():
+        if not shutil.which('npm'): missing('npm')
+        file.parent.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(['npm', 'pack', '--silent', '--ignore-scripts', AXE], cwd=file.parent, capture_output=True, text=True)
+        if done.returncode: missing('axe-core (npm could not fetch it)')
+        os.replace(next(file.parent.glob('axe-core-*.tgz')), file)
+    assert base64.b64encode(hashlib.sha512(file.read_bytes()).digest()).decode() == AXE_SHA512, f'{file} is damaged: remove it'
+    with tarfile.open(file) as tar: return tar.extractfile('package/axe.min.js').read().decode()
+
+
+def violations(page, axe):
+    "What axe finds wrong at the levels A and AA"
+    page.evaluate(axe + '; 0')
+    found = page.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']})")
+    assert found['passes']
+    return [(v['id'], [n['html'] for n in v['nodes']]) for v in found['violations']]

@@ -6,6 +6,7 @@ import base64, hashlib, os, re, shutil, subprocess, sys, tarfile, tempfile, warn
 from pathlib import Path
 
 import yaml
+from fastcore.foundation import L
 from fastcore.nbio import read_nb, write_nb
 from smalldocs.config import BuildError
 from smalldocs.layout import KATEX as KATEX_CDN
@@ -52,7 +53,7 @@ def settings():
     site = yaml.safe_load((NBS/'_quarto.yml').read_text())
     site['website'] |= {'title': CONFIG.title, 'description': CONFIG.description, 'site-url': SITE, 'repo-url': CONFIG.git_url}
     for entry in site['website']['sidebar']['contents']:
-        if 'section' in entry: entry['contents'] = [page_name(p) for p in sorted(NBS.glob(entry['contents']))]
+        if 'section' in entry: entry['contents'] = [page_name(p) for pattern in L(entry['contents']) for p in sorted(NBS.glob(pattern))]
     return site
 
 

@@ -11,7 +11,8 @@ import nbformat
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / 'nbs'
 QUIET = dict(TQDM_DISABLE='1', FASTCNN_PROVIDER='planets', PYTHONWARNINGS='ignore',
-             FASTCNN_PIXELS=os.path.join(tempfile.gettempdir(), 'fastcnn-pixels'), FASTCNN_PIXELS_GB='2') # not the user's own cache
+             FASTCNN_PIXELS=os.path.join(tempfile.gettempdir(), 'fastcnn-pixels'), FASTCNN_PIXELS_GB='2', # not the user's own cache
+             FASTCNN_PROGRESS=os.path.join(tempfile.gettempdir(), 'fastcnn-nobody.json')) # nor what the user has solved
 
 
 def notebooks(names=()):

@@ -1,0 +1,196 @@
+"The exercises and the explorer: what they say to right and wrong answers, and the explorer's arithmetic, keys, size and looks in a real browser."
+import inspect, json, multiprocessing, random
+
+import pytest
+import torch
+from hypothesis import given, settings, strategies as st
+from torch.nn import functional as F
+
+from fastcnn import lessons
+from fastcnn.convolution import avg_pool2d, conv2d, conv_output_size, lp_pool2d, max_pool2d
+from fastcnn.lessons import EXERCISES, check, explore_convolution, show_progress, show_solution
+from web import axe, browser, missing, served, violations
+
+
+@pytest.fixture(autouse=True)
+def progress(tmp_path, monkeypatch):
+    monkeypatch.setenv('FASTCNN_PROGRESS', str(tmp_path/'a folder'/'progress.json'))
+    return tmp_path/'a folder'/'progress.json'
+
+
+# Exercises
+
+@pytest.mark.parametrize('name', EXERCISES)
+def test_exercise(name):
+    "The solution passes; each listed wrong answer meets its own hint"
+    exercise = EXERCISES[name]
+    assert check(name).right is None and exercise.task in check(name).message
+    assert check(name, exercise.solution).right is True
+    hints = [check(name, wrong).message for wrong, _ in exercise.wrong]
+    assert hints == [hint for _, hint in exercise.wrong] and len(set(hints)) == len(hints) >= 2
+    assert all(check(name, wrong).right is False for wrong, _ in exercise.wrong)
+    if callable(exercise.solution): assert inspect.getsource(exercise.solution).strip() in show_solution(name).message
+    assert f'{sum(e.lesson == exercise.lesson for e in EXERCISES.values())} of this lesson' in check(name, exercise.solution).message
+
+
+ANSWERS = st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.just(torch.zeros(2, requires_grad=True)) | st.just(object()) | st.functions(like=lambda *a: ..., returns=st.integers()),
+                       lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=2), max_leaves=6)
+
+
+@given(st.sampled_from(list(EXERCISES)), ANSWERS)
+@settings(max_examples=300, deadline=None)
+def test_any_answer_is_answered(name, answer):
+    "Whatever a learner hands over, `check` says something, and nothing else happens"
+    verdict = lessons._judged(EXERCISES[name], answer)
+    assert verdict.right in (True, False) and verdict.message
+
+
+def test_a_learners_function_that_breaks_things():
+    "Arguments that are changed in place do not change the next try; an endless message is cut"
+    def careless(x, kernel):
+        x.clear()
+        return []
+    assert check('edges/slide', careless).right is False
+    assert check('edges/slide', EXERCISES['edges/slide'].solution).right
+    assert 'stops with KeyError' in check('edges/slide', lambda x, kernel: {}['a']).message
+    assert len(check('edges/flat', list(range(10_000))).message) < 500
+
+
+def solve(names):
+    for name in names: check(name, EXERCISES[name].solution)
+
+
+def test_progress_of_two_notebooks_at_once(progress):
+    names = list(EXERCISES)
+    context = multiprocessing.get_context('spawn')
+    running = [context.Process(target=solve, args=(names[i::2],)) for i in range(2)]
+    for process in running: process.start()
+    for process in running: process.join()
+    assert [process.exitcode for process in running] == [0, 0]
+    assert set(json.loads(progress.read_text())) == set(names)
+    assert all(solved == total for solved, total in show_progress().counts.values())
+
+
+# The explorer
+
+@pytest.fixture(scope='module')
+def page(browser, tmp_path_factory):
+    "The explorer on a static host; an error in its console fails whatever is being tested"
+    folder, trouble = tmp_path_factory.mktemp('explorer'), []
+    (folder/'index.html').write_text(explore_convolution().html)
+    with served(folder) as address:
+        page = browser.new_page(viewport=dict(width=1280, height=900))
+        page.route('**/*', lambda route: route.continue_() if route.request.url in (address, f'{address}favicon.ico') else (trouble.append(route.request.url), route.abort()))
+        page.on('console', lambda m: m.type in ('error', 'warning') and 'favicon' not in m.location['url'] and trouble.append(m.text))
+        page.on('pageerror', lambda e: trouble.append(str(e)))
+        page.goto(address)
+        yield page
+        page.close()
+    assert trouble == []
+
+
+def anything(rng):
+    "Settings of the explorer, possible ones and others"
+    height, width, side = rng.randint(3, 12), rng.randint(3, 12), rng.randint(1, 5)
+    number = lambda: round(rng.uniform(-2, 2), 3)
+    rows = lambda h, w: [[number() for _ in range(w)] for _ in range(h)]
+    return dict(image=rows(height, width), kernel=rows(side, side), stride=rng.randint(1, 4), padding=rng.choice([0, 0, 1, 2, 3, 5]), mode=rng.choice(['zeros', 'reflect', 'replicate', 'circular']),
+                dilation=rng.choice([1, 1, 2, 3]), turned=rng.random() < .3, relu=rng.random() < .3, pool=rng.choice([None, 'max', 'avg', 'l2']), pool_size=rng.randint(1, 4), pool_stride=rng.randint(1, 4))
+
+
+def expected(given):
+    "What the library gives: (after the convolution, after the pooling), None where there is nothing"
+    x, weight = torch.tensor(given['image'])[None, None].double(), torch.tensor(given['kernel'])[None, None].double()
+    if given['turned']: weight = weight.flip(2, 3)
+    try: out = conv2d(x, weight, stride=given['stride'], padding=given['padding'], dilation=given['dilation'], padding_mode=given['mode'])
+    except ValueError: return None, None
+    if given['relu']: out = F.relu(out)
+    if not given['pool']: return out[0, 0], None
+    if given['pool_size'] > min(out.shape[2:]): return None, None
+    run = dict(max=max_pool2d, avg=avg_pool2d, l2=lambda x, size, stride: lp_pool2d(x, 2, size, stride))[given['pool']]
+    return out[0, 0], run(out, given['pool_size'], given['pool_stride'])[0, 0]
+
+
+def test_explorer_equals_the_library(page):
+    rng, impossible = random.Random(2026), 0
+    for _ in range(200):
+        given = anything(rng)
+        out, pooled, message = page.evaluate('given => { begin(given); return [state.out, state.pooled, $("message").textContent] }', given)
+        right, right_pooled = expected(given)
+        for found, wanted in ((out, right), (pooled, right_pooled)):
+            assert (found is None) == (wanted is None), (given, message)
+            if found: torch.testing.assert_close(torch.tensor(found['values']).double().view(found['rows'], found['columns']), wanted, rtol=1e-4, atol=1e-5)
+        assert bool(message) == (right is None), (given, message)
+        impossible += right is None
+    assert 10 < impossible < 120 # both kinds were seen
+
+
+def fresh(page, **given): page.evaluate('given => begin(given)', dict(picture='a bar', kernel=[[-1, 0, 1]]*3, size=9, stride=1, padding=0, mode='zeros', dilation=1, turned=False, relu=False, pool=None) | given)
+
+
+def test_sizes_follow_the_formula_with_floor(page):
+    fresh(page)
+    for n in range(3, 13):
+        for stride in range(1, 5):
+            page.locator('#size').fill(str(n)); page.locator('#size').dispatch_event('change')
+            page.locator('#stride').fill(str(stride))
+            size = conv_output_size(n, 3, stride)
+            assert f'{size} × {size}' in page.locator('#out_title').text_content() and page.locator('#formula').text_content().endswith(f'= {size}')
+
+
+def test_explorer_by_keys(page):
+    "Everything can be reached and done without a mouse"
+    fresh(page)
+    page.locator('#in').focus()
+    for key in ('ArrowDown', 'ArrowRight', ' '): page.keyboard.press(key)
+    assert page.evaluate('state.image.values[10]') == 1 and page.locator('#picture').input_value() == 'drawn'
+    page.keyboard.press('Tab')
+    assert page.evaluate('document.activeElement.id') == 'out'
+    for key in ('ArrowDown', 'ArrowRight'): page.keyboard.press(key)
+    said = page.locator('#sum').text_content()
+    assert said.startswith('Row 1, column 1: 1·(−1) + 0·0 + 1·1 + ') and said.endswith(' = 2')
+    reached = set()
+    for _ in range(60):
+        page.keyboard.press('Tab')
+        reached.add(page.evaluate('document.activeElement.id'))
+    assert {'first', 'on', 'play', 'picture', 'size', 'file', 'clear', 'kind', 'stride', 'padding', 'mode', 'dilation', 'turned', 'relu', 'pool', 'pool_size', 'pool_stride'} <= reached
+    page.locator('#first').press('Enter')
+    assert page.locator('#sum').text_content().startswith('Row 0, column 0') and page.locator('#back').is_disabled()
+    page.locator('#last').press('Enter')
+    assert page.locator('#sum').text_content().startswith('Row 6, column 6') and page.locator('#on').is_disabled()
+    page.locator('#play').press('Enter') # begins anew
+    page.wait_for_function("$('sum').textContent.startsWith('Row 0, column 2')")
+    page.locator('#play').press('Enter')
+    assert page.locator('#play').text_content() == 'Play'
+
+
+def test_explorer_by_hand(page):
+    "Drawing, a kernel of one's own, a file, and what cannot be"
+    fresh(page)
+    page.locator('#clear').click()
+    box = page.locator('#in').bounding_box()
+    page.mouse.move(box['x'] + box['width']/18, box['y'] + box['height']/18)
+    page.mouse.down(); page.mouse.move(box['x'] + box['width']*5/18, box['y'] + box['height']/18, steps=8); page.mouse.up()
+    assert page.evaluate('state.image.values.slice(0, 4)') == [1, 1, 1, 0]
+    page.get_by_label('Weight in row 0, column 0').fill('2.5')
+    assert page.evaluate('state.kernel[0]') == 2.5 and page.locator('#kind').input_value() == 'your own'
+    page.get_by_label('Weight in row 0, column 0').fill('x')
+    assert page.get_by_label('Weight in row 0, column 0').get_attribute('aria-invalid') == 'true' and page.evaluate('state.kernel[0]') == 2.5
+    page.locator('#side').select_option('5'); page.locator('#dilation').fill('6')
+    assert 'covers 25 pixels, more than the 9' in page.locator('#message').text_content() and page.locator('#play').is_disabled()
+    page.locator('#dilation').fill('1')
+    assert page.locator('#message').text_content() == ''
+    page.locator('#file').set_input_files(dict(name='no.png', mimeType='image/png', buffer=b'nothing'))
+    page.wait_for_function("$('message').textContent.includes('no.png cannot be read')")
+
+
+@pytest.mark.parametrize('width', [390, 1280])
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+def test_explorer_looks(page, axe, width, scheme):
+    page.set_viewport_size(dict(width=width, height=900))
+    page.emulate_media(color_scheme=scheme)
+    fresh(page, pool='max', relu=True, padding=1)
+    assert page.evaluate('document.documentElement.scrollWidth') <= width
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
+    assert (max(paper) < 60) == (scheme == 'dark')
+    assert violations(page, axe) == []
