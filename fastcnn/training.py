@@ -39,7 +39,7 @@ from torch import distributed, nn
 from .core import InputError, atomic_file
 from .models import backbone_preprocessing, build_model, fill_weights, find_head, load_pretrained
 
-# %% ../nbs/10_training.ipynb #7c504ae0
+# %% ../nbs/10_training.ipynb #cfedd0fc
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1 # glibc's names for what `mallopt` sets (malloc.h)
 
 @cache
@@ -54,7 +54,7 @@ class KeepMemory(Callback):
     def after_fit(self): self._let(1 << 25, 1 << 26) # as high as glibc goes by itself
 
     def _let(self, largest, most):
-        if self.dls.device.type != 'cpu' or not (libc := _glibc()): return
+        if any(p.device.type != 'cpu' for p in self.model.parameters()) or not (libc := _glibc()): return
         libc.mallopt(_MMAP_THRESHOLD, largest)
         libc.mallopt(_TRIM_THRESHOLD, most)
         libc.malloc_trim(0) # what is free now goes back

@@ -253,7 +253,7 @@ def test_memory_stays_with_the_process_while_it_trains(dls):
     "The maps of a convolution cost new pages in each step before and after, and few within"
     import resource # not on Windows
     keep, net, x = KeepMemory(), torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3, padding=1), torch.nn.BatchNorm2d(16), torch.nn.ReLU()), torch.randn(32, 3, 128, 128)
-    keep.learn = SimpleNamespace(dls=dls)
+    keep.learn = SimpleNamespace(model=net)
     def new_pages():
         for step in range(12):
             if step == 6: before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt # by then there is room

@@ -1,5 +1,5 @@
 "The published page as its visitor meets it: in a real browser, on the loopback address, with the network cut off."
-import base64, functools, io, os, shutil, subprocess, time
+import base64, functools, io, os, shutil, subprocess, tarfile, time
 from pathlib import Path
 from zipfile import ZipFile
 
