@@ -263,5 +263,5 @@ def test_memory_stays_with_the_process_while_it_trains(dls):
     keep.before_fit()
     kept = new_pages()
     keep.after_fit()
-    assert kept < .3*usual and new_pages() > .5*usual
+    assert kept < .3*usual and new_pages() > 3*kept + 10_000 # how many exactly hangs on what the library has learnt about sizes before
     assert quick(dls, epochs=1).cbs.filter(lambda cb: isinstance(cb, KeepMemory))
