@@ -2,6 +2,8 @@
 
     python bench/scale.py [--images 1000 10000 100000] [--sizes 128 224 460]     writes bench/results/scale.json
 
+A point takes the place of the one that stood there before; the others stay, each with its date. Some 10 GB of files are written, and up to 20 GB of cache.
+
 The files are the 200 web photographs at a shorter side of 500 pixels, each copy with a tail of its own, so that no content is the same twice. Each point is a process of its own with
 an empty cache: `first` begins when the DataLoaders are made, `later` is the epoch after it. Memory is what the process holds for itself (RssAnon, sampled every 20th of a second), above what it
 held after its imports; pages of the cache's memory-mapped file are the system's to take back and are told apart (RssFile).
@@ -59,16 +61,16 @@ def job(root, number, size):
 
 
 def main(args):
-    from fastcnn.core import atomic_write
-    points = []
+    from fastcnn.core import atomic_write, utc_now
+    known = {(p['images'], p['size']): p for p in json.loads(args.out.read_text())['points']} if args.out.exists() else {}
     with tempfile.TemporaryDirectory() as tmp:
         photographs(Path(tmp)/'images', max(args.images))
         for size in args.sizes:
             for number in sorted(args.images):
-                points.append(own_process(__file__, f'{tmp}/pixels', f'{tmp}/images', number, size))
+                known[number, size] = own_process(__file__, f'{tmp}/pixels', f'{tmp}/images', number, size) | dict(date=utc_now())
                 shutil.rmtree(f'{tmp}/pixels')
-                print(points[-1], file=sys.stderr, flush=True)
-    atomic_write(args.out, json.dumps(machine('fastcnn', 'torch', 'opencv-python-headless', 'lmdb') | dict(points=points), indent=1) + '\n')
+                print(known[number, size], file=sys.stderr, flush=True)
+                atomic_write(args.out, json.dumps(machine('fastcnn', 'torch', 'opencv-python-headless', 'lmdb') | dict(points=[known[at] for at in sorted(known)]), indent=1) + '\n')
 
 
 if __name__ == '__main__':

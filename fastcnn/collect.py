@@ -49,7 +49,7 @@ def collection_counts(
         else: counts['saved' if status in PRESENT else status] += count
     return counts
 
-# %% ../nbs/05_collect.ipynb #7e491fa1
+# %% ../nbs/05_collect.ipynb #7947cb8e
 class Shortfall(UserWarning):
     "There are fewer images than were asked for; says how many, and why"
     def __init__(self,
@@ -62,7 +62,7 @@ class Shortfall(UserWarning):
     ):
         self.label, self.wanted, self.found, self.requested, self.reasons = label, wanted, found, requested, reasons
         self.errors = [dict(provider=error.provider, kind=type(error).__name__, status=error.status, wait=error.wait, message=str(error)) for error in errors]
-        told = ', '.join(f'{count} {reason}' for reason, count in sorted(reasons.items(), key=lambda pair: -pair[1])) or 'none failed'
+        told = ', '.join(f'{count} {reason}' for reason, count in sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0]))) or 'none failed'
         super().__init__(f'{found} of {wanted} images for {label!r}: the search is exhausted after {requested} addresses ({told}); '
                          + ''.join(f'{error["message"]}; ' for error in self.errors) + 'ask again in other words, or allow another provider')
 

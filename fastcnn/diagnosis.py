@@ -500,8 +500,8 @@ def _find_labels(seen):
                       f'the network on {right.mean():.0%} of the validation part; always saying the commonest class, on {often:.0%}', 'look whether images and labels belong together: dls.show_batch()')
         return
 
-# %% ../nbs/11_diagnosis.ipynb #6378e495
-_START = 'start again: for m in model.modules(): if hasattr(m, "weight") and m.weight.dim() > 1: nn.init.kaiming_normal_(m.weight)'
+# %% ../nbs/11_diagnosis.ipynb #fc49efb7
+_START = 'start again: for p in learn.model.parameters(): nn.init.kaiming_normal_(p) if p.dim() > 1 else None'
 
 def _find_dead(seen):
     for (name, kind), layer in seen.layers.items():

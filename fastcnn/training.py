@@ -39,7 +39,7 @@ from torch import distributed, nn
 from .core import InputError, atomic_file
 from .models import backbone_preprocessing, build_model, fill_weights, find_head, load_pretrained
 
-# %% ../nbs/10_training.ipynb #cfedd0fc
+# %% ../nbs/10_training.ipynb #0a0f7765
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1 # glibc's names for what `mallopt` sets (malloc.h)
 
 @cache
@@ -49,8 +49,7 @@ def _glibc():
 
 class KeepMemory(Callback):
     "While it trains on the CPU, memory that tensors leave stays with the process; after each epoch the system gets it back"
-    def before_fit(self): self._let(1 << 30, (1 << 31) - 1)
-    def after_epoch(self): self._let(1 << 30, (1 << 31) - 1) # holes between what is in use do not add up
+    def before_epoch(self): self._let(1 << 30, (1 << 31) - 1) # each epoch begins afresh, so that holes between what is in use do not add up
     def after_fit(self): self._let(1 << 25, 1 << 26) # as high as glibc goes by itself
 
     def _let(self, largest, most):

@@ -1,16 +1,15 @@
 "The cleaner as its user meets it: in a real JupyterLab, in a real browser, with a real kernel, on the loopback address."
-import io, json, os, shutil, subprocess, sys, time
+import io, json, os, shutil
 from pathlib import Path
 
-import nbformat
 import pytest
 
 from fastcnn.cleaner import Marks
 from fastcnn.core import Manifest, files_on_disk, sidecar
 from fastcnn.planets import planet_collection
 from notebooks import ROOT
+from web import TOKEN, jupyterlab, open_notebook, wait_for, write_notebook
 
-TOKEN = 'only-for-this-test'
 HOSTILE = 'earth/<img src=x onerror=alert(1)>&quot;.jpg'
 CODE = """from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
@@ -30,48 +29,13 @@ cleaner = ImageCleaner('sky', table, report, page_size=24)
 cleaner"""
 
 
-def wait_for(what, seconds=20):
-    "Until something is so"
-    end = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < end, 'it did not come about'
-        time.sleep(.1)
-    return found
-
-
 @pytest.fixture(scope='module')
 def lab(tmp_path_factory):
     "A JupyterLab of this test's own: its address and its folder, with a collection and a notebook"
-    pytest.importorskip('jupyterlab') if not os.environ.get('CI') else __import__('jupyterlab')
     home = tmp_path_factory.mktemp('lab')
     (home/'work').mkdir()
     make_work(home/'work')
-    env = {k: v for k, v in os.environ.items() if not k.startswith(('JUPYTER', 'IPYTHON'))} | dict(
-        HOME=str(home), JUPYTER_CONFIG_DIR=f'{home}/config', JUPYTER_DATA_DIR=f'{home}/data', JUPYTER_RUNTIME_DIR=f'{home}/run', IPYTHONDIR=f'{home}/ipython',
-        JUPYTERLAB_SETTINGS_DIR=f'{home}/settings', JUPYTERLAB_WORKSPACES_DIR=f'{home}/spaces', TQDM_DISABLE='1', OMP_NUM_THREADS='1', PYTHONWARNINGS='ignore')
-    quiet_settings(home/'settings')
-    command = [sys.executable, '-m', 'jupyterlab', '--no-browser', '--ip=127.0.0.1', '--port=0', '--ServerApp.port_retries=0', f'--IdentityProvider.token={TOKEN}',
-               f'--ServerApp.root_dir={home}/work', '--allow-root', '--LabApp.extension_manager=readonly', '--LabApp.news_url=']
-    with open(home/'log', 'wb') as log: server = subprocess.Popen(command, env=env, cwd=home/'work', stdout=log, stderr=log)
-    try:
-        yield wait_for(lambda: address(home, server), 60), home/'work'
-    finally:
-        server.terminate()
-        server.wait(20)
-
-
-def address(home, server):
-    "Where the server listens, once it does"
-    if server.poll() is not None: pytest.fail((home/'log').read_text()[-3000:], pytrace=False)
-    found = list((home/'run').glob('jpserver-*.json'))
-    return found and json.loads(found[0].read_text())['url']
-
-
-def quiet_settings(folder):
-    "No news, no questions"
-    notes = folder/'@jupyterlab'/'apputils-extension'/'notification.jupyterlab-settings'
-    notes.parent.mkdir(parents=True)
-    notes.write_text(json.dumps(dict(fetchNews='false', checkForUpdates=False, doNotDisturbMode=True)))
+    with jupyterlab(home) as url: yield url, home/'work'
 
 
 def make_work(folder):
@@ -82,8 +46,7 @@ def make_work(folder):
     first = files_on_disk(root)[0]
     shutil.copy(root/first, root/HOSTILE)
     Manifest(root).append(dict(url='https://example.org/1.jpg', label='earth', file=first, status='kept', title='<script>alert(1)</script><b>Earth</b>'))
-    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CODE)], metadata=dict(kernelspec=dict(name='python3', display_name='Python 3', language='python')))
-    nbformat.write(nb, folder/'clean.ipynb')
+    write_notebook(folder/'clean.ipynb', CODE)
 
 
 @pytest.fixture(scope='module')
@@ -94,8 +57,7 @@ def page(browser, lab):
     page.on('request', lambda r: r.url.startswith((url, url.replace('http', 'ws'), 'data:', 'blob:')) or trouble.append(f'asked for {r.url}'))
     page.on('dialog', lambda d: d.accept() if d.type == 'beforeunload' else (trouble.append(f'alert: {d.message}'), d.dismiss()))
     page.on('pageerror', lambda e: trouble.append(str(e)))
-    page.goto(f'{url}lab/tree/clean.ipynb?token={TOKEN}&reset')
-    page.get_by_text('Python 3 (ipykernel) | Idle').wait_for(timeout=60_000) # sooner, JupyterLab would ask for a kernel
+    open_notebook(page, url, 'clean.ipynb')
     yield page
     page.close()
     assert not trouble

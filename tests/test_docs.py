@@ -5,8 +5,9 @@ from urllib.parse import unquote, urldefrag
 
 import pytest
 
+from fastcnn.lessons import LESSONS
 from notebooks import ROOT
-from web import missing, served
+from web import axe, missing, served, violations
 
 CONTRAST = """e => {
   const light = c => c.match(/[\\d.]+/g).slice(0, 3).map(v => v / 255).map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
@@ -107,6 +108,55 @@ def test_every_page_fits_and_loads(page, address, site, width):
         assert page.evaluate(TOO_WIDE) == [], file.name
         assert page.evaluate('[...document.images].every(i => i.complete && i.naturalWidth)'), f'broken picture in {file.name}'
         assert page.evaluate('[...document.images].every(i => i.alt)'), f'picture without alt text in {file.name}'
+
+
+def looks(page, address, axe, files):
+    "What axe finds, what is too wide, at both widths, in light and dark"
+    for scheme in ('light', 'dark'):
+        page.emulate_media(color_scheme=scheme)
+        for width in (390, 1280):
+            page.set_viewport_size(dict(width=width, height=800))
+            for file in files:
+                page.goto(address + file)
+                assert page.evaluate('document.documentElement.classList.contains("quarto-dark")') == (scheme == 'dark')
+                found = [*violations(page, axe), *page.evaluate(TOO_WIDE)]
+                if found: yield file, scheme, width, found
+
+
+def test_everybody_can_read_it(page, address, axe): assert list(looks(page, address, axe, ['index.html', 'tutorials/shapes.html'])) == []
+
+
+@pytest.mark.verify
+def test_everybody_can_read_every_page(page, address, site, axe):
+    assert list(looks(page, address, axe, [file.relative_to(site).as_posix() for file in sorted(site.rglob('*.html'))])) == []
+
+
+def test_dark_and_light_by_hand(page, address):
+    page.goto(address)
+    ground = lambda: page.evaluate('getComputedStyle(document.body).backgroundColor')
+    light = ground()
+    page.locator('.quarto-color-scheme-toggle:visible').first.click()
+    assert ground() != light
+
+
+def test_cheat_sheet_fits_on_two_sides(page, address):
+    page.goto(address + 'cheatsheet.html')
+    assert len(re.findall(rb'/Type\s*/Page\b', page.pdf(prefer_css_page_size=True))) == 2
+
+
+def test_gallery_shows_each_lesson(page, address):
+    page.goto(address + 'gallery.html')
+    assert page.locator('.gallery').count() >= len(LESSONS)
+    picture = page.locator('.gallery a').first
+    picture.click()
+    page.wait_for_url('**/tutorials/edges.html')
+
+
+@pytest.mark.parametrize('name', LESSONS)
+def test_lesson_opens_elsewhere(site, name):
+    hrefs = Links(site/f'tutorials/{name}.html').hrefs
+    for host in ('https://colab.research.google.com/github/', 'https://kaggle.com/kernels/welcome?src=https://github.com/'):
+        assert any(href.startswith(host) and href.endswith(f'/nbs/tutorials/{name}.ipynb') for href in hrefs), host
 
 
 class Links(HTMLParser):

@@ -260,7 +260,7 @@ def test_memory_stays_with_the_process_while_it_trains(dls):
             net(x).sum().backward()
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
     usual = new_pages()
-    keep.before_fit()
+    keep.before_epoch()
     kept = new_pages()
     keep.after_fit()
     assert kept < .3*usual and new_pages() > 3*kept + 10_000 # how many exactly hangs on what the library has learnt about sizes before

@@ -1,15 +1,20 @@
 "The exercises and the explorer: what they say to right and wrong answers, and the explorer's arithmetic, keys, size and looks in a real browser."
-import inspect, json, multiprocessing, random
+import http.server, inspect, io, json, multiprocessing, os, random, subprocess, sys, threading
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
+from PIL import Image
 from torch.nn import functional as F
 
 from fastcnn import lessons
 from fastcnn.convolution import avg_pool2d, conv2d, conv_output_size, lp_pool2d, max_pool2d
+from fastcnn.core import InputError
 from fastcnn.lessons import EXERCISES, check, explore_convolution, show_progress, show_solution
-from web import axe, browser, missing, served, violations
+from notebooks import ROOT
+from web import axe, browser, jupyterlab, open_notebook, served, violations, wait_for, write_notebook
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +59,60 @@ def test_a_learners_function_that_breaks_things():
     assert check('edges/slide', EXERCISES['edges/slide'].solution).right
     assert 'stops with KeyError' in check('edges/slide', lambda x, kernel: {}['a']).message
     assert len(check('edges/flat', list(range(10_000))).message) < 500
+
+
+# Pictures
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    "The Hugging Face Hub as `huggingface_hub` asks it for a file; the first download breaks off in the middle"
+    content, asked = b'', []
+
+    def do_HEAD(self): self.answer(b'')
+    def do_GET(self): self.answer(self.content if ('GET', self.path) in self.asked else self.content[:len(self.content)//2])
+
+    def answer(self, body):
+        self.asked.append((self.command, self.path))
+        self.send_response(200)
+        for name, value in {'Content-Length': len(self.content), 'ETag': '"abc"', 'X-Repo-Commit': 'f'*40}.items(): self.send_header(name, str(value))
+        self.end_headers()
+        self.wfile.write(body)
+        self.close_connection = True
+
+    def log_message(self, *args): pass
+
+
+def test_lesson_images_from_the_hub(tmp_path):
+    "Tried again where the connection broke, and fetched once"
+    pytest.importorskip('huggingface_hub')
+    pixel = io.BytesIO()
+    Image.new('L', (28, 28), 7).save(pixel, 'PNG')
+    table = pa.table(dict(image=[dict(bytes=pixel.getvalue(), path=None)]*3000, label=[0, 1, 9]*1000))
+    pq.write_table(table, tmp_path/'digits.parquet', compression='none', use_dictionary=False)
+    hub = type('Hub', (Hub,), dict(content=(tmp_path/'digits.parquet').read_bytes(), asked=[]))
+    host = http.server.ThreadingHTTPServer(('127.0.0.1', 0), hub)
+    threading.Thread(target=host.serve_forever, daemon=True).start()
+    environment = {k: v for k, v in os.environ.items() if k != 'FASTCNN_DATA'} | dict(HF_ENDPOINT=f'http://127.0.0.1:{host.server_port}', HF_HOME=str(tmp_path/'hub'))
+    code = "from fastcnn.lessons import lesson_images; t = lesson_images('mnist', 'test'); print(len(t), sorted(set(t.label)))"
+    run = lambda: subprocess.run([sys.executable, '-c', code], env=environment, capture_output=True, text=True, timeout=120)
+    assert run().stdout.strip() == "3000 ['0', '1', '9']", run().stderr[-2000:]
+    file = '/datasets/ylecun/mnist/resolve/main/mnist/test-00000-of-00001.parquet'
+    assert hub.asked.count(('GET', file)) == 2
+    host.shutdown(); host.server_close()
+    assert run().stdout.strip() == "3000 ['0', '1', '9']" # kept
+    environment['HF_HOME'] = str(tmp_path/'empty')
+    assert 'InputError: mnist could not be fetched from the Hugging Face Hub' in run().stderr
+
+
+def test_lesson_results_elsewhere(tmp_path, monkeypatch):
+    "Without the repository around it a lesson asks where the results are published"
+    (tmp_path/'near.json').write_text('{"runs": [1]}')
+    monkeypatch.chdir(tmp_path)
+    with served(tmp_path) as address:
+        monkeypatch.setattr(lessons, '_RESULTS', address.rstrip('/'))
+        assert lessons.lesson_results('near') == dict(runs=[1])
+        with pytest.raises(InputError, match='could not be fetched: 404'): lessons.lesson_results('far')
+    monkeypatch.chdir(ROOT/'nbs'/'tutorials')
+    assert lessons.lesson_results('articles')['mnist_cnn']['runs']
 
 
 def solve(names):
@@ -194,3 +253,28 @@ def test_explorer_looks(page, axe, width, scheme):
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
     assert (max(paper) < 60) == (scheme == 'dark')
     assert violations(page, axe) == []
+
+
+def test_in_jupyterlab(browser, tmp_path):
+    "An exercise answers, and the explorer steps, in a notebook of a real JupyterLab that asks nobody else"
+    (tmp_path/'work').mkdir()
+    write_notebook(tmp_path/'work'/'lesson.ipynb', "import os; os.environ['FASTCNN_PROGRESS'] = 'progress.json'\nfrom fastcnn.lessons import *\ncheck('edges/orientation', 'horizontal')",
+                   "check('edges/orientation', 'vertical')", 'show_progress()', 'explore_convolution(padding=1)')
+    page, trouble = browser.new_page(viewport=dict(width=1330, height=1500)), []
+    with jupyterlab(tmp_path) as url:
+        page.on('request', lambda r: r.url.startswith((url, url.replace('http', 'ws'), 'data:', 'blob:', 'about:')) or trouble.append(f'asked for {r.url}'))
+        page.on('pageerror', lambda e: trouble.append(str(e)))
+        open_notebook(page, url, 'lesson.ipynb')
+        page.locator('.jp-CodeCell .cm-content').first.click()
+        for _ in range(4): page.keyboard.press('Shift+Enter')
+        explorer = page.frame_locator('.jp-OutputArea iframe')
+        explorer.locator('#formula').wait_for(timeout=60_000)
+        texts = page.locator('.jp-RenderedMarkdown').all_inner_texts()
+        wrong = dict(EXERCISES['edges/orientation'].wrong)['horizontal']
+        assert wrong.replace('*', '').replace('`', '')[:40] in texts[0] and texts[1].startswith('✅')
+        assert page.locator('.jp-RenderedHTMLCommon progress').first.get_attribute('value') == '1'
+        before = explorer.locator('#sum').inner_text()
+        explorer.locator('#on').click()
+        wait_for(lambda: explorer.locator('#sum').inner_text() != before)
+        page.close()
+    assert not trouble

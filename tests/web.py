@@ -1,12 +1,14 @@
-"A real browser that knows no other machine, and a static host on the loopback address."
-import base64, functools, hashlib, http.server, os, shutil, subprocess, tarfile, threading
+"A real browser that knows no other machine, a static host and a JupyterLab on the loopback address."
+import base64, functools, hashlib, http.server, json, os, shutil, subprocess, sys, tarfile, threading, time
 from contextlib import contextmanager
 
+import nbformat
 import pytest
 
 from fastcnn.core import cache_folder
 
 AXE, AXE_SHA512 = 'axe-core@4.14.1', 'FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ=='
+TOKEN = 'only-for-this-test'
 FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync',
          '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1', '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream']
 
@@ -58,3 +60,56 @@ def violations(page, axe):
     found = page.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']})")
     assert found['passes']
     return [(v['id'], [n['html'] for n in v['nodes']]) for v in found['violations']]
+
+
+def wait_for(what, seconds=20):
+    "Until something is so"
+    end = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < end, 'it did not come about'
+        time.sleep(.1)
+    return found
+
+
+@contextmanager
+def jupyterlab(home):
+    "A JupyterLab that shows the folder `work` in `home`: its address"
+    pytest.importorskip('jupyterlab') if not os.environ.get('CI') else __import__('jupyterlab')
+    env = {k: v for k, v in os.environ.items() if not k.startswith(('JUPYTER', 'IPYTHON'))} | dict(
+        HOME=str(home), JUPYTER_CONFIG_DIR=f'{home}/config', JUPYTER_DATA_DIR=f'{home}/data', JUPYTER_RUNTIME_DIR=f'{home}/run', IPYTHONDIR=f'{home}/ipython',
+        JUPYTERLAB_SETTINGS_DIR=f'{home}/settings', JUPYTERLAB_WORKSPACES_DIR=f'{home}/spaces', TQDM_DISABLE='1', OMP_NUM_THREADS='1', PYTHONWARNINGS='ignore')
+    quiet_settings(home/'settings')
+    command = [sys.executable, '-m', 'jupyterlab', '--no-browser', '--ip=127.0.0.1', '--port=0', '--ServerApp.port_retries=0', f'--IdentityProvider.token={TOKEN}',
+               f'--ServerApp.root_dir={home}/work', '--allow-root', '--LabApp.extension_manager=readonly', '--LabApp.news_url=']
+    with open(home/'log', 'wb') as log: server = subprocess.Popen(command, env=env, cwd=home/'work', stdout=log, stderr=log)
+    try:
+        yield wait_for(lambda: address(home, server), 60)
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def address(home, server):
+    "Where the server listens, once it does"
+    if server.poll() is not None: pytest.fail((home/'log').read_text()[-3000:], pytrace=False)
+    found = list((home/'run').glob('jpserver-*.json'))
+    return found and json.loads(found[0].read_text())['url']
+
+
+def quiet_settings(folder):
+    "No news, no questions"
+    notes = folder/'@jupyterlab'/'apputils-extension'/'notification.jupyterlab-settings'
+    notes.parent.mkdir(parents=True)
+    notes.write_text(json.dumps(dict(fetchNews='false', checkForUpdates=False, doNotDisturbMode=True)))
+
+
+def write_notebook(path, *codes):
+    "A notebook with these code cells"
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in codes], metadata=dict(kernelspec=dict(name='python3', display_name='Python 3', language='python')))
+    nbformat.write(nb, path)
+
+
+def open_notebook(page, url, name):
+    "In JupyterLab, with its kernel running: sooner, JupyterLab would ask for one"
+    page.goto(f'{url}lab/tree/{name}?token={TOKEN}&reset')
+    page.get_by_text('Python 3 (ipykernel) | Idle').wait_for(timeout=60_000)

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import yaml
 from fastcore.foundation import L
-from fastcore.nbio import read_nb, write_nb
+from fastcore.nbio import mk_cell, new_nb, read_nb, write_nb
 from smalldocs.config import BuildError
 from smalldocs.layout import KATEX as KATEX_CDN
 from smalldocs.site import build
 
 from apipages import CONFIG, SiteFilter
 from notebooks import NBS, QUIET, ROOT, notebooks
+from readme import option
 
 KATEX = 'katex@0.16.11'
 KATEX_SHA512 = 'RQrI8rlHY92OLf3rho/Ts8i/XvjgguEjOkO1BEXcU3N8BqPpSzBNwV/G0Ukr+P/l3ivvJUE/Fa/CwbS6HesGNQ=='
@@ -21,6 +22,9 @@ CACHE = Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache')/'fastcnn'
 SITE = f'{CONFIG.doc_host}{CONFIG.doc_baseurl}/'
 REMOTE = re.compile(r'<(?:script|img|iframe|source|video)\b[^>]*\bsrc="?(?:https?:)?//[^>]*|<link\b[^>]*rel="?(?:stylesheet|preload|icon)[^>]*'
                     r'href="?(?:https?:)?//[^>]*|@import\s+url\(["\']?(?:https?:)?//[^;]*;?|url\(["\']?(?:https?:)?//[^)]*')
+
+
+SPECIAL, escaped = re.compile(r'[][*_`$<]'), r'\\\g<0>' # what Markdown would read as its own
 
 
 def page_name(path):
@@ -36,13 +40,43 @@ def relative_links(text, up):
     return re.sub(r'(\]\()(\.\./)+images/', rf'\1{up}images/', text)
 
 
+def open_in(path):
+    "The cell that opens a lesson elsewhere: its first code cell installs what it needs there"
+    where = f'{CONFIG.git_url.removeprefix("https://github.com/")}/blob/{CONFIG.branch}/{path.relative_to(ROOT).as_posix()}'
+    links = {'Open in Colab': f'https://colab.research.google.com/github/{where}', 'Open in Kaggle': f'https://kaggle.com/kernels/welcome?src=https://github.com/{where}',
+             'See the notebook': f'https://github.com/{where}'}
+    return mk_cell('::: {.open-in}\n' + ' '.join(f'[{text}]({url})' for text, url in links.items()) + '\n:::', 'markdown')
+
+
+def gallery(pages, folder, most=4):
+    "A page with the first pictures of each notebook, each with its alt text and the way to where it is made"
+    cells = [mk_cell('---\ntitle: Gallery\ndescription: What you get to see on the way. Each picture leads to the code that makes it.\n---', 'raw')]
+    for name, nb in pages.items():
+        shown = []
+        for cell in nb.cells:
+            alt = option(cell.source, 'fig-alt')
+            for output in cell.get('outputs', []) if alt else []:
+                for kind in ('png', 'jpeg'):
+                    if f'image/{kind}' not in output.get('data', {}) or len(shown) == most: continue
+                    file = f'images/gallery/{Path(name).stem}-{len(shown)}.{kind}'
+                    (folder/file).parent.mkdir(parents=True, exist_ok=True)
+                    (folder/file).write_bytes(base64.b64decode(''.join(output['data'][f'image/{kind}'])))
+                    shown.append(f'[![{SPECIAL.sub(escaped, alt)}]({file})]({name})')
+        title = re.search(r'^# (.+)$', nb.cells[0].source, re.M)[1]
+        if shown: cells.append(mk_cell(f'## [{title}]({name})\n\n::: {{.gallery}}\n' + '\n\n'.join(shown) + '\n:::', 'markdown'))
+    write_nb(new_nb(cells), folder/'gallery.ipynb')
+
+
 def stage(folder):
     "Write the processed notebooks and the settings of the site to `folder`"
     shutil.copytree(NBS, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns('*.ipynb', '.*', 'nbdev.yml'))
     if (ROOT/'images').exists(): shutil.copytree(ROOT/'images', folder/'images')
+    pages, order = {page_name(path): read_nb(path) for path in notebooks()}, [name for entry in settings()['website']['sidebar']['contents'] for name in entry.get('contents', ())]
+    gallery({name: pages[name] for name in order}, folder)
     for path in notebooks():
-        nb, target = read_nb(path), folder/page_name(path)
+        nb, target = pages[page_name(path)], folder/page_name(path)
         SiteFilter()(nb)
+        if path.parent.name == 'tutorials': nb.cells.insert(1, open_in(path))
         write_nb(nb, target)
         target.write_text(relative_links(target.read_text(), '../' * (len(target.relative_to(folder).parts) - 1)))
     (folder/'_quarto.yml').write_text(yaml.safe_dump(settings(), sort_keys=False))

@@ -34,15 +34,23 @@ def drop_widgets(nb):
 
 
 def save(path):
-    "Run `path` in a fresh kernel, store outputs and the hash of the code that made them"
+    "Run `path` in a fresh kernel, store outputs, the hash of the code that made them and how long it took"
     from nbclient import NotebookClient
     from nbdev.clean import nbdev_clean
-    nb = nbformat.read(path, 4)
+    nb, start = nbformat.read(path, 4), time.time()
     NotebookClient(nb, timeout=900, resources={'metadata': {'path': str(path.parent)}}).execute()
     drop_widgets(nb)
-    nb.metadata['fastcnn'] = {'source_hash': source_hash(nb)}
+    nb.metadata['fastcnn'] = {'seconds': round(time.time() - start), 'source_hash': source_hash(nb)}
     nbformat.write(nb, path)
     nbdev_clean(str(path))
+
+
+def texts(nb):
+    "What a notebook shows in words, cell by cell; pictures and widgets left out"
+    for cell in nb.cells:
+        for output in cell.get('outputs', []):
+            data = output.get('data', {})
+            if output.get('name') != 'stderr' and not any(kind.startswith('image/') for kind in data): yield cell.source, output.get('text') or data.get('text/html') or data.get('text/plain', '')
 
 
 def test(path):

@@ -1,0 +1,115 @@
+"The lessons hold what they promise: numbers that code bears out, exercises, questions, time, and the way in from elsewhere."
+import os, re, subprocess, sys
+from datetime import date
+
+import nbformat
+import pytest
+
+import prose
+from fastcnn.lessons import EXERCISES, LESSONS
+from notebooks import NBS, ROOT, notebooks, texts
+from web import missing
+
+PAGES = {name: NBS/f'tutorials/{name}.ipynb' for name in LESSONS}
+SECONDS = dict(lesson=90, all=12*60) # on two cores, as `tools/notebooks.py save` has measured them; all: two at a time
+each_lesson = pytest.mark.parametrize('name', LESSONS)
+
+
+def read(name): return nbformat.read(PAGES[name], 4)
+
+
+@pytest.mark.parametrize('path', sorted(NBS.glob('tutorials/*.ipynb')), ids=lambda p: p.stem)
+def test_numbers_in_prose_are_borne_out(path):
+    nb = nbformat.read(path, 4)
+    found = [f'{number.text!r} in {nb.cells[number.cell].source[max(0, number.start - 40):number.end + 20]!r}' for number in prose.unsupported(nb)]
+    assert not found, 'compute it or assert it beside the text (tools/prose.py): ' + '; '.join(found)
+
+
+def bearable():
+    "Numbers of two and more digits in the lessons: (lesson, number); small ones are found around most cells, whatever they count"
+    for name in LESSONS:
+        nb = read(name)
+        for at, cell in enumerate(nb.cells):
+            if cell.cell_type == 'markdown': yield from ((name, prose.Number(at, *place)) for place in prose.numbers(cell.source) if sum(map(str.isdigit, place[2])) > 1)
+
+
+def changed(text): return text[:-1] + str((int(text[-1]) + 7) % 10)
+
+
+def test_a_changed_number_is_found():
+    "Each number of three and more digits, changed in its last one, and nine in ten of all: a short number may stand beside another one by chance"
+    known = list(bearable())
+    missed = [(name, number.text) for name, number in known if not caught(name, number)]
+    assert not [text for _, text in missed if sum(map(str.isdigit, text)) > 2]
+    assert len(known) > 100 and len(missed) < .1*len(known), missed
+
+
+def caught(name, number):
+    nb = read(name)
+    cell = nb.cells[number.cell]
+    cell.source = cell.source[:number.start] + changed(number.text) + cell.source[number.end:]
+    return any(found.start == number.start for found in prose.unsupported_in(nb, number.cell))
+
+
+@pytest.mark.parametrize('source,expected', [
+    ('Eight maps of 25 × 25: 1,600 numbers, .5 of them, 90%.', ['Eight', '25', '25', '1,600', '.5', '90']),
+    ('# 4. MNIST\nIn 1998 `f(3)` for CIFAR-10 and 2-D [x](y5.ipynb), $x^2$.', []),
+    ('- **2.5** and 0.003, conv3, x2', ['2.5', '0.003']),
+])
+def test_what_is_a_number(source, expected): assert [text for *_, text in prose.numbers(source)] == expected
+
+
+@pytest.mark.parametrize('text,percent,found,right', [('49,152', False, {49_152}, True), ('0.61', False, {.6119}, True), ('0.62', False, {.6119}, False), ('90', True, {.9}, True), ('91', True, {.9}, False),
+                                                      ('three', False, {3}, True), ('25', False, {25.4}, False), ('61.2', True, {.6119}, True)])
+def test_what_bears_a_number_out(text, percent, found, right): assert prose.borne_out(text, percent, found) == right
+
+
+@each_lesson
+def test_lesson_is_whole(name):
+    "Installs itself elsewhere; every exercise is asked, in its lesson; progress, questions, and where next"
+    nb = read(name)
+    code, text = [c.source for c in nb.cells if c.cell_type == 'code'], '\n'.join(c.source for c in nb.cells if c.cell_type == 'markdown')
+    assert re.search(r"find_spec\('fastcnn'\) is None:.*\n\s+%pip install --quiet '?fastcnn(\[[\w,]+\])?'?$", code[0]), 'the first cell installs what is missing'
+    assert any('lesson_images' in c for c in code) <= ('[hub' in code[0])
+    asked = {exercise for c in code for exercise in re.findall(r"check\('([^']+)'", c)}
+    assert asked == {e for e in EXERCISES if e.startswith(f'{name}/')} and len(asked) >= 5
+    said = re.search(r'^(\w+) exercises\.', text, re.M)
+    assert said is None or prose.WORDS[said[1].lower()] == len(asked)
+    assert any(f"show_progress('{name}')" in c for c in code)
+    assert text.count('<details><summary>') >= 4 and '## Questions' in text and '## Where next' in text
+    assert text.startswith(f'# {list(LESSONS).index(name) + 1}. ')
+
+
+def test_lessons_are_in_time():
+    "As measured when their outputs were made"
+    seconds = {path.stem: nbformat.read(path, 4).metadata['fastcnn']['seconds'] for path in notebooks()}
+    assert {name: seconds[name] for name in LESSONS if seconds[name] >= SECONDS['lesson']} == {}
+    assert sum(seconds.values())/2 < SECONDS['all']
+
+
+def run_twice(path):
+    "The texts of two fresh executions, cell by cell where they differ"
+    if 'lesson_images(' in path.read_text() and not os.environ.get('FASTCNN_DATA'): missing('FASTCNN_DATA (MNIST and CIFAR-10)')
+    found = []
+    for turn in range(2):
+        copied = path.with_name(f'.{path.stem}.{os.getpid()}.{turn}.ipynb') # beside it: notebooks read files of the repository
+        copied.write_text(path.read_text())
+        try:
+            done = subprocess.run([sys.executable, ROOT/'tools/notebooks.py', 'save', copied], capture_output=True, text=True)
+            if done.returncode: pytest.fail(done.stdout + done.stderr[-2000:], pytrace=False)
+            found.append(list(texts(nbformat.read(copied, 4))))
+        finally: copied.unlink()
+    return [(a[0][:200], a[1], b[1]) for a, b in zip(*found, strict=True) if a != b]
+
+
+@pytest.mark.verify
+@pytest.mark.parametrize('path', notebooks(), ids=lambda p: p.stem)
+def test_two_runs_say_the_same(path): assert run_twice(path) == []
+
+
+def test_two_runs_of_a_changed_notebook_say_the_same():
+    "One a day of those that the last commit or what came after it has changed; `make verify` takes all"
+    done = subprocess.run(['git', 'diff', '--name-only', 'HEAD~1', '--', 'nbs'], cwd=ROOT, capture_output=True, text=True)
+    changed = [path for path in notebooks() if path.relative_to(ROOT).as_posix() in done.stdout.split()]
+    if not changed: pytest.skip('no notebook has changed since the commit before the last one')
+    assert run_twice(changed[date.today().toordinal() % len(changed)]) == []
