@@ -206,7 +206,7 @@ def _predict_table(model, files, out):
                 else: line = ('' if counts else _csv_line(row)) + _csv_line(row.values())
                 table.write(line)
                 counts['unreadable' if row['error'] else 'none of these' if row['label'] is None else f'label {row["label"]}'] += 1
-    except KeyboardInterrupt: raise KeyboardInterrupt(f'interrupted: the first {counts.total()} answers are in {part}') from None
+    except KeyboardInterrupt: raise KeyboardInterrupt(f'interrupted: the answers so far are in {part}') from None
     except InputError:
         if counts.total() == counts['unreadable']: part.unlink()
         raise
