@@ -29,8 +29,8 @@ from fastai.torch_core import Tensor, TensorCategory, TensorImage, defaults
 from fastai.vision.augment import AffineCoordTfm, LightingTfm, PadMode, Resize, affine_grid, aug_transforms
 from fastai.vision.data import ImageBlock
 from fastcore.basics import chunked
-from fasttransform import compose_tfms
-from PIL import Image, ImageDraw
+from fasttransform import Pipeline, compose_tfms
+from PIL import Image, ImageDraw, UnidentifiedImageError
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -250,6 +250,7 @@ def _decode_jpeg(data, side):
 
 def _pixels_or_error(image, side):
     try: return _decode(image, side)
+    except UnidentifiedImageError: return 'this is no image, or of a format that is not read'
     except _UNREADABLE as error: return f'{type(error).__name__}: {error}'
 
 # %% ../nbs/08_data.ipynb #859caf15
@@ -398,6 +399,16 @@ def _to_pixels(side):
 def _from_pixels(side): return np.array([[2/(side - 1), 0, -1], [0, 2/(side - 1), -1], [0, 0, 1]])
 
 # %% ../nbs/08_data.ipynb #89cc72a0
+class _AfterBatch(Pipeline):
+    "fastai's transforms of a batch; those of images get the images alone"
+    @property
+    def pointwise(self): return all(type(t) in (IntToFloatTensor, Normalize) for t in self.fs)
+
+    def __call__(self, b):
+        if not self.pointwise or not isinstance(b, tuple): return super().__call__(b)
+        x, *y = b # labels, and images that are finished, would pass by: but in an exception whose traceback holds the batch until the garbage is collected
+        return x if type(x) is Tensor else super().__call__(x), *y
+
 class ImageDL(TfmdDL):
     "Batches of images from a `PixelCache`"
     def __init__(self,
@@ -411,6 +422,7 @@ class ImageDL(TfmdDL):
         self.size, self.pixels, self.fused = size, pixels or PixelCache(round(1.44*size)), fused
         self.threads = min(16, defaults.cpus) if num_workers is None else max(1, num_workers)
         super().__init__(dataset, num_workers=0, **kwargs)
+        self.after_batch = _AfterBatch(self.after_batch)
 
     def new(self, dataset=None, cls=None, **kwargs):
         return super().new(dataset, cls, **dict(size=self.size, pixels=self.pixels, fused=self.fused, num_workers=self.threads) | kwargs)
@@ -448,8 +460,7 @@ class ImageDL(TfmdDL):
 
     def _tables(self, values):
         "(n, 256, 1, 3) of float32 where they normalise too, else (n, 256) of uint8"
-        pointwise = self.after_batch.fs and all(type(t) in (IntToFloatTensor, Normalize) for t in self.after_batch.fs)
-        if self.device.type != 'cpu' or not pointwise: return np.round(255*values).astype(np.uint8) # a GPU takes bytes and does the rest
+        if self.device.type != 'cpu' or not (self.after_batch.fs and self.after_batch.pointwise): return np.round(255*values).astype(np.uint8) # a GPU takes bytes and does the rest
         grays = TensorImage(torch.tensor(255*values, dtype=torch.float32)[:, None, None].repeat(1, 3, 1, 1))
         return np.ascontiguousarray(self.after_batch((grays,))[0].numpy().transpose(0, 3, 2, 1))
 

@@ -391,7 +391,7 @@ def _check_files(path):
     try: kinds = {name: os.lstat(path/name) for name in _MOST_BYTES if os.path.lexists(path/name)}
     except (OSError, ValueError) as error: raise InputError(f'{str(path)!r} cannot be read: {error}') from error
     missing = [name for name in _MOST_BYTES if name not in kinds]
-    if missing: raise InputError(f'{str(path)!r} is no exported model: {", ".join(missing)} missing')
+    if missing: raise InputError(f'{str(path)!r} is no exported model: {", ".join(missing)} missing; give the folder that export_model or `fastcnn train --out` has written')
     for name, most in _MOST_BYTES.items():
         if stat.S_ISLNK(kinds[name].st_mode): raise InputError(f'{str(path/name)!r} is a link: copy the file itself (from the Hub with snapshot_download(…, local_dir=…))')
         if not stat.S_ISREG(kinds[name].st_mode): raise InputError(f'{str(path/name)!r} is no ordinary file')
@@ -732,7 +732,7 @@ def push_to_hub(
         raise (InputError if status in (401, 403, 404) else RuntimeError)(f'the Hub refused {repo_id!r} ({status}): {hint}') from error
     except Exception as error: # it has changed the library that it speaks HTTP with more than once
         if not type(error).__module__.startswith(('httpx', 'requests')) and not isinstance(error, OSError): raise
-        raise RuntimeError(f'the Hub cannot be reached: {_first_line(error)}') from error
+        raise RuntimeError(f'the Hub cannot be reached: {_first_line(error)}; look at the network, then upload again') from error
     return f'{api.endpoint}/{repo_id}'
 
 # %% ../nbs/13_deploy.ipynb #94222500

@@ -75,7 +75,7 @@ class ActivationStats(FastaiActivationStats):
 
     def before_fit(self):
         self.finding = hasattr(self.learn, 'lr_finder')
-        if self.modules is None: self.modules = watched_layers(self.model)
+        if self.modules is None: vars(self)['modules'] = watched_layers(self.model) # at an assignment fastai warns: the network has a method of that name
         named = [(n, p) for n, p in self.model.named_parameters() if p.dim() > 1]
         self.names, self.weights = [n for n, _ in named], [p for _, p in named]
 

@@ -9,7 +9,7 @@ __all__ = ['LESSONS', 'EXERCISES', 'Exercise', 'Verdict', 'check', 'show_solutio
            'lesson_results', 'Page', 'explore_convolution']
 
 # %% ../nbs/15_lessons.ipynb #cd224abc
-import copy, difflib, inspect, json, os
+import copy, difflib, inspect, json, os, textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -130,7 +130,7 @@ def _exercise(name, task, solution, why, *wrong, **options):
 
 def _find(name):
     if name in EXERCISES: return EXERCISES[name]
-    near = difflib.get_close_matches(str(name), EXERCISES, 3, .4)
+    near = difflib.get_close_matches(str(name), EXERCISES, 3, .6)
     raise InputError(f'there is no exercise {name!r}' + (f': did you mean {" or ".join(map(repr, near))}?' if near else f'; there are {", ".join(EXERCISES)}'))
 
 # %% ../nbs/15_lessons.ipynb #b3dcdeab
@@ -197,7 +197,7 @@ def lesson_images(
     except ImportError as error: raise InputError(f'{name} comes from the Hugging Face Hub ({error}): pip install fastcnn[hub], or let FASTCNN_DATA name a folder that holds {name}/{part}.parquet') from error
     repository, folder = _ON_THE_HUB[name]
     try: return read_image_parquet(hf_hub_download(repository, f'{folder}/{part}-00000-of-00001.parquet', repo_type='dataset'))
-    except OSError as error: raise InputError(f'{name} could not be fetched from the Hugging Face Hub: {" ".join(str(error).split())[:200]}; try again, or let FASTCNN_DATA name a folder that holds {name}/{part}.parquet') from error # its errors are OSErrors
+    except OSError as error: raise InputError(f'{name} could not be fetched from the Hugging Face Hub: {textwrap.shorten(str(error), 300, placeholder=" …")}; try again, or let FASTCNN_DATA name a folder that holds {name}/{part}.parquet') from error # its errors are OSErrors
 
 # %% ../nbs/15_lessons.ipynb #9a948611
 _RESULTS = 'https://raw.githubusercontent.com/fastcnn/fastcnn/main/bench/results'
@@ -206,8 +206,8 @@ def lesson_results(
     name:str # Of a file in `bench/results`, such as 'articles'
 )->dict: # As the bench has written it
     "The figures of a run at full size: from the repository around the lesson, else from where it is published"
-    near = Path('../../bench/results')/f'{name}.json'
-    if near.exists(): return json.loads(near.read_text(encoding='utf-8'))
+    near = (folder/f'bench/results/{name}.json' for folder in (Path.cwd(), *Path.cwd().parents))
+    for file in filter(Path.exists, near): return json.loads(file.read_text(encoding='utf-8'))
     import requests
     try:
         reply = requests.get(f'{_RESULTS}/{name}.json', timeout=30)

@@ -89,7 +89,7 @@ class FlattenPixel(nn.Flatten):
     )->Tensor: # (N, C)
         "The one pixel that is left"
         if tuple(x.shape[2:]) != (1, 1):
-            raise InputError(f'{x.shape[2]} × {x.shape[3]} pixels are left of the image, not one: the network was built for another `size`')
+            raise InputError(f'{x.shape[2]} × {x.shape[3]} pixels are left of the image, not one: the network was built for another `size`; cut the images to that size, or build a network for this one')
         return super().forward(x)
 
 # %% ../nbs/09_models.ipynb #53fdde7a
@@ -112,7 +112,7 @@ def conv_stack(
 )->nn.Sequential: # (N, in_channels, size, size) → logits (N, n_classes)
     "Blocks of convolutions that end in one number a class"
     _one_of(STAGES, stage, 'stage')
-    if size < 3: raise InputError(f'images of {size} px are too small for a stack of convolutions: 3 px is the least')
+    if size < 3: raise InputError(f'images of {size} px are too small for a stack of convolutions: give size=3 or more, best 32 or more')
     channels = stack_plan(size)[0] if channels is None else list(channels)
     kernel_sizes = _kernel_sizes(size, channels, kernel_sizes)
     _check_plan(size, channels, kernel_sizes, stride)

@@ -10,7 +10,7 @@ from web import browser # a fixture
 
 os.environ.update(notebooks.QUIET)
 VERIFIED = notebooks.ROOT/'bench'/'results'/'verify.json'
-SLICES = 10
+SLICES = 30 # of the long checks `make test` runs one in so many each day
 
 
 def pytest_addoption(parser):
@@ -18,7 +18,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    config.addinivalue_line('markers', 'verify: a long check: all run with --verify, a tenth of them each day without')
+    config.addinivalue_line('markers', 'verify: a long check: all run with --verify, one in thirty of them each day without')
 
 
 @pytest.hookimpl(tryfirst=True)

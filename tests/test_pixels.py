@@ -1,5 +1,5 @@
 "The fast data path: the same pictures as fastai's own, from a cache that outlives two processes, kills and changed files."
-import hashlib, os, random, shutil, signal, subprocess, sys, time
+import gc, hashlib, os, random, shutil, signal, subprocess, sys, time
 from io import BytesIO
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 from scipy.stats import ks_2samp, kstest
 
 from fastcnn.core import InputError
-from fastcnn.data import ImageDL, PixelCache, _decode, _gray_values, _homographies, _is_geometry, _is_lighting, _sample_image, image_dataloaders
+from fastcnn.data import ImageDL, PixelCache, _decode, _gray_values, _homographies, _is_geometry, _is_lighting, _sample_image, image_dataloaders, resident_dataloaders
 from fastcnn.training import scratch_learner, with_batch_size, with_normalization
 from test_clean import picture
 
@@ -208,6 +208,23 @@ def test_half_an_epoch_leaves_no_thread(photos):
     for _ in range(5):
         for _ in dl: break
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize('made', [lambda dls: dls, resident_dataloaders], ids=['cached', 'resident'])
+def test_batches_go_when_nobody_holds_them(photos, made):
+    "Without the garbage collector: a batch of large images is a hundred megabytes, and it comes by when it likes"
+    dls = made(image_dataloaders(photos, size=32, batch_size=8, test_pct=.2))
+    batches = lambda: sum(isinstance(o, torch.Tensor) and o.shape[1:] == (3, 32, 32) and len(o) <= 8 for o in gc.get_objects())
+    for dl in [*dls, dls.test_dl(list(photos.rglob('*.jpg')))]:
+        for _ in dl: pass # what the first pass keeps for later
+        gc.collect()
+        gc.disable()
+        try:
+            before = batches()
+            for batch in dl: pass
+            held, batch = batches(), None
+            assert batches() == before < held <= before + 3
+        finally: gc.enable()
 
 
 def test_unknown_label_is_named(photos):

@@ -115,6 +115,15 @@ def exported(path):
 
 
 @each_module
+def test_public_names_are_seen_in_use(path):
+    "Each exported name stands in a cell of its notebook that is an example or a test"
+    pages = [p for p in NBS.glob('[0-9]*.ipynb') if p.stem[3:] == path.stem and path.stem != 'all']
+    cells = [c.source for p in pages for c in nbformat.read(p, 4).cells if c.cell_type == 'code' and not c.source.lstrip().startswith('#| export')]
+    unused = [n for n in exported(path) if pages and not any(re.search(rf'\b{n}\b', cell) for cell in cells)]
+    assert not unused, f'no example shows {unused}'
+
+
+@each_module
 def test_no_public_name_is_defined_twice(path):
     found = Counter(n.name for n in ast.parse(path.read_text()).body if isinstance(n, (ast.FunctionDef, ast.ClassDef)) and not n.decorator_list)
     assert not [n for n, count in found.items() if count > 1]

@@ -94,7 +94,7 @@ def settings():
 def katex():
     "The folder of KaTeX's files, fetched once with npm at a pinned version and checked; None, with one line why, without it"
     if (CACHE/'LICENSE').exists(): return CACHE
-    if not shutil.which('npm'): return print('docs: npm is missing, so formulas stay plain TeX', file=sys.stderr)
+    if not shutil.which('npm'): return print('docs: npm is missing, so formulas stay plain TeX: install Node.js', file=sys.stderr)
     with tempfile.TemporaryDirectory() as tmp:
         done = subprocess.run(['npm', 'pack', '--silent', '--cache', f'{tmp}/npm', KATEX], cwd=tmp, capture_output=True, text=True, timeout=300)
         if done.returncode: return print(f'docs: npm could not fetch {KATEX}, so formulas stay plain TeX', file=sys.stderr)

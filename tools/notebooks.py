@@ -3,7 +3,7 @@
     python tools/notebooks.py test [NOTEBOOK…]   run every cell that is a test; exit 1 on an error or a file left behind
     python tools/notebooks.py save [NOTEBOOK…]   run in a fresh kernel, store the outputs, clean, stamp
 """
-import argparse, hashlib, os, sys, tempfile, time
+import argparse, hashlib, os, re, sys, tempfile, time
 from pathlib import Path
 
 import nbformat
@@ -45,12 +45,15 @@ def save(path):
     nbdev_clean(str(path))
 
 
+BY_CHANCE = re.compile(r'(?<=/)tmp\w{8}\b|(?<=127\.0\.0\.1:)\d+|\b\d\d:\d\d\b|(?<= )[\d.]+(?= seconds\b)') # temporary folders, ports, how long fastai says that an epoch took, and what says itself that it is a time
+
 def texts(nb):
-    "What a notebook shows in words, cell by cell; pictures and widgets left out"
+    "What a notebook shows in words, cell by cell; pictures, widgets and what differs by chance left out"
     for cell in nb.cells:
         for output in cell.get('outputs', []):
             data = output.get('data', {})
-            if output.get('name') != 'stderr' and not any(kind.startswith('image/') for kind in data): yield cell.source, output.get('text') or data.get('text/html') or data.get('text/plain', '')
+            if output.get('name') == 'stderr' or any(kind.startswith('image/') for kind in data): continue
+            yield cell.source, BY_CHANCE.sub('…', output.get('text') or data.get('text/html') or data.get('text/plain', ''))
 
 
 def test(path):
