@@ -50,10 +50,9 @@ BY_CHANCE = re.compile(r'(?<=/)tmp\w{8}\b|(?<=127\.0\.0\.1:)\d+|\b\d\d:\d\d\b|(?
 def texts(nb):
     "What a notebook shows in words, cell by cell; pictures, widgets and what differs by chance left out"
     for cell in nb.cells:
-        for output in cell.get('outputs', []):
-            data = output.get('data', {})
-            if output.get('name') == 'stderr' or any(kind.startswith('image/') for kind in data): continue
-            yield cell.source, BY_CHANCE.sub('…', output.get('text') or data.get('text/html') or data.get('text/plain', ''))
+        shown = [output for output in cell.get('outputs', []) if output.get('name') != 'stderr' and not any(kind.startswith('image/') for kind in output.get('data', {}))]
+        said = (output.get('text') or output.get('data', {}).get('text/html') or output.get('data', {}).get('text/plain', '') for output in shown) # what is printed comes in pieces, of any size
+        if shown: yield cell.source, BY_CHANCE.sub('…', ''.join(said))
 
 
 def test(path):
