@@ -8,7 +8,7 @@ import pytest
 import prose
 from fastcnn.lessons import EXERCISES, LESSONS
 from notebooks import NBS, ROOT, notebooks, texts
-from web import missing
+from web import needs_lesson_images
 
 PAGES = {name: NBS/f'tutorials/{name}.ipynb' for name in LESSONS}
 SECONDS = dict(lesson=90, all=12*60) # on two cores, as `tools/notebooks.py save` has measured them; all: two at a time
@@ -89,7 +89,7 @@ def test_lessons_are_in_time():
 
 def run_twice(path):
     "The texts of two fresh executions, cell by cell where they differ"
-    if 'lesson_images(' in path.read_text() and not os.environ.get('FASTCNN_DATA'): missing('FASTCNN_DATA (MNIST and CIFAR-10)')
+    needs_lesson_images(path)
     found = []
     for turn in range(2):
         copied = path.with_name(f'.{path.stem}.{os.getpid()}.{turn}.ipynb') # beside it: notebooks read files of the repository

@@ -4,7 +4,7 @@ import os, subprocess, sys
 import pytest
 
 from notebooks import ROOT, notebooks
-from web import missing
+from web import needs_lesson_images
 
 COMMAND = [sys.executable, str(ROOT/'tools/notebooks.py'), 'test']
 
@@ -12,7 +12,7 @@ COMMAND = [sys.executable, str(ROOT/'tools/notebooks.py'), 'test']
 @pytest.mark.parametrize('path', notebooks(), ids=lambda p: p.stem)
 def test_notebook_runs(path):
     "To its end, or for ten minutes"
-    if 'lesson_images(' in path.read_text() and not os.environ.get('FASTCNN_DATA'): missing('FASTCNN_DATA (MNIST and CIFAR-10; `lesson_images` would fetch them from the web)')
+    needs_lesson_images(path)
     done = subprocess.run([*COMMAND, str(path)], env=os.environ | dict(MPLBACKEND='Agg'), timeout=600, text=True, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if done.returncode: pytest.fail(done.stdout, pytrace=False)

@@ -18,6 +18,11 @@ def missing(what):
     (pytest.fail if os.environ.get('CI') else pytest.skip)(f'{what} is missing: this needs it')
 
 
+def needs_lesson_images(path):
+    "For a notebook that shows MNIST or CIFAR-10"
+    if 'lesson_images(' in path.read_text() and not os.environ.get('FASTCNN_DATA'): missing('FASTCNN_DATA (MNIST and CIFAR-10; `lesson_images` would fetch them from the web)')
+
+
 @pytest.fixture(scope='module') # not longer: while Playwright runs, asyncio.run cannot
 def browser():
     "Headless Chromium, the system's or the one that Playwright has installed, with a camera that shows a test picture"
