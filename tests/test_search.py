@@ -1,5 +1,5 @@
 "Search services that block, limit, change or send anything at all: rows, or an error of the right kind"
-import collections, email.utils, html, json, random, re, time
+import collections, email.utils, html, json, random, re, time, uuid
 from pathlib import Path
 
 import pytest
@@ -7,13 +7,14 @@ import requests
 from hypothesis import HealthCheck, given, settings, strategies
 from yarl import URL
 
-from fastcnn import search
 from fastcnn.core import ImageResult, InputError, Manifest
-from fastcnn.search import Blocked, Changed, Empty, RateLimited, SearchError, save_search, search_images
+from fastcnn.search import (LICENSE_TYPES, BlockedError, NoResultsError, RateLimitError, SearchError, ServiceChangedError,
+                            save_search, search_images)
 
 REPLIES = Path(__file__).parent / 'replies'
 SERVICES = ('openverse', 'commons', 'nasa', 'duckduckgo', 'bing')
 STAND_IN = 'http://127.0.0.1:9'
+KEYS = ('OPENVERSE_CLIENT_ID', 'OPENVERSE_CLIENT_SECRET')
 JSON, HTML = {'Content-Type': 'application/json'}, {'Content-Type': 'text/html; charset=utf-8'}
 
 
@@ -33,8 +34,12 @@ def talk(service):
 def alone(monkeypatch, tmp_path):
     "No keys, no contact, no limits of earlier searches"
     monkeypatch.setenv('FASTCNN_CACHE', str(tmp_path / 'cache'))
-    for name in ('FASTCNN_PROVIDER', 'FASTCNN_CONTACT', *search._KEYS): monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(search, '_tokens', {})
+    for name in ('FASTCNN_PROVIDER', 'FASTCNN_CONTACT', *KEYS): monkeypatch.delenv(name, raising=False)
+
+
+def set_keys(monkeypatch):
+    "A pair of keys that no search has used before"
+    for name, value in zip(KEYS, (uuid.uuid4().hex, 'hidden')): monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
@@ -52,7 +57,7 @@ def wire(monkeypatch):
         reply.url, reply.request, reply._content_consumed = request.url, request, True
         return reply
     monkeypatch.setattr(requests.adapters.HTTPAdapter, 'send', send)
-    monkeypatch.setattr(search, '_count_down', lambda provider, seconds: None)
+    monkeypatch.setattr('time.sleep', lambda seconds: None)
     return wire
 
 
@@ -98,7 +103,7 @@ def test_nasa_rows(wire):
 @pytest.mark.parametrize('service', ['duckduckgo', 'bing'])
 def test_rows_of_the_whole_web(wire, service):
     wire[:] = talk(service)
-    found = list(search.PROVIDERS[service]('mars', 5, 'all', True, STAND_IN, {}) if service == 'duckduckgo' else search_images('mars', 5, provider='bing', base_url=STAND_IN))
+    found = search_images('mars', 5, provider=service, base_url=STAND_IN)
     assert len(found) == 5 and found[0].url.startswith('https://www.example1.org/') and 'mars%201.jpg' in found[0].url
     assert found[0].landing_url == 'https://www.example1.org/mars/' and found[0].width > found[0].height > 600
     if service == 'bing': assert found[0].url.endswith('?u=a%2Fb&w=100') # ddgs alone gives ?u=a/b
@@ -115,11 +120,11 @@ def test_safe_search_is_on_unless_switched_off(wire):
 # How they fail
 
 later = lambda: email.utils.formatdate(time.time() + 3000, usegmt=True) # from when it is asked, not from when the tests were collected
-FAILURES = {'403': ((403, HTML, b'<h1>Forbidden</h1>'), Blocked), '202': ((202, HTML, b''), RateLimited), '429': ((429, JSON, b'{}'), RateLimited),
-            '429 seconds': ((429, JSON | {'Retry-After': '2999'}, b'{}'), RateLimited), '429 date': ((429, JSON | {'Retry-After': later}, b'{}'), RateLimited),
-            '429 nonsense': ((429, JSON | {'Retry-After': 'soon'}, b'{}'), RateLimited), '503 later': ((503, JSON | {'Retry-After': '2999'}, b'{}'), RateLimited),
-            '500': ((500, HTML, b'<h1>oops</h1>'), SearchError), 'HTML': ((200, HTML, b'<!doctype html><h1>Welcome</h1>'), Changed), 'nothing': ((200, JSON, b''), Changed),
-            'captcha': ((200, HTML, b'<form id="captcha-form">'), Blocked), 'away': ((302, {'Location': 'http://169.254.169.254/'}, b''), Changed)}
+FAILURES = {'403': ((403, HTML, b'<h1>Forbidden</h1>'), BlockedError), '202': ((202, HTML, b''), RateLimitError), '429': ((429, JSON, b'{}'), RateLimitError),
+            '429 seconds': ((429, JSON | {'Retry-After': '2999'}, b'{}'), RateLimitError), '429 date': ((429, JSON | {'Retry-After': later}, b'{}'), RateLimitError),
+            '429 nonsense': ((429, JSON | {'Retry-After': 'soon'}, b'{}'), RateLimitError), '503 later': ((503, JSON | {'Retry-After': '2999'}, b'{}'), RateLimitError),
+            '500': ((500, HTML, b'<h1>oops</h1>'), SearchError), 'HTML': ((200, HTML, b'<!doctype html><h1>Welcome</h1>'), ServiceChangedError), 'nothing': ((200, JSON, b''), ServiceChangedError),
+            'captcha': ((200, HTML, b'<form id="captcha-form">'), BlockedError), 'away': ((302, {'Location': 'http://169.254.169.254/'}, b''), ServiceChangedError)}
 
 
 @pytest.mark.parametrize('service', SERVICES)
@@ -141,19 +146,19 @@ STRANGE = dict(openverse={'detail': 'gone'}, commons={'error': {'code': 'badvalu
 @pytest.mark.parametrize('service', NOTHING)
 def test_nothing_found_is_not_a_strange_answer(wire, service):
     first = talk(service)[:-1]
-    for whole, kind in ((NOTHING[service], Empty), (STRANGE[service], Changed)):
+    for whole, kind in ((NOTHING[service], NoResultsError), (STRANGE[service], ServiceChangedError)):
         assert type(failure(wire, *first, (200, JSON, json.dumps(whole).encode()), provider=service)) is kind
 
 
 def test_bing_says_that_it_knows_nothing(wire):
-    assert type(failure(wire, (200, HTML, b'<p>There are no results for mars</p>'), provider='bing')) is Empty
-    assert type(failure(wire, (200, HTML, b'<div><div class="imgpt"><a m="x"></a></div></div>'), provider='bing')) is Changed
+    assert type(failure(wire, (200, HTML, b'<p>There are no results for mars</p>'), provider='bing')) is NoResultsError
+    assert type(failure(wire, (200, HTML, b'<div><div class="imgpt"><a m="x"></a></div></div>'), provider='bing')) is ServiceChangedError
 
 
 @pytest.mark.parametrize('name, wait', [('commons_maxlag.json', 7), ('commons_ratelimited.json', 60)])
 def test_errors_of_commons_come_with_status_200(wire, name, wait):
     error = failure(wire, *[recorded(name, **({'Retry-After': '7'} if wait == 7 else {}))] * 3, provider='commons')
-    assert type(error) is RateLimited and error.wait == wait and 'says "' in str(error)
+    assert type(error) is RateLimitError and error.wait == wait and 'says "' in str(error)
     assert len(wire.asked) == (3 if wait == 7 else 1) # seven seconds are waited out, a minute is not
 
 
@@ -165,7 +170,7 @@ def test_refusals_are_quoted(wire):
 def test_limits_are_waited_out_or_told(server):
     page = {'page_count': 1, 'results': [{'url': 'http://a/1.jpg', 'license': 'by', 'license_version': '4.0'}]}
     server.replies = [(429, '')]
-    with pytest.raises(RateLimited) as caught: search_images('mars', 5, provider='openverse', base_url=server.url)
+    with pytest.raises(RateLimitError) as caught: search_images('mars', 5, provider='openverse', base_url=server.url)
     assert caught.value.wait == 60
     server.replies, server.soon = [(429, ''), (200, page)], True
     assert search_images('mars', 5, base_url=server.url)[0].license == 'by 4.0'
@@ -174,44 +179,50 @@ def test_limits_are_waited_out_or_told(server):
 # Limits that we keep ourselves, keys, contact
 
 @pytest.fixture
-def clock(monkeypatch):
-    "The time as pyrate-limiter sees it, in a list of one; waiting moves it"
+def clock(wire, monkeypatch):
+    "The time as pyrate-limiter sees it, in nanoseconds, in a list of one; waiting moves it"
     now = [time.time_ns()]
-    def wait(provider, seconds): now[0] += int(seconds * 1e9) + 10**7
-    for bucket in ('sqlite', 'in_memory'): monkeypatch.setattr(f'pyrate_limiter.buckets.{bucket}_bucket.time_ns', lambda: now[0], raising=bucket == 'sqlite')
-    monkeypatch.setattr(search, '_count_down', wait)
+    def sleep(seconds): now[0] += int(seconds * 1e9)
+    for source in ('buckets.sqlite_bucket.time_ns', 'clocks.monotonic_ns'):
+        monkeypatch.setattr(f'pyrate_limiter.{source}', lambda: now[0])
+    monkeypatch.setattr('time.sleep', sleep)
     return now
 
 
-def test_a_day_is_longer_than_a_process(wire, clock):
-    start, minutes = clock[0], []
-    for _ in range(200):
-        search._bucket.cache_clear() # as a new process begins
-        wire[:] = talk('openverse')
-        search_images('mars', 5, provider='openverse')
-        minutes.append((clock[0] - start) / 60e9)
-    assert all(later - sooner >= 1 for sooner, later in zip(minutes, minutes[20:])) and 9 < minutes[-1] < 10 # 20 a minute, no more and no fewer
-    wire[:] = talk('duckduckgo')
-    with pytest.warns(UserWarning, match='openverse: allows no more questions now: try again in 24 h'): found = search_images('mars', 5, provider='openverse,duckduckgo')
-    assert {result.provider for result in found} == {'duckduckgo'} and sum('api.openverse.org' in asked.url for asked in wire.asked) == 200
-    clock[0] += 86_400 * 10**9
+def search_openverse(wire):
+    "One question to Openverse, which answers"
     wire[:] = talk('openverse')
-    assert search_images('mars', 5, provider='openverse')
+    return search_images('mars', 5, provider='openverse')
 
 
-def test_limits_hold_where_no_file_can_be_written(wire, monkeypatch):
+def test_a_day_is_longer_than_a_process(wire, clock, monkeypatch, tmp_path):
+    (tmp_path / 'shared').mkdir()
+    start, minutes = clock[0], []
+    for number in range(200): # each as a new process begins: the same file, under a name that nobody has opened yet
+        monkeypatch.setenv('FASTCNN_CACHE', str(tmp_path / f'process {number}'))
+        (tmp_path / f'process {number}').symlink_to(tmp_path / 'shared')
+        search_openverse(wire)
+        minutes.append((clock[0] - start) / 60e9)
+    a_minute_apart = [later - sooner >= 1 for sooner, later in zip(minutes, minutes[20:])]
+    assert all(a_minute_apart) and 9 < minutes[-1] < 10 # 20 a minute, no more and no fewer
+    wire[:] = talk('duckduckgo')
+    with pytest.warns(UserWarning, match='openverse: allows no more questions now: try again in 24 h'):
+        found = search_images('mars', 5, provider='openverse,duckduckgo')
+    assert {result.provider for result in found} == {'duckduckgo'}
+    assert sum('api.openverse.org' in asked.url for asked in wire.asked) == 200
+    clock[0] += 86_400 * 10**9
+    assert search_openverse(wire)
+
+
+def test_limits_hold_where_no_file_can_be_written(wire, clock, monkeypatch):
     monkeypatch.setenv('FASTCNN_CACHE', '/dev/null/nowhere')
-    monkeypatch.setattr(search, '_LIMITS', {'openverse': ((2, 3600),)})
-    search._bucket.cache_clear()
-    wire[:] = [recorded('openverse.json')] * 3
-    for _ in range(2): search_images('mars', 5, provider='openverse')
-    with pytest.raises(RateLimited) as caught: search_images('mars', 5, provider='openverse')
-    assert 3500 < caught.value.wait <= 3600 and len(wire.asked) == 2
+    for _ in range(200): search_openverse(wire)
+    with pytest.raises(RateLimitError) as caught: search_openverse(wire)
+    assert 86_000 - 600 < caught.value.wait <= 86_400 and len(wire.asked) == 200
 
 
 def test_keys_are_exchanged_once_and_shown_to_openverse_only(wire, monkeypatch):
-    monkeypatch.setenv('OPENVERSE_CLIENT_ID', 'me')
-    monkeypatch.setenv('OPENVERSE_CLIENT_SECRET', 'hidden')
+    set_keys(monkeypatch)
     wire[:] = [*talk('keys'), recorded('openverse.json')]
     for _ in range(2): assert len(search_images('mars', 400, provider='openverse')) == 5
     token, *pages = wire.asked
@@ -227,7 +238,7 @@ def test_wrong_keys_are_told(wire, monkeypatch):
     with pytest.raises(InputError, match='needs both'): search_images('mars', 5, provider='openverse')
     monkeypatch.setenv('OPENVERSE_CLIENT_SECRET', 'hidden')
     error = failure(wire, (401, JSON, b'{"error": "invalid_client"}'), provider='openverse', base_url=None)
-    assert type(error) is Blocked and 'check them' in str(error) and 'hidden' not in str(error)
+    assert type(error) is BlockedError and 'check them' in str(error) and 'hidden' not in str(error)
 
 
 def test_commons_wants_a_contact(wire, monkeypatch):
@@ -330,27 +341,23 @@ def outcome(provider, **question):
 
 @pytest.mark.filterwarnings('ignore::UserWarning')
 @pytest.mark.parametrize('service', [*SERVICES, 'keys'])
-def test_500_mutations_are_rows_or_a_search_error(wire, monkeypatch, service):
+def test_500_mutations_are_rows_or_a_search_error(wire, clock, monkeypatch, service):
     ends = collections.Counter()
-    question = dict(base_url=STAND_IN)
-    if service == 'keys':
-        for name in search._KEYS: monkeypatch.setenv(name, 'key')
-        monkeypatch.setattr(search, '_LIMITS', {})
-        question = {}
     for seed in range(500):
+        if service == 'keys': set_keys(monkeypatch)
         chance = random.Random(f'{service} {seed}')
         wire[:] = talk(service)
         place = chance.randrange(len(wire))
         wire[place] = mutate(wire[place], chance)
-        search._tokens.clear()
-        ends[outcome('openverse' if service == 'keys' else service, **question)] += 1
-    assert sum(ends.values()) == 500 and ends['rows'] > 150 and ends['Changed'] > 50 and ends['Blocked'] and ends['RateLimited'], ends
+        ends[outcome('openverse') if service == 'keys' else outcome(service, base_url=STAND_IN)] += 1
+    assert sum(ends.values()) == 500 and ends['rows'] > 150 and ends['ServiceChangedError'] > 50, ends
+    assert ends['BlockedError'] and ends['RateLimitError'], ends
 
 
 @pytest.mark.filterwarnings('ignore::UserWarning')
 @pytest.mark.parametrize('service', SERVICES)
 def test_mutations_through_real_http(server, monkeypatch, service):
-    monkeypatch.setattr(search, '_count_down', lambda provider, seconds: None)
+    monkeypatch.setattr('time.sleep', lambda seconds: None)
     for seed in range(20):
         chance = random.Random(f'{service} {seed}')
         server.replies = [(status, body.decode('utf-8', 'replace')) for status, headers, body in talk(service)]
@@ -381,7 +388,7 @@ def test_500_mutations_of_a_file_are_rows_or_an_input_error(tmp_path, suffix):
         except InputError as error:
             assert 'cannot be read as a file of addresses' in str(error) and len(str(error)) < 900
             ends['InputError'] += 1
-    assert ends['rows'] > 20 and ends['InputError'] > 20 and set(ends) <= {'rows', 'InputError', 'Empty'}, ends
+    assert ends['rows'] > 20 and ends['InputError'] > 20 and set(ends) <= {'rows', 'InputError', 'NoResultsError'}, ends
 
 
 ANYTHING = strategies.recursive(strategies.none() | strategies.booleans() | strategies.integers() | strategies.floats() | strategies.text(max_size=9),
@@ -422,15 +429,15 @@ def test_an_unknown_licence_is_never_commercial(wire, tmp_path, told, provider):
         wire[:] = [(200, JSON, json.dumps(with_license(told, provider)).encode())]
         question = dict(provider=provider, base_url=STAND_IN)
     try: found = search_images('mars', 5, license='commercial', **question)
-    except Empty: return
+    except NoResultsError: return
     assert told and HARMLESS.fullmatch(' '.join(re.sub('<[^>]*>', '', told).lower().split())), (told, found)
-    assert found[0].license.split(' ')[0] in search.LICENSE_TYPES['commercial']
+    assert found[0].license.split(' ')[0] in LICENSE_TYPES['commercial']
 
 
 @pytest.mark.parametrize('service', ['nasa', 'duckduckgo', 'bing'])
 @pytest.mark.parametrize('license', ['commercial', 'by', 'all-cc', 'modification'])
 def test_who_tells_no_licence_is_not_asked_for_one(wire, service, license):
-    assert type(failure(wire, *talk(service), provider=service, license=license)) is Empty and not wire.asked
+    assert type(failure(wire, *talk(service), provider=service, license=license)) is NoResultsError and not wire.asked
 
 
 # Files, and searches run again
@@ -442,7 +449,7 @@ def test_a_search_is_run_again_without_the_web(wire, tmp_path):
         path = save_search(iter(first), tmp_path / f'mars{suffix}')
         assert search_images('Mars ', 9, provider=path) == [ImageResult(**vars(result) | {'query': 'Mars '}) for result in first]
         assert len(search_images('mars', 2, provider=(path,), license='commercial')) == 2
-        with pytest.raises(Empty, match="holds no address for 'venus', but for mars"): search_images('venus', 9, provider=str(path))
+        with pytest.raises(NoResultsError, match="holds no address for 'venus', but for mars"): search_images('venus', 9, provider=str(path))
     assert len(wire.asked) == 1 and not list(tmp_path.glob('.tmp*'))
 
 
@@ -473,8 +480,8 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path):
     before = path.read_bytes()
     def broken():
         yield ImageResult('http://a/2.jpg')
-        raise Blocked('test', 'broke off')
-    with pytest.raises(Blocked): save_search(broken(), path)
+        raise BlockedError('test', 'broke off')
+    with pytest.raises(BlockedError): save_search(broken(), path)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
@@ -490,4 +497,4 @@ def test_a_file_whose_name_holds_a_comma(tmp_path):
 
 
 def test_only_one_provider_where_an_address_stands_in(wire):
-    assert type(failure(wire, (403, {}, b''))) is Blocked and len(wire.asked) == 1
+    assert type(failure(wire, (403, {}, b''))) is BlockedError and len(wire.asked) == 1
