@@ -45,7 +45,7 @@ def _openverse_params(query, license, safe, filters):
 
 # %% ../nbs/04_providers.ipynb #4823957f
 def _openverse_result(row, query, safe=True):
-    "One of Openverse's rows as a result; None: not for everyone"
+    "One of Openverse's rows as a result; None: mature content"
     if safe and row.get('mature'): return None
     name, version = clean_text(row.get('license')), clean_text(row.get('license_version'))
     return ImageResult(web_address(row.get('url')), query=query, provider='openverse',
@@ -125,9 +125,9 @@ def openverse(
     query:str, # Words to search for, at most 200 characters
     max_results:int, # How many results at most
     license:str, # Licence asked for
-    safe:bool, # Leave out what is not for everyone
+    safe:bool, # Leave out mature content
     base_url:str, # Stands in for https://api.openverse.org: any server that speaks its format
-    filters:dict, # Further wishes
+    filters:dict, # Further filters
 )->Iterator[ImageResult]:
     "Openly licensed images, each with its maker and licence"
     service = _openverse_service(base_url)
@@ -161,7 +161,7 @@ def _html_text(value):
 def _commons_refusal(reply):
     "The error that Commons sends in the shape of an answer, or None"
     try: error = nested_value(reply.json(), 'error')
-    except (ValueError, RecursionError): return None # no JSON: told later
+    except (ValueError, RecursionError): return None # no JSON: reported later
     if error is None: return None
     code, other = clean_text(nested_value(error, 'code')), 'choose another provider'
     if code in ('maxlag', 'ratelimited', 'readonly'): return _commons_limit(reply, code)
@@ -254,7 +254,7 @@ _NASA_SIZES = {'Small': ('small', 'thumb'), 'Medium': ('medium', 'large'), 'Wall
 
 # %% ../nbs/04_providers.ipynb #5634157d
 def _nasa_file(links, size=''):
-    "The copy to take of an image for a size wished for, of `ImgSize`: its address, width and height"
+    "The copy to take of an image for a `size` of `ImgSize`: its address, width and height"
     offered = {}
     for link in links if isinstance(links, list) else ():
         url = web_address(nested_value(link, 'href'))
@@ -298,7 +298,7 @@ def _nasa_pages(service, params):
 def nasa(
     query:str, # Words to search for
     max_results:int, # How many results at most
-    license:str, # Only "all": this service tells no licences
+    license:str, # Only "all": this service states no licences
     safe:bool, # Without effect: NASA has no such search
     base_url:str, # Stands in for https://images-api.nasa.gov
     filters:dict, # `size` chooses among the copies
@@ -356,8 +356,8 @@ def _duckduckgo_pages(service, params):
 def duckduckgo(
     query:str, # Words to search for
     max_results:int, # How many results at most
-    license:str, # Only "all": this service tells no licences
-    safe:bool, # Leave out what is not for everyone
+    license:str, # Only "all": this service states no licences
+    safe:bool, # Leave out mature content
     base_url:str, # Stands in for https://duckduckgo.com
     filters:dict, # `size`, `type`, `layout`, `color`, as in `duckduckgo_search`
 )->Iterator[ImageResult]:
@@ -432,8 +432,8 @@ def _ddgs_result(row, query, provider, spellings):
 def bing(
     query:str, # Words to search for
     max_results:int, # How many results at most
-    license:str, # Only "all": this service tells no licences
-    safe:bool, # Leave out what is not for everyone
+    license:str, # Only "all": this service states no licences
+    safe:bool, # Leave out mature content
     base_url:str, # Stands in for https://www.bing.com
     filters:dict, # Without effect
 )->Iterator[ImageResult]:

@@ -12,7 +12,6 @@ __all__ = ['LICENSES', 'LICENSE_TYPES', 'PROVIDERS', 'SearchError', 'BlockedErro
 # %% ../nbs/04_search.ipynb #71e1227e
 import csv, json, math, os, re, sqlite3, time, unicodedata, warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import cache
 from importlib.metadata import entry_points
@@ -334,25 +333,25 @@ _VERSION = r'(?:[ -]([0-9]\.[0-9])(?:[ -][a-z]{2}|(?:[-,][0-9]\.[0-9])+)?)?' # a
 
 # %% ../nbs/04_search.ipynb #95cbc9b1
 def license_name(
-    told:object # A licence in the words of a service, such as "CC BY-SA 4.0"
+    words:object # A licence as a service writes it, such as "CC BY-SA 4.0"
 )->str: # Such as "by-sa 4.0"; its own words where it is none of ours
     "A licence in Openverse's short names"
-    told = clean_text(told)
-    ours, name = re.fullmatch(r'(\S+)( [0-9]\.[0-9])?', told), told.lower()
-    if ours and ours[1] in LICENSES: return told
+    words = clean_text(words)
+    ours, name = re.fullmatch(r'(\S+)( [0-9]\.[0-9])?', words), words.lower()
+    if ours and ours[1] in LICENSES: return words
     if name in ('public domain', 'public domain mark', 'pd'): return 'pdm'
     if re.fullmatch(r'cc[ -]?(0|zero)([ -]1\.0)?', name): return 'cc0 1.0'
     found = re.fullmatch(r'(?:cc[ -])?(by(?:-n[cd]|-sa)*)(?: igo)?' + _VERSION, name) # IGO: as ESA licenses its images
-    return f'{found[1]} {found[2] or ""}'.strip() if found and found[1] in LICENSES else told
+    return f'{found[1]} {found[2] or ""}'.strip() if found and found[1] in LICENSES else words
 
 # %% ../nbs/04_search.ipynb #8c0e98d8
 def require_any_license(
-    provider:str, # A service that tells no licences
+    provider:str, # A service that states no licences
     license:str, # Licence asked for
 ):
-    "Refuse to search for a licence where none is told"
+    "Refuse to search for a licence where none is stated"
     if license == 'all': return
-    message = f'tells no licences, so none of its images passes as {license!r}: use openverse or commons'
+    message = f'states no licences, so none of its images passes as {license!r}: use openverse or commons'
     raise NoResultsError(provider, message)
 
 # %% ../nbs/04_search.ipynb #1c0eee99
@@ -420,7 +419,7 @@ _FIELD_READERS = dict(url=web_address, label=clean_text, provider=clean_text, la
                       height=pixel_count, sha1=sha1_digest)
 
 def _file_result(row, query, name):
-    "A row of a file as a result; the provider that it came from is kept, if not, the file's `name` stands in"
+    "A row of a file as a result; the file's `name` stands in where no provider is known"
     known = {field: read(row.get(field)) for field, read in _FIELD_READERS.items()}
     return ImageResult(**known | {'query': query, 'provider': known['provider'] or name})
 
@@ -565,7 +564,7 @@ def _check_query(query, max_results, base_url):
 
 # %% ../nbs/04_search.ipynb #edee3c10
 def _combined_error(errors, query, order):
-    "One error that tells what each provider of `order` said, of their own kind where all agree"
+    "One error that says what each provider of `order` said, of their own kind where all agree"
     if not errors: return NoResultsError(', '.join(order), f'found nothing for {query!r}: try other words')
     if len(errors) == len(order) == 1: return errors[0]
     silent = [name for name in order if name not in {error.provider for error in errors}]
@@ -581,7 +580,7 @@ def iter_images(
     max_results:int, # How many results at most
     provider:str|Path|tuple='auto', # A name, a file of addresses, several of them, or "auto"
     license:str='all', # all, all-cc, commercial, modification, or short names such as "by,cc0"
-    safe:bool=True, # Leave out what is not for everyone
+    safe:bool=True, # Leave out mature content
     base_url:str=None, # Scheme and host that stand in for the provider's own
     filters:dict=None, # `size`, `type`, `layout`, `color`, as in `duckduckgo_search`
     errors:list=None, # Takes the `SearchError`s of providers that failed, on the way too
@@ -608,7 +607,7 @@ def search_images(
     max_results:int, # How many results at most
     provider:str|Path|tuple='auto', # A name, a file of addresses, several, or "auto": FASTCNN_PROVIDER, or all
     license:str='all', # all, all-cc, commercial, modification, or short names such as "by,cc0"
-    safe:bool=True, # Leave out what is not for everyone
+    safe:bool=True, # Leave out mature content
     base_url:str=None, # Scheme and host that stand in for the provider's own
     filters:dict=None, # `size`, `type`, `layout`, `color`, as in `duckduckgo_search`
 )->list[ImageResult]: # In the service's order, each address once
