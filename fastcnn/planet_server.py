@@ -15,8 +15,8 @@ from aiohttp import web
 from fastcore.basics import patch
 
 from .core import InputError
-from .planets import (DAMAGES, NUISANCES, PLANETS, DrawingPool, PictureSpec, cached_file, class_specs,
-                             damaged_file, delete_old_drawings, spec_truth)
+from .planets import (DAMAGES, NUISANCES, PLANETS, DrawingPool, cached_file, class_specs, damaged_file,
+                             delete_old_drawings, spec_truth)
 
 # %% ../nbs/03_planet_server.ipynb #8444ae0d
 _LICENSES = {'by': '4.0', 'by-sa': '4.0', 'by-nc': '2.0', 'by-nd': '2.0', 'by-nc-sa': '2.0', 'by-nc-nd': '2.0',

@@ -11,7 +11,7 @@ __all__ = ['PLANETS', 'NUISANCES', 'planet_image', 'nuisance_image', 'planet_col
 import colorsys, hashlib, importlib.util, io, json, os, shutil, subprocess, sys, threading, time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -47,7 +47,7 @@ def _octave(cells, size, rng):
     return np.asarray(Image.fromarray(grid).resize((size, size), Image.Resampling.BICUBIC, box=inner))
 
 # %% ../nbs/03_planets.ipynb #8cf2068c
-@lru_cache(maxsize=None)
+@cache
 def _noise_tile(index):
     "Tile number `index`, (1024,1024), mean 0, standard deviation 1; drawn once per process"
     rng = np.random.default_rng([2026, index])
@@ -277,7 +277,7 @@ _COASTS = '''
 '''
 
 # %% ../nbs/03_planets.ipynb #c4401f54
-@lru_cache(maxsize=None)
+@cache
 def _land_map():
     "The continents over longitude (from -180) and latitude (row 0 is the north pole), (512,1024): 1 on land, 0 at sea"
     sheet = Image.new('L', (1024, 512))
@@ -346,14 +346,13 @@ def _ground_colours(polar, rough):
     return _mix(ground, [.48, .46, .36], _smoothstep(polar, .85, 1.1)) * (1 + rough*.12)[:, None]
 
 # %% ../nbs/03_planets.ipynb #a1345096
-@lru_cache(maxsize=None)
+@cache
 def _ring_table():
     "The C, B and A rings with Cassini's and Encke's gaps, (512,2): brightness and opacity at 1 to 2.5 planet radii"
     r = np.linspace(1, 2.5, 512)
     opacity = .18*_smoothstep(r, 1.22, 1.26) + .74*_smoothstep(r, 1.5, 1.54) # C, B
     opacity = opacity - .86*_smoothstep(r, 1.93, 1.95) + .68*_smoothstep(r, 2.01, 2.03) # Cassini's gap, A
-    opacity -= .5*np.exp(-((r - 2.2)/.008)**2) # Encke's gap
-    opacity *= 1 - _smoothstep(r, 2.25, 2.28)
+    opacity = (opacity - .5*np.exp(-((r - 2.2)/.008)**2)) * (1 - _smoothstep(r, 2.25, 2.28)) # Encke's gap, the end
     ripple = np.convolve(np.random.default_rng(8).standard_normal(512), np.hanning(25)/2.5, 'same')
     brightness = .8 + .05*ripple + .2*_smoothstep(r, 1.4, 1.7)
     return np.stack([brightness, np.clip(opacity*(1 + .06*ripple), 0, .97)], 1).astype(np.float32)
@@ -383,7 +382,7 @@ def _ring_shadow(ball, view):
     sun = float(view.light @ axis)
     if abs(sun) < .02: return np.zeros_like(ball.x)
     way = -(ball.y*axis[1] + ball.z*axis[2]) / sun
-    x, y, z = [n + way*l for n, l in zip((ball.x, ball.y, ball.z), view.light)]
+    x, y, z = [at + way*towards for at, towards in zip((ball.x, ball.y, ball.z), view.light)]
     return _ring_lookup(np.sqrt(x**2 + y**2 + z**2))[:, 1] * (way > 0) * .75
 
 # %% ../nbs/03_planets.ipynb #9f5f92d1
@@ -475,10 +474,14 @@ def _light_ball(ball, colours, planet, style, rng):
     lambert = np.maximum(lambert, rng.choice([0, .02, .12], p=[.5, .3, .2]))
     limb = 1 - rng.uniform(.1, .45)*(1 - ball.z)**2
     out = colours * (lambert*limb*rng.uniform(.85, 1.3))[:, None]
-    if planet in _ATMOSPHERES:
-        air = (1 - ball.z)**3 * lambert*rng.uniform(.2, .8)
-        out += air[:, None]*np.array(_ATMOSPHERES[planet])
+    if planet in _ATMOSPHERES: out += _rim_light(ball, lambert, planet, rng)
     return out.astype(np.float32)
+
+# %% ../nbs/03_planets.ipynb #e6f06f28
+def _rim_light(ball, lambert, planet, rng):
+    "Light scattered by the air at the rim"
+    air = (1 - ball.z)**3 * lambert*rng.uniform(.2, .8)
+    return air[:, None]*np.array(_ATMOSPHERES[planet])
 
 # %% ../nbs/03_planets.ipynb #d80873fd
 def _atmosphere_glow(view, planet, rng):
@@ -543,13 +546,11 @@ def _recolour(frame, rng):
     "Leave the colours, or make them grey, cast, turned, swapped, or false"
     kind = rng.choice(list(_RECOLOURINGS), p=list(_RECOLOURINGS.values()))
     grey = frame @ np.array([.3, .59, .11], np.float32)
-    if kind == 'true': return frame
     if kind == 'grey': return _mix(frame, grey[..., None]*rng.uniform(.8, 1, 3), rng.uniform(.8, 1))
     if kind == 'cast': return frame*rng.uniform(.55, 1.25, 3) + rng.uniform(0, .08, 3)
     if kind == 'swap': return frame[..., rng.permutation(3)]
     if kind == 'false': return _false_colours(grey, rng)
-    turned = _rotate_hue(frame, rng.uniform(-.35, .35)*np.pi)
-    return _mix(grey[..., None]*np.ones(3), turned, rng.uniform(.5, 1)) # hue
+    return _shift_hue(frame, grey, rng) if kind == 'hue' else frame
 
 # %% ../nbs/03_planets.ipynb #1b375419
 def _false_colours(grey, rng):
@@ -559,6 +560,11 @@ def _false_colours(grey, rng):
     return np.stack([np.interp(grey, np.linspace(0, 1, 4), channel) for channel in stops.T], -1)
 
 # %% ../nbs/03_planets.ipynb #33c77e85
+def _shift_hue(frame, grey, rng):
+    "All hues turned by up to 63 degrees, and paler"
+    turned = _rotate_hue(frame, rng.uniform(-.35, .35)*np.pi)
+    return _mix(grey[..., None]*np.ones(3), turned, rng.uniform(.5, 1))
+
 def _rotate_hue(frame, angle):
     "Turn all hues by `angle` radians around the grey axis"
     c, s = np.cos(angle), np.sin(angle)/np.sqrt(3)
@@ -685,8 +691,7 @@ _STONES = np.array([[.92, .90, .86], [.80, .76, .70], [.36, .42, .34], [.45, .32
 # %% ../nbs/03_planets.ipynb #4cc30192
 def _draw_bust(size, rng):
     "The bust of a god in marble, bronze or clay, before a wall, (height,width,3)"
-    width, height = size
-    scale = rng.uniform(1.15, 1.6)
+    (width, height), scale = size, rng.uniform(1.15, 1.6)
     x = (np.linspace(-1, 1, width, dtype=np.float32)[None]*width/height + rng.uniform(-.2, .2))*scale
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]*scale + rng.uniform(-.1, .15)
     surface = _add_cloth(_ellipsoid_surface(_bust_ellipsoids(rng), x, y), x, y, rng)
@@ -1008,7 +1013,7 @@ def _module_file():
 def _cache_root(): return cache_folder()/'planets'
 
 # %% ../nbs/03_planets.ipynb #533d45e1
-@lru_cache(maxsize=None)
+@cache
 def _drawing_version():
     "A name for how pictures are drawn, 12 hex digits: this module, numpy and Pillow"
     versions = f'{np.__version__} {PIL.__version__}'.encode()
@@ -1122,7 +1127,7 @@ def planet_collection(
     duplicates:float=.1, # Copies, as a share of `n`: four in ten exact, six nearly so
     broken:float=.02 # Broken files, as a share of `n`
 )->list[dict]: # The truth: file, label, kind, change, source (file of which it is a copy), group
-    "Draw an image folder with everything that a search would bring, and tell the truth about it"
+    "Draw an image folder with everything that a search would bring, and return the truth about it"
     if n < 1: raise InputError(f'n is {n}: ask for at least one picture of each planet')
     specs = [spec for label in PLANETS for spec in class_specs(label, n, seed, nuisances, duplicates, broken)]
     name = lambda spec: f'{spec.label}/{spec.id}{spec.suffix}'
