@@ -13,8 +13,9 @@ from PIL import Image
 from fastcnn import download
 from fastcnn.core import ImageResult, InputError, Manifest, sidecar
 from fastcnn.download import DownloadError, fetch_images, prepare_image
-from fastcnn.images import image_files
+from fastcnn.images import UnreadableImage, image_files
 from faults import ENDINGS, FAST, HERE, SLOW, FaultServer, check_whole, jpeg
+from slow import slow_jpeg
 
 
 def test_every_fault_ends_in_one_state(server, root):
@@ -456,6 +457,62 @@ def test_interrupted_run_is_finished_by_the_next(server, root, how):
     assert run_program(server, root, 60).wait(30) == 0
     assert len(check_whole(root).rows('kept')) == 60
     assert not any(server.asked[urlsplit(row['url']).path] > before[urlsplit(row['url']).path] for row in kept)
+
+
+# Decoding that takes long
+
+def test_a_file_made_to_be_slow_is_refused_at_once(server, root):
+    server.heavy = slow_jpeg()
+    start = time.monotonic()
+    counts = fetch_images(server.results('heavy', 'good', 'heavy'), root, allow_hosts=HERE, deadline=5).counts()
+    assert counts == {'failed:too_large': 2, 'kept': 1} and time.monotonic() - start < 5
+
+
+def test_decoding_ends_with_the_deadline_whatever_a_file_holds(server, root, monkeypatch):
+    "A decoder that never ends, as one may be found tomorrow; others are decoded meanwhile"
+    stuck, read = threading.Event(), download.read_image
+    server.heavy = jpeg(1, (200, 200))
+    monkeypatch.setattr(os, 'cpu_count', lambda: 3)
+    monkeypatch.setattr(download, 'read_image', lambda source, **options: stuck.wait(30) if Image.open(source).size == (200, 200) else read(source, **options))
+    start = time.monotonic()
+    manifest = fetch_images(server.results('heavy', *['good'] * 9, 'heavy'), root, allow_hosts=HERE, deadline=1.5)
+    seconds = time.monotonic() - start
+    stuck.set()
+    assert manifest.counts() == {'failed:timeout': 2, 'kept': 9} and seconds < 5 and check_whole(root)
+
+
+SLOW_PROGRAM = PROGRAM.replace('/good/', '/heavy/').replace('url, root', '''from fastcnn import download
+from PIL import Image
+download.read_image = lambda source, **options: print('decoding', flush=True) or Image.open(source).load()
+url, root''', 1)
+
+
+def test_ctrl_c_is_heard_while_files_are_decoded(server, root):
+    server.heavy = slow_jpeg()
+    process = subprocess.Popen([sys.executable, '-c', SLOW_PROGRAM, server.url, str(root), '4'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == 'decoding\n'
+    time.sleep(0.5)
+    start = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    errors = process.communicate(timeout=30)[1]
+    assert process.returncode == -signal.SIGINT and 'KeyboardInterrupt' in errors and time.monotonic() - start < 2
+    assert 'never retrieved' not in errors
+    check_whole(root)
+
+
+def test_heic_without_its_package_names_the_extra(server, root, monkeypatch):
+    def refuse(source, **options): raise UnreadableImage(source, 'no_heif')
+    monkeypatch.setattr(download, 'read_header', refuse)
+    with pytest.warns(UserWarning, match=r"pip install 'fastcnn\[heif\]'"): manifest = fetch_images(server.results('good', 'good'), root, allow_hosts=HERE)
+    assert manifest.counts() == {'failed:not_an_image': 2}
+
+
+def test_nothing_is_written_through_a_link(server, root, tmp_path):
+    (tmp_path / 'outside').mkdir()
+    root.mkdir()
+    (root / 'x').symlink_to(tmp_path / 'outside')
+    with pytest.raises(InputError, match='is a link'): fetch_images(server.results('good'), root, allow_hosts=HERE)
+    assert not list((tmp_path / 'outside').iterdir())
 
 
 FULL_DISK = PROGRAM.replace('import json, sys', '''
