@@ -30,7 +30,8 @@ from filelock import FileLock
 
 from PIL import Image, ImageOps
 
-from .clean import find_broken, find_duplicates, find_outliers, read_images, relabel_images, restore_images, set_aside
+from .clean import find_problems
+from .quarantine import relabel_images, restore_images, set_aside
 
 from .core import InputError, Manifest, atomic_write, check_label, files_on_disk, open_image, sidecar
 
@@ -594,8 +595,7 @@ VERBS = dict( # what a browser may ask for → a sentence about what was done
 @patch
 def find(self:Review)->str: # How much was found
     "Look for broken files, duplicates and odd images now"
-    facts = read_images(self.root)
-    self.notes, self._found = read_findings([find_broken(self.root, facts), find_duplicates(self.root, facts), find_outliers(self.root, facts, suspects=True)])
+    self.notes, self._found = read_findings(find_problems(self.root))
     self._stamp = None
     self.refresh()
     return ', '.join(f'{n} {FILTERS[p]}' for p, n in self.counts().items() if p in ('duplicates', 'conflicts', 'broken', 'odd'))
