@@ -36,6 +36,7 @@ class _SharedBatches:
     def randomize(self): self.whole.randomize()
     def to_detach(self, b, cpu=True, gather=True): return to_detach(b, cpu, gather and not self.gathered)
 
+# %% ../nbs/13_training.ipynb #dec9c616
 @cache
 def _shared_dl():
     from fastai.distributed import DistributedDL
@@ -52,6 +53,7 @@ def get_idxs(self:_SharedBatches):
     rounds = -(-self.n//self.world_size)
     return (idxs + idxs*self.world_size)[:rounds*self.world_size][self.rank::self.world_size]
 
+# %% ../nbs/13_training.ipynb #f12882b5
 @patch
 def gather(self:_SharedBatches, share):
     "What all processes have of the latest batch"
@@ -76,6 +78,7 @@ class _SharedTraining:
         if self.training: return
         self.learn.pred, self.learn.yb = apply(self.learn.dl.gather, (self.learn.pred, self.learn.yb))
 
+# %% ../nbs/13_training.ipynb #270e56e3
 @patch
 def after_fit(self:_SharedTraining):
     super(_SharedTraining, self).after_fit()
@@ -127,10 +130,11 @@ def _one_of_many(learn, world):
         stack.enter_context(learn.added_cbs(trainer))
         yield
 
+# %% ../nbs/13_training.ipynb #d2b305bd
 def _leave_group():
     if distributed.is_initialized(): distributed.destroy_process_group()
 
-# %% ../nbs/13_training.ipynb #d2b305bd
+# %% ../nbs/13_training.ipynb #1bb9ef22
 def _check_batch_sizes(dls, world):
     uneven = [dl.bs for dl in dls.loaders if dl.bs % world]
     if not uneven: return
@@ -138,6 +142,7 @@ def _check_batch_sizes(dls, world):
     raise InputError(f'{uneven[0]} images per batch cannot be shared out evenly among {world} processes: '
                      f'use a multiple of {world}, with_batch_size(dls, {nearest})')
 
+# %% ../nbs/13_training.ipynb #6efc4344
 def _check_same_data(dls):
     "Names, parts, classes and batch sizes, as a number that all processes compare"
     mine = torch.tensor([_data_digest(dls)], device=dls.device)
@@ -147,7 +152,7 @@ def _check_same_data(dls):
         raise InputError('the processes have different images, parts, classes or batch sizes: '
                          'each must read the same files and split them with the same seed')
 
-# %% ../nbs/13_training.ipynb #1bb9ef22
+# %% ../nbs/13_training.ipynb #80147f22
 def _data_digest(dls):
     lines = [repr((list(getattr(dls, 'vocab', ())), [(dl.bs, len(dl.dataset)) for dl in dls.loaders]))]
     for dl in dls.loaders:
@@ -156,10 +161,12 @@ def _data_digest(dls):
         lines += [Path(item).name for item in items if isinstance(item, str|Path)]
     return int.from_bytes(hashlib.sha256('\n'.join(lines).encode()).digest()[:7])
 
+# %% ../nbs/13_training.ipynb #332b4afb
 def _report_failure(error, world):
     if _peer_is_gone(error): time.sleep(15) # the launcher ends this process meanwhile: the other's error is to be shown
     error.add_note(f'distributed_fit: this was process {rank_distrib()} of {world} (counted from 0); all of them end')
 
+# %% ../nbs/13_training.ipynb #542a766d
 def _peer_is_gone(error): # another process has ended while this one was waiting for it
     lost = isinstance(error, RuntimeError) and any(word in str(error) for word in ('gloo', 'NCCL', 'Connection'))
     return lost or isinstance(error, distributed.DistError)

@@ -9,6 +9,7 @@ __all__ = ['newton_schulz', 'Muon', 'has_bfloat16', 'in_bfloat16', 'in_threads',
            'fit_fast', 'flip_shift_tta']
 
 # %% ../nbs/14_fast.ipynb #07ce90c8
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from copy import copy, deepcopy
@@ -56,7 +57,9 @@ class Muon(torch.optim.Optimizer):
     ): super().__init__(params, dict(lr=lr, momentum=momentum))
 
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(self,
+        closure:Callable=None # Not used
+    ):
         "One step"
         for group in self.param_groups:
             for p in group['params']:
@@ -92,6 +95,7 @@ def in_bfloat16(
         with torch.autocast(device.type, torch.bfloat16): return forward(x).float()
     with _with_forward(model, lower) if has_bfloat16(device) else nullcontext(): yield
 
+# %% ../nbs/14_fast.ipynb #577b4d1b
 @contextmanager
 def _with_forward(model, forward):
     "Another way to compute `model`, within"
@@ -197,11 +201,13 @@ def _fast_groups(model):
     trained = [p for p in model.parameters() if p.requires_grad]
     return [[p for p in trained if p.ndim == dims] for dims in (4, 1, 2)]
 
+# %% ../nbs/14_fast.ipynb #f0546f50
 def _fast_schedule(lr):
     "Up for a tenth of the steps, then down to 0 in a straight line"
     rates = lr*np.array([1., 2., .27])
     return ParamScheduler({'lr': combine_scheds([.1, .9], [SchedLin(rates*0, rates), SchedLin(rates, rates*0)])})
 
+# %% ../nbs/14_fast.ipynb #b8e2c13a
 def _fast_network(dls, options):
     "The network, its first layer whitened by some of the images"
     some = Tensor.as_subclass(dls.train.new(bs=min(2000, len(dls.train_ds))).one_batch()[0], Tensor)
@@ -254,6 +260,7 @@ def _looks(x, shift):
     windows = (edge[..., at:at + size, at:at + size] for at in (0, 2*shift))
     return [(.5, x), *((.25, window.contiguous(memory_format=torch.channels_last)) for window in windows)]
 
+# %% ../nbs/14_fast.ipynb #4cbd9967
 @torch.no_grad()
 def flip_shift_tta(
     learn:Learner, # Trained

@@ -95,6 +95,7 @@ def fit_ladder(
         if watch: watch(step.step, learn)
     return pd.DataFrame(rows)
 
+# %% ../nbs/13_training.ipynb #c0bf3c2d
 def _fit_step(learn, step, lr):
     "Train for one step of the ladder; its row of the table"
     start = time.time()
@@ -133,6 +134,7 @@ def before_train(self:Checkpoint):
     if self.epoch == 0: self._start_fit()
     if self.kept and self.epoch <= self.kept['epoch']: self._skip_epoch()
 
+# %% ../nbs/13_training.ipynb #370603dc
 @patch
 def _skip_epoch(self:Checkpoint):
     history = self.kept['recorder']
@@ -140,7 +142,7 @@ def _skip_epoch(self:Checkpoint):
     self.learn.recorder.smooth_loss.count = history['iters'][self.epoch]
     raise CancelEpochException
 
-# %% ../nbs/13_training.ipynb #370603dc
+# %% ../nbs/13_training.ipynb #2c383a45
 @patch
 def _start_fit(self:Checkpoint):
     self.fits, self.kept = self.fits + 1, None
@@ -148,6 +150,7 @@ def _start_fit(self:Checkpoint):
         raise InputError('Checkpoint and SaveModelCallback do not go together: skipped epochs would be saved again')
     if self.file.exists(): self.kept = restore_training(self.learn, self.file)
 
+# %% ../nbs/13_training.ipynb #770fb1e1
 @patch
 def after_epoch(self:Checkpoint):
     if rank_distrib() or hasattr(self.learn, 'lr_finder') or not self.learn.recorder.losses: return
@@ -162,18 +165,20 @@ def training_state(
     return dict(n_epoch=learn.n_epoch, epoch=learn.epoch, model=get_model(learn.model).state_dict(),
                 opt=learn.opt.state_dict()['state'], random=_random_state(learn.dls), recorder=_history(learn.recorder))
 
+# %% ../nbs/13_training.ipynb #3ebfe49f
 def _history(recorder):
     losses = torch.tensor([float(loss) for loss in recorder.losses])
     return dict(lrs=[float(lr) for lr in recorder.lrs], losses=losses, iters=list(recorder.iters),
                 values=[list(row) for row in recorder.values], smooth=float(recorder.smooth_loss.val))
 
-# %% ../nbs/13_training.ipynb #3ebfe49f
+# %% ../nbs/13_training.ipynb #49617ee5
 def _random_state(dls):
     name, keys, *rest = np.random.get_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return dict(python=random.getstate(), numpy=[name, torch.tensor(keys.astype('int64')), *rest],
                 torch=torch.get_rng_state(), cuda=cuda, loaders=[dl.rng.getstate() for dl in dls.loaders])
 
+# %% ../nbs/13_training.ipynb #a0022b24
 def _restore_random(dls, state):
     random.setstate(state['python'])
     name, keys, *rest = state['numpy']

@@ -38,6 +38,7 @@ def with_normalization(
     normalized = [_renormalized(dl, Normalize.from_stats(mean, std, cuda=False)) for dl in dls.loaders]
     return DataLoaders(*normalized, path=dls.path, device=dls.device)
 
+# %% ../nbs/15_transfer.ipynb #3359510c
 def _renormalized(dl, *normalize):
     others = [t for t in dl.after_batch.fs if not isinstance(t, Normalize)]
     return dl.new(after_batch=[*others, *normalize])
@@ -92,6 +93,7 @@ def _network_for(dls, arch, options):
     x = dls.valid.one_batch()[0]
     return build_model(**settings | options | dict(n_classes=len(dls.vocab), size=x.shape[-1], in_channels=x.shape[1]))
 
+# %% ../nbs/15_transfer.ipynb #61ff5c28
 def _copy_body(model, arch):
     "The body's weights; the head stays fresh even where the number of classes is the same"
     path = find_head(model)
@@ -99,6 +101,7 @@ def _copy_body(model, arch):
     load_pretrained(model) if isinstance(arch, str) else fill_weights(model, arch.state_dict())
     model.set_submodule(path, head)
 
+# %% ../nbs/15_transfer.ipynb #1bad6389
 def _known_stats(arch):
     if not isinstance(arch, str):
         raise InputError('the mean and std that the network was trained with are needed: stats=(mean, std), '
