@@ -129,8 +129,7 @@ def editing(self:Marks)->Iterator[None]:
     with FileLock(self.path.with_suffix('.lock')):
         self.load()
         yield
-        saved = dict(to=self.to, done=self.done, undone=self.undone, applied=self.applied)
-        atomic_write(self.path, json.dumps(saved))
+        atomic_write(self.path, json.dumps(dict(to=self.to, done=self.done, undone=self.undone, applied=self.applied)))
         self._stamp = _file_stamp(self.path)
 
 # %% ../nbs/10_cleaner.ipynb #e66d64bd
@@ -332,11 +331,8 @@ def classes(self:Review)->list[str]: # Sorted
 
 # %% ../nbs/10_cleaner.ipynb #610336d1
 @patch
-def _matches_filter(self:Review,
-    file:str, # `label/name`
-    problem:str # A key of FILTERS, but for those about groups
-)->bool:
-    "Whether an image is one of those that a filter shows"
+def _matches_filter(self:Review, file:str, problem:str)->bool:
+    "Whether an image is one of those that a filter shows; not for those about groups"
     if problem == 'marked': return file in self.marks.to
     if problem == 'aside': return self.state[file] is not None
     if self.state[file] is not None: return False
@@ -594,10 +590,7 @@ def _group_shown(self:Review, file:str)->str:
     return next((name for name, files in self.groups.items() if file in files), '')
 
 # %% ../nbs/10_cleaner.ipynb #ebe14619
-def _describe_step(
-    step:dict, # file → [before, after]
-    now:int=1 # 1: as after the step, 0: as before it
-)->str:
+def _describe_step(step:dict, now:int=1)->str:
     "What a step did, in a line"
     if not step: return 'nothing to do'
     files = next(iter(step)) if len(step) == 1 else f'{len(step)} images'
