@@ -48,7 +48,7 @@ def _is_name(file:object)->bool:
 
 # %% ../nbs/10_cleaner.ipynb #f790bb24
 def _is_mark(file:object, place:object)->bool:
-    "Whether a mark can be meant: a file of a class folder, and a class to go to"
+    "Whether this can be a mark: a file in a class folder, and a class to go to"
     if not _is_name(file) or not isinstance(place, (str, type(None))): return False
     try: return place in (None, QUARANTINE) or bool(check_label(place))
     except InputError: return False
@@ -71,7 +71,7 @@ _HISTORY = 1000 # steps that can be undone; the marks themselves are all kept
 
 # %% ../nbs/10_cleaner.ipynb #daf6eec3
 class Marks:
-    "Where which image is to go, with undo and redo, in a file that is whole at any moment"
+    "Where each image should go, with undo and redo, in a file that is whole at any moment"
     def __init__(self,
         path:Path # JSON file; it need not exist yet
     ):
@@ -113,7 +113,7 @@ def _valid_applies(saved:object)->list[dict]:
 # %% ../nbs/10_cleaner.ipynb #744c7021
 @patch
 def _read(self:Marks)->dict: # What the file holds
-    "What is no JSON object is put out of the way, and nothing is lost"
+    "The saved marks; a file that is not a JSON object is moved out of the way, so that nothing is lost"
     try: saved = json.loads(self.path.read_text())
     except (ValueError, RecursionError): saved = None
     if isinstance(saved, dict) and isinstance(saved.get('to', {}), dict): return saved

@@ -104,7 +104,7 @@ def _user_row(manifest:Manifest, file:str)->dict:
 def restored_files(
     manifest:Manifest # Of the collection
 )->set[str]: # `label/name`
-    "The files that a person has put back; `relabel_images` keeps that in mind as a reason"
+    "The files that a person has put back; `relabel_images` keeps note of that as a reason"
     rows = manifest.rows('restored', 'relabelled')
     return {row.get('file') for row in rows if 'restored' in (row['status'], row.get('reason'))}
 
@@ -135,7 +135,7 @@ def note_kept(
     kept:int=None, # Images in the folder that were looked at
     more:int=0 # Where `kept` is not given: by how many images that number has grown
 ):
-    "Tell the loader of images how many were looked at; what does not change is not written again"
+    "Tell the loader of images how many were looked at; a number that has not changed is not written again"
     path = manifest.folder/SidecarFile.CLEANED
     old = _read_kept(path)
     if kept is None and old is not None: kept = old + more
@@ -155,7 +155,7 @@ def _group_names(rows:dict, details:dict)->dict:
 
 # %% ../nbs/09_clean.ipynb #7e9fc2d0
 def _finding_events(manifest:Manifest, reasons:dict, details:dict)->list[dict]:
-    "What the manifest has to be told: who goes and why, and who belongs to which group"
+    "What the manifest does not know yet: which files go and why, and which group each belongs to"
     rows, events = _rows_by_file(manifest), []
     names = _group_names(rows, details)
     for file in sorted(details.keys() | reasons.keys()):

@@ -1,5 +1,5 @@
 "Cleaning at a size that a notebook cannot hold: the built-in collection, real photographs, and everything that can go wrong with files."
-import hashlib, io, os, random, time, zipfile
+import hashlib, io, os, random, subprocess, sys, time, zipfile
 from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
@@ -436,6 +436,19 @@ def test_what_is_left_out_is_told_and_stays(root, tmp_path):
     assert report.counts == FOUND and dict(zip(report.left_out.file, report.left_out.problem)) == left_out
     assert left_out.keys() <= contents(root).keys() and len(contents(root)) == len(before) - 4
     assert 'a/notes.txt' in report._repr_html_()
+
+
+def test_a_heic_photograph_that_cannot_be_read_here_stays(root):
+    "In a process without pillow-heif, whether it is installed or not"
+    (root/'a'/'phone.heic').write_bytes(b'\0\0\0\x18ftypheic\0\0\0\0mif1heic' + bytes(200))
+    code = f"""import sys
+sys.modules['pillow_heif'] = None
+from fastcnn.clean import clean_images
+report = clean_images({str(root)!r})
+print(report.counts, dict(zip(report.left_out.file, report.left_out.problem)))"""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"{dict(FOUND, kept=FOUND['kept'] + 1)} {{'a/phone.heic': 'no_heif'}}"
+    assert (root/'a'/'phone.heic').exists()
 
 
 def test_a_file_made_to_be_slow_is_refused_in_time(root):
