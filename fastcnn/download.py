@@ -10,7 +10,7 @@ __all__ = ['Limits', 'count_images', 'fetch_images']
 # %% ../nbs/05_download.ipynb #d4eb8d9a
 import asyncio, hashlib, ipaddress, itertools, json, os, shutil, socket, tempfile, threading, time, warnings, weakref
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -29,14 +29,15 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 from tqdm.auto import tqdm
 from yarl import URL
 
-from .core import NO_BARS, PRESENT, ImageResult, InputError, Manifest, check_label, retry_after, user_agent, utc_now
+from .core import (NO_BARS, PRESENT, ImageResult, InputError, Manifest, check_label, retry_after, user_agent,
+                          utc_now)
 from .images import ImageHeader, UnreadableImage, files_on_disk, read_header, read_image
 
 # %% ../nbs/05_download.ipynb #a769b6d3
 @dataclass(frozen=True)
 class Limits:
     "The bounds of a download"
-    deadline:float=30 # Seconds for one file, over all attempts and its decoding, without the waits that a server asked for
+    deadline:float=30 # Seconds for one file, its attempts and decoding, without waits that a server asked for
     connect:float=10 # Seconds to reach a server
     read:float=10 # Seconds without a byte
     attempts:int=4 # How often an address is asked at most
@@ -61,8 +62,8 @@ class DownloadError(Exception):
         self.reason, self.retry, self.wait, self.advice = reason, retry, wait, advice
 
 # %% ../nbs/05_download.ipynb #f81945dc
-_REASONS = dict(empty='not_an_image', not_an_image='not_an_image', unreadable='not_an_image', no_heif='not_an_image',
-                truncated='truncated', damaged='truncated', too_large='too_large', too_slow='too_large') # of UnreadableImage → of the manifest
+_REASONS = dict.fromkeys(['empty', 'not_an_image', 'unreadable', 'no_heif'], 'not_an_image')
+_REASONS |= dict(truncated='truncated', damaged='truncated', too_large='too_large', too_slow='too_large')
 _MAX_SIDE = 65_000 # pixels; a JPEG cannot be larger
 
 # %% ../nbs/05_download.ipynb #192bdf98
@@ -75,10 +76,7 @@ def _to_jpeg(
     return buffer.getvalue()
 
 # %% ../nbs/05_download.ipynb #e5d643bf
-def _check_size(
-    header:ImageHeader, # Of an image
-    limits:Limits, # Bounds of its size
-):
+def _check_size(header:ImageHeader, limits:Limits):
     "Refuse what is too small, or too large to be stored"
     if min(header.width, header.height) < limits.min_side: raise DownloadError('too_small')
     if max(header.width, header.height) > _MAX_SIDE: raise DownloadError('too_large')
@@ -87,7 +85,7 @@ def _check_size(
 def prepare_image(
     source:Path|bytes, # A file as it was sent, or its content
     limits:Limits=Limits(), # Bounds of its size
-)->tuple[str,tuple[int,int],bytes|None]: # Suffix of the file to store, (width, height) in pixels, and a JPEG to store instead; None: as it is
+)->tuple[str,tuple[int,int],bytes|None]: # Suffix, (width, height) in pixels, and a JPEG to store instead of the file
     "Decode an image completely; a plain JPEG or PNG can be kept as it is, the rest becomes a JPEG"
     try:
         header = read_header(source, max_pixels=limits.max_pixels)
@@ -143,21 +141,20 @@ def _background_loop():
         loop.close()
 
 # %% ../nbs/05_download.ipynb #8ab078bc
-def _run_in(
-    loop:asyncio.AbstractEventLoop, # Loop of another thread
-    coroutine, # What to run there
-):
+def _run_in(loop:asyncio.AbstractEventLoop, coroutine:Coroutine):
     "Run a coroutine in another thread's loop and wait for its result"
     return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
 
 # %% ../nbs/05_download.ipynb #d02f90e9
+_IPV4_IN_IPV6 = ipaddress.ip_network('64:ff9b::/96')
+
 def _is_public(
     address:str # IPv4 or IPv6
 )->bool: # False for private, loopback, link-local, multicast and reserved addresses
     "Whether an address belongs to the open internet"
     ip = ipaddress.ip_address(address.split('%')[0])
     inner = getattr(ip, 'ipv4_mapped', None) or getattr(ip, 'sixtofour', None) # IPv4 addresses inside IPv6 ones
-    if ip.version == 6 and ip in ipaddress.ip_network('64:ff9b::/96'): inner = ipaddress.ip_address(int(ip) & 0xffffffff)
+    if ip.version == 6 and ip in _IPV4_IN_IPV6: inner = ipaddress.ip_address(int(ip) & 0xffffffff)
     ip = inner or ip
     return ip.is_global and not (ip.is_multicast or ip.is_reserved or getattr(ip, 'is_site_local', False))
 
@@ -168,7 +165,8 @@ def check_url(
 )->URL:
     "Refuse all but http and https, and hosts that are plainly not on the open internet"
     try:
-        target = URL(url, encoded=url.isascii() and url.isprintable() and ' ' not in url) # a signed query must stay as it is
+        encoded = url.isascii() and url.isprintable() and ' ' not in url # a signed query must stay as it is
+        target = URL(url, encoded=encoded)
         host = (target.raw_host or '').lower()
         numeric = ':' in host or host.replace('.', '').isdigit()
         private = host.rstrip('.') == 'localhost' or numeric and not _is_public(host)
@@ -240,7 +238,8 @@ class _Run:
 
     def __post_init__(self):
         self.known, self.originals, self.untracked = known_images(self.manifest)
-        self.started = self.ended = self.settled = self.promised = self.kept = 0 # promised: new images, some still without their row
+        self.started = self.ended = self.settled = 0
+        self.promised = self.kept = 0 # new images, with and without those whose row is not yet written
         self.error, self.advice = None, set()
         self.tasks, self.finished, self.lock, self.changed = set(), [], threading.Lock(), threading.Event()
         self.connections, self.host_connections = asyncio.Semaphore(self.limits.concurrency), {}
@@ -282,7 +281,8 @@ async def _open_session(run:_Run):
     connector = aiohttp.TCPConnector(limit=0, resolver=run.resolver, keepalive_timeout=5)
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=run.limits.connect, sock_read=run.limits.read)
     headers = {'User-Agent': user_agent(), 'Accept': 'image/*'}
-    run.session = aiohttp.ClientSession(connector=connector, timeout=timeout, headers=headers, cookie_jar=aiohttp.DummyCookieJar())
+    options = dict(connector=connector, timeout=timeout, headers=headers)
+    run.session = aiohttp.ClientSession(**options, cookie_jar=aiohttp.DummyCookieJar())
 
 # %% ../nbs/05_download.ipynb #0e29a931
 async def _close_session(run:_Run):
@@ -294,14 +294,11 @@ async def _close_session(run:_Run):
     await asyncio.gather(_start_task(run, _write_rows(run)), return_exceptions=True)
 
 # %% ../nbs/05_download.ipynb #65e7724e
-def _start_task(
-    run:_Run, # What the downloads share
-    coroutine, # What to do
-)->asyncio.Task:
+def _start_task(run:_Run, coroutine:Coroutine)->asyncio.Task:
     "Begin a task; an error that is not the web's ends the run"
     def note_end(task):
         run.tasks.discard(task)
-        error = None if task.cancelled() else task.exception() # read even after another error, or asyncio would complain
+        error = None if task.cancelled() else task.exception() # read in any case, or asyncio would complain
         run.error = run.error or error
         run.changed.set()
     task = asyncio.get_running_loop().create_task(coroutine)
@@ -325,9 +322,7 @@ class _FileRequest:
 _REDIRECTS = (301, 302, 303, 307, 308)
 
 # %% ../nbs/05_download.ipynb #cb9386f7
-def _is_transient(
-    status:int # Of a reply
-)->bool: # True: it may be over in a moment
+def _is_transient(status:int)->bool: # True: it may be over in a moment
     "Whether a status means a passing failure"
     return status in (408, 425, 429) or status >= 500
 
@@ -339,14 +334,12 @@ def _is_transient_reply(
     return reason.startswith('http_') and _is_transient(int(reason[5:]))
 
 # %% ../nbs/05_download.ipynb #6b89258e
-def _check_status(
-    reply:aiohttp.ClientResponse, # With its headers read
-    limits:Limits, # Bounds
-):
+def _check_status(reply:aiohttp.ClientResponse, limits:Limits):
     "Refuse a reply by its status"
     if reply.status == 200: return
     wait = retry_after(reply.headers)
-    raise DownloadError(f'http_{reply.status}', retry=_is_transient(reply.status) and (wait or 0) <= limits.max_wait, wait=wait)
+    retry = _is_transient(reply.status) and (wait or 0) <= limits.max_wait
+    raise DownloadError(f'http_{reply.status}', retry, wait)
 
 # %% ../nbs/05_download.ipynb #cefa65b5
 def _write_all(
@@ -358,11 +351,7 @@ def _write_all(
         while piece: piece = piece[file.write(piece):]
 
 # %% ../nbs/05_download.ipynb #c50d71b8
-async def _save_body(
-    run:_Run, # What the downloads share
-    request:_FileRequest, # The address
-    reply:aiohttp.ClientResponse, # With its headers read
-):
+async def _save_body(run:_Run, request:_FileRequest, reply:aiohttp.ClientResponse):
     "Stream the image of a reply to disk"
     _check_status(reply, run.limits)
     if _headers_opt_out(reply.headers): raise DownloadError('opted_out')
@@ -377,13 +366,11 @@ async def _save_body(
     request.sha256 = digest.hexdigest()
 
 # %% ../nbs/05_download.ipynb #1bebf7e2
-async def _proxy_for(
-    run:_Run, # What the downloads share
-    target:URL, # Address to visit
-)->str|None: # Address of the proxy, if there is one
+async def _proxy_for(run:_Run, target:URL)->str|None: # Address of the proxy, if there is one
     "The proxy that the environment names"
     if target.raw_host in run.allowed or not run.proxies: return None
-    if (target.host, target.port) in run.resolver.proxies: raise DownloadError('refused_address') # its own address is no image's
+    is_proxy = (target.host, target.port) in run.resolver.proxies
+    if is_proxy: raise DownloadError('refused_address')
     if proxy_bypass(target.host) or not (proxy := run.proxies.get(target.scheme)): return None
     try: await run.resolver.resolve(target.host, target.port, socket.AF_UNSPEC)
     except OSError: pass # a name that only the proxy knows
@@ -405,11 +392,7 @@ async def _request_once(
                 return None, await receive(run, request, reply)
 
 # %% ../nbs/05_download.ipynb #cdde4a27
-async def _follow_redirects(
-    run:_Run, # What the downloads share
-    request:_FileRequest, # The address
-    receive, # Takes the run, the request and a reply
-): # What it returns
+async def _follow_redirects(run:_Run, request:_FileRequest, receive:Callable): # What it returns
     "Follow an address to its file"
     url = request.url
     for _ in range(run.limits.max_redirects + 1):
@@ -421,42 +404,29 @@ async def _follow_redirects(
     raise DownloadError('redirect_loop')
 
 # %% ../nbs/05_download.ipynb #2cc1555e
-def _to_download_error(
-    error:Exception # Raised on the way
-)->DownloadError:
+def _to_download_error(error:Exception)->DownloadError:
     "The reason behind a network error"
     if isinstance(error, TimeoutError): return DownloadError('timeout', retry=True)
     if isinstance(error, ValueError): return DownloadError('refused_address') # such as http://[oops: no address at all
-    reset = 'ConnectionResetError' in f'{error} {error.__cause__!r}' # aiohttp tells a reset from a short body in its message only
+    reset = 'ConnectionResetError' in f'{error} {error.__cause__!r}' # the type is that of a short body
     too_short = isinstance(error, aiohttp.ClientPayloadError) and not reset
     too_long = type(error) is aiohttp.ClientResponseError # than its Content-Length says; a proxy's error is a subclass
     return DownloadError('truncated' if too_short or too_long else 'connection', retry=True)
 
 # %% ../nbs/05_download.ipynb #22a4eae8
-async def _attempt(
-    run:_Run, # What the downloads share
-    request:_FileRequest, # The address
-    receive, # Takes the run, the request and a reply
-): # What it returns
+async def _attempt(run:_Run, request:_FileRequest, receive:Callable): # What it returns
     "Ask for a file once"
     request.attempts += 1
     try: return await _follow_redirects(run, request, receive)
     except (aiohttp.ClientError, OSError, ValueError) as error: raise _to_download_error(error) from None
 
 # %% ../nbs/05_download.ipynb #fa6686ee
-async def _wait_for_host(
-    run:_Run, # What the downloads share
-    host:str, # Name of the server
-):
+async def _wait_for_host(run:_Run, host:str):
     "Wait until a host that refused us may be asked again"
     while (left := run.paused_until.get(host, 0) - time.monotonic()) > 0: await asyncio.sleep(left)
 
 # %% ../nbs/05_download.ipynb #6ed46f8f
-def _count_refusal(
-    run:_Run, # What the downloads share
-    host:str, # Name of the server
-    error:DownloadError, # What it answered
-):
+def _count_refusal(run:_Run, host:str, error:DownloadError):
     "After several refusals in a row, leave the whole host alone for as long as it asks"
     if not (error.wait and error.retry): return
     run.refusals[host] += 1
@@ -464,11 +434,7 @@ def _count_refusal(
 
 # %% ../nbs/05_download.ipynb #fe4e369c
 @asynccontextmanager
-async def _deadline(
-    run:_Run, # What the downloads share
-    request:_FileRequest, # The address
-    host:str, # Name of the server that is asked
-):
+async def _deadline(run:_Run, request:_FileRequest, host:str):
     "End a request at the deadline of its file, and note how the host behaved"
     start = time.monotonic()
     request.started = request.started or start
@@ -492,11 +458,7 @@ def _retry_delay(
     return _backoff(state) if wait is None else wait
 
 # %% ../nbs/05_download.ipynb #49577ba2
-async def _fetch_with_retries(
-    run:_Run, # What the downloads share
-    request:_FileRequest, # The address
-    receive, # Takes the run, the request and a reply
-): # What it returns
+async def _fetch_with_retries(run:_Run, request:_FileRequest, receive:Callable): # What it returns
     "Ask for a file until it comes, it is hopeless, or the deadline has passed"
     worth_it = lambda error: isinstance(error, DownloadError) and error.retry and request.seconds_left > 0
     options = dict(stop=stop_after_attempt(run.limits.attempts), wait=_retry_delay, retry=retry_if_exception(worth_it))
@@ -505,12 +467,10 @@ async def _fetch_with_retries(
 
 # %% ../nbs/05_download.ipynb #18122e19
 _AGENT = 'fastcnn' # our name in robots.txt and X-Robots-Tag
-_RULES_WITH_VALUE = ('unavailable_after', 'max-snippet', 'max-image-preview', 'max-video-preview') # rules with a colon of their own
+_RULES_WITH_VALUE = ('unavailable_after', 'max-snippet', 'max-image-preview', 'max-video-preview') # a colon follows
 
 # %% ../nbs/05_download.ipynb #a2569d29
-def _robots_rules(
-    header:str # One X-Robots-Tag, such as "noindex, otherbot: noai"
-): # Iterator of the rules that are meant for us, in small letters
+def _robots_rules(header:str): # Iterator of the rules that are meant for us, in small letters
     "What a header says to every machine, and to us"
     agent = '*'
     for rule in header.lower().split(','):
@@ -532,9 +492,7 @@ _MAX_RULES = 1_000 # entries of a tdmrep.json that are looked at, so that a host
 _MAX_SITES = 2_000 # sites that are remembered at a time
 
 # %% ../nbs/05_download.ipynb #e26d4ec7
-def _tdmrep_entries(
-    data:bytes # A tdmrep.json, or anything else
-)->list[dict]: # Those that say something about a reservation
+def _tdmrep_entries(data:bytes)->list[dict]: # Those that say something about a reservation
     "The entries of a tdmrep.json; whatever is not an entry is left out"
     try: entries = json.loads(data)
     except (ValueError, RecursionError): return []
@@ -595,16 +553,14 @@ async def _fetch_site_policy(
     found = await asyncio.gather(*fetching, return_exceptions=True)
     for error in found:
         if isinstance(error, BaseException) and not isinstance(error, DownloadError): raise error
-    if isinstance(found[0], DownloadError) and _is_transient_reply(found[0].reason): return _SitePolicy(reason=found[0].reason)
+    reason = found[0].reason if isinstance(found[0], DownloadError) else ''
+    if _is_transient_reply(reason): return _SitePolicy(reason=reason)
     files = [b'' if isinstance(file, DownloadError) else file for file in found]
     try: return await _in_thread(run, run.limits.deadline, _SitePolicy, *files)
     except TimeoutError: return _SitePolicy(reason='timeout')
 
 # %% ../nbs/05_download.ipynb #284ccbed
-async def _check_site_policy(
-    run:_Run, # What the downloads share
-    target:URL, # Address of an image
-):
+async def _check_site_policy(run:_Run, target:URL):
     "Refuse an image whose site has opted out"
     origin = target.origin()
     if origin not in run.policies:
@@ -637,12 +593,13 @@ async def _store_image(
 )->dict|None: # What the manifest says of it; None: there are enough already
     "Decode an image, and decide what becomes of it"
     suffix, facts = await _decode(run, request)
-    if run.manifest.is_forgotten(facts): raise DownloadError('opted_out') # its maker asked for it, under another address
+    if run.manifest.is_forgotten(facts): raise DownloadError('opted_out') # forgotten under another address
     hashes = {facts['sha256'], facts['source_sha256']}
     file = f'{label}/{facts["sha256"][:12]}{suffix}'
     # a file without a row, as a full disk leaves it, needs one, but is no new image
     if run.untracked.get(facts['sha256']) != file:
-        if any(digest in run.known or digest in run.untracked for digest in hashes): return facts | dict(status='duplicate')
+        is_known = any(digest in run.known or digest in run.untracked for digest in hashes)
+        if is_known: return facts | dict(status='duplicate')
         if run.enough is not None and run.promised >= run.enough: return None
         run.promised, request.destination = run.promised + 1, file
     run.known |= hashes
@@ -672,10 +629,7 @@ async def _download_image(
 _BATCH_SECONDS = 0.02 # in which rows gather, to be written in one go
 
 # %% ../nbs/05_download.ipynb #effad835
-async def _download_and_record(
-    run:_Run, # What the downloads share
-    result:ImageResult, # What a search found
-):
+async def _download_and_record(run:_Run, result:ImageResult):
     "Download one image, and hand in the row that says how it ended"
     request = _FileRequest(result.url, run.limits.deadline, run.scratch/str(next(run.file_numbers)))
     try: outcome = await _download_image(run, result, request)
@@ -710,15 +664,12 @@ def class_folder(
 )->Path: # It exists
     "The folder of a class, made where there is none; a link is refused"
     folder = Path(root)/check_label(label)
-    if folder.is_symlink(): raise InputError(f'{str(folder)!r} is a link, which could lead out of the collection: put a folder in its place')
+    if folder.is_symlink(): raise InputError(f'{str(folder)!r} is a link and could lead elsewhere: make it a folder')
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 # %% ../nbs/05_download.ipynb #7caf6a88
-def _move_into_place(
-    run:_Run, # What the downloads share
-    request:_FileRequest, # Its file is ready
-):
+def _move_into_place(run:_Run, request:_FileRequest):
     "Move a new image to its place, in one step"
     if not request.destination: return
     label, name = request.destination.split('/')
@@ -748,9 +699,7 @@ def is_settled(
     return row['status'] != 'failed' or not (reason in ('timeout', 'connection') or _is_transient_reply(reason))
 
 # %% ../nbs/05_download.ipynb #51029ba1
-def _remove_stale_folders(
-    folder:Path # Folder that holds one folder per run
-):
+def _remove_stale_folders(folder:Path):
     "Remove what killed runs left behind"
     for old in folder.iterdir():
         lock = FileLock(old/'lock', timeout=0)
@@ -765,7 +714,7 @@ def scratch_folder(
 ):
     "A folder for files that are being written, removed at the end"
     tmp = Path(folder)/'tmp'
-    if tmp.is_symlink(): raise InputError(f'{str(tmp)!r} is a link, which could lead out of the collection: remove it')
+    if tmp.is_symlink(): raise InputError(f'{str(tmp)!r} is a link and could lead elsewhere: remove it')
     tmp.mkdir(parents=True, exist_ok=True)
     with FileLock(Path(folder)/'tmp.lock'):
         _remove_stale_folders(tmp)
@@ -778,9 +727,7 @@ def scratch_folder(
         lock.release()
 
 # %% ../nbs/05_download.ipynb #7effa08d
-def _free_slots(
-    run:_Run # What the downloads share
-)->int: # Downloads
+def _free_slots(run:_Run)->int: # Downloads
     "How many downloads may be under way or wait for their turn"
     most = 4 * run.limits.concurrency # so that one busy host does not keep the others from their turn
     if run.enough is None: return most
@@ -801,22 +748,14 @@ def _wait_until(
         run.changed.clear()
 
 # %% ../nbs/05_download.ipynb #fc28e544
-def _needs_download(
-    run:_Run, # What the downloads share
-    result:ImageResult, # What a search found
-)->bool:
+def _needs_download(run:_Run, result:ImageResult)->bool:
     "Whether an image is still to be asked for"
     with run.lock:
         if run.manifest.is_forgotten(asdict(result)): return False
         return not is_settled(run.manifest.get(result.url, result.label), run.manifest.root)
 
 # %% ../nbs/05_download.ipynb #b83f3f31
-def _schedule_downloads(
-    run:_Run, # What the downloads share
-    loop:asyncio.AbstractEventLoop, # Where they run
-    results:Iterable, # ImageResults
-    bar:tqdm, # Progress bar
-):
+def _schedule_downloads(run:_Run, loop:asyncio.AbstractEventLoop, results:Iterable, bar:tqdm):
     "Start a download for each result that needs one, never too many ahead"
     seen = set()
     start = lambda result: _start_task(run, _download_and_record(run, result))
