@@ -118,6 +118,7 @@ class _DiskError(Exception):
 # %% ../nbs/05_download.ipynb #d9318d4b
 _DISK_ADVICE = 'an image could not be written, what is complete is kept; mend it and run again to go on'
 
+# %% ../nbs/05_download.ipynb #bad76e77
 @contextmanager
 def _disk_errors(
     file:Path # File that is written
@@ -148,6 +149,7 @@ def _run_in(loop:asyncio.AbstractEventLoop, coroutine:Coroutine):
 # %% ../nbs/05_download.ipynb #d02f90e9
 _IPV4_IN_IPV6 = ipaddress.ip_network('64:ff9b::/96')
 
+# %% ../nbs/05_download.ipynb #e0ba12a2
 def _is_public(
     address:str # IPv4 or IPv6
 )->bool: # False for private, loopback, link-local, multicast and reserved addresses
@@ -250,23 +252,18 @@ class _Run:
     @property
     def satisfied(self): return self.enough is not None and self.kept >= self.enough
 
-    def host_slots(self,
-        host:str # Name of a server
-    )->asyncio.Semaphore: # One slot per connection
-        "The connections that one host may have at a time"
-        if host not in self.host_connections:
-            cap = min(self.limits.per_host, _HOST_CAPS.get(host, self.limits.per_host))
-            self.host_connections[host] = asyncio.Semaphore(cap)
-        return self.host_connections[host]
-
 # %% ../nbs/05_download.ipynb #ebb3373a
-async def _in_thread(
+def _host_slots(
     run:_Run, # What the downloads share
-    seconds:float, # Wait no longer for its result; waiting for a free processor does not count
-    function:Callable, # What to do
-    *args, # Its arguments
-): # What it returns; TimeoutError where it takes longer
-    "Call a function in a thread, a few at a time"
+    host:str, # Name of a server
+)->asyncio.Semaphore: # One slot per connection
+    "The connections that one host may have at a time"
+    cap = min(run.limits.per_host, _HOST_CAPS.get(host, run.limits.per_host))
+    return run.host_connections.setdefault(host, asyncio.Semaphore(cap))
+
+# %% ../nbs/05_download.ipynb #303a9040
+async def _in_thread(run:_Run, seconds:float, function:Callable, *args):
+    "Call a function in a thread, a few at a time; TimeoutError where it then takes longer"
     await run.decoders.acquire()
     result = asyncio.wrap_future(start_thread(function, *args))
     result.add_done_callback(lambda _: run.decoders.release()) # when it has ended, not when we give up
@@ -377,14 +374,9 @@ async def _proxy_for(run:_Run, target:URL)->str|None: # Address of the proxy, if
     return proxy
 
 # %% ../nbs/05_download.ipynb #67f21a89
-async def _request_once(
-    run:_Run, # What the downloads share
-    request:_FileRequest, # The address, and what is left of its deadline
-    target:URL, # The address, or where it was redirected to
-    receive, # Takes the run, the request and a reply
-)->tuple: # (where to go on, what was received)
-    "One request, when a connection is free"
-    async with run.host_slots(target.host):
+async def _request_once(run:_Run, request:_FileRequest, target:URL, receive:Callable)->tuple:
+    "One request, when a connection is free: (where to go on, what was received)"
+    async with _host_slots(run, target.host):
         await _wait_for_host(run, target.host)
         async with run.connections, _deadline(run, request, target.host):
             async with run.session.get(target, allow_redirects=False, proxy=await _proxy_for(run, target)) as reply:
@@ -542,10 +534,7 @@ async def _read_policy_file(
     return bytes(body[:_MAX_POLICY_BYTES])
 
 # %% ../nbs/05_download.ipynb #96b49357
-async def _fetch_site_policy(
-    run:_Run, # What the downloads share
-    origin:URL, # Scheme, host and port
-)->_SitePolicy:
+async def _fetch_site_policy(run:_Run, origin:URL)->_SitePolicy:
     "Read both files of a site, at the same time"
     addresses = [str(origin.with_path(f'/{path}')) for path in ('robots.txt', '.well-known/tdmrep.json')]
     requests = [_FileRequest(address, min(run.limits.read, run.limits.deadline)) for address in addresses]
@@ -571,11 +560,8 @@ async def _check_site_policy(run:_Run, target:URL):
     if policy.forbids(str(target)): raise DownloadError('opted_out')
 
 # %% ../nbs/05_download.ipynb #8197b0ff
-async def _decode(
-    run:_Run, # What the downloads share
-    request:_FileRequest, # Its file, as it was sent
-)->tuple[str,dict]: # Suffix of the file to store, and what the manifest says of it
-    "Decode an image to its end, within what is left of its deadline, and write what is to be stored instead"
+async def _decode(run:_Run, request:_FileRequest)->tuple[str,dict]:
+    "Decode an image within what is left of its deadline; the suffix to store it with, and what the manifest says of it"
     seconds = max(request.seconds_left, 1) # a file that came at the last moment has its second
     try: suffix, (width, height), jpeg = await _in_thread(run, seconds, prepare_image, request.file, run.limits)
     except TimeoutError: raise DownloadError('timeout') from None
@@ -586,12 +572,8 @@ async def _decode(
     return suffix, dict(source_sha256=request.sha256, sha256=digest, width=width, height=height, bytes=size)
 
 # %% ../nbs/05_download.ipynb #d8fe5e30
-async def _store_image(
-    run:_Run, # What the downloads share
-    label:str, # Its class
-    request:_FileRequest, # Its file, as it was sent
-)->dict|None: # What the manifest says of it; None: there are enough already
-    "Decode an image, and decide what becomes of it"
+async def _store_image(run:_Run, label:str, request:_FileRequest)->dict|None:
+    "Decode an image, and decide what becomes of it: its row, or None where there are enough already"
     suffix, facts = await _decode(run, request)
     if run.manifest.is_forgotten(facts): raise DownloadError('opted_out') # forgotten under another address
     hashes = {facts['sha256'], facts['source_sha256']}
@@ -607,12 +589,8 @@ async def _store_image(
     return facts | dict(status='kept', file=file)
 
 # %% ../nbs/05_download.ipynb #4f25b9cc
-async def _download_image(
-    run:_Run, # What the downloads share
-    result:ImageResult, # What a search found
-    request:_FileRequest, # Its file
-)->dict|None: # What the manifest says of it; None: there are enough already
-    "Download one image unless its original is known; of several copies, one at a time"
+async def _download_image(run:_Run, result:ImageResult, request:_FileRequest)->dict|None:
+    "Download an image unless its original is known, copies one by one; its row, or None where there are enough"
     one_at_a_time = run.same_original.setdefault(result.sha1, asyncio.Lock()) if result.sha1 else nullcontext()
     async with one_at_a_time:
         if result.sha1 in run.originals: return dict(status='duplicate')
@@ -643,10 +621,7 @@ async def _download_and_record(run:_Run, result:ImageResult):
     elif len(run.finished) == 1: _start_task(run, _write_rows(run, _BATCH_SECONDS))
 
 # %% ../nbs/05_download.ipynb #2df1d064
-async def _write_rows(
-    run:_Run, # What the downloads share
-    delay:float=0, # Seconds to wait for more
-):
+async def _write_rows(run:_Run, delay:float=0):
     "Write the rows that have gathered, then move their images to their places"
     await asyncio.sleep(delay)
     finished, run.finished = run.finished, []
@@ -734,11 +709,7 @@ def _free_slots(run:_Run)->int: # Downloads
     return min(most, run.enough - run.promised + run.limits.per_host) if run.promised < run.enough else 0
 
 # %% ../nbs/05_download.ipynb #682741fa
-def _wait_until(
-    run:_Run, # What the downloads share
-    most:Callable, # How many downloads may be under way: a function of the run
-    bar:tqdm, # Progress bar
-):
+def _wait_until(run:_Run, most:Callable, bar:tqdm):
     "Wait until no more than so many downloads are under way, and raise what must stop the whole run"
     while True:
         bar.update((run.ended + run.settled if run.enough is None else run.kept) - bar.n)
@@ -770,11 +741,7 @@ def _schedule_downloads(run:_Run, loop:asyncio.AbstractEventLoop, results:Iterab
     _wait_until(run, lambda run: 0, bar)
 
 # %% ../nbs/05_download.ipynb #363a01ac
-def _download_all(
-    run:_Run, # What the downloads share
-    results:Iterable, # ImageResults
-    total:int|None, # How many images or addresses the bar counts, where that is known
-):
+def _download_all(run:_Run, results:Iterable, total:int|None):
     "Download in a loop of its own until all is done, there is enough, or something stops the run"
     bar = tqdm(total=total, desc='downloading', unit=' images', delay=1, disable=NO_BARS)
     with _background_loop() as loop, bar:

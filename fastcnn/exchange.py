@@ -33,10 +33,8 @@ _EXIF_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, Arithm
                 RuntimeError, struct.error) # whatever Pillow raises where fields are damaged
 
 # %% ../nbs/07_exchange.ipynb #59baaf4f
-def _exif_without_place(
-    data:bytes # EXIF fields, perhaps after the mark Exif and two zeros
-)->bytes: # The same where they name no place; with the mark where they do; empty where they cannot be read
-    "EXIF fields that do not say where a photograph was taken"
+def _exif_without_place(data:bytes)->bytes:
+    "EXIF fields that do not say where a photograph was taken; none where they cannot be read"
     try:
         exif = Image.Exif()
         exif.load(data)
@@ -48,7 +46,9 @@ def _exif_without_place(
 # %% ../nbs/07_exchange.ipynb #ec2130a8
 _EXIF_MARK = b'Exif\0\0' # how such segments begin
 _XMP_MARKS = (b'http://ns.adobe.com/xap/1.0/', b'http://ns.adobe.com/xmp/extension/')
+_TEXT_WITH_EXIF = (b'Raw profile type exif', b'Raw profile type APP1')
 
+# %% ../nbs/07_exchange.ipynb #548a3949
 def _segment_without_place(segment:bytes)->bytes: # Empty: to be left out
     "A segment that does not say where a photograph was taken"
     body = segment[4:]
@@ -73,8 +73,6 @@ def _jpeg_without_place(data:bytes)->bytes:
     return header + (picture[:end] if end > 1 else picture)
 
 # %% ../nbs/07_exchange.ipynb #2b45229c
-_TEXT_WITH_EXIF = (b'Raw profile type exif', b'Raw profile type APP1')
-
 def _chunk_without_place(chunk:bytes)->bytes: # Empty: to be left out
     "A chunk that does not say where a photograph was taken"
     kind, body = chunk[4:8], chunk[8:-4]
@@ -177,11 +175,7 @@ def _files_of_folder(folder:Path, label:str=None)->list[dict]: # One row per fil
     return [dict(source=file, label=file.relative_to(folder).parts[0] if label is None else label) for file in labelled]
 
 # %% ../nbs/07_exchange.ipynb #9b0a03a3
-def _files_to_add(
-    source:Path, # Folder, CSV or file
-    root:Path, # Image folder
-    label:str=None, # Class of all files
-)->list[dict]: # One row per file: `source`, label and what the CSV says
+def _files_to_add(source:Path, root:Path, label:str=None)->list[dict]:
     "What is to be added; refused as a whole where a label cannot be a folder's name"
     source, inside = Path(os.path.abspath(source)), Path(os.path.abspath(root))
     if not source.exists(): raise InputError(f'there is no {str(source)!r}')
@@ -195,21 +189,13 @@ def _files_to_add(
     return found
 
 # %% ../nbs/07_exchange.ipynb #d1dcc802
-def _read_own(
-    path:Path, # File
-    max_bytes:int, # Size at most
-)->bytes|None: # None: too large
+def _read_own(path:Path, max_bytes:int)->bytes|None: # None: too large
     "The content of a file, without the place where it was taken; empty where it must not be read"
     try: return _without_place(path.read_bytes()) if path.stat().st_size <= max_bytes else None
     except OSError: return b''
 
 # %% ../nbs/07_exchange.ipynb #530c9f11
-def _add_file(
-    importer:_Importer, # Of the collection
-    label:str, # Class
-    path:Path, # File
-    facts:dict, # Title, maker, licence
-)->dict: # How it ended
+def _add_file(importer:_Importer, label:str, path:Path, facts:dict)->dict: # How it ended
     "Add one file and note it, unless the manifest knows it"
     data = _read_own(path, importer.limits.max_bytes)
     outcome = _failed('too_large') if data is None else importer.store(label, data)
@@ -245,10 +231,7 @@ def add_images(
     return outcomes
 
 # %% ../nbs/07_exchange.ipynb #a9c5a03f
-def _is_to_be_packed(
-    file:Path, # Beside a collection
-    beside:Path, # That folder
-)->bool: # False for links, locks and what is half written
+def _is_to_be_packed(file:Path, beside:Path)->bool: # False for links, locks and what is half written
     "Whether a file beside a collection belongs in its zip"
     top = file.relative_to(beside).parts[0]
     return file.is_file() and not file.is_symlink() and file.suffix != '.lock' and not top.startswith(('tmp', '.tmp-'))
@@ -287,9 +270,7 @@ def _leads_out(name:str)->bool:
     return name.startswith('/') or '..' in parts or any(c in name for c in '\\\0') or on_a_disk
 
 # %% ../nbs/07_exchange.ipynb #d3119e64
-def _check_member(
-    info:zipfile.ZipInfo # One entry of a zip
-):
+def _check_member(info:zipfile.ZipInfo):
     "Refuse an entry that could write outside the folder"
     name, kind = info.orig_filename, stat.S_IFMT(info.external_attr >> 16)
     if _leads_out(name): trouble = 'which could lead out of the folder: do not trust it'
@@ -312,9 +293,7 @@ def _target_of(name:str)->tuple[str,str]|None: # Which folder ("root" or "beside
     if len(parts) in (2, 3) and parts[-1].lower().endswith(IMAGE_SUFFIXES): return 'root', '/'.join(parts[-2:])
 
 # %% ../nbs/07_exchange.ipynb #bacfdf5b
-def _check_targets(
-    targets:list[tuple[str,str]] # Of all entries that are to be written
-):
+def _check_targets(targets:list[tuple[str,str]]):
     "Refuse a zip without images, and one in which two entries would meet in one place"
     taken = set(targets)
     if not any(kind == 'root' for kind, _ in targets):
@@ -325,10 +304,7 @@ def _check_targets(
     if taken & above: raise InputError('the zip holds a name as both a file and a folder: do not trust it')
 
 # %% ../nbs/07_exchange.ipynb #4fe0c106
-def _plan_unpacking(
-    archive:zipfile.ZipFile, # Opened
-    max_bytes:int, # Bytes that it may unpack to
-)->list: # (entry, target) of all that is to be written
+def _plan_unpacking(archive:zipfile.ZipFile, max_bytes:int)->list: # (entry, target) of all that is to be written
     "Look at the whole list of a zip before anything is written"
     for info in archive.infolist(): _check_member(info)
     infos = [info for info in archive.infolist() if not info.is_dir()]
@@ -338,7 +314,7 @@ def _plan_unpacking(
     plan = [(info, target) for info in infos if (target := _target_of(info.filename))]
     _check_targets([target for _, target in plan])
     others = [info.filename for info in infos if not _target_of(info.filename) and not _is_hidden(info.filename)]
-    if others: warnings.warn(f'{len(others)} files of the zip belong to no class and are left out, such as {others[0]!r}')
+    if others: warnings.warn(f'{len(others)} files of the zip belong to no class: left out, such as {others[0]!r}')
     return plan
 
 # %% ../nbs/07_exchange.ipynb #73f9d96b
@@ -350,6 +326,7 @@ def _check_new(folder:Path):
 # %% ../nbs/07_exchange.ipynb #ec7992b5
 _BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error, UnicodeDecodeError)
 
+# %% ../nbs/07_exchange.ipynb #d5de8673
 def unpack_images(
     path:Path, # Zip file
     root:Path, # Image folder to make; it must not exist or be empty
@@ -369,12 +346,8 @@ def unpack_images(
             if (Path(tmp)/kind).exists(): os.replace(Path(tmp)/kind, folder)
     return root
 
-# %% ../nbs/07_exchange.ipynb #d5de8673
-def _unpack_into(
-    path:Path, # Zip file
-    tmp:Path, # Folder for `root/…` and `beside/…`
-    max_bytes:int, # Bytes that it may unpack to
-):
+# %% ../nbs/07_exchange.ipynb #5464b8fa
+def _unpack_into(path:Path, tmp:Path, max_bytes:int):
     "Write the entries of a zip; each is read to its end, so that its checksum is checked"
     with zipfile.ZipFile(path) as archive:
         for info, (kind, name) in _plan_unpacking(archive, max_bytes):
@@ -436,10 +409,7 @@ def _image_metadata(root:Path)->list[dict]: # One row per image
     return metadata
 
 # %% ../nbs/07_exchange.ipynb #6bb3c8d6
-def _metadata_table(
-    rows:list[dict], # Of `_image_metadata`
-    labels:list, # Classes, in the order of their numbers
-)->'pyarrow.Table':
+def _metadata_table(rows:list[dict], labels:list)->'pyarrow.Table':
     "The metadata with labels as numbers, and the note for `datasets` that names them"
     import pyarrow as pa
     text = {'dtype': 'string', '_type': 'Value'}
@@ -486,18 +456,12 @@ The licence is each image's own: there is none for the whole. Images whose licen
 # %% ../nbs/07_exchange.ipynb #0ac97b8b
 def _markdown_safe(text:str)->str: return re.sub(r'[^\w .,:/()+-]', ' ', text)
 
-def _count_rows(
-    counts:Counter # name → number
-)->str:
+def _count_rows(counts:Counter)->str:
     "The rows of a table in Markdown, the most frequent first"
     return '\n'.join(f'| {_markdown_safe(name) or "unknown"} | {count} |' for name, count in counts.most_common())
 
 # %% ../nbs/07_exchange.ipynb #559588f1
-def _dataset_card(
-    title:str, # Name of the collection
-    labels:list, # Classes, in the order of their numbers
-    rows:list[dict], # Of `_image_metadata`
-)->str: # README.md
+def _dataset_card(title:str, labels:list, rows:list[dict])->str: # README.md
     "The dataset card: what `datasets` and a person need to know"
     licenses, classes = Counter(row['license'] for row in rows), Counter(row['label'] for row in rows)
     names = '\n'.join(f"          '{i}': {dumps(label)}" for i, label in enumerate(labels))
@@ -507,9 +471,7 @@ def _dataset_card(
         unknown=licenses[''], counts=_count_rows(classes), licenses=_count_rows(licenses))
 
 # %% ../nbs/07_exchange.ipynb #c7cbecb4
-def _class_labels(
-    files:list[str] # Such as earth/3f2a9c1d07be.jpg
-)->list[str]: # Sorted
+def _class_labels(files:list[str])->list[str]: # Sorted
     "The classes of a dataset; one that `datasets` would not see as a class is refused"
     labels = sorted({file.split('/')[0] for file in files})
     taken = [label for label in labels if label.lower() in _SPLIT_NAMES]
@@ -546,10 +508,7 @@ def export_imagefolder(
     return folder
 
 # %% ../nbs/07_exchange.ipynb #346b278a
-def _files_to_forget(
-    root:Path, # Image folder
-    events:list[dict], # All events that are to go
-)->list[Path]:
+def _files_to_forget(root:Path, events:list[dict])->list[Path]:
     "Where the images of these events lie: under the name that a row gives, or their content, wherever they were moved"
     names = {row.get('file') for row in events}
     hashes = [row['sha256'] for row in events if isinstance(row.get('sha256'), str)]
@@ -586,20 +545,14 @@ URL_LIST_FIELDS = ('url', 'label', 'query', 'provider', 'landing_url', 'title', 
                    'sha1') # without width and height: img2dataset has columns of these names
 
 # %% ../nbs/07_exchange.ipynb #3ca4f7c7
-def _is_allowed(
-    url:str, # Address
-    allowed:set, # Hosts that may be private
-)->bool:
+def _is_allowed(url:str, allowed:set)->bool:
     "Whether an address may be visited"
     try: check_url(url, allowed)
     except DownloadError: return False
     return True
 
 # %% ../nbs/07_exchange.ipynb #04cd5eaa
-def _allowed_rows(
-    results:Iterable, # ImageResults
-    allowed:set, # Hosts that may be private
-)->Iterator[dict]:
+def _allowed_rows(results:Iterable, allowed:set)->Iterator[dict]:
     "Each (url, label) once; addresses that must not be visited are left out, with a warning that counts them"
     seen, refused = set(), []
     for result in results:
@@ -641,10 +594,7 @@ def _reason_of(
     return 'connection'
 
 # %% ../nbs/07_exchange.ipynb #20f527c1
-def _tar_files(
-    path:Path, # Tar file, perhaps damaged or hostile
-    wanted:Callable, # Whether a member (TarInfo) is to be read
-)->Iterator[tuple[str,bytes]]: # (name, content)
+def _tar_files(path:Path, wanted:Callable)->Iterator[tuple[str,bytes]]: # (name, content)
     "The plain files in a tar, always going forward: over damaged sizes, `tarfile.open` hangs or goes in circles"
     end = path.stat().st_size
     with open(path, 'rb') as file:
@@ -696,6 +646,7 @@ def _read_rows(
 _LABELS_HINT = """give img2dataset --save_additional_columns '["label", …]'"""
 _SHARDS_HINT = '00000.parquet with 00000.tar or 00000/: give the folder that img2dataset wrote'
 
+# %% ../nbs/07_exchange.ipynb #ead970c1
 def _shard_outcomes(importer:_Importer, table:Path)->Iterator[tuple[dict,dict]]: # (row of the shard, how it ended)
     "How each address of a shard ended; images are stored on the way"
     missing = {}
