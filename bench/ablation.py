@@ -25,7 +25,7 @@ def variants():
     from fastai.optimizer import OptimWrapper
     from fastai.torch_core import Tensor
     from fastcnn.models import Whitening
-    from fastcnn.training import HardImages
+    from fastcnn.fast import HardExampleMining
 
     def before(change):
         "A callback that changes the Learner before it has an optimizer"
@@ -58,9 +58,9 @@ def variants():
             if self.training: self.learn.xb = torch.where((torch.rand(len(x)) < .5).view(-1, 1, 1, 1), x.flip(-1), x).contiguous(memory_format=torch.channels_last),
 
     class AnyImages(Callback):
-        order = HardImages.order + 1
+        order = HardExampleMining.order + 1
         def after_loss(self):
-            if self.training: self.learn.hard_images.losses[self.dl.latest] = torch.rand(len(self.x))
+            if self.training: self.learn.hard_example_mining.losses[self.dl.latest] = torch.rand(len(self.x))
 
     class Averaged(Callback):
         def before_fit(self): self.mean = torch.optim.swa_utils.AveragedModel(self.model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(.98), use_buffers=True)
@@ -91,7 +91,7 @@ def main(args):
     from tqdm import tqdm
     from fastcnn.core import atomic_write
     from fastcnn.data import image_dataloaders, resident_dataloaders
-    from fastcnn.training import fit_fast, flip_shift_tta
+    from fastcnn.fast import fit_fast, flip_shift_tta
     known = variants()
     if unknown := set(args.only) - set(known): sys.exit(f'ablation: no variant {", ".join(unknown)}; there are {", ".join(known)}')
     names = args.only or list(known)

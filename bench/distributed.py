@@ -38,7 +38,8 @@ def train(root, seed, args):
     import torch
     from fastai.torch_core import rank_distrib, set_seed
     from fastcnn.data import image_dataloaders
-    from fastcnn.training import distributed_fit, scratch_learner
+    from fastcnn.distributed import distributed_fit
+    from fastcnn.training import scratch_learner
     threads = int(os.environ['OMP_NUM_THREADS']) # for the network, and as many that read images
     torch.set_num_threads(threads)
     set_seed(seed)

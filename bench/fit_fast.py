@@ -56,7 +56,7 @@ def ours(table, test, size, seed, resident, **options):
     "Seconds by part, and accuracy"
     from fastai.metrics import accuracy
     from fastcnn.data import image_dataloaders, resident_dataloaders
-    from fastcnn.training import fit_fast, flip_shift_tta
+    from fastcnn.fast import fit_fast, flip_shift_tta
     start = time.perf_counter()
     dls = image_dataloaders(table, size=size, valid_pct=400/len(table), seed=seed)
     data = time.perf_counter() - start

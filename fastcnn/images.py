@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/images.html.md"""
 __all__ = ['IMAGE_SUFFIXES', 'MAX_PIXELS', 'LEFT_OUT', 'UnreadableImage', 'ImageHeader', 'read_header', 'read_image',
            'list_images', 'tell_left_out', 'files_on_disk', 'image_files']
 
-# %% ../nbs/01_images.ipynb #8b8f7182
+# %% ../nbs/01_images.ipynb #92cd769e
 import io, os, stat, struct, threading, time, warnings, zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,7 +22,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from .core import InputError
 
-# %% ../nbs/01_images.ipynb #4620cd36
+# %% ../nbs/01_images.ipynb #8189110f
 _TROUBLES = dict(
     empty='it holds no bytes',
     not_an_image='it is no image, or of a format that is not read: save it as JPEG or PNG',
@@ -33,7 +33,7 @@ _TROUBLES = dict(
     unreadable='it cannot be opened',
     no_heif="HEIC and HEIF need a further package: pip install 'fastcnn[heif]'")
 
-# %% ../nbs/01_images.ipynb #41ccc1de
+# %% ../nbs/01_images.ipynb #aa2fd5e1
 class UnreadableImage(InputError):
     "A file that gives no picture; `reason` is one word"
     def __init__(self,
@@ -45,7 +45,7 @@ class UnreadableImage(InputError):
         super().__init__(f'{name} cannot be read as an image: {_TROUBLES[reason]}{f" ({detail})" if detail else ""}')
         self.reason = reason
 
-# %% ../nbs/01_images.ipynb #baf0f646
+# %% ../nbs/01_images.ipynb #79ece4d6
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.webp', '.gif', '.bmp', '.tif', '.tiff',
                   '.avif', '.heic', '.heif')
 
@@ -65,7 +65,7 @@ def _has_heif()->bool:
     register_heif_opener()
     return True
 
-# %% ../nbs/01_images.ipynb #bfbb020a
+# %% ../nbs/01_images.ipynb #b4114cab
 _HEIF_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1')
 _SIGNATURES = (b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n', b'GIF87a', b'GIF89a', b'RIFF', b'II*\0', b'MM\0*')
 
@@ -81,7 +81,7 @@ def _signed(
     "Whether a file begins as an image of one of our formats does"
     return head.startswith(_SIGNATURES) or head[4:8] == b'ftyp' and head[8:12] in (b'avif', *_HEIF_BRANDS)
 
-# %% ../nbs/01_images.ipynb #6994da6f
+# %% ../nbs/01_images.ipynb #602b6288
 _TOO_LARGE = (MemoryError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 _PILLOW_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError,
                   RuntimeError, SystemError, struct.error, zlib.error, *_TOO_LARGE)
@@ -113,7 +113,7 @@ def _told(
         detail = f'{type(error).__name__}: {error}' if reason == 'damaged' else ''
         raise UnreadableImage(source, reason, detail) from error
 
-# %% ../nbs/01_images.ipynb #6e353a26
+# %% ../nbs/01_images.ipynb #4c0d7639
 MAX_PIXELS = 178_956_970 # Width times height: Pillow's own limit, 512 MB of pixels
 _MAX_SIDE = 65_535 # Pixels; no camera's, and it takes long
 _MAX_BYTES = 2**30 # Of a file
@@ -128,7 +128,7 @@ def _too_many_scans(
     scans = data.count(b'\xff\xda') # those of thumbnails too: a few
     return scans > _USUAL_SCANS and (scans > _MAX_SCANS or scans*pixels > _MAX_SCANNED)
 
-# %% ../nbs/01_images.ipynb #2891d462
+# %% ../nbs/01_images.ipynb #a45ae704
 _SECONDS, _SECONDS_A_PIXEL = 1., 2e-7 # Processor time: ten times what the slowest honest file takes here
 
 class _Budget(io.BufferedReader):
@@ -143,7 +143,7 @@ class _Budget(io.BufferedReader):
         if time.thread_time() - self.start > self.seconds: raise _TooSlow
         return super().read(size)
 
-# %% ../nbs/01_images.ipynb #ff8fc850
+# %% ../nbs/01_images.ipynb #6df80fda
 class _Strict:
     "Pillow refuses truncated files while any thread is inside"
     def __init__(self): self.lock, self.inside, self.before, self.quiet = threading.Lock(), 0, False, None
@@ -155,7 +155,7 @@ class _Strict:
             self.before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
             self.quiet = warnings.catch_warnings()
             self.quiet.__enter__()
-            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
+            warnings.filterwarnings('ignore', module=r'PIL\.') # of large pictures, and of damage that is an error here
 
     def __exit__(self, *error):
         with self.lock:
@@ -166,7 +166,7 @@ class _Strict:
 
 _strict = _Strict()
 
-# %% ../nbs/01_images.ipynb #1f0e8394
+# %% ../nbs/01_images.ipynb #ffc32aed
 def _opened(
     source # Path or bytes
 )->io.RawIOBase: # To read from
@@ -187,7 +187,7 @@ def _content(
     except (OSError, ValueError) as error: # a ValueError where a path holds a null byte
         raise UnreadableImage(source, 'unreadable', getattr(error, 'strerror', None) or str(error)) from error
 
-# %% ../nbs/01_images.ipynb #ce481d5f
+# %% ../nbs/01_images.ipynb #068677cf
 def _check_size(
     source, # As the user gave it
     width:int, # Pixels
@@ -217,7 +217,7 @@ def _open(
         file.seconds += _SECONDS_A_PIXEL*image.width*image.height
         yield image
 
-# %% ../nbs/01_images.ipynb #f7ae2f6f
+# %% ../nbs/01_images.ipynb #71bde624
 class ImageHeader(NamedTuple):
     "What the header of an image file says"
     format:str # In Pillow's names, whatever the file is called
@@ -247,7 +247,7 @@ def _is_plain(
     return (usual and not deep and not image.has_transparency_data
             and getattr(image, 'n_frames', 1) == 1 and _orientation(image) == 1)
 
-# %% ../nbs/01_images.ipynb #1aa32bf2
+# %% ../nbs/01_images.ipynb #916f7f2e
 def read_header(
     source:str|Path|bytes, # A file, or its content
     max_pixels:int=MAX_PIXELS, # Width times height; what is larger is refused
@@ -255,10 +255,10 @@ def read_header(
     "Format, size and orientation of an image; raises `UnreadableImage`"
     with _open(source, max_pixels) as image:
         orientation, (width, height) = _orientation(image), image.size
-        if orientation > 4: width, height = height, width
+        if orientation > 4 and image.format != 'TIFF': width, height = height, width # Pillow turns TIFF files itself
         return ImageHeader(image.format, image.mode, width, height, orientation, _is_plain(image, _content(source, 64)))
 
-# %% ../nbs/01_images.ipynb #be1c85c5
+# %% ../nbs/01_images.ipynb #baccf470
 _GREY_16 = np.round(np.arange(65_536)/257).astype(np.uint8) # 16 bits → 8 bits
 
 def _grey(
@@ -275,7 +275,7 @@ def _grey(
     white = next((w for w in whites if most <= w), most)
     return np.round(values*(255/white)).astype(np.uint8)
 
-# %% ../nbs/01_images.ipynb #66bfbcb4
+# %% ../nbs/01_images.ipynb #f178159b
 def _rgb(
     image:Image.Image # Of any mode
 )->np.ndarray: # (H, W, 3), uint8
@@ -285,7 +285,7 @@ def _rgb(
     image = image.convert('RGBA')
     return np.array(Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image).convert('RGB'))
 
-# %% ../nbs/01_images.ipynb #9d5deb73
+# %% ../nbs/01_images.ipynb #90c6b56e
 _TURNS = {2: lambda p: p[:, ::-1], 3: lambda p: p[::-1, ::-1], 4: lambda p: p[::-1],
           5: lambda p: p.swapaxes(0, 1), 6: lambda p: p[::-1].swapaxes(0, 1),
           7: lambda p: p[::-1, ::-1].swapaxes(0, 1), 8: lambda p: p[:, ::-1].swapaxes(0, 1)}
@@ -297,7 +297,9 @@ def _upright(
     "Turn and mirror a picture so that up is up"
     return np.ascontiguousarray(_TURNS[orientation](pixels)) if orientation in _TURNS else pixels
 
-# %% ../nbs/01_images.ipynb #9c8d9773
+# %% ../nbs/01_images.ipynb #eb2ac874
+_SMALL = 64 # Pixels: a picture whose longer side is below this is always decoded at full size
+
 def _jpeg_orientation(
     data:bytes # A JPEG file
 )->int: # 1 to 8
@@ -306,6 +308,15 @@ def _jpeg_orientation(
     try:
         with Image.open(io.BytesIO(data), formats=('JPEG',)) as image: return _orientation(image)
     except _PILLOW_ERRORS: return 1
+
+def _reduction(
+    height:int, # Pixels
+    width:int, # Pixels
+    side:int|None, # Shorter side wanted at least, pixels; None: full size
+)->int: # 1, 2, 4 or 8
+    "By how much a JPEG may be reduced while it is decoded"
+    if not side or max(height, width) < _SMALL: return 1
+    return next((n for n in (8, 4, 2) if min(height, width) >= n*side), 1)
 
 def _decode_jpeg(
     source, # As the user gave it
@@ -319,14 +330,14 @@ def _decode_jpeg(
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
         if colours not in ('YCbCr', 'RGB', 'Gray'): return None
         _check_size(source, width, height, max_pixels)
-        part = next((n for n in (8, 4, 2) if side and min(height, width) >= n*side), 1)
+        part = _reduction(height, width, side)
         least = dict(min_height=-(-height//part), min_width=-(-width//part), min_factor=1)
         pixels = simplejpeg.decode_jpeg(data, 'RGB', **least)
     except UnreadableImage: raise
     except ValueError: return None
     return _upright(pixels, _jpeg_orientation(data))
 
-# %% ../nbs/01_images.ipynb #c114b6ba
+# %% ../nbs/01_images.ipynb #6a565e92
 def _check_scans(
     source, # As the user gave it
     data:bytes, # Its content
@@ -336,7 +347,7 @@ def _check_scans(
     with _open(source, MAX_PIXELS, data) as image: width, height = image.size
     if _too_many_scans(data, width*height): raise UnreadableImage(source, 'too_slow')
 
-# %% ../nbs/01_images.ipynb #40d7cf82
+# %% ../nbs/01_images.ipynb #b85dc38c
 def read_image(
     source:str|Path|bytes|Image.Image, # A file, its content, or an image of Pillow's
     side:int|None=None, # Pixels: a JPEG may come smaller, its shorter side not below this; None: full size
@@ -350,10 +361,10 @@ def read_image(
     pixels = _decode_jpeg(source, data, side, max_pixels) if data[:2] == b'\xff\xd8' else None
     if pixels is not None: return pixels
     with _open(source, max_pixels, data) as image:
-        if side: image.draft(None, (side, side))
+        if side and max(image.size) >= _SMALL: image.draft(None, (side, side))
         return _upright(_rgb(image), _orientation(image))
 
-# %% ../nbs/01_images.ipynb #8bc05000
+# %% ../nbs/01_images.ipynb #d81ada2b
 _LEFT_BEHIND = ('thumbs.db', 'desktop.ini') # by file managers; others' names begin with a dot, or lie in __MACOSX
 
 def _left_out(
@@ -367,7 +378,7 @@ def _left_out(
     if not entry.is_file(): return 'no_file' # a pipe, a socket, a link to nowhere: reading it would fail or never end
     return '' if entry.name.lower().endswith(IMAGE_SUFFIXES) else 'not_an_image'
 
-# %% ../nbs/01_images.ipynb #656efecb
+# %% ../nbs/01_images.ipynb #f16e29ca
 def list_images(
     folder:str|Path, # Any folder
     nested:bool=True, # Look into its folders, and theirs
@@ -392,7 +403,7 @@ def list_images(
     look_into(folder)
     return sorted(files), left_out
 
-# %% ../nbs/01_images.ipynb #35f92215
+# %% ../nbs/01_images.ipynb #6e88d26b
 LEFT_OUT = dict(hidden='hidden', not_an_image='no images', link='links', no_file='no regular files',
                 nested='deeper folders', unreadable='unreadable')
 
@@ -405,7 +416,7 @@ def tell_left_out(
         return f'{len(names)} {LEFT_OUT[reason]} ({", ".join(names[:3])}{more})'
     return ', '.join(told(reason, names) for reason, names in sorted(left_out.items()))
 
-# %% ../nbs/01_images.ipynb #4eb429ff
+# %% ../nbs/01_images.ipynb #4d573891
 def files_on_disk(
     root:str|Path # Image folder; it need not exist yet
 )->list[str]: # Sorted, such as earth/3f2a9c1d07be.jpg
@@ -421,7 +432,7 @@ def image_files(
     "The image files in the class folders of `root`"
     root = Path(root)
     hint = f'put them into {root.name}/LABEL/NAME.jpg'
-    if not root.is_dir(): raise InputError(f'there is no folder {str(root)!r}: give one that holds a folder of images per class')
+    if not root.is_dir(): raise InputError(f'there is no folder {str(root)!r}: give one that has a folder per class')
     files = [root/file for file in files_on_disk(root)]
     if not files: raise InputError(f'{str(root)!r} holds no images in class folders: {hint}')
     return files

@@ -9,10 +9,11 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from fastcnn.clean import clean_images
-from fastcnn.collect import (Shortfall, add_images, collect_images, collection_counts, duckduckgo_search, export_imagefolder, export_table, forget_images, pack_images,
-                             unpack_images)
-from fastcnn.core import InputError, Manifest, files_on_disk, image_files, sidecar
+from fastcnn.collect import Shortfall, collect_images, collection_counts, duckduckgo_search
+from fastcnn.core import InputError, Manifest, sidecar
 from fastcnn.download import fetch_images
+from fastcnn.exchange import add_images, export_imagefolder, export_table, forget_images, pack_images, unpack_images
+from fastcnn.images import files_on_disk, image_files
 from fastcnn.search import PROVIDERS, Blocked
 from faults import HERE, check_whole, jpeg
 
@@ -159,7 +160,7 @@ def test_bad_sources_of_your_own_are_told(root, tmp_path):
         with pytest.raises(InputError, match=told): add_images(tmp_path/name, root)
     (tmp_path/'e.csv').write_text('file,label\nd.jpg,../evil\n')
     with pytest.raises(InputError, match='plain folder name'): add_images(tmp_path/'e.csv', root)
-    with pytest.raises(InputError, match='no files'): add_images(tmp_path, root)
+    with pytest.raises(InputError, match='no images'): add_images(tmp_path, root)
     with pytest.raises(InputError, match='is no'): add_images(tmp_path/'none', root)
     add_images(tmp_path/'d.jpg', root, label='a')
     with pytest.raises(InputError, match='in the collection already'): add_images(root, root) if root.exists() else add_images(sidecar(root), sidecar(root))

@@ -12,7 +12,8 @@ from torch.testing import assert_close
 
 import together
 from fastcnn.core import InputError
-from fastcnn.training import Checkpoint, class_weights, distributed_fit
+from fastcnn.distributed import distributed_fit
+from fastcnn.training import Checkpoint, class_weights
 
 HERE = Path(__file__).parent
 QUIET = dict(os.environ, OMP_NUM_THREADS='1', PYTHONWARNINGS='ignore', TOKENIZERS_PARALLELISM='false')
@@ -82,7 +83,7 @@ def test_progress_is_shown_once(two):
 
 def test_what_cannot_work_is_told_to_all(two):
     for found in two[0]:
-        assert found['refused']['uneven'] == '7 images a batch cannot be shared out evenly among 2 processes: take a multiple of 2, with_batch_size(dls, 6)'
+        assert found['refused']['uneven'] == '7 images per batch cannot be shared out evenly among 2 processes: use a multiple of 2, with_batch_size(dls, 6)'
         assert found['refused']['different'].startswith('the processes have different images, parts, classes or batch sizes')
 
 
@@ -97,10 +98,8 @@ def test_an_error_in_one_ends_all(two):
 
 
 def test_without_accelerate_it_says_what_to_do(monkeypatch):
-    from fastcnn import training
     monkeypatch.setitem(sys.modules, 'accelerate', None)
     monkeypatch.setenv('WORLD_SIZE', '2')
-    training._shared_trainer.cache_clear()
     with pytest.raises(InputError, match=r"needs Accelerate: pip install 'fastcnn\[distributed\]'"): distributed_fit(together.learner(), 1)
 
 
@@ -188,20 +187,20 @@ def test_looking_at_a_learner_leaves_its_checkpoint_alone(tmp_path):
 def test_what_is_no_checkpoint_of_this_training_is_refused(tmp_path):
     kept = tmp_path/'kept.pt'
     trained(Checkpoint(kept))
-    with pytest.raises(InputError, match='of a training of 4 epochs, not 5'): trained(Checkpoint(kept), epochs=5)
-    with pytest.raises(InputError, match='of a training of another network'):
+    with pytest.raises(InputError, match='belongs to a training of 4 epochs, not 5'): trained(Checkpoint(kept), epochs=5)
+    with pytest.raises(InputError, match='belongs to the training of another network'):
         quiet(together.learner(lambda: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(432, 3)))).fit_one_cycle(4, cbs=Checkpoint(kept))
     with pytest.raises(InputError, match='do not go together'): trained([Checkpoint(kept), SaveModelCallback()])
     for bad in (b'', b'no checkpoint', kept.read_bytes()[:2000]):
         kept.write_bytes(bad)
-        with pytest.raises(InputError, match='is no file of Checkpoint'): trained(Checkpoint(kept))
+        with pytest.raises(InputError, match='is not a Checkpoint file'): trained(Checkpoint(kept))
 
 
 def test_reading_a_checkpoint_runs_no_code(tmp_path):
     class Evil:
         def __reduce__(self): return Path.touch, (tmp_path/'ran',)
     torch.save(dict(n_epoch=4, evil=Evil()), tmp_path/'kept.pt')
-    with pytest.raises(InputError, match='is no file of Checkpoint'): trained(Checkpoint(tmp_path/'kept.pt'))
+    with pytest.raises(InputError, match='is not a Checkpoint file'): trained(Checkpoint(tmp_path/'kept.pt'))
     assert not (tmp_path/'ran').exists()
 
 

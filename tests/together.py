@@ -14,8 +14,9 @@ from fastai.torch_core import num_distrib, rank_distrib, set_seed
 from torch import nn
 
 from fastcnn.core import InputError
+from fastcnn.distributed import distributed_fit
 from fastcnn.models import build_model
-from fastcnn.training import Checkpoint, distributed_fit
+from fastcnn.training import Checkpoint
 
 N, TRAIN = 58, 45 # 5 batches of 8 and 5 images left out; 13 to validate on, an odd number
 
