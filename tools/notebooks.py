@@ -45,14 +45,22 @@ def save(path):
     nbdev_clean(str(path))
 
 
-BY_CHANCE = re.compile(r'(?<=/)tmp\w{8}\b|(?<=127\.0\.0\.1:)\d+|\b\d\d:\d\d\b|(?<= )[\d.]+(?= seconds\b)') # temporary folders, ports, how long fastai says that an epoch took, and what says itself that it is a time
+# temporary folders, ports, how long fastai says that an epoch took, and what says itself that it is a time
+BY_CHANCE = re.compile(r'(?<=/)tmp\w{8}\b|(?<=127\.0\.0\.1:)\d+|\b\d\d:\d\d\b|(?<= )[\d.]+(?= seconds\b)')
+
+def is_text(output): return output.get('name') != 'stderr' and not any(kind.startswith('image/') for kind in output.get('data', {}))
+
+def words(output):
+    "What an output shows in words"
+    data = output.get('data', {})
+    return output.get('text') or data.get('text/html') or data.get('text/plain', '')
 
 def texts(nb):
     "What a notebook shows in words, cell by cell; pictures, widgets and what differs by chance left out"
     for cell in nb.cells:
-        shown = [output for output in cell.get('outputs', []) if output.get('name') != 'stderr' and not any(kind.startswith('image/') for kind in output.get('data', {}))]
-        said = (output.get('text') or output.get('data', {}).get('text/html') or output.get('data', {}).get('text/plain', '') for output in shown) # what is printed comes in pieces, of any size
-        if shown: yield cell.source, BY_CHANCE.sub('…', ''.join(said))
+        shown = [output for output in cell.get('outputs', []) if is_text(output)]
+        said = ''.join(map(words, shown)) # what is printed comes in pieces, of any size
+        if shown: yield cell.source, BY_CHANCE.sub('…', said)
 
 
 def test(path):
