@@ -7,8 +7,8 @@ Docs: https://fastcnn.github.io/fastcnn/core.html.md"""
 # %% auto #0
 __all__ = ['STATUSES', 'FAILED_REASONS', 'QUARANTINE_REASONS', 'PRESENT', 'FIELDS', 'FORGETTABLE', 'IMAGE_SUFFIXES', 'UNREADABLE',
            'NO_BARS', 'InputError', 'check_label', 'atomic_file', 'atomic_write', 'ImageResult', 'content_name',
-           'utc_now', 'sidecar', 'check_row', 'Manifest', 'files_on_disk', 'image_files', 'image_formats', 'open_image',
-           'map_ahead', 'cache_folder', 'user_agent', 'retry_after']
+           'utc_now', 'sidecar', 'SidecarFile', 'check_row', 'Manifest', 'files_on_disk', 'image_files',
+           'image_formats', 'open_image', 'map_ahead', 'cache_folder', 'user_agent', 'retry_after']
 
 # %% ../nbs/00_core.ipynb #f8c88b23
 import hashlib, json, os, struct, tempfile, threading, zlib
@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from enum import StrEnum
 from functools import cache
 from importlib import import_module
 from io import BytesIO
@@ -115,6 +116,17 @@ def sidecar(
     root = Path(os.path.abspath(root))
     return root.with_name(root.name + '.fastcnn')
 
+# %% ../nbs/00_core.ipynb #d441adb9
+class SidecarFile(StrEnum):
+    "What lies in the folder beside a collection"
+    MANIFEST = 'manifest.jsonl' # the log of events
+    QUARANTINE = 'quarantine' # folder of the images that were set aside
+    CREDITS = 'CREDITS.md' # makers and licences
+    CLEANED = 'cleaned.json' # what cleaning found last
+    CLEANER = 'cleaner.json' # marks made by hand
+    CLEANING = 'cleaning.html' # the report of the last cleaning
+    FORGOTTEN = 'forgotten.txt' # hashes of what must not come back
+
 # %% ../nbs/00_core.ipynb #2ccdb6c6
 STATUSES = ('kept', 'failed', 'duplicate', 'quarantined', 'restored', 'relabelled')
 FAILED_REASONS = ('timeout', 'connection', 'too_large', 'not_an_image', 'truncated', 'too_small', 'opted_out',
@@ -190,7 +202,7 @@ class Manifest:
         root:Path # Image folder; its manifest is `root.fastcnn/manifest.jsonl`
     ):
         self.root, self.folder = Path(root), sidecar(root)
-        self.path = self.folder/'manifest.jsonl'
+        self.path = self.folder/SidecarFile.MANIFEST
         self._guard = threading.RLock() # a download appends in one thread and asks in another
         self._index, self._stamp, self._forgotten = _Index(), None, frozenset()
         self.refresh()
@@ -286,13 +298,13 @@ def _stamp_now(self:Manifest)->tuple:
         try: found = os.stat(path)
         except FileNotFoundError: return None
         return found.st_ino, found.st_mtime_ns, found.st_size
-    log, forgotten = of(self.path), of(self.folder/'forgotten.txt')
+    log, forgotten = of(self.path), of(self.folder/SidecarFile.FORGOTTEN)
     return log and log[0], forgotten
 
 @patch
 def _read_forgotten(self:Manifest, stamp:tuple)->frozenset:
     "The hashes of what must not come back"
-    return frozenset((self.folder/'forgotten.txt').read_text().split()) if stamp[1] else frozenset()
+    return frozenset((self.folder/SidecarFile.FORGOTTEN).read_text().split()) if stamp[1] else frozenset()
 
 # %% ../nbs/00_core.ipynb #d313900e
 class _Rows(Sequence):
@@ -440,7 +452,7 @@ def _credit(
 @patch
 def write_credits(self:Manifest)->Path:
     "Write `CREDITS.md`: title, maker, licence and page of every image in the folder"
-    with self._lock(), atomic_file(self.folder/'CREDITS.md') as file:
+    with self._lock(), atomic_file(self.folder/SidecarFile.CREDITS) as file:
         rows = self.refresh().present()
         order = sorted((bool(row.get('license')), row['label'], row.get('file', ''), i) for i, row in enumerate(rows))
         unknown = sum(not known for known, *_ in order)
@@ -450,7 +462,7 @@ def write_credits(self:Manifest)->Path:
         for n, row in enumerate(rows.at([i for *_, i in order])):
             if n in (0, unknown): write(f"\n## {'Unknown' if n < unknown else 'Known'} licence\n\n")
             write(_credit(row))
-    return self.folder/'CREDITS.md'
+    return self.folder/SidecarFile.CREDITS
 
 # %% ../nbs/00_core.ipynb #2ecd3faf
 @patch
@@ -472,7 +484,7 @@ def mark_forgotten(self:Manifest,
             marks = grown
             gone = [row for _, row in self._events() if row and not marks.isdisjoint(_marks(row))]
             grown = marks.union(*(_marks(row, ('url', 'sha1', 'sha256', 'source_sha256')) for row in gone))
-        with atomic_file(self.folder/'forgotten.txt', sync=True) as file: file.writelines(f'{mark}\n'.encode() for mark in sorted(marks))
+        with atomic_file(self.folder/SidecarFile.FORGOTTEN, sync=True) as file: file.writelines(f'{mark}\n'.encode() for mark in sorted(marks))
     self.refresh()
     return gone
 

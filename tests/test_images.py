@@ -1,0 +1,190 @@
+"One picture everywhere: every encoding, every reader; and what is made to be slow or to fill the memory."
+import io, os, random, struct, subprocess, sys, tempfile, threading, time, zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from PIL import Image, ImageFile
+
+from fastcnn.images import IMAGE_SUFFIXES, UnreadableImage, list_images, read_header, read_image
+from pictures import ENCODINGS, HEIGHT, RGB, WIDTH, differs, exif, lying, saved
+
+each_encoding = pytest.mark.parametrize('name', ENCODINGS)
+
+
+def reason(source):
+    try: read_image(source)
+    except UnreadableImage as error: return error.reason
+
+
+def test_there_are_many_encodings(): assert len(ENCODINGS) >= 60
+
+
+@each_encoding
+def test_every_encoding_gives_the_picture(name, tmp_path):
+    encoding = ENCODINGS[name]
+    (tmp_path/'picture').write_bytes(encoding.data)
+    for source in (encoding.data, tmp_path/'picture', str(tmp_path/'picture'), Image.open(io.BytesIO(encoding.data))):
+        pixels = read_image(source)
+        assert pixels.shape == (HEIGHT, WIDTH, 3) and pixels.dtype == np.uint8 and pixels.flags.writeable
+        assert differs(pixels, encoding) <= 2, type(source)
+
+
+@each_encoding
+def test_the_header_knows_the_upright_size(name):
+    header = read_header(ENCODINGS[name].data)
+    assert (header.width, header.height) == (WIDTH, HEIGHT)
+    assert header.format in (ENCODINGS[name].format, 'MPO')
+
+
+@each_encoding
+def test_plain_files_are_those_that_every_loader_sees_alike(name):
+    data = ENCODINGS[name].data
+    if not read_header(data).plain: return
+    with Image.open(io.BytesIO(data)) as image: naive = np.asarray(image.convert('RGB'))
+    np.testing.assert_array_equal(naive, read_image(data))
+
+
+@each_encoding
+def test_a_smaller_scale_is_the_same_picture(name):
+    pixels = read_image(ENCODINGS[name].data, side=20)
+    assert min(pixels.shape[:2]) >= 20 and differs(pixels, ENCODINGS[name]) <= 2
+
+
+def test_heic_is_read_with_the_extra():
+    pillow_heif = pytest.importorskip('pillow_heif')
+    for orientation in (1, 6):
+        file = io.BytesIO()
+        pillow_heif.from_pillow(lying(RGB, orientation)).save(file, quality=95, exif=exif(orientation).tobytes())
+        pixels = read_image(file.getvalue())
+        assert pixels.shape == ((HEIGHT, WIDTH, 3) if orientation == 1 else pixels.shape)
+        assert differs(pixels, ENCODINGS['jpeg_plain']) <= 4
+
+
+@given(st.integers(1, 150), st.integers(1, 150), st.integers(1, 8), st.sampled_from(['RGB', 'L']), st.integers(1, 80), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_the_fast_way_gives_pillows_numbers(width, height, orientation, mode, side, progressive):
+    "Plain JPEG files of any size, at full size and reduced, by simplejpeg and by Pillow"
+    pixels = np.random.default_rng(width*height).integers(0, 255, (height, width, 3), np.uint8)
+    data = saved(Image.fromarray(pixels).convert(mode), 'JPEG', exif=exif(orientation), progressive=progressive)
+    for wanted in (None, side):
+        with Image.open(io.BytesIO(data)) as image:
+            if wanted and max(width, height) >= 64: image.draft(None, (wanted, wanted))
+            slow = read_image(image)
+        np.testing.assert_array_equal(read_image(data, wanted), slow)
+        if wanted: assert min(slow.shape[:2]) >= min(wanted, width, height)
+
+
+# --- what is made to block a computer
+
+def chunk(kind, data): return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+
+
+def many_scans(n=20_000, size=(64, 64)):
+    data = saved(Image.new('RGB', size, 'orange'), 'JPEG', progressive=True)
+    start = data.rfind(b'\xff\xc4', 0, data.rfind(b'\xff\xda'))
+    return data[:-2] + data[start:-2]*n + data[-2:]
+
+
+def many_chunks(n=800_000):
+    data = saved(RGB, 'PNG')
+    return data[:33] + chunk(b'teXt', b'')*n + data[33:]
+
+
+def many_extensions(n=1_500_000):
+    data = saved(RGB.quantize(4), 'GIF')
+    start = data.index(b',', 13 + 3*2**(1 + (data[10] & 7)))
+    return data[:start] + b'!\xfe\1x\0'*n + data[start:]
+
+
+def many_segments(n=1_000_000):
+    data = saved(RGB, 'JPEG')
+    return data[:2] + b'\xff\xe9\0\2'*n + data[2:]
+
+
+BOMBS = dict(scans=many_scans(), scans_of_a_large_picture=many_scans(60, (6000, 6000)), scans_of_a_small_one=many_scans(501),
+             chunks=many_chunks(), extensions=many_extensions(), segments=many_segments())
+
+
+@pytest.mark.parametrize('name', BOMBS)
+def test_what_is_made_to_be_slow_costs_little(name):
+    "It is refused, or it is read after all; in either case within a few seconds of processor time"
+    start = time.thread_time()
+    found = reason(BOMBS[name])
+    spent = time.thread_time() - start
+    assert found in ('too_slow', 'damaged', 'truncated', 'not_an_image') or 'scans' not in name
+    assert spent < 6, f'{spent:.1f} s of processor time'
+
+
+def test_usual_progressive_files_are_read():
+    assert read_image(many_scans(10)).shape == (64, 64, 3)
+    assert read_image(saved(Image.new('RGB', (5000, 4000), 'navy'), 'JPEG', progressive=True)).shape == (4000, 5000, 3)
+
+
+@pytest.mark.parametrize('format', ['PNG', 'GIF', 'TIFF', 'BMP', 'WEBP'])
+def test_too_many_pixels_are_refused_before_they_are_decoded(format):
+    data = saved(Image.new('L', (3000, 2000)), format)
+    with pytest.raises(UnreadableImage, match='3000 × 2000 pixels'): read_image(data, max_pixels=10**6)
+    with pytest.raises(UnreadableImage, match='3000 × 2000 pixels'): read_header(data, max_pixels=10**6)
+
+
+@pytest.mark.parametrize('name', ['jpeg_plain', 'jpeg_orientation_6', 'png_rgba', 'gif', 'webp', 'avif', 'tiff_lzw', 'bmp'])
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_damaged_files_give_a_picture_or_a_reason(name, data):
+    whole = ENCODINGS[name].data
+    damaged = bytearray(whole[:data.draw(st.integers(1, len(whole)))])
+    for _ in range(data.draw(st.integers(0, 4))): damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    found = reason(bytes(damaged))
+    assert found in (None, 'not_an_image', 'truncated', 'damaged', 'too_large', 'too_slow')
+
+
+@pytest.mark.parametrize('name', ['jpeg_plain', 'png_rgb', 'webp_lossless', 'gif', 'avif', 'tiff_raw'])
+def test_half_a_file_is_no_picture(name):
+    whole = ENCODINGS[name].data
+    assert reason(whole[:len(whole)//2]) in ('truncated', 'damaged', 'not_an_image')
+
+
+def test_pipes_and_devices_are_no_files(tmp_path):
+    os.mkfifo(tmp_path/'pipe.jpg')
+    assert reason(tmp_path/'pipe.jpg') == reason('/dev/zero') == reason(tmp_path) == reason('null\0byte.jpg') == 'unreadable'
+
+
+def test_strictness_is_undone_however_many_threads_decode():
+    half = ENCODINGS['tiff_jpeg'].data[:200]
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+    try:
+        threads = [threading.Thread(target=lambda: [reason(random.choice([half, ENCODINGS['png_rgba'].data])) for _ in range(50)]) for _ in range(8)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        assert ImageFile.LOAD_TRUNCATED_IMAGES is True
+    finally: ImageFile.LOAD_TRUNCATED_IMAGES = False
+
+
+def test_a_picture_of_pillows_is_left_as_it_was():
+    with Image.open(io.BytesIO(ENCODINGS['jpeg_orientation_6'].data)) as image:
+        read_image(image, side=10)
+        assert image.size == (HEIGHT, WIDTH) and image.getexif()[0x0112] == 6
+
+
+# --- folders
+
+@given(st.lists(st.tuples(st.sampled_from(['', 'a', 'a/b', '.git', '__MACOSX']), st.sampled_from(['x.jpg', 'y.JFIF', 'z.txt', '.hidden.png', 'Thumbs.db'])), max_size=12))
+@settings(max_examples=40, deadline=None)
+def test_every_file_is_listed_or_left_out(names):
+    with tempfile.TemporaryDirectory() as root:
+        for folder, name in names:
+            (Path(root)/folder).mkdir(parents=True, exist_ok=True)
+            (Path(root)/folder/name).write_bytes(b'x')
+        files, left_out = list_images(root)
+        told = [path for paths in left_out.values() for path in paths]
+        for folder, name in names:
+            path = os.path.join(folder, name)
+            assert Path(root)/path in files or any(path == t or path.startswith(f'{t}/') for t in told)
+        assert all(f.suffix.lower() in IMAGE_SUFFIXES for f in files)
+
+
+def test_images_loads_neither_torch_nor_pandas():
+    code = 'import fastcnn.images, sys; print({"torch", "fastai", "pandas", "pillow_heif"} & set(sys.modules))'
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == 'set()'
