@@ -7,7 +7,7 @@ Docs: https://fastcnn.github.io/fastcnn/cli.html.md"""
 # %% auto #0
 __all__ = ['command_parser', 'main']
 
-# %% ../nbs/25_cli.ipynb #9803863d
+# %% ../nbs/25_cli.ipynb #6d38898d
 import argparse, inspect, json, math, os, sys, warnings
 from collections import Counter
 from contextlib import redirect_stdout
@@ -18,11 +18,12 @@ from fastcore.docments import docments
 from fastcore.meta import delegates
 
 from . import __version__
-from .core import InputError, check_label, image_files
+from .core import InputError, check_label
 from .demo import run_demo
+from .images import image_files
 from .pipeline import collection_facts, evaluate_model, pixel_cache, train_classifier, write_cleaning_report, write_predictions
 
-# %% ../nbs/25_cli.ipynb #e8e1f477
+# %% ../nbs/25_cli.ipynb #2cfdff18
 def _positive(text):
     if not text.isdigit() or not int(text): raise argparse.ArgumentTypeError(f'{text!r} is no number above 0')
     return int(text)
@@ -36,7 +37,7 @@ def _learning_rate(text):
 _Root, _Model, _Site = Annotated[str, 'ROOT'], Annotated[str, 'MODEL'], Annotated[str, 'SITE'] # the name that the help shows
 _File, _Files, _Source = Annotated[str, 'FILE'], Annotated[list, 'FILE'], Annotated[str, 'SOURCE']
 
-# %% ../nbs/25_cli.ipynb #50d7bbcd
+# %% ../nbs/25_cli.ipynb #e3d69697
 def _search(
     query:str, # What to search for
     *, label:str, # Class: the folder in ROOT
@@ -55,7 +56,7 @@ def _search(
     providers = sorted({row['provider'] for row in rows if row.get('provider')})
     return collection_counts(manifest, label, query) | dict(provider=', '.join(providers) or provider)
 
-# %% ../nbs/25_cli.ipynb #171e23db
+# %% ../nbs/25_cli.ipynb #727094b4
 def _add(
     source:_Source, # A folder of class folders, files of one class, or a CSV
     *, out:_Root, # Image folder
@@ -72,7 +73,7 @@ def _add(
     reasons = dict(Counter(row['reason'] for row in failed))
     return dict(requested=len(rows), saved=counts['kept'], duplicate=counts['duplicate'], failed=reasons)
 
-# %% ../nbs/25_cli.ipynb #b476f612
+# %% ../nbs/25_cli.ipynb #e4463c63
 def _clean(
     root:_Root, # Image folder: ROOT/LABEL/NAME.jpg
     *, dry_run:bool=False, # Only report
@@ -100,7 +101,7 @@ def _info(
     "Classes, sizes, licences and problems of a folder"
     return collection_facts(root)
 
-# %% ../nbs/25_cli.ipynb #55872f35
+# %% ../nbs/25_cli.ipynb #d6c3da70
 def _export(
     root:_Root, # Image folder
     target:Annotated[str, 'TARGET'] # A .csv, .parquet or .zip, or a new folder
@@ -131,7 +132,7 @@ def _cache(
     "Where decoded images are kept for the next training, and how large that is"
     return pixel_cache(purge)
 
-# %% ../nbs/25_cli.ipynb #38659132
+# %% ../nbs/25_cli.ipynb #9f4558c4
 @delegates(train_classifier, but=['batch_size'])
 def _train(
     source:_Source, # Image folder, zip of one, or image parquet
@@ -159,7 +160,7 @@ def _evaluate(
     from fastcnn.report import evaluation_report
     return found | dict(report=str(evaluation_report(report, judged.evaluation, None, judged.worst)))
 
-# %% ../nbs/25_cli.ipynb #8e4ee321
+# %% ../nbs/25_cli.ipynb #b938a1b4
 def _predict(
     model:_Model, # Exported model
     files:_Files, # Image, or a folder: all images in it
@@ -190,7 +191,7 @@ def _demo(**kwargs):
     "The whole way on the built-in source"
     return run_demo(**kwargs)
 
-# %% ../nbs/25_cli.ipynb #f07d648b
+# %% ../nbs/25_cli.ipynb #ebb26b01
 def _type_and_metavar(annotation):
     "`Annotated[str, 'ROOT']` → (str, 'ROOT'); a type alone has no name of its own"
     kind, *names = get_args(annotation) or (annotation,)
@@ -210,7 +211,7 @@ def _argument(name, parameter, text):
     if default not in (None, '', parameter.empty): settings['help'] += f'; default: {default}'
     return names, settings | dict(type=kind, metavar=metavar, required=needed, default=None if needed else default)
 
-# %% ../nbs/25_cli.ipynb #a29429e7
+# %% ../nbs/25_cli.ipynb #3ffe3e14
 class _CommandParser(argparse.ArgumentParser):
     "Wrong arguments are an `InputError`, like any other wrong input"
     def error(self, message): raise InputError(f'{message}; see `{self.prog} --help`')
@@ -232,7 +233,7 @@ def command_parser()->argparse.ArgumentParser: # Of the whole command; `parse_ar
         verb.add_argument('--json', action='store_true', help='print one JSON object as the last line of standard output')
     return parser
 
-# %% ../nbs/25_cli.ipynb #9e9f5def
+# %% ../nbs/25_cli.ipynb #12a24d66
 def _shown(value):
     "A value in a line: few digits, and words where a class is missing"
     if value is None: return 'none of these'
@@ -255,7 +256,7 @@ def _json_ready(value):
     if isinstance(value, (list, tuple)): return [_json_ready(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
-# %% ../nbs/25_cli.ipynb #eaf858a2
+# %% ../nbs/25_cli.ipynb #9688a14d
 def _print_warning(message, category, filename, lineno, file=None, line=None):
     if issubclass(category, UserWarning): print(f'fastcnn: {message}', file=sys.stderr)
 
@@ -273,7 +274,7 @@ def _call_verb(argv):
     print(f'fastcnn: {message}', file=sys.stderr)
     return dict(error=message), status
 
-# %% ../nbs/25_cli.ipynb #31d6929b
+# %% ../nbs/25_cli.ipynb #1f0672ec
 def _print_quietly(print_result, result):
     "Print, unless nobody listens any more"
     try:
@@ -281,7 +282,7 @@ def _print_quietly(print_result, result):
         sys.stdout.flush()
     except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()) # nor complain about it at the end
 
-# %% ../nbs/25_cli.ipynb #7fb1aa2f
+# %% ../nbs/25_cli.ipynb #39ef85a1
 def main(
     argv:list=None # Arguments; default: those of the process
 )->int: # Exit status: 0 done, 1 failed, 2 wrong arguments or input, 130 interrupted

@@ -7,15 +7,16 @@ Docs: https://fastcnn.github.io/fastcnn/cli.html.md"""
 # %% auto #0
 __all__ = ['run_demo']
 
-# %% ../nbs/25_cli.ipynb #3f9967fd
+# %% ../nbs/25_cli.ipynb #db336426
 import json, shutil, subprocess, sys, time
 from itertools import combinations
 from pathlib import Path
 
-from .core import InputError, Manifest, image_files
+from .core import InputError, Manifest
+from .images import image_files, read_image
 from .pipeline import describe_images, export_evaluated
 
-# %% ../nbs/25_cli.ipynb #cb964a87
+# %% ../nbs/25_cli.ipynb #44b04046
 def _demo_sizes(quick):
     "Distinct pictures served and images wanted of each planet, side in pixels, images in a batch"
     return dict(served=150, wanted=130, size=96, batch=16) if quick else dict(served=840, wanted=790, size=128, batch=64)
@@ -41,7 +42,7 @@ def _collect_planets(server, root, wanted):
     return [('What the bare word “jupiter” brings', ['Statues of the god, watches and cars among the planets: the words are too few.', bare]),
             ('What “planet jupiter” brings', [f'{sum(counts.values())} addresses of four planets were asked. {told}', sheet])]
 
-# %% ../nbs/25_cli.ipynb #fd143b87
+# %% ../nbs/25_cli.ipynb #b33cfbc0
 def _pairs(rows, key):
     "Pairs of addresses whose rows have the same key"
     groups = {}
@@ -56,7 +57,7 @@ def _cleaning_scores(manifest, truth):
     found, true = _pairs(rows, lambda row: row.get('group')), _pairs(rows, lambda row: group.get(row['url']))
     return dict(precision=len(found & true)/max(len(found), 1), recall=len(found & true)/max(len(true), 1), pairs=len(true))
 
-# %% ../nbs/25_cli.ipynb #d91c46a6
+# %% ../nbs/25_cli.ipynb #b3f89ad1
 def _clean_planets(server, root):
     "Clean, and compare with what only the server knows"
     from fastcnn.clean import clean_images, plot_cleaning
@@ -71,14 +72,15 @@ def _clean_planets(server, root):
     sheet = contact_sheet(_spread_over(root, 32), columns=8), 'Contact sheet of the four planets after cleaning'
     return scores, [('Cleaning', [text, groups]), ('After cleaning', [sheet])]
 
-# %% ../nbs/25_cli.ipynb #d172f83a
+# %% ../nbs/25_cli.ipynb #04c375f0
 def _look_inside(root, dls):
     "Inside one image, a batch, the network"
     import matplotlib.pyplot as plt
     from PIL import Image
     from fastcnn.data import show_channels
     from fastcnn.models import conv_stack, layer_table
-    with Image.open(image_files(root)[0]) as image: channels = show_channels(image, image.height//2, image.width//2)
+    image = Image.fromarray(read_image(image_files(root)[0]))
+    channels = show_channels(image, image.height//2, image.width//2)
     dls.show_batch(max_n=16, nrows=2, figsize=(12, 3.4))
     size, (train, valid, test) = dls.valid.one_batch()[0].shape[-1], (len(part.dataset) for part in dls)
     parts = f'{train} images to train on, {valid} to validate, {test} kept for the test; copies of one picture are never in two parts.'
@@ -87,7 +89,7 @@ def _look_inside(root, dls):
             ('A batch', [parts, (plt.gcf(), 'Sixteen training images, turned and zoomed by chance')]),
             ('The network', ['Each convolution halves the side, until one number per class is left.', layer_table(conv_stack(4, size), size=size)])]
 
-# %% ../nbs/25_cli.ipynb #71e82f4f
+# %% ../nbs/25_cli.ipynb #ed3ddd67
 def _find_rate(dls):
     "One short run over all learning rates"
     import matplotlib.pyplot as plt
@@ -115,7 +117,7 @@ def _plot_activations(learners):
         yield step
         yield plot_color_dim(learners[step].activation_stats), f'Histograms of the activations over the batches: {step}'
 
-# %% ../nbs/25_cli.ipynb #33542f93
+# %% ../nbs/25_cli.ipynb #037fd900
 def _train_ladder(dls):
     "lr_find and the ladder; the last step's Learner is handed on"
     import matplotlib.pyplot as plt
@@ -135,7 +137,7 @@ def _train_ladder(dls):
         ('What the layers see', ['Each column is a batch, each row a range of values; a healthy layer fills a smooth band.', *inside]),
         ('One cycle, five epochs', [schedule, (plot_loss_curves(learn), 'Losses and accuracy by epoch')])]
 
-# %% ../nbs/25_cli.ipynb #2cce5ee5
+# %% ../nbs/25_cli.ipynb #c34a28cd
 def _answer_sheet(answers):
     "Pictures, each with what the model says of it"
     from fastcnn.report import contact_sheet
@@ -156,7 +158,7 @@ def _judge_last(learn, dls, model, root):
         *evaluation_sections(judged.evaluation),
         ('Worst mistakes', ['Label, then what the model says. Some labels are wrong: a search is never perfect.', sheet])]
 
-# %% ../nbs/25_cli.ipynb #cf361f43
+# %% ../nbs/25_cli.ipynb #02ef69c6
 def _draw_unseen(folder, kinds, n, draw):
     "`n` new pictures of each kind"
     folder.mkdir(parents=True, exist_ok=True)
@@ -178,7 +180,7 @@ def _predict_unseen(model, folder):
         'Statues, watches and cars are none of these. What the model says of pictures of nothing that it knows:',
         (_answer_sheet(found[len(planets):]), 'Pictures of other things with the answer')])]
 
-# %% ../nbs/25_cli.ipynb #f731a775
+# %% ../nbs/25_cli.ipynb #5f428f01
 _MADE = 'planets', 'planets.fastcnn', 'first-look', 'first-look.fastcnn', 'unseen', 'model', 'report.html'
 
 def _remove_earlier(out):
@@ -190,7 +192,7 @@ def _remove_earlier(out):
     (out/'.fastcnn-demo').touch()
     for name in _MADE: shutil.rmtree(out/name, ignore_errors=True) # the report is a file, and is replaced at the end
 
-# %% ../nbs/25_cli.ipynb #74d7c055
+# %% ../nbs/25_cli.ipynb #ea9c1b60
 def run_demo(
     *, out:Path='_demo', # Folder for the report, the images and the model
     quick:bool=False # Fewer images, under two minutes
@@ -215,7 +217,7 @@ def run_demo(
     return dict(accuracy=found.accuracy, accuracy_interval=list(found.accuracy_interval), ladder=dict(zip(ladder.step, ladder.accuracy)),
                 cleaning=cleaning, findings=findings, seconds=seconds, quick=quick, report=str(page), model=str(model))
 
-# %% ../nbs/25_cli.ipynb #f7b73f63
+# %% ../nbs/25_cli.ipynb #df6b9056
 def _load_planets(root, sizes):
     from fastai.torch_core import set_seed
     from fastcnn.data import image_dataloaders

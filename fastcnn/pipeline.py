@@ -8,14 +8,15 @@ Docs: https://fastcnn.github.io/fastcnn/pipeline.html.md"""
 __all__ = ['collection_facts', 'write_cleaning_report', 'ModelEvaluation', 'evaluate_model', 'describe_images',
            'export_evaluated', 'TrainedClassifier', 'train_classifier', 'write_predictions', 'pixel_cache']
 
-# %% ../nbs/24_pipeline.ipynb #6b3eab90
+# %% ../nbs/24_pipeline.ipynb #20009aec
 import csv, io, json, os, time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .core import PRESENT, InputError, Manifest, image_files, sidecar
+from .core import PRESENT, InputError, Manifest, SidecarFile, sidecar
+from .images import image_files
 
 if TYPE_CHECKING:
     from fastai.learner import Learner
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from fastcnn.clean import CleaningReport
     from fastcnn.evaluation import Evaluation
 
-# %% ../nbs/24_pipeline.ipynb #25d70ad5
+# %% ../nbs/24_pipeline.ipynb #3b35e08d
 def _sorted_counts(values): return dict(sorted(Counter(values).items()))
 
 def collection_facts(
@@ -37,7 +38,7 @@ def collection_facts(
     return dict(classes=_sorted_counts(file.parent.name for file in files), licenses=_sorted_counts(licenses),
                 bytes=sum(file.stat().st_size for file in files), problems=problems)
 
-# %% ../nbs/24_pipeline.ipynb #a0d31870
+# %% ../nbs/24_pipeline.ipynb #44e8df96
 def write_cleaning_report(
     report:'CleaningReport', # What `clean_images(root)` returns
     root:Path # The image folder that was cleaned
@@ -48,13 +49,13 @@ def write_cleaning_report(
     counts = ', '.join(f'{n} {kind.replace("_", " ")}' for kind, n in report.counts.items())
     groups = plot_cleaning(report), 'Duplicate groups side by side, then odd and broken images'
     looks = 'Nothing was done to these: blurred images, text, images unlike their class.'
-    return write_report(sidecar(root)/'cleaning.html', f'Cleaning of {Path(root).name}', [
+    return write_report(sidecar(root)/SidecarFile.CLEANING, f'Cleaning of {Path(root).name}', [
         ('What was found', [counts, groups, report.rows]),
         ('What a person should look at', [looks, report.suspects]),
         ('Images in two classes', [report.conflicts]),
         ('Images that stay', [report.balance])])
 
-# %% ../nbs/24_pipeline.ipynb #411cf168
+# %% ../nbs/24_pipeline.ipynb #55f4456b
 @dataclass
 class ModelEvaluation:
     "How good an exported model is on labelled images"
@@ -84,7 +85,7 @@ def evaluate_model(
     worst = top_losses(probabilities, table.label, classes, images, n_worst)
     return ModelEvaluation(found, float(answers.label.isna().mean()), worst)
 
-# %% ../nbs/24_pipeline.ipynb #466c182b
+# %% ../nbs/24_pipeline.ipynb #d1b54bc9
 def describe_images(
     source:'Path|DataFrame', # What was trained on: an image folder, or another source without a manifest
     table:'DataFrame' # Its images, with a column label
@@ -112,7 +113,7 @@ def export_evaluated(
     export_model(learn, path, measure, data=data)
     return judged[-1]
 
-# %% ../nbs/24_pipeline.ipynb #f676c539
+# %% ../nbs/24_pipeline.ipynb #3abcd8a0
 _PLANS = ('auto', 'scratch', 'transfer') # auto: scratch
 _BACKBONE = 'lite/efficientnet_lite0'
 _AT_LEAST = dict(epochs=1, batch_size=2, size=8)
@@ -132,7 +133,7 @@ def _check_target(out):
     if not out.exists() or (out/'config.json').is_file() or (out.is_dir() and not any(out.iterdir())): return
     raise InputError(f'{str(out)!r} exists and is no exported model: choose another folder')
 
-# %% ../nbs/24_pipeline.ipynb #e5b986b0
+# %% ../nbs/24_pipeline.ipynb #4af52e90
 def _choose_plan(plan, arch):
     "The plan that is carried out, its network's full name, and the reasons"
     from fastcnn.models import find_architecture
@@ -157,7 +158,7 @@ def _make_learner(dls, plan, arch, stage):
     size = dls.valid.one_batch()[0].shape[-1]
     return scratch_learner(dls, build_model(arch, n_classes=len(dls.vocab), size=size, stage=stage), cbs=[ActivationStats()])
 
-# %% ../nbs/24_pipeline.ipynb #92067c1a
+# %% ../nbs/24_pipeline.ipynb #822e4fd1
 @dataclass
 class TrainedClassifier:
     "What `train_classifier` returns"
@@ -173,7 +174,7 @@ class TrainedClassifier:
         kept = {key: judged[key] for key in ('accuracy', 'accuracy_interval', 'f1', 'precision', 'recall', 'refused')}
         return kept | self.figures | dict(findings=[vars(finding) for finding in self.findings], reasons=self.reasons)
 
-# %% ../nbs/24_pipeline.ipynb #f70d249a
+# %% ../nbs/24_pipeline.ipynb #e9c8a5a2
 def train_classifier(
     source:'Path|DataFrame', # Image folder, zip of one, image parquet, or a table as `image_table` gives it
     out:Path=None, # Folder for the exported model; none: it is not kept
@@ -202,7 +203,7 @@ def train_classifier(
     trained.figures['seconds'] = round(time.time() - start, 1)
     return trained
 
-# %% ../nbs/24_pipeline.ipynb #d36d8ce9
+# %% ../nbs/24_pipeline.ipynb #9ba95b5f
 def _transfer_size(plan, arch):
     "Half the side that the weights were trained with"
     from fastcnn.models import backbone_preprocessing
@@ -226,7 +227,7 @@ def _write_evaluation(trained, path):
     from fastcnn.report import evaluation_report
     return dict(report=str(evaluation_report(path, trained.evaluation.evaluation, trained.learn, trained.evaluation.worst)))
 
-# %% ../nbs/24_pipeline.ipynb #a81358a4
+# %% ../nbs/24_pipeline.ipynb #6eab4005
 def _json_answer(row):
     "An answer with None in place of NaN: JSON knows no other word for it"
     return {key: None if value != value else value for key, value in row.items()}
@@ -267,7 +268,7 @@ def write_predictions(
     labels = {kind.removeprefix('label '): n for kind, n in sorted(counts.items()) if kind.startswith('label ')}
     return dict(written=str(out), images=counts.total(), unreadable=counts['unreadable'], none_of_these=counts['none of these'], labels=labels)
 
-# %% ../nbs/24_pipeline.ipynb #a1f43bdb
+# %% ../nbs/24_pipeline.ipynb #85d0ee68
 def pixel_cache(
     purge:bool=False # Delete what is kept
 )->dict: # folder, bytes (now), limit (bytes)

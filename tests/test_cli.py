@@ -4,7 +4,8 @@ import csv, json, os, signal, subprocess, sys, time, zipfile
 import pytest
 from PIL import Image
 
-from fastcnn.core import Manifest, image_files, sidecar
+from fastcnn.core import Manifest, sidecar
+from fastcnn.images import image_files, read_image
 from fastcnn.planets import PlanetServer, planet_collection
 
 COMMAND = [sys.executable, '-m', 'fastcnn']
