@@ -7,7 +7,7 @@ Docs: https://fastcnn.github.io/fastcnn/cli.html.md"""
 # %% auto #0
 __all__ = ['command_parser', 'main']
 
-# %% ../nbs/25_cli.ipynb #6d38898d
+# %% ../nbs/25_cli.ipynb #5a2b6ec7
 import argparse, inspect, json, math, os, sys, warnings
 from collections import Counter
 from contextlib import redirect_stdout
@@ -23,7 +23,7 @@ from .demo import run_demo
 from .images import image_files
 from .pipeline import collection_facts, evaluate_model, pixel_cache, train_classifier, write_cleaning_report, write_predictions
 
-# %% ../nbs/25_cli.ipynb #2cfdff18
+# %% ../nbs/25_cli.ipynb #8865aa71
 def _positive(text):
     if not text.isdigit() or not int(text): raise argparse.ArgumentTypeError(f'{text!r} is no number above 0')
     return int(text)
@@ -37,7 +37,7 @@ def _learning_rate(text):
 _Root, _Model, _Site = Annotated[str, 'ROOT'], Annotated[str, 'MODEL'], Annotated[str, 'SITE'] # the name that the help shows
 _File, _Files, _Source = Annotated[str, 'FILE'], Annotated[list, 'FILE'], Annotated[str, 'SOURCE']
 
-# %% ../nbs/25_cli.ipynb #e3d69697
+# %% ../nbs/25_cli.ipynb #b5088925
 def _search(
     query:str, # What to search for
     *, label:str, # Class: the folder in ROOT
@@ -56,7 +56,7 @@ def _search(
     providers = sorted({row['provider'] for row in rows if row.get('provider')})
     return collection_counts(manifest, label, query) | dict(provider=', '.join(providers) or provider)
 
-# %% ../nbs/25_cli.ipynb #727094b4
+# %% ../nbs/25_cli.ipynb #7b9e358a
 def _add(
     source:_Source, # A folder of class folders, files of one class, or a CSV
     *, out:_Root, # Image folder
@@ -65,7 +65,7 @@ def _add(
     creator:str='' # Who made them
 ):
     "Take in photographs of your own: a folder of class folders, files of one class, or a CSV"
-    from fastcnn.collect import add_images
+    from fastcnn.exchange import add_images
     rows = add_images(source, out, label, license=license, creator=creator)
     failed = [row for row in rows if row['status'] == 'failed']
     for row in failed: warnings.warn(f'{row["source"]} was not taken: {row["reason"]}')
@@ -73,7 +73,7 @@ def _add(
     reasons = dict(Counter(row['reason'] for row in failed))
     return dict(requested=len(rows), saved=counts['kept'], duplicate=counts['duplicate'], failed=reasons)
 
-# %% ../nbs/25_cli.ipynb #e4463c63
+# %% ../nbs/25_cli.ipynb #6090b797
 def _clean(
     root:_Root, # Image folder: ROOT/LABEL/NAME.jpg
     *, dry_run:bool=False, # Only report
@@ -91,7 +91,7 @@ def _restore(
     *, all:bool=False # Whatever was set aside
 ):
     "Put images back"
-    from fastcnn.clean import restore_images
+    from fastcnn.quarantine import restore_images
     if bool(files) == all: raise InputError('name the files to restore, or pass --all')
     return dict(restored=restore_images(root, files or None))
 
@@ -101,13 +101,13 @@ def _info(
     "Classes, sizes, licences and problems of a folder"
     return collection_facts(root)
 
-# %% ../nbs/25_cli.ipynb #d6c3da70
+# %% ../nbs/25_cli.ipynb #060011ea
 def _export(
     root:_Root, # Image folder
     target:Annotated[str, 'TARGET'] # A .csv, .parquet or .zip, or a new folder
 ):
     "Hand a collection on: a table of its manifest (.csv, .parquet), one file (.zip), or a folder that Hugging Face datasets loads"
-    from fastcnn.collect import export_imagefolder, export_table, pack_images
+    from fastcnn.exchange import export_imagefolder, export_table, pack_images
     suffix = Path(target).suffix
     if suffix in ('.csv', '.parquet'): return dict(written=str(*export_table(root, target)))
     return dict(written=str(pack_images(root, target) if suffix == '.zip' else export_imagefolder(root, target)))
@@ -119,7 +119,7 @@ def _forget(
     page:Annotated[str, 'URL']=None # Page on which images are shown
 ):
     "Remove an image or all images of a maker for good, if the maker asks for it"
-    from fastcnn.collect import forget_images
+    from fastcnn.exchange import forget_images
     if not (url or creator or page): raise InputError('say whom or what to forget: --url, --creator or --page')
     image_files(root) # a wrong folder is told, not made
     forgotten = forget_images(root, url, creator, page)
@@ -132,7 +132,7 @@ def _cache(
     "Where decoded images are kept for the next training, and how large that is"
     return pixel_cache(purge)
 
-# %% ../nbs/25_cli.ipynb #9f4558c4
+# %% ../nbs/25_cli.ipynb #ee748247
 @delegates(train_classifier, but=['batch_size'])
 def _train(
     source:_Source, # Image folder, zip of one, or image parquet
@@ -160,14 +160,14 @@ def _evaluate(
     from fastcnn.report import evaluation_report
     return found | dict(report=str(evaluation_report(report, judged.evaluation, None, judged.worst)))
 
-# %% ../nbs/25_cli.ipynb #b938a1b4
+# %% ../nbs/25_cli.ipynb #8ba7cf7d
 def _predict(
     model:_Model, # Exported model
     files:_Files, # Image, or a folder: all images in it
     *, out:Annotated[str, 'TABLE']=None # A .csv or .jsonl to write, one line per image, instead of showing the answers
 ):
     "Class and probability of each image; no class where it is none of them"
-    from fastcnn.deploy import predict_each
+    from fastcnn.exported import predict_each
     if out: return write_predictions(model, files, out)
     shown = 'file', 'label', 'probability'
     rows = list(predict_each(model, files))
@@ -182,7 +182,7 @@ def _publish(
     example:_Files=() # A picture to try; repeatable
 ):
     "Write a static page that runs the model in the visitor's browser"
-    from fastcnn.deploy import publish
+    from fastcnn.publish import publish
     written = publish(model, out, runtime, title=title, examples=example, credits=credits)
     return dict(site=out, bytes=sum(written.values()), files=len(written))
 
@@ -191,7 +191,7 @@ def _demo(**kwargs):
     "The whole way on the built-in source"
     return run_demo(**kwargs)
 
-# %% ../nbs/25_cli.ipynb #ebb26b01
+# %% ../nbs/25_cli.ipynb #56fef274
 def _type_and_metavar(annotation):
     "`Annotated[str, 'ROOT']` → (str, 'ROOT'); a type alone has no name of its own"
     kind, *names = get_args(annotation) or (annotation,)
@@ -211,7 +211,7 @@ def _argument(name, parameter, text):
     if default not in (None, '', parameter.empty): settings['help'] += f'; default: {default}'
     return names, settings | dict(type=kind, metavar=metavar, required=needed, default=None if needed else default)
 
-# %% ../nbs/25_cli.ipynb #3ffe3e14
+# %% ../nbs/25_cli.ipynb #b179b2f2
 class _CommandParser(argparse.ArgumentParser):
     "Wrong arguments are an `InputError`, like any other wrong input"
     def error(self, message): raise InputError(f'{message}; see `{self.prog} --help`')
@@ -233,7 +233,7 @@ def command_parser()->argparse.ArgumentParser: # Of the whole command; `parse_ar
         verb.add_argument('--json', action='store_true', help='print one JSON object as the last line of standard output')
     return parser
 
-# %% ../nbs/25_cli.ipynb #12a24d66
+# %% ../nbs/25_cli.ipynb #19638eab
 def _shown(value):
     "A value in a line: few digits, and words where a class is missing"
     if value is None: return 'none of these'
@@ -256,7 +256,7 @@ def _json_ready(value):
     if isinstance(value, (list, tuple)): return [_json_ready(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
-# %% ../nbs/25_cli.ipynb #9688a14d
+# %% ../nbs/25_cli.ipynb #a484ed07
 def _print_warning(message, category, filename, lineno, file=None, line=None):
     if issubclass(category, UserWarning): print(f'fastcnn: {message}', file=sys.stderr)
 
@@ -274,7 +274,7 @@ def _call_verb(argv):
     print(f'fastcnn: {message}', file=sys.stderr)
     return dict(error=message), status
 
-# %% ../nbs/25_cli.ipynb #1f0672ec
+# %% ../nbs/25_cli.ipynb #a2261dd7
 def _print_quietly(print_result, result):
     "Print, unless nobody listens any more"
     try:
@@ -282,7 +282,7 @@ def _print_quietly(print_result, result):
         sys.stdout.flush()
     except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()) # nor complain about it at the end
 
-# %% ../nbs/25_cli.ipynb #39ef85a1
+# %% ../nbs/25_cli.ipynb #3331d17a
 def main(
     argv:list=None # Arguments; default: those of the process
 )->int: # Exit status: 0 done, 1 failed, 2 wrong arguments or input, 130 interrupted

@@ -7,7 +7,7 @@ Docs: https://fastcnn.github.io/fastcnn/cli.html.md"""
 # %% auto #0
 __all__ = ['run_demo']
 
-# %% ../nbs/25_cli.ipynb #db336426
+# %% ../nbs/25_cli.ipynb #77ef47b2
 import json, shutil, subprocess, sys, time
 from itertools import combinations
 from pathlib import Path
@@ -16,7 +16,7 @@ from .core import InputError, Manifest
 from .images import image_files, read_image
 from .pipeline import describe_images, export_evaluated
 
-# %% ../nbs/25_cli.ipynb #44b04046
+# %% ../nbs/25_cli.ipynb #f6564f07
 def _demo_sizes(quick):
     "Distinct pictures served and images wanted of each planet, side in pixels, images in a batch"
     return dict(served=150, wanted=130, size=96, batch=16) if quick else dict(served=840, wanted=790, size=128, batch=64)
@@ -42,7 +42,7 @@ def _collect_planets(server, root, wanted):
     return [('What the bare word “jupiter” brings', ['Statues of the god, watches and cars among the planets: the words are too few.', bare]),
             ('What “planet jupiter” brings', [f'{sum(counts.values())} addresses of four planets were asked. {told}', sheet])]
 
-# %% ../nbs/25_cli.ipynb #b33cfbc0
+# %% ../nbs/25_cli.ipynb #aa6d8cb2
 def _pairs(rows, key):
     "Pairs of addresses whose rows have the same key"
     groups = {}
@@ -57,7 +57,7 @@ def _cleaning_scores(manifest, truth):
     found, true = _pairs(rows, lambda row: row.get('group')), _pairs(rows, lambda row: group.get(row['url']))
     return dict(precision=len(found & true)/max(len(found), 1), recall=len(found & true)/max(len(true), 1), pairs=len(true))
 
-# %% ../nbs/25_cli.ipynb #b3f89ad1
+# %% ../nbs/25_cli.ipynb #86f74cb6
 def _clean_planets(server, root):
     "Clean, and compare with what only the server knows"
     from fastcnn.clean import clean_images, plot_cleaning
@@ -72,7 +72,7 @@ def _clean_planets(server, root):
     sheet = contact_sheet(_spread_over(root, 32), columns=8), 'Contact sheet of the four planets after cleaning'
     return scores, [('Cleaning', [text, groups]), ('After cleaning', [sheet])]
 
-# %% ../nbs/25_cli.ipynb #04c375f0
+# %% ../nbs/25_cli.ipynb #ff911170
 def _look_inside(root, dls):
     "Inside one image, a batch, the network"
     import matplotlib.pyplot as plt
@@ -89,7 +89,7 @@ def _look_inside(root, dls):
             ('A batch', [parts, (plt.gcf(), 'Sixteen training images, turned and zoomed by chance')]),
             ('The network', ['Each convolution halves the side, until one number per class is left.', layer_table(conv_stack(4, size), size=size)])]
 
-# %% ../nbs/25_cli.ipynb #ed3ddd67
+# %% ../nbs/25_cli.ipynb #1f3670e2
 def _find_rate(dls):
     "One short run over all learning rates"
     import matplotlib.pyplot as plt
@@ -117,7 +117,7 @@ def _plot_activations(learners):
         yield step
         yield plot_color_dim(learners[step].activation_stats), f'Histograms of the activations over the batches: {step}'
 
-# %% ../nbs/25_cli.ipynb #037fd900
+# %% ../nbs/25_cli.ipynb #393cac28
 def _train_ladder(dls):
     "lr_find and the ladder; the last step's Learner is handed on"
     import matplotlib.pyplot as plt
@@ -137,7 +137,7 @@ def _train_ladder(dls):
         ('What the layers see', ['Each column is a batch, each row a range of values; a healthy layer fills a smooth band.', *inside]),
         ('One cycle, five epochs', [schedule, (plot_loss_curves(learn), 'Losses and accuracy by epoch')])]
 
-# %% ../nbs/25_cli.ipynb #c34a28cd
+# %% ../nbs/25_cli.ipynb #99c1b726
 def _answer_sheet(answers):
     "Pictures, each with what the model says of it"
     from fastcnn.report import contact_sheet
@@ -158,7 +158,7 @@ def _judge_last(learn, dls, model, root):
         *evaluation_sections(judged.evaluation),
         ('Worst mistakes', ['Label, then what the model says. Some labels are wrong: a search is never perfect.', sheet])]
 
-# %% ../nbs/25_cli.ipynb #02ef69c6
+# %% ../nbs/25_cli.ipynb #f54039d1
 def _draw_unseen(folder, kinds, n, draw):
     "`n` new pictures of each kind"
     folder.mkdir(parents=True, exist_ok=True)
@@ -180,7 +180,7 @@ def _predict_unseen(model, folder):
         'Statues, watches and cars are none of these. What the model says of pictures of nothing that it knows:',
         (_answer_sheet(found[len(planets):]), 'Pictures of other things with the answer')])]
 
-# %% ../nbs/25_cli.ipynb #5f428f01
+# %% ../nbs/25_cli.ipynb #792a48b4
 _MADE = 'planets', 'planets.fastcnn', 'first-look', 'first-look.fastcnn', 'unseen', 'model', 'report.html'
 
 def _remove_earlier(out):
@@ -192,7 +192,7 @@ def _remove_earlier(out):
     (out/'.fastcnn-demo').touch()
     for name in _MADE: shutil.rmtree(out/name, ignore_errors=True) # the report is a file, and is replaced at the end
 
-# %% ../nbs/25_cli.ipynb #ea9c1b60
+# %% ../nbs/25_cli.ipynb #ed48f850
 def run_demo(
     *, out:Path='_demo', # Folder for the report, the images and the model
     quick:bool=False # Fewer images, under two minutes
@@ -200,7 +200,7 @@ def run_demo(
     "The whole way on the built-in source"
     import matplotlib
     matplotlib.use('Agg')
-    from fastcnn.planets import PlanetServer
+    from fastcnn.planet_server import PlanetServer
     start, out, sizes = time.time(), Path(out), _demo_sizes(quick)
     root, model = out/'planets', out/'model'
     _remove_earlier(out)
@@ -217,7 +217,7 @@ def run_demo(
     return dict(accuracy=found.accuracy, accuracy_interval=list(found.accuracy_interval), ladder=dict(zip(ladder.step, ladder.accuracy)),
                 cleaning=cleaning, findings=findings, seconds=seconds, quick=quick, report=str(page), model=str(model))
 
-# %% ../nbs/25_cli.ipynb #df6b9056
+# %% ../nbs/25_cli.ipynb #57b19515
 def _load_planets(root, sizes):
     from fastai.torch_core import set_seed
     from fastcnn.data import image_dataloaders

@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/pipeline.html.md"""
 __all__ = ['collection_facts', 'write_cleaning_report', 'ModelEvaluation', 'evaluate_model', 'describe_images',
            'export_evaluated', 'TrainedClassifier', 'train_classifier', 'write_predictions', 'pixel_cache']
 
-# %% ../nbs/24_pipeline.ipynb #20009aec
+# %% ../nbs/24_pipeline.ipynb #715ad6f0
 import csv, io, json, os, time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fastcnn.clean import CleaningReport
     from fastcnn.evaluation import Evaluation
 
-# %% ../nbs/24_pipeline.ipynb #3b35e08d
+# %% ../nbs/24_pipeline.ipynb #3d336c08
 def _sorted_counts(values): return dict(sorted(Counter(values).items()))
 
 def collection_facts(
@@ -38,7 +38,7 @@ def collection_facts(
     return dict(classes=_sorted_counts(file.parent.name for file in files), licenses=_sorted_counts(licenses),
                 bytes=sum(file.stat().st_size for file in files), problems=problems)
 
-# %% ../nbs/24_pipeline.ipynb #44e8df96
+# %% ../nbs/24_pipeline.ipynb #d0734fa7
 def write_cleaning_report(
     report:'CleaningReport', # What `clean_images(root)` returns
     root:Path # The image folder that was cleaned
@@ -55,7 +55,7 @@ def write_cleaning_report(
         ('Images in two classes', [report.conflicts]),
         ('Images that stay', [report.balance])])
 
-# %% ../nbs/24_pipeline.ipynb #55f4456b
+# %% ../nbs/24_pipeline.ipynb #ed026f4b
 @dataclass
 class ModelEvaluation:
     "How good an exported model is on labelled images"
@@ -73,9 +73,9 @@ def evaluate_model(
     n_worst:int=18 # Mistakes to keep, the worst first
 )->ModelEvaluation: # Of every image that can be read
     "Judge an exported model on labelled images"
-    from fastcnn.data import image_table, readable_images
-    from fastcnn.deploy import predict, read_config
     from fastcnn.evaluation import evaluate, top_losses
+    from fastcnn.exported import predict, read_config
+    from fastcnn.tables import image_table, readable_images
     classes, table = read_config(model)['classes'], image_table(source)
     if table is not source: table = readable_images(table) # of a table one knows what is in it
     images = table.image.tolist()
@@ -85,7 +85,7 @@ def evaluate_model(
     worst = top_losses(probabilities, table.label, classes, images, n_worst)
     return ModelEvaluation(found, float(answers.label.isna().mean()), worst)
 
-# %% ../nbs/24_pipeline.ipynb #d1b54bc9
+# %% ../nbs/24_pipeline.ipynb #df9733dc
 def describe_images(
     source:'Path|DataFrame', # What was trained on: an image folder, or another source without a manifest
     table:'DataFrame' # Its images, with a column label
@@ -113,7 +113,7 @@ def export_evaluated(
     export_model(learn, path, measure, data=data)
     return judged[-1]
 
-# %% ../nbs/24_pipeline.ipynb #3abcd8a0
+# %% ../nbs/24_pipeline.ipynb #d3f6099e
 _PLANS = ('auto', 'scratch', 'transfer') # auto: scratch
 _BACKBONE = 'lite/efficientnet_lite0'
 _AT_LEAST = dict(epochs=1, batch_size=2, size=8)
@@ -133,7 +133,7 @@ def _check_target(out):
     if not out.exists() or (out/'config.json').is_file() or (out.is_dir() and not any(out.iterdir())): return
     raise InputError(f'{str(out)!r} exists and is no exported model: choose another folder')
 
-# %% ../nbs/24_pipeline.ipynb #4af52e90
+# %% ../nbs/24_pipeline.ipynb #1deea853
 def _choose_plan(plan, arch):
     "The plan that is carried out, its network's full name, and the reasons"
     from fastcnn.models import find_architecture
@@ -144,8 +144,8 @@ def _choose_plan(plan, arch):
 
 def _load_parts(source, size, batch_size, seed):
     "Training, validation and test part; copies of a picture lie in one of them, whether the folder was cleaned or not"
-    from fastcnn.clean import find_duplicates
     from fastcnn.data import image_dataloaders
+    from fastcnn.duplicates import find_duplicates
     groups = find_duplicates(source) if isinstance(source, (str, Path)) and Path(source).is_dir() else None
     return image_dataloaders(source, size, batch_size, valid_pct=0.15, test_pct=0.15, seed=seed, groups=groups)
 
@@ -153,12 +153,13 @@ def _make_learner(dls, plan, arch, stage):
     "The Learner of a plan, with statistics of its activations"
     from fastcnn.diagnosis import ActivationStats
     from fastcnn.models import build_model
-    from fastcnn.training import scratch_learner, transfer_learner
+    from fastcnn.training import scratch_learner
+    from fastcnn.transfer import transfer_learner
     if plan == 'transfer': return transfer_learner(dls, arch, cbs=[ActivationStats()])
     size = dls.valid.one_batch()[0].shape[-1]
     return scratch_learner(dls, build_model(arch, n_classes=len(dls.vocab), size=size, stage=stage), cbs=[ActivationStats()])
 
-# %% ../nbs/24_pipeline.ipynb #822e4fd1
+# %% ../nbs/24_pipeline.ipynb #0f5464bd
 @dataclass
 class TrainedClassifier:
     "What `train_classifier` returns"
@@ -174,7 +175,7 @@ class TrainedClassifier:
         kept = {key: judged[key] for key in ('accuracy', 'accuracy_interval', 'f1', 'precision', 'recall', 'refused')}
         return kept | self.figures | dict(findings=[vars(finding) for finding in self.findings], reasons=self.reasons)
 
-# %% ../nbs/24_pipeline.ipynb #e9c8a5a2
+# %% ../nbs/24_pipeline.ipynb #629972a2
 def train_classifier(
     source:'Path|DataFrame', # Image folder, zip of one, image parquet, or a table as `image_table` gives it
     out:Path=None, # Folder for the exported model; none: it is not kept
@@ -203,7 +204,7 @@ def train_classifier(
     trained.figures['seconds'] = round(time.time() - start, 1)
     return trained
 
-# %% ../nbs/24_pipeline.ipynb #9ba95b5f
+# %% ../nbs/24_pipeline.ipynb #c464caa5
 def _transfer_size(plan, arch):
     "Half the side that the weights were trained with"
     from fastcnn.models import backbone_preprocessing
@@ -227,7 +228,7 @@ def _write_evaluation(trained, path):
     from fastcnn.report import evaluation_report
     return dict(report=str(evaluation_report(path, trained.evaluation.evaluation, trained.learn, trained.evaluation.worst)))
 
-# %% ../nbs/24_pipeline.ipynb #6eab4005
+# %% ../nbs/24_pipeline.ipynb #44d0e5b4
 def _json_answer(row):
     "An answer with None in place of NaN: JSON knows no other word for it"
     return {key: None if value != value else value for key, value in row.items()}
@@ -257,7 +258,7 @@ def write_predictions(
     out:Path # The table to write: .csv or .jsonl
 )->dict: # written, images, unreadable, none_of_these, labels (class → images)
     "All that `predict` says of each image, one line per image, in a table"
-    from fastcnn.deploy import predict_each
+    from fastcnn.exported import predict_each
     out, part = Path(out), Path(f'{out}.part')
     if out.suffix not in ('.csv', '.jsonl') or out.is_dir(): raise InputError(f'{str(out)!r} must be a file that ends in .csv or .jsonl')
     rows = predict_each(model, files)
@@ -268,7 +269,7 @@ def write_predictions(
     labels = {kind.removeprefix('label '): n for kind, n in sorted(counts.items()) if kind.startswith('label ')}
     return dict(written=str(out), images=counts.total(), unreadable=counts['unreadable'], none_of_these=counts['none of these'], labels=labels)
 
-# %% ../nbs/24_pipeline.ipynb #85d0ee68
+# %% ../nbs/24_pipeline.ipynb #9d2cf5a0
 def pixel_cache(
     purge:bool=False # Delete what is kept
 )->dict: # folder, bytes (now), limit (bytes)

@@ -1,18 +1,11 @@
-"Collections: until there are enough, your own, handed on, forgotten, packed and unpacked, from hostile zips"
-import csv, json, os, subprocess, sys, tempfile, zipfile
-from dataclasses import replace
-from collections import Counter
-from pathlib import Path
+"Collections: words → enough images, with the article's own call"
+import subprocess, sys
 
 import pytest
-from hypothesis import given, settings, strategies as st
-from PIL import Image
 
-from fastcnn.clean import clean_images
-from fastcnn.collect import (Shortfall, add_images, collect_images, collection_counts, duckduckgo_search, export_imagefolder, export_table, forget_images, pack_images,
-                             unpack_images)
-from fastcnn.core import InputError, Manifest, files_on_disk, image_files, sidecar
-from fastcnn.download import fetch_images
+from fastcnn.collect import Shortfall, collect_images, collection_counts, duckduckgo_search
+from fastcnn.core import Manifest
+from fastcnn.images import image_files
 from fastcnn.search import PROVIDERS, Blocked
 from faults import HERE, check_whole, jpeg
 
@@ -80,314 +73,40 @@ def test_the_articles_own_call(monkeypatch, tmp_path):
     assert files and set(files) == set(image_files(tmp_path / 'p'))
 
 
-def test_pack_and_unpack(server, root, tmp_path):
-    fetch_images(server.results('good', 'good', 'missing'), root, allow_hosts=HERE)
-    again = unpack_images(pack_images(root), tmp_path / 'again')
-    assert [file.read_bytes() for file in image_files(again)] == [file.read_bytes() for file in image_files(root)]
-    assert Manifest(again).counts() == Manifest(root).counts() and (sidecar(again) / 'CREDITS.md').exists()
-
-
-def zipped(path, name, data=b'x', **attributes):
-    with zipfile.ZipFile(path, 'w') as archive:
-        archive.writestr('ok/1.jpg', b'1')
-        info = zipfile.ZipInfo(name)
-        for key, value in attributes.items(): setattr(info, key, value)
-        archive.writestr(info, data)
-    return path
-
-
-@pytest.mark.parametrize('name', ['../evil.jpg', '/tmp/evil.jpg', 'a/../../evil.jpg', 'x\\..\\evil.jpg', 'C:/evil.jpg'])
-def test_zip_that_leads_out_is_refused(tmp_path, name):
-    with pytest.raises(InputError, match='lead out'): unpack_images(zipped(tmp_path / 'a.zip', name), tmp_path / 'in' / 'new')
-    assert sorted(path.name for path in tmp_path.rglob('*')) in (['a.zip'], ['a.zip', 'in'])
-
-
-def test_other_bad_zips_are_refused(tmp_path):
-    link = zipped(tmp_path / 'a.zip', 'ok/2.jpg', b'/etc/passwd', create_system=3, external_attr=0o120777 << 16)
-    with pytest.raises(InputError, match='link'): unpack_images(link, tmp_path / 'new')
-    with pytest.raises(InputError, match='more than'): unpack_images(zipped(tmp_path / 'b.zip', 'ok/2.jpg', bytes(5000)), tmp_path / 'new', max_bytes=4000)
-    whole = (tmp_path / 'b.zip').read_bytes()
-    for broken in (b'', b'PK', whole[:-30], whole.replace(b'\0' * 100, b'\1' * 100, 1)):
-        (tmp_path / 'c.zip').write_bytes(broken)
-        with pytest.raises(InputError, match='no whole zip'): unpack_images(tmp_path / 'c.zip', tmp_path / 'new')
-    with pytest.raises(InputError, match='no zip file'): unpack_images(tmp_path / 'none.zip', tmp_path / 'new')
-    assert sorted(path.name for path in tmp_path.iterdir()) == ['a.zip', 'b.zip', 'c.zip']
-
-
-# ---- your own photographs ----
-
-contents = st.sampled_from([jpeg(1), jpeg(2), jpeg(2, format='PNG'), jpeg(4, (1, 1)), jpeg(5)[:-200], b'', b'notes', b'<svg/>'])
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from('ab'), contents), min_size=1, max_size=12), st.booleans())
-def test_each_file_ends_in_one_state(files, as_csv):
-    with tempfile.TemporaryDirectory() as tmp:
-        mine, root = Path(tmp)/'secret name', Path(tmp)/'planets'
-        for i, (label, data) in enumerate(files):
-            (mine/label).mkdir(parents=True, exist_ok=True)
-            (mine/label/f'private{i}.jpg').write_bytes(data)
-        source = mine
-        if as_csv:
-            source = mine/'labels.csv'
-            with open(source, 'w', newline='') as file: csv.writer(file).writerows([('file', 'label', 'license')] + [(f'{label}/private{i}.jpg', label, 'cc0') for i, (label, _) in enumerate(files)])
-        taken = add_images(source, root)
-        ends = Counter(row['status'] for row in taken)
-        assert ends.total() == len(files) == ends['kept'] + ends['failed'] + ends['duplicate']
-        manifest = check_whole(root)
-        assert len(manifest.rows('kept')) == ends['kept'] == len({row['file'] for row in taken if row['file']})
-        assert all(bool(row['reason']) == (row['status'] == 'failed') for row in taken)
-        texts = manifest.path.read_text() + (sidecar(root)/'CREDITS.md').read_text()
-        assert 'private' not in texts and 'secret' not in texts
-        before = manifest.path.read_bytes()
-        assert 'kept' not in {row['status'] for row in add_images(source, root)} and manifest.path.read_bytes() == before
-
-
-def test_what_a_csv_says_comes_with_its_images(root, tmp_path):
-    for i in (1, 2, 3): (tmp_path/f'{i}.jpg').write_bytes(jpeg(i))
-    (tmp_path/'l.csv').write_text('\ufefffile,label,creator,license,license_url,title\n1.jpg,earth,Ada,by 4.0,https://example.org/by,Blue\n2.jpg,earth,,,,\n3.jpg,mars,,,,\n')
-    add_images(tmp_path/'l.csv', root, creator='Bob')
-    first, second, third = Manifest(root).rows('kept')
-    assert (first['creator'], first['license'], first['title'], second['creator'], second.get('license')) == ('Ada', 'by 4.0', 'Blue', 'Bob', None)
-    credits = (sidecar(root)/'CREDITS.md').read_text()
-    assert '3 images, 2 of them with an unknown licence' in credits and 'own:' not in credits and '[by 4.0](<https://example.org/by>)' in credits
-
-
-def test_bad_sources_of_your_own_are_told(root, tmp_path):
-    for name, text, told in [('a.csv', 'name,label\nx,y\n', 'no columns'), ('b.csv', 'file,label\nx.jpg,y\n', '1 of 1 files'), ('c.csv', '', 'no columns'), ('d.jpg', '', 'give its label')]:
-        (tmp_path/name).write_text(text)
-        with pytest.raises(InputError, match=told): add_images(tmp_path/name, root)
-    (tmp_path/'e.csv').write_text('file,label\nd.jpg,../evil\n')
-    with pytest.raises(InputError, match='plain folder name'): add_images(tmp_path/'e.csv', root)
-    with pytest.raises(InputError, match='no files'): add_images(tmp_path, root)
-    with pytest.raises(InputError, match='is no'): add_images(tmp_path/'none', root)
-    add_images(tmp_path/'d.jpg', root, label='a')
-    with pytest.raises(InputError, match='in the collection already'): add_images(root, root) if root.exists() else add_images(sidecar(root), sidecar(root))
-    (tmp_path/'mine'/'a').mkdir(parents=True); (tmp_path/'mine'/'a'/'1.jpg').write_bytes(jpeg(1)); (tmp_path/'mine'/'stray.jpg').write_bytes(jpeg(2))
-    with pytest.warns(UserWarning, match='1 files lie beside'): assert len(add_images(tmp_path/'mine', root)) == 1
-
-
-def test_an_image_that_a_killed_run_left_gets_its_row(root, tmp_path):
-    (tmp_path/'1.jpg').write_bytes(jpeg(1))
-    add_images(tmp_path/'1.jpg', root, label='a')
-    Manifest(root).path.unlink()
-    assert [row['status'] for row in add_images(tmp_path/'1.jpg', root, label='a', license='cc0')] == ['kept'] and check_whole(root).count_by('license') == {'cc0': 1}
-
-
-def test_real_photographs(root, tmp_path):
-    photos = Path(os.environ.get('FASTCNN_DATA', 'nowhere'))/'photos.zip'
-    if not photos.exists(): pytest.skip('no photos.zip in the folder that FASTCNN_DATA names')
-    theirs = unpack_images(photos, tmp_path/'photos')
-    taken = add_images(theirs, root)
-    assert len(taken) == len(files_on_disk(theirs)) and {row['status'] for row in taken} == {'kept'}
-    assert all(0x8825 not in Image.open(file).getexif() for file in image_files(root)) and check_whole(root)
-
-
-# ---- takedowns ----
-
-def everything_written(root):
-    "All text beside the folder"
-    return b''.join(path.read_bytes() for path in sidecar(root).rglob('*') if path.is_file() and path.suffix != '.lock').decode(errors='replace')
-
-
-makers = st.sampled_from(['Ada Lovelace', 'Bob', 'Zoë', ''])
-rows = st.builds(lambda i, label, maker, content, status: dict(url=f'http://example.org/photo-{i}-', label=label, creator=maker, status=status, landing_url=f'http://example.org/page-of-{maker}-',
-                                                               **(dict(reason='timeout') if status == 'failed' else dict(source_sha256=f'{content:064}', sha256=f'{content:064}')),
-                                                               **(dict(file=f'{label}/{f"{content:064}"[:12]}.jpg') if status == 'kept' else {})),
-                 st.integers(0, 9), st.sampled_from('ab'), makers, st.integers(10**53, 10**53 * 4).map(lambda c: c // 10**53 * 10**53), st.sampled_from(['kept', 'kept', 'failed', 'duplicate']))
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(rows, max_size=14), st.sampled_from(['url', 'creator', 'landing_url']), st.integers(0, 9), st.sampled_from(['Ada Lovelace', 'Bob', 'Zoë']), st.sampled_from([b'', b'{"url": "http://example.org/photo-3-", "creator": "Bob']))
-def test_forgetting_leaves_no_trace_and_takes_nothing_else(events, field, i, maker, tear):
-    with tempfile.TemporaryDirectory() as tmp:
-        root = Path(tmp)/'planets'
-        manifest = Manifest(root)
-        manifest.append(*events)
-        with open(manifest.path, 'ab') as file: file.write(tear)
-        for row in events:
-            if 'file' in row: (root/row['file']).parent.mkdir(parents=True, exist_ok=True); (root/row['file']).write_bytes(b'x')
-        manifest.write_credits()
-        text = dict(url=f'http://example.org/photo-{i}-', creator=maker, landing_url=f'http://example.org/page-of-{maker}-')[field]
-        gone = {id(row) for row in events if row.get(field) == text}
-        while True: # the same content, and the same address, are the same image
-            known = {row.get(k) for row in events if id(row) in gone for k in ('url', 'sha256')} - {None}
-            more = {id(row) for row in events if row['url'] in known or row.get('sha256') in known}
-            if more <= gone: break
-            gone |= more
-        removed = forget_images(root, **{field: text})
-        left = [row for row in events if id(row) not in gone]
-        assert text not in everything_written(root) and removed['events'] == len(gone)
-        assert [json.loads(line) for line in manifest.path.read_text().splitlines()] == [{k: v for k, v in row.items() if v} for row in left]
-        assert set(files_on_disk(root)) == {row['file'] for row in left if 'file' in row}
-        assert all(manifest.get(row['url'], row['label'])['status'] == 'forgotten' for row in events if id(row) in gone)
-
-
-def test_a_crash_while_forgetting_is_mended_by_the_next_call(server, root, monkeypatch):
-    fetch_images(server.results(*['good'] * 6), root, allow_hosts=HERE)
-    Manifest(root).append(*(row | dict(creator='Ada Lovelace' if i < 3 else 'Bob') for i, row in enumerate(list(Manifest(root)))))
-    clean_images(root)
-    crashes, after = 0, 0
-    real = os.replace, Path.unlink, os.fsync
-    def fails(n, call):
-        def crash(*given, **more):
-            nonlocal after
-            after += 1
-            if after > n: raise KeyboardInterrupt
-            return call(*given, **more)
-        return crash
-    for n in range(12):
-        after = 0
-        with monkeypatch.context() as patch:
-            patch.setattr(os, 'replace', fails(n, real[0])); patch.setattr(Path, 'unlink', fails(n, real[1])); patch.setattr(os, 'fsync', fails(n, real[2]))
-            try: forget_images(root, creator='ada lovelace')
-            except KeyboardInterrupt: crashes += 1
-        assert Manifest(root).torn == 0 and len([row for row in Manifest(root) if row.get('creator') == 'Bob']) == 3, 'the manifest is the old one or the new one'
-    forget_images(root)
-    assert crashes >= 3 and 'Ada' not in everything_written(root) and len(check_whole(root).present()) == 3
-
-
-def test_what_was_forgotten_does_not_come_back(server, root):
-    server.mix = ['good']
-    collect_images('mars', 'mars', root, 10, base_url=server.url)
-    row = Manifest(root).rows('kept')[4]
-    assert forget_images(root, url=row['url'])['files'] == [row['file']]
-    asked = dict(server.asked)
-    collect_images('mars', 'mars', root, 10, base_url=server.url)
-    path = row['url'].removeprefix(server.url)
-    assert len(image_files(root)) == 10 and server.asked[path] == asked[path] and row['url'] not in everything_written(root)
-    (root.parent/'again.jpg').write_bytes(jpeg(int(path.split('/')[-1])))
-    assert add_images(root.parent/'again.jpg', root, label='mars')[0]['reason'] == 'opted_out' and check_whole(root)
-    forget_images(root, creator='C') # the fault server's only maker
-    with pytest.warns(Shortfall, match='60 forgotten'): collect_images('mars', 'mars', root, 10, base_url=server.url)
-    with pytest.raises(InputError, match='empty name'): forget_images(root, creator=' ')
-
-
-def test_what_was_forgotten_does_not_come_back_under_another_address_or_name(server, root):
-    first, second = (replace(result, creator='Ada') for result in server.results('good', 'good'))
-    fetch_images([first, second], root, allow_hosts=HERE)
-    forget_images(root, url=first.url)
-    copy = replace(first, url=first.url + '?copy', creator='')
-    assert fetch_images([first, copy], root, allow_hosts=HERE).get(copy.url, 'x')['reason'] == 'opted_out'
-    forget_images(root, creator='ada')
-    manifest, before = fetch_images([replace(second, url=second.url + '?copy')], root, allow_hosts=HERE), sum(server.asked.values())
-    assert not files_on_disk(root) and 'Ada' not in manifest.path.read_text()
-    fetch_images([replace(second, url=second.url + '?another')], root, allow_hosts=HERE)
-    assert sum(server.asked.values()) == before # not even asked for
-
-
-def test_an_image_in_quarantine_is_forgotten_too(server, root):
-    fetch_images(server.results('good', 'good'), root, allow_hosts=HERE)
-    row = Manifest(root).rows('kept')[0]
-    (sidecar(root)/'quarantine'/'x').mkdir(parents=True)
-    (root/row['file']).rename(sidecar(root)/'quarantine'/row['file'])
-    Manifest(root).append(row | dict(status='quarantined', reason='by_hand'))
-    (sidecar(root)/'cleaning.html').write_text('pictures')
-    forget_images(root, url=row['url'])
-    assert not list(sidecar(root).rglob('quarantine/*/*')) and not (sidecar(root)/'cleaning.html').exists() and len(check_whole(root)) == 1
-
-
-# ---- handed on ----
-
-READ = '''
-import json, sys
-import datasets
-datasets.disable_progress_bars()
-loaded = datasets.load_dataset(*json.loads(sys.argv[1]), **json.loads(sys.argv[2]))
-assert list(loaded) == ['train'], list(loaded)
-loaded = loaded['train']
-names = loaded.features['label'].names
-print(json.dumps(dict(names=names, labels=list(loaded['label']), sizes=[image.size for image in loaded['image']], columns=loaded.column_names,
-                      creators=list(loaded['creator']) if 'creator' in loaded.column_names else None)))
+LAZY = '''
+import sys
+import fastcnn.collect as collect
+assert 'jmd_imagescraper' not in sys.modules and 'pandas' not in sys.modules
+from fastcnn.collect import ImgSize, ImgLayout, ImgType, ImgColor
+import jmd_imagescraper.core as jmd
+assert (ImgSize, ImgLayout, ImgType, ImgColor) == (jmd.ImgSize, jmd.ImgLayout, jmd.ImgType, jmd.ImgColor)
+assert not hasattr(collect, 'ImgOdour')
+names = {}
+exec('from fastcnn.collect import *', names)
+assert names['ImgSize'] is jmd.ImgSize
 '''
 
 
-def load_dataset(tmp_path, *given, **options):
-    "What the `datasets` library sees, without the web, in a process of its own"
-    env = os.environ | dict(HF_HUB_OFFLINE='1', HF_HOME=str(tmp_path/'hf'), HF_DATASETS_OFFLINE='1')
-    done = subprocess.run([sys.executable, '-c', READ, json.dumps(given), json.dumps(options)], env=env, capture_output=True, text=True)
-    assert not done.returncode, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1])
+def test_the_articles_choices_are_its_own_and_imported_when_asked_for(): subprocess.run([sys.executable, '-c', LAZY], check=True)
 
 
-ODD = ['earth', 'planet mars', 'Zoë & co', '1', 'a[b]*', 'it"s: #1', 'train station', 'null']
+def test_the_articles_choices_reach_the_search(monkeypatch, tmp_path):
+    from fastcnn.collect import ImgColor, ImgSize
+    asked = []
+    monkeypatch.setattr('fastcnn.collect.iter_images', lambda *question, filters: asked.append(filters) or ())
+    duckduckgo_search(tmp_path/'p', 'mars', 'mars', img_size=ImgSize.Large, img_type='Clipart', img_color=ImgColor.Red)
+    duckduckgo_search(tmp_path/'p', 'mars', 'mars')
+    assert asked == [dict(size='Large', type='Clipart', layout='Square', color='Red'), dict(size='Cached', type='Photo', layout='Square', color='All')]
 
 
-@pytest.fixture
-def odd(root, tmp_path):
-    "A collection with odd class names, one image added by hand, one set aside"
-    for i, label in enumerate(ODD):
-        (tmp_path/'mine'/label).mkdir(parents=True)
-        for j in range(i + 1): (tmp_path/'mine'/label/f'{j}.jpg').write_bytes(jpeg(100*i + j, (40 + j, 32)))
-    add_images(tmp_path/'mine', root, license='by 4.0', creator='Ada: "A"')
-    (root/'earth'/'by hand.png').write_bytes(jpeg(999, format='PNG'))
-    aside = Manifest(root).rows('kept')[-1]
-    Manifest(root).append(aside | dict(status='quarantined', reason='by_hand'))
-    (sidecar(root)/'quarantine'/aside['label']).mkdir(parents=True)
-    (root/aside['file']).rename(sidecar(root)/'quarantine'/aside['file'])
-    return root
-
-
-def test_dataset_for_hugging_face(odd, tmp_path):
-    counts = Counter(file.split('/')[0] for file in files_on_disk(odd))
-    seen = load_dataset(tmp_path, str(export_imagefolder(odd, tmp_path/'dataset')))
-    assert seen['names'] == sorted(ODD) and Counter(seen['names'][i] for i in seen['labels']) == counts
-    assert {'title', 'creator', 'license', 'license_url', 'landing_url', 'provider'} < set(seen['columns'])
-    assert Counter(seen['creators']) == {'Ada: "A"': len(files_on_disk(odd)) - 1, '': 1}
-    import yaml
-    front = yaml.safe_load((tmp_path/'dataset'/'README.md').read_text().split('---\n')[1])
-    assert list(front['dataset_info']['features'][1]['dtype']['class_label']['names'].values()) == sorted(ODD)
-    assert (tmp_path/'dataset'/'CREDITS.md').exists()
-    with pytest.raises(InputError, match='exists already'): export_imagefolder(odd, tmp_path/'dataset')
-
-
-@pytest.mark.parametrize('name', ['train', 'Test', 'validation', 'dev'])
-def test_class_that_datasets_takes_for_a_part_is_refused(root, tmp_path, name):
-    (tmp_path/'1.jpg').write_bytes(jpeg(1))
-    add_images(tmp_path/'1.jpg', root, label=name)
-    with pytest.raises(InputError, match='rename its folder'): export_imagefolder(root, tmp_path/'dataset')
-    assert not (tmp_path/'dataset').exists() and not list(tmp_path.glob('.exporting*'))
-
-
-def test_every_loader_sees_the_kept_images(odd, tmp_path):
-    code = '''
-import json, sys
-from fastai.vision.all import get_image_files, parent_label
-from torchvision.datasets import ImageFolder
-root = sys.argv[1]
-folder = ImageFolder(root)
-print(json.dumps([[f'{folder.classes[i]}/{path.rsplit("/", 1)[1]}' for path, i in folder.samples], [f'{parent_label(f)}/{f.name}' for f in get_image_files(root)]]))'''
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, str(odd)], capture_output=True, text=True, env=os.environ | dict(OMP_NUM_THREADS='1'))
-    torchvision, fastai = json.loads(done.stdout)
-    assert sorted(torchvision) == sorted(fastai) == files_on_disk(odd)
-    (odd/'train station').rename(odd/'station') # the one name that load_dataset, given the bare folder, takes for a part of the data
-    seen = load_dataset(tmp_path, 'imagefolder', data_dir=str(odd))
-    assert Counter(seen['names'][i] for i in seen['labels']) == Counter(file.split('/')[0] for file in files_on_disk(odd))
-
-
-def test_tables_hold_every_row(server, root, tmp_path):
-    import pandas as pd
-    fetch_images(server.results('good', 'missing', 'html', 'good'), root, allow_hosts=HERE)
-    Manifest(root).append(dict(url='http://x', label='x', status='duplicate', title='@SUM(1)', mine='a field of your own'))
-    paths = export_table(root, tmp_path/'t.csv', tmp_path/'t.parquet')
-    for path, title in zip(paths, ["'@SUM(1)", '@SUM(1)']):
-        table = getattr(pd, f'read_{path.suffix[1:]}')(path)
-        assert table.url.tolist() == [row['url'] for row in Manifest(root)] and table.title.iloc[-1] == title and table.mine.iloc[-1] == 'a field of your own'
-    with pytest.raises(InputError, match='neither'): export_table(root, tmp_path/'t.xlsx')
-    assert len(pd.read_parquet(export_table(tmp_path/'nothing', tmp_path/'u.parquet')[0])) == 0
-
-
-def test_packing_takes_all_that_is_known_and_nothing_that_is_half_written(odd, tmp_path):
-    forget_images(odd, url='http://x')
-    (sidecar(odd)/'.tmp-1').write_text('half'); (sidecar(odd)/'tmp'/'1').mkdir(parents=True); (sidecar(odd)/'tmp'/'1'/'x.jpg').write_text('half')
-    names = zipfile.ZipFile(pack_images(odd)).namelist()
-    assert {'planets.fastcnn/manifest.jsonl', 'planets.fastcnn/CREDITS.md', 'planets.fastcnn/forgotten.txt'} < set(names) and not [name for name in names if 'tmp' in name or 'lock' in name]
-    again = unpack_images(odd.parent/'planets.zip', tmp_path/'again')
-    assert Manifest(again).get('http://x', 'any')['status'] == 'forgotten' and len(list(sidecar(again).rglob('quarantine/*/*'))) == 1
-
-
-def test_a_file_and_a_folder_of_one_name_are_refused(tmp_path):
-    with zipfile.ZipFile(tmp_path/'a.zip', 'w') as archive:
-        for name in ('p/a/1.jpg', 'p.fastcnn/x', 'p.fastcnn/x/y'): archive.writestr(name, b'1')
-    with pytest.raises(InputError, match='both'): unpack_images(tmp_path/'a.zip', tmp_path/'new')
-    assert [path.name for path in tmp_path.iterdir()] == ['a.zip']
+def test_a_manifest_from_elsewhere_leads_nowhere(monkeypatch, server, tmp_path):
+    "Its rows may say that an image is kept in a file of yours"
+    (tmp_path/'p'/'mars').mkdir(parents=True)
+    (tmp_path/'secret.jpg').write_bytes(jpeg(5))
+    result = server.results('good', label='mars')[0]
+    monkeypatch.setattr('fastcnn.collect.iter_images', lambda *question, filters: [result])
+    monkeypatch.setattr('fastcnn.collect.provider_hosts', lambda provider: HERE)
+    for file in ('../secret.jpg', str(tmp_path/'secret.jpg'), '../../secret.jpg'):
+        Manifest(tmp_path/'p').append(dict(url=result.url, label='mars', status='kept', file=file))
+        assert [path.parent for path in duckduckgo_search(tmp_path/'p', 'mars', 'mars')] == [tmp_path/'p'/'mars']
+        for path in (tmp_path/'p'/'mars').iterdir(): path.unlink()

@@ -5,7 +5,8 @@ import nbformat
 import pytest
 
 import prose
-from fastcnn.lessons import EXERCISES, LESSONS
+from fastcnn.exercises import EXERCISES
+from fastcnn.lessons import LESSONS
 from notebooks import NBS, ROOT, commit_number, notebooks, texts
 from web import needs_lesson_images
 

@@ -11,9 +11,11 @@ from hypothesis import HealthCheck, example, given, settings, strategies
 from PIL import Image
 
 from fastcnn import download
-from fastcnn.core import ImageResult, InputError, Manifest, image_files, sidecar
-from fastcnn.download import fetch_images
+from fastcnn.core import ImageResult, InputError, Manifest, sidecar
+from fastcnn.download import DownloadError, fetch_images, prepare_image
+from fastcnn.images import UnreadableImage, image_files
 from faults import ENDINGS, FAST, HERE, SLOW, FaultServer, check_whole, jpeg
+from slow import slow_jpeg
 
 
 def test_every_fault_ends_in_one_state(server, root):
@@ -155,20 +157,32 @@ def test_a_file_without_a_row_is_adopted_and_is_not_new(server, root):
 
 def test_little_more_is_asked_than_is_wanted(server, root, monkeypatch):
     "Even where decoding is slower than the network"
-    decode = download.normalise_image
-    monkeypatch.setattr(download, 'normalise_image', lambda *args: time.sleep(0.05) or decode(*args))
+    prepare = download.prepare_image
+    monkeypatch.setattr(download, 'prepare_image', lambda *args: time.sleep(0.05) or prepare(*args))
     assert fetch_images(server.results(*['good'] * 90), root, allow_hosts=HERE, enough=5).counts() == {'kept': 5}
     assert len(server.asked) <= 5 + 4
 
 
-def test_memory_does_not_grow_with_the_file(server, root):
-    "A JPEG with 24 MB of zeros after its end: it streams to disk"
-    server.heavy = memoryview(jpeg(1) + bytes(24 * 2**20))
+def peak_memory(function):
+    "What a function returns, and the bytes that Python took for it at most"
     tracemalloc.start()
-    try:
-        counts = fetch_images(server.results('heavy'), root, allow_hosts=HERE).counts()
-        assert counts == {'kept': 1} and tracemalloc.get_traced_memory()[1] < 6 * 2**20
+    try: return function(), tracemalloc.get_traced_memory()[1]
     finally: tracemalloc.stop()
+
+
+def test_memory_does_not_grow_with_the_file(server, root):
+    "24 MB that are no image: they stream to disk"
+    server.heavy = memoryview(b'<html>' + bytes(24 * 2**20))
+    manifest, peak = peak_memory(lambda: fetch_images(server.results('heavy'), root, allow_hosts=HERE))
+    assert manifest.counts() == {'failed:not_an_image': 1} and peak < 6 * 2**20
+
+
+def test_memory_does_not_grow_with_the_number_of_files(server, root, monkeypatch):
+    "JPEGs with 24 MB of zeros after their end, eight at a time: only the one that is decoded is in memory"
+    monkeypatch.setattr(os, 'cpu_count', lambda: 1)
+    server.heavy = memoryview(jpeg(1) + bytes(24 * 2**20))
+    manifest, peak = peak_memory(lambda: fetch_images(server.results(*['heavy'] * 8), root, allow_hosts=HERE, per_host=8))
+    assert manifest.counts() == {'kept': 1, 'duplicate': 7} and peak < (24 + 6) * 2**20
     assert image_files(root)[0].stat().st_size == len(server.heavy)
 
 
@@ -194,8 +208,8 @@ def test_what_is_accepted_at_an_eighth_loads_in_full(options, tmp_path):
     whole = file.read_bytes()
     for _ in range(250):
         file.write_bytes(changed(whole, rng))
-        try: kept = download.normalise_image(file, download.Limits())[2]
-        except download._Trouble: kept = False
+        try: kept = prepare_image(file)[2] is None
+        except DownloadError: kept = False
         try: loads = bool(Image.open(file, formats=['JPEG']).load())
         except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError): loads = False
         assert loads or not kept
@@ -212,10 +226,10 @@ def test_damaged_files_of_every_format_end_in_a_state(format, options, tmp_path)
     for _ in range(200):
         file.write_bytes(changed(whole, rng))
         try:
-            download.normalise_image(file)
-            Image.open(file).load()
+            stored = prepare_image(file)[2]
+            Image.open(file if stored is None else io.BytesIO(stored)).load()
             endings.add('kept')
-        except download._Trouble as trouble: endings.add(trouble.reason)
+        except DownloadError as error: endings.add(error.reason)
     assert {'truncated'} <= endings <= {'kept', 'truncated', 'not_an_image', 'too_large', 'too_small'}
 
 
@@ -281,14 +295,14 @@ def test_a_robots_txt_that_heals_or_has_moved_is_heard(server, root):
     assert not [path for path in server.asked if path.startswith('/good')]
 
 
-def test_both_wishes_are_asked_for_once_and_at_the_same_time(server, root):
+def test_both_policy_files_are_asked_for_once_and_at_the_same_time(server, root):
     server.latency, server.site = 0.2, {ROBOTS: 'slow_missing', TDMREP: 'slow_missing'}
     start = time.monotonic()
     assert fetch_images(server.results(*['good'] * 4), root, allow_hosts=HERE).counts() == {'kept': 4}
     assert server.site_asked == {ROBOTS: 1, TDMREP: 1} and time.monotonic() - start < 0.2 + 0.2 + 0.2
 
 
-def test_each_port_and_each_hop_has_its_own_wishes(server, other, root):
+def test_each_port_and_each_hop_has_its_own_policy(server, other, root):
     other.site[ROBOTS], server.elsewhere = b'User-agent: *\nDisallow: /good', other.url
     manifest = fetch_images([ImageResult(f'{server.url}/{path}', label='x') for path in ('good/1', 'elsewhere/2')], root, allow_hosts=BOTH, **FAST)
     assert manifest.counts() == {'kept': 1, 'failed:opted_out': 1} and not other.asked
@@ -300,30 +314,30 @@ def test_an_opt_out_is_final(server, root):
     assert not [name for name in download.Limits.__dataclass_fields__ if 'opt' in name or 'robot' in name]
 
 
-def test_mutations_of_a_sites_wishes_never_raise():
+def test_mutations_of_a_sites_policy_never_raise():
     rng = random.Random(0)
     robots = b'User-agent: *\nDisallow: /private/*.jpg$\nAllow: /\nCrawl-delay: 3\n\nUser-agent: otherbot\nDisallow: /%C3%A9\nSitemap: https://a.org/s.xml\n'
     tdmrep = b'[{"location": "/private/*", "tdm-reservation": 1, "tdm-policy": "https://a.org/p.json"}, {"location": "*.png$", "tdm-reservation": 0}]'
     odd = [b'', b'null', b'1', b'"x"', b'{}', b'[[]]', b'[null, 1, "tdm-reservation", ["tdm-reservation"]]', b'[' * 100_000, b'{"a":' * 9_999, b'1' * 9_999, b'\xff\xfe[\0]\0', b'[{"location": null, "tdm-reservation": [1]}]']
     answers = []
     for at in range(500):
-        wishes = download._Wishes(changed(robots, rng), odd[at] if at < len(odd) else changed(tdmrep, rng))
-        answers += [wishes.forbid(f'https://a.org/{path}') for path in ('private/1.jpg', 'a.png', 'é', '%', '?', 'a?b=%2F', 'private/..')]
+        policy = download._SitePolicy(changed(robots, rng), odd[at] if at < len(odd) else changed(tdmrep, rng))
+        answers += [policy.forbids(f'https://a.org/{path}') for path in ('private/1.jpg', 'a.png', 'é', '%', '?', 'a?b=%2F', 'private/..')]
     assert {type(answer) for answer in answers} == {bool} and set(answers) == {True, False}
 
 
 def test_a_location_cannot_pass_for_another_rule():
-    wish = b'[{"location": "/a\\nDisallow: /c", "tdm-reservation": 1}, {"location": "/b", "tdm-reservation": 1}]'
-    assert [download._Wishes(tdmrep=wish).forbid(f'https://a.org/{path}') for path in 'abc'] == [False, True, False]
+    tdmrep = b'[{"location": "/a\\nDisallow: /c", "tdm-reservation": 1}, {"location": "/b", "tdm-reservation": 1}]'
+    assert [download._SitePolicy(tdmrep=tdmrep).forbids(f'https://a.org/{path}') for path in 'abc'] == [False, True, False]
 
 
-def test_a_hostile_file_of_wishes_costs_little_time():
+def test_a_hostile_policy_costs_little_time():
     start = time.monotonic()
     rules = b'User-agent: *\n' + b'Disallow: /*a*a*a*a*a*a*a*a*a*b\n' * 12_000
     entries = b'[' + b'{"location":"*a*a*a*a*a*b","tdm-reservation":1},' * 10_000 + b'{}]'
-    wishes = download._Wishes(rules[:500_000], entries)
-    wishes.forbid('https://a.org/' + 'a' * 2_000)
-    assert time.monotonic() - start < 4 and len(wishes.reserved) == download._MAX_RULES
+    policy = download._SitePolicy(rules[:500_000], entries)
+    policy.forbids('https://a.org/' + 'a' * 2_000)
+    assert time.monotonic() - start < 4 and len(policy.reserved) == download._MAX_RULES
 
 
 # Addresses that are never visited
@@ -443,6 +457,62 @@ def test_interrupted_run_is_finished_by_the_next(server, root, how):
     assert run_program(server, root, 60).wait(30) == 0
     assert len(check_whole(root).rows('kept')) == 60
     assert not any(server.asked[urlsplit(row['url']).path] > before[urlsplit(row['url']).path] for row in kept)
+
+
+# Decoding that takes long
+
+def test_a_file_made_to_be_slow_is_refused_at_once(server, root):
+    server.heavy = slow_jpeg()
+    start = time.monotonic()
+    counts = fetch_images(server.results('heavy', 'good', 'heavy'), root, allow_hosts=HERE, deadline=5).counts()
+    assert counts == {'failed:too_large': 2, 'kept': 1} and time.monotonic() - start < 5
+
+
+def test_decoding_ends_with_the_deadline_whatever_a_file_holds(server, root, monkeypatch):
+    "A decoder that never ends, as one may be found tomorrow; others are decoded meanwhile"
+    stuck, read = threading.Event(), download.read_image
+    server.heavy = jpeg(1, (200, 200))
+    monkeypatch.setattr(os, 'cpu_count', lambda: 3)
+    monkeypatch.setattr(download, 'read_image', lambda source, **options: stuck.wait(30) if Image.open(source).size == (200, 200) else read(source, **options))
+    start = time.monotonic()
+    manifest = fetch_images(server.results('heavy', *['good'] * 9, 'heavy'), root, allow_hosts=HERE, deadline=1.5)
+    seconds = time.monotonic() - start
+    stuck.set()
+    assert manifest.counts() == {'failed:timeout': 2, 'kept': 9} and seconds < 5 and check_whole(root)
+
+
+SLOW_PROGRAM = PROGRAM.replace('/good/', '/heavy/').replace('url, root', '''from fastcnn import download
+from PIL import Image
+download.read_image = lambda source, **options: print('decoding', flush=True) or Image.open(source).load()
+url, root''', 1)
+
+
+def test_ctrl_c_is_heard_while_files_are_decoded(server, root):
+    server.heavy = slow_jpeg()
+    process = subprocess.Popen([sys.executable, '-c', SLOW_PROGRAM, server.url, str(root), '4'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == 'decoding\n'
+    time.sleep(0.5)
+    start = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    errors = process.communicate(timeout=30)[1]
+    assert process.returncode == -signal.SIGINT and 'KeyboardInterrupt' in errors and time.monotonic() - start < 2
+    assert 'never retrieved' not in errors
+    check_whole(root)
+
+
+def test_heic_without_its_package_names_the_extra(server, root, monkeypatch):
+    def refuse(source, **options): raise UnreadableImage(source, 'no_heif')
+    monkeypatch.setattr(download, 'read_header', refuse)
+    with pytest.warns(UserWarning, match=r"pip install 'fastcnn\[heif\]'"): manifest = fetch_images(server.results('good', 'good'), root, allow_hosts=HERE)
+    assert manifest.counts() == {'failed:not_an_image': 2}
+
+
+def test_nothing_is_written_through_a_link(server, root, tmp_path):
+    (tmp_path / 'outside').mkdir()
+    root.mkdir()
+    (root / 'x').symlink_to(tmp_path / 'outside')
+    with pytest.raises(InputError, match='is a link'): fetch_images(server.results('good'), root, allow_hosts=HERE)
+    assert not list((tmp_path / 'outside').iterdir())
 
 
 FULL_DISK = PROGRAM.replace('import json, sys', '''

@@ -9,8 +9,10 @@ from PIL import Image
 from scipy.ndimage import binary_dilation
 
 from fastcnn.core import InputError, cache_folder
-from fastcnn.deploy import RUNTIME, _write_config, export_model, load_exported, predict, publish, read_config
+from fastcnn.deploy import export_model, write_config
+from fastcnn.exported import load_exported, predict, read_config
 from fastcnn.planets import PLANETS, planet_collection, planet_image
+from fastcnn.publish import RUNTIME, publish
 from notebooks import ROOT
 from web import axe, missing, served, violations
 
@@ -354,7 +356,7 @@ def with_threshold(model, folder, threshold):
     "A copy of the model that finds anything of more novelty than this none of its classes"
     shutil.copytree(model, folder)
     config = read_config(model)
-    _write_config(folder, config | dict(none_of_these=config['none_of_these'] | dict(threshold=threshold)))
+    write_config(folder, config | dict(none_of_these=config['none_of_these'] | dict(threshold=threshold)))
     return folder
 
 
@@ -478,7 +480,7 @@ def test_credits(visit, site, axe):
 def test_text_stays_text(visit, server, model, planets, tmp_path):
     shutil.copytree(model, tmp_path/'model')
     config = read_config(model) | dict(classes=HOSTILE, created='<b>now</b>')
-    _write_config(tmp_path/'model', config)
+    write_config(tmp_path/'model', config)
     (tmp_path/'CREDITS.md').write_text('- ![x](http://example.org/x.png) <script>alert(3)</script> [a](javascript:alert(4)) <http://example.org>\n')
     url = put(server, tmp_path/'model', 'hostile', title='<script>alert(5)</script>', credits=tmp_path/'CREDITS.md', examples=planets[:1])
     page = visit(url)

@@ -5,8 +5,9 @@ from contextlib import ExitStack
 import pytest
 from PIL import Image
 
-from fastcnn.core import ImageResult, files_on_disk, sidecar
+from fastcnn.core import ImageResult, sidecar
 from fastcnn.download import fetch_images
+from fastcnn.images import files_on_disk
 from faults import FaultServer, check_whole
 
 HOSTS = [f'127.0.0.{i}' for i in range(1, 5)]

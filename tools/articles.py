@@ -20,10 +20,11 @@ import torch
 from filelock import FileLock
 from tqdm import tqdm
 
-from fastcnn.core import atomic_write, open_image
-from fastcnn.data import read_image_parquet
+from fastcnn.core import atomic_write
 from fastcnn.evaluation import evaluate
+from fastcnn.images import read_image
 from fastcnn.models import build_model
+from fastcnn.tables import read_image_parquet
 from machine import machine
 
 RESULTS = Path(__file__).resolve().parent.parent/'bench'/'results'/'articles.json'
@@ -61,13 +62,14 @@ ROWS = dict(
 
 
 @cache
-def read(data, part, mode):
+def read(data, part, channels):
     "(images (N, C, H, W) uint8, labels (N,), names of the classes) of a parquet file"
     path = Path(os.environ['FASTCNN_DATA'])/data/f'{part}.parquet'
     table = read_image_parquet(path)
-    pixels = np.stack([np.asarray(open_image(b).convert(mode)) for b in tqdm(table.image, desc=f'decoding {path.name}', leave=False)])
+    images = tqdm(table.image, desc=f'decoding {path.name}', leave=False)
+    pixels = np.stack([read_image(image)[..., :channels] for image in images]) # the three of a grey image are the same
     vocab = sorted(table.label.unique())
-    return torch.tensor(pixels.reshape(*pixels.shape[:3], -1)).permute(0, 3, 1, 2), torch.tensor([vocab.index(l) for l in table.label]), vocab
+    return torch.tensor(pixels).permute(0, 3, 1, 2), torch.tensor([vocab.index(l) for l in table.label]), vocab
 
 
 def scale(images, normalize):
@@ -134,8 +136,8 @@ def keep(name, found, **about):
 
 def reproduce(name, seeds=None):
     "Train the row with each seed; the file has what is known after each"
-    row, mode = ROWS[name], 'L' if ROWS[name].data == 'mnist' else 'RGB'
-    data = read(row.data, 'train', mode), read(row.data, 'test', mode)
+    row, channels = ROWS[name], 1 if ROWS[name].data == 'mnist' else 3
+    data = read(row.data, 'train', channels), read(row.data, 'test', channels)
     for seed in seeds or row.seeds:
         found, parameters = run(name, row, seed, data)
         keep(name, found | machine('fastcnn', 'torch'), article=row.article, data=row.data, reported=row.reported,

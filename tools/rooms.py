@@ -12,7 +12,7 @@ ROOMS = { # what each may import beside `core`: the design, which tests/test_rep
     'core': '', 'images': '', 'convolution': '', 'planets': 'images', 'planet_server': 'images planets',
     'search': '', 'providers': 'search', 'download': 'images', 'collect': 'search download', 'exchange': 'images download',
     'quarantine': '', 'duplicates': 'images', 'clean': 'images duplicates quarantine', 'cleaner': 'images clean quarantine',
-    'tables': 'images', 'splits': '', 'data': 'images tables splits',
+    'tables': 'images', 'splits': 'images', 'data': 'images tables splits',
     'models': 'convolution', 'training': 'models', 'fast': 'models training', 'transfer': 'models training data',
     'distributed': 'training', 'diagnosis': '', 'evaluation': '', 'novelty': 'models', 'deploy': 'models novelty',
     'exported': 'images models', 'publish': 'exported', 'report': 'evaluation images',

@@ -23,11 +23,13 @@ from fastai.callback.schedule import combined_cos
 from fastai.torch_core import set_seed
 from torch.nn import functional as F
 
-from fastcnn.core import atomic_write, open_image
-from fastcnn.data import channel_stats, image_dataloaders, read_image_parquet
+from fastcnn.core import atomic_write
+from fastcnn.data import channel_stats, image_dataloaders
 from fastcnn.evaluation import evaluate, mean_interval, predict_items
+from fastcnn.images import read_image
 from fastcnn.models import build_model
-from fastcnn.training import transfer_learner
+from fastcnn.tables import read_image_parquet
+from fastcnn.transfer import transfer_learner
 from machine import machine
 
 RESULTS = Path(__file__).resolve().parent.parent/'bench'/'results'
@@ -55,7 +57,7 @@ def transferred(arch, size, train, test, seed):
 
 def tensors(table, vocab, mean, std):
     "(images (N, 3, 32, 32), normalised; labels (N,))"
-    pixels = np.stack([np.asarray(open_image(data).convert('RGB')) for data in table.image])
+    pixels = np.stack([read_image(image) for image in table.image])
     x = torch.tensor(pixels).permute(0, 3, 1, 2)/255
     return (x - torch.tensor(mean).view(3, 1, 1))/torch.tensor(std).view(3, 1, 1), torch.tensor([vocab.index(label) for label in table.label])
 
