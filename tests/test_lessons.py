@@ -1,4 +1,4 @@
-"The exercises and the explorer: what they say to right and wrong answers, and the explorer's arithmetic, keys, size and looks in a real browser."
+"Exercises: what they say to right and wrong answers. The explorer in a real browser: arithmetic, keys, size and looks."
 import http.server, inspect, io, json, multiprocessing, os, random, subprocess, sys, threading
 
 import pyarrow as pa
@@ -36,11 +36,14 @@ def test_exercise(name):
     assert hints == [hint for _, hint in exercise.wrong] and len(set(hints)) == len(hints) >= 2
     assert all(check(name, wrong).right is False for wrong, _ in exercise.wrong)
     if callable(exercise.solution): assert inspect.getsource(exercise.solution).strip() in show_solution(name).message
-    assert f'{sum(e.lesson == exercise.lesson for e in EXERCISES.values())} of this lesson' in check(name, exercise.solution).message
+    total = sum(e.lesson == exercise.lesson for e in EXERCISES.values())
+    assert f'{total} of this lesson' in check(name, exercise.solution).message
 
 
-ANSWERS = st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.just(torch.zeros(2, requires_grad=True)) | st.just(object()) | st.functions(like=lambda *a: ..., returns=st.integers()),
-                       lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=2), max_leaves=6)
+PLAIN = st.none() | st.booleans() | st.floats() | st.integers() | st.text()
+ODD = st.just(torch.zeros(2, requires_grad=True)) | st.just(object()) | st.functions(like=lambda *a: ..., returns=st.integers())
+NESTED = lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+ANSWERS = st.recursive(PLAIN | ODD, NESTED, max_leaves=6)
 
 
 @given(st.sampled_from(list(EXERCISES)), ANSWERS)
@@ -69,12 +72,15 @@ class Hub(http.server.BaseHTTPRequestHandler):
     content, asked = b'', []
 
     def do_HEAD(self): self.answer(b'')
-    def do_GET(self): self.answer(self.content if ('GET', self.path) in self.asked else self.content[:len(self.content)//2])
+    def do_GET(self):
+        again = ('GET', self.path) in self.asked
+        self.answer(self.content if again else self.content[:len(self.content)//2])
 
     def answer(self, body):
         self.asked.append((self.command, self.path))
         self.send_response(200)
-        for name, value in {'Content-Length': len(self.content), 'ETag': '"abc"', 'X-Repo-Commit': 'f'*40}.items(): self.send_header(name, str(value))
+        headers = {'Content-Length': len(self.content), 'ETag': '"abc"', 'X-Repo-Commit': 'f'*40}
+        for name, value in headers.items(): self.send_header(name, str(value))
         self.end_headers()
         self.wfile.write(body)
         self.close_connection = True
@@ -92,10 +98,12 @@ def test_lesson_images_from_the_hub(tmp_path):
     hub = type('Hub', (Hub,), dict(content=(tmp_path/'digits.parquet').read_bytes(), asked=[]))
     host = http.server.ThreadingHTTPServer(('127.0.0.1', 0), hub)
     threading.Thread(target=host.serve_forever, daemon=True).start()
-    environment = {k: v for k, v in os.environ.items() if k != 'FASTCNN_DATA'} | dict(HF_ENDPOINT=f'http://127.0.0.1:{host.server_port}', HF_HOME=str(tmp_path/'hub'))
+    environment = {k: v for k, v in os.environ.items() if k != 'FASTCNN_DATA'}
+    environment |= dict(HF_ENDPOINT=f'http://127.0.0.1:{host.server_port}', HF_HOME=str(tmp_path/'hub'))
     code = ('from pyarrow.parquet import read_table; from fastcnn.lessons import lesson_images; '
             "t = read_table(lesson_images('mnist', 'test')); print(len(t), sorted(set(t['label'].to_pylist())))")
-    run = lambda: subprocess.run([sys.executable, '-c', code], env=environment, capture_output=True, text=True, timeout=120)
+    options = dict(env=environment, capture_output=True, text=True, timeout=120)
+    run = lambda: subprocess.run([sys.executable, '-c', code], **options)
     assert run().stdout.strip() == '3000 [0, 1, 9]', run().stderr[-2000:]
     file = '/datasets/ylecun/mnist/resolve/main/mnist/test-00000-of-00001.parquet'
     assert hub.asked.count(('GET', file)) == 2
@@ -142,8 +150,14 @@ def page(browser, tmp_path_factory):
     (folder/'index.html').write_text(explore_convolution().html)
     with served(folder) as address:
         page = browser.new_page(viewport=dict(width=1280, height=900))
-        page.route('**/*', lambda route: route.continue_() if route.request.url in (address, f'{address}favicon.ico') else (trouble.append(route.request.url), route.abort()))
-        page.on('console', lambda m: m.type in ('error', 'warning') and 'favicon' not in m.location['url'] and trouble.append(m.text))
+        def only_this_page(route):
+            if route.request.url in (address, f'{address}favicon.ico'): return route.continue_()
+            trouble.append(route.request.url)
+            route.abort()
+        def note(message):
+            if message.type in ('error', 'warning') and 'favicon' not in message.location['url']: trouble.append(message.text)
+        page.route('**/*', only_this_page)
+        page.on('console', note)
         page.on('pageerror', lambda e: trouble.append(str(e)))
         page.goto(address)
         yield page
@@ -156,15 +170,19 @@ def anything(rng):
     height, width, side = rng.randint(3, 12), rng.randint(3, 12), rng.randint(1, 5)
     number = lambda: round(rng.uniform(-2, 2), 3)
     rows = lambda h, w: [[number() for _ in range(w)] for _ in range(h)]
-    return dict(image=rows(height, width), kernel=rows(side, side), stride=rng.randint(1, 4), padding=rng.choice([0, 0, 1, 2, 3, 5]), mode=rng.choice(['zeros', 'reflect', 'replicate', 'circular']),
-                dilation=rng.choice([1, 1, 2, 3]), flipped=rng.random() < .3, relu=rng.random() < .3, pool=rng.choice([None, 'max', 'avg', 'l2']), pool_size=rng.randint(1, 4), pool_stride=rng.randint(1, 4))
+    return dict(
+        image=rows(height, width), kernel=rows(side, side), flipped=rng.random() < .3, relu=rng.random() < .3,
+        stride=rng.randint(1, 4), padding=rng.choice([0, 0, 1, 2, 3, 5]), dilation=rng.choice([1, 1, 2, 3]),
+        mode=rng.choice(['zeros', 'reflect', 'replicate', 'circular']),
+        pool=rng.choice([None, 'max', 'avg', 'l2']), pool_size=rng.randint(1, 4), pool_stride=rng.randint(1, 4))
 
 
 def expected(given):
     "What the library gives: (after the convolution, after the pooling), None where there is nothing"
-    x, weight = torch.tensor(given['image'])[None, None].double(), torch.tensor(given['kernel'])[None, None].double()
+    x, weight = [torch.tensor(given[name])[None, None].double() for name in ('image', 'kernel')]
     if given['flipped']: weight = weight.flip(2, 3)
-    try: out = conv2d(x, weight, stride=given['stride'], padding=given['padding'], dilation=given['dilation'], padding_mode=given['mode'])
+    sliding = {name: given[name] for name in ('stride', 'padding', 'dilation')} | dict(padding_mode=given['mode'])
+    try: out = conv2d(x, weight, **sliding)
     except ValueError: return None, None
     if given['relu']: out = F.relu(out)
     if not given['pool']: return out[0, 0], None
@@ -177,17 +195,23 @@ def test_explorer_equals_the_library(page):
     rng, impossible = random.Random(2026), 0
     for _ in range(200):
         given = anything(rng)
-        out, pooled, message = page.evaluate('given => { begin(given); return [state.out, state.pooled, $("message").textContent] }', given)
+        out, pooled, message = page.evaluate(
+            'given => { begin(given); return [state.out, state.pooled, $("message").textContent] }', given)
         right, right_pooled = expected(given)
         for found, wanted in ((out, right), (pooled, right_pooled)):
             assert (found is None) == (wanted is None), (given, message)
-            if found: torch.testing.assert_close(torch.tensor(found['values']).double().view(found['rows'], found['columns']), wanted, rtol=1e-4, atol=1e-5)
+            if not found: continue
+            values = torch.tensor(found['values']).double().view(found['rows'], found['columns'])
+            torch.testing.assert_close(values, wanted, rtol=1e-4, atol=1e-5)
         assert bool(message) == (right is None), (given, message)
         impossible += right is None
     assert 10 < impossible < 120 # both kinds were seen
 
 
-def fresh(page, **given): page.evaluate('given => begin(given)', dict(picture='a bar', kernel=[[-1, 0, 1]]*3, size=9, stride=1, padding=0, mode='zeros', dilation=1, flipped=False, relu=False, pool=None) | given)
+BEGINNING = dict(picture='a bar', kernel=[[-1, 0, 1]]*3, size=9, stride=1, padding=0, mode='zeros', dilation=1,
+                 flipped=False, relu=False, pool=None)
+
+def fresh(page, **given): page.evaluate('given => begin(given)', BEGINNING | given)
 
 
 def test_sizes_follow_the_formula_with_floor(page):
@@ -197,7 +221,8 @@ def test_sizes_follow_the_formula_with_floor(page):
             page.locator('#size').fill(str(n)); page.locator('#size').dispatch_event('change')
             page.locator('#stride').fill(str(stride))
             size = conv_output_size(n, 3, stride)
-            assert f'{size} × {size}' in page.locator('#out_title').text_content() and page.locator('#formula').text_content().endswith(f'= {size}')
+            assert f'{size} × {size}' in page.locator('#out_title').text_content()
+            assert page.locator('#formula').text_content().endswith(f'= {size}')
 
 
 def test_explorer_by_keys(page):
@@ -215,7 +240,8 @@ def test_explorer_by_keys(page):
     for _ in range(60):
         page.keyboard.press('Tab')
         reached.add(page.evaluate('document.activeElement.id'))
-    assert {'first', 'on', 'play', 'picture', 'size', 'file', 'clear', 'kind', 'stride', 'padding', 'mode', 'dilation', 'flipped', 'relu', 'pool', 'pool_size', 'pool_stride'} <= reached
+    assert {'first', 'on', 'play', 'picture', 'size', 'file', 'clear', 'kind', 'stride', 'padding', 'mode', 'dilation',
+            'flipped', 'relu', 'pool', 'pool_size', 'pool_stride'} <= reached
     page.locator('#first').press('Enter')
     assert page.locator('#sum').text_content().startswith('Row 0, column 0') and page.locator('#back').is_disabled()
     page.locator('#last').press('Enter')
@@ -231,15 +257,18 @@ def test_explorer_by_hand(page):
     fresh(page)
     page.locator('#clear').click()
     box = page.locator('#in').bounding_box()
-    page.mouse.move(box['x'] + box['width']/18, box['y'] + box['height']/18)
-    page.mouse.down(); page.mouse.move(box['x'] + box['width']*5/18, box['y'] + box['height']/18, steps=8); page.mouse.up()
+    x, y, cell = box['x'], box['y'] + box['height']/18, box['width']/9
+    page.mouse.move(x + cell/2, y)
+    page.mouse.down(); page.mouse.move(x + cell*2.5, y, steps=8); page.mouse.up()
     assert page.evaluate('state.image.values.slice(0, 4)') == [1, 1, 1, 0]
-    page.get_by_label('Weight in row 0, column 0').fill('2.5')
+    weight = page.get_by_label('Weight in row 0, column 0')
+    weight.fill('2.5')
     assert page.evaluate('state.kernel[0]') == 2.5 and page.locator('#kind').input_value() == 'your own'
-    page.get_by_label('Weight in row 0, column 0').fill('x')
-    assert page.get_by_label('Weight in row 0, column 0').get_attribute('aria-invalid') == 'true' and page.evaluate('state.kernel[0]') == 2.5
+    weight.fill('x')
+    assert weight.get_attribute('aria-invalid') == 'true' and page.evaluate('state.kernel[0]') == 2.5
     page.locator('#side').select_option('5'); page.locator('#dilation').fill('6')
-    assert 'covers 25 pixels, more than the 9' in page.locator('#message').text_content() and page.locator('#play').is_disabled()
+    assert 'covers 25 pixels, more than the 9' in page.locator('#message').text_content()
+    assert page.locator('#play').is_disabled()
     page.locator('#dilation').fill('1')
     assert page.locator('#message').text_content() == ''
     page.locator('#file').set_input_files(dict(name='no.png', mimeType='image/png', buffer=b'nothing'))
@@ -261,11 +290,14 @@ def test_explorer_looks(page, axe, width, scheme):
 def test_in_jupyterlab(browser, tmp_path):
     "An exercise answers, and the explorer steps, in a notebook of a real JupyterLab that asks nobody else"
     (tmp_path/'work').mkdir()
-    write_notebook(tmp_path/'work'/'lesson.ipynb', "import os; os.environ['FASTCNN_PROGRESS'] = 'progress.json'\nfrom fastcnn.lessons import *\ncheck('edges/orientation', 'horizontal')",
-                   "check('edges/orientation', 'vertical')", 'show_progress()', 'explore_convolution(padding=1)')
+    first = ("import os; os.environ['FASTCNN_PROGRESS'] = 'progress.json'\n"
+             "from fastcnn.lessons import *\ncheck('edges/orientation', 'horizontal')")
+    write_notebook(tmp_path/'work'/'lesson.ipynb', first, "check('edges/orientation', 'vertical')", 'show_progress()',
+                   'explore_convolution(padding=1)')
     page, trouble = browser.new_page(viewport=dict(width=1330, height=1500)), []
     with jupyterlab(tmp_path) as url:
-        page.on('request', lambda r: r.url.startswith((url, url.replace('http', 'ws'), 'data:', 'blob:', 'about:')) or trouble.append(f'asked for {r.url}'))
+        own = (url, url.replace('http', 'ws'), 'data:', 'blob:', 'about:')
+        page.on('request', lambda r: r.url.startswith(own) or trouble.append(f'asked for {r.url}'))
         page.on('pageerror', lambda e: trouble.append(str(e)))
         open_notebook(page, url, 'lesson.ipynb')
         page.locator('.jp-CodeCell .cm-content').first.click()
