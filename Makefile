@@ -6,7 +6,7 @@ PY := .venv/bin/python
 READY := .venv/.ready
 PEERS := .venv-peers/.ready
 
-.PHONY: help setup demo test docs verify bench reproduce clean
+.PHONY: help setup demo test lint docs verify bench reproduce clean
 
 help: ## the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1 - /p' Makefile
@@ -25,6 +25,9 @@ demo: $(READY) ## the whole way once, offline: images, cleaning, training, repor
 
 test: $(READY) ## checks, tests and all notebooks; the last line counts them
 	@OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadgroup
+
+lint: $(READY) ## ruff, biome and node's tests, which make test runs too
+	@$(PY) tools/lint.py
 
 docs: $(READY) ## the documentation site, in _docs/
 	@$(PY) tools/docs.py _docs

@@ -1,35 +1,46 @@
 """What each part of `fit_fast` is worth: without it, or with another in its place, on the CIFAR-10 training file.
 
-    python bench/ablation.py [--seeds 3] [--images 10000] [--only NAME …]     writes bench/results/ablation.json
+    python bench/ablation.py [--seeds 5] [--images N] [--only NAME …]     writes bench/results/ablation.json
 
-Trained on `--images` of the training file and judged on 10,000 others of the same file; the test file is not opened. Each variant is `fit_fast` itself with other options,
-or with a callback that takes the part out. Seconds are this process's processor time of the training alone.
+Trained on the whole training file (or on `--images` of it) but for 10,000 images, on which it is judged; the test file is not opened. Each variant
+is `fit_fast` itself with other options, or with a callback that takes the part out. `cpu_seconds` is this process's processor time of the training
+alone, `seconds` is what the clock says. The full size takes hours: each run is kept when it ends, in ablation.partial.json, and the same command
+goes on from there; ablation.json is replaced when all runs are done.
 """
-import argparse, json, sys, tempfile, time, os
+import argparse, json, os, sys, tempfile, time
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent/'tools')]
 from machine import machine
 
-EPOCHS, BATCH, JUDGED = 4, 256, 10_000
+EPOCHS, BATCH, JUDGED, VALID = 4, 256, 10_000, 400
 LOOKS = ('plain', False, 0), ('flip', True, 0), ('flip_shift', True, 1)
 
 
-def variants():
-    "name: (what it says on the page, options of `fit_fast`, its callbacks, flips of the DataLoaders)"
-    import torch
-    from fastai.callback.core import Callback
-    from fastai.callback.schedule import ParamScheduler
-    from fastai.optimizer import OptimWrapper
-    from fastai.torch_core import Tensor
-    from fastcnn.models import Whitening
-    from fastcnn.training import HardImages
+@dataclass
+class Variant:
+    words:str # what it says on the page
+    options:dict = field(default_factory=dict) # of `fit_fast`
+    callbacks:list = field(default_factory=list)
+    flip:bool = True # of the DataLoaders
+    context:object = nullcontext # called: what holds while it trains
 
-    def before(change):
-        "A callback that changes the Learner before it has an optimizer"
-        return type('Change', (Callback,), dict(after_create=lambda self: change(self.learn)))()
+
+def before(change):
+    "A callback that changes the Learner before it has an optimizer"
+    from fastai.callback.core import Callback
+    return type('Change', (Callback,), dict(after_create=lambda self: change(self.learn)))()
+
+
+def network_variants():
+    "Another network, or other weights at the start"
+    import torch
+    from fastcnn.models import Whitening
 
     def learnt_first_layer(learn):
         torch.nn.init.kaiming_normal_(learn.model[0].weight).requires_grad_(True)
@@ -42,8 +53,18 @@ def variants():
         for layer in learn.model.modules():
             if isinstance(layer, torch.nn.BatchNorm2d): layer.weight.requires_grad_(True)
 
-    def optimizer(opt, **options):
-        return before(lambda learn: setattr(learn, 'opt_func', partial(OptimWrapper, opt=partial(opt, **options))))
+    return dict(
+        learnt_first_layer=Variant('first layer learnt, not whitened', callbacks=[before(learnt_first_layer)]),
+        random_filters=Variant('filters begin at random', callbacks=[before(random_filters)]),
+        learnt_scales=Variant("BatchNorm's scales learnt too", callbacks=[before(learnt_scales)]))
+
+
+def step_variants():
+    "Other steps, other averages"
+    import torch
+    from fastai.callback.core import Callback
+    from fastai.callback.schedule import ParamScheduler
+    from fastai.optimizer import OptimWrapper
 
     class ShiftRate(Callback):
         order = ParamScheduler.order + 1
@@ -52,72 +73,136 @@ def variants():
             filters, shifts, _ = self.opt.opt.param_groups
             shifts['lr'] = filters['lr']
 
-    class CoinFlips(Callback):
-        def before_batch(self):
-            x = Tensor.as_subclass(self.x, Tensor)
-            if self.training: self.learn.xb = torch.where((torch.rand(len(x)) < .5).view(-1, 1, 1, 1), x.flip(-1), x).contiguous(memory_format=torch.channels_last),
-
-    class AnyImages(Callback):
-        order = HardImages.order + 1
-        def after_loss(self):
-            if self.training: self.learn.hard_images.losses[self.dl.latest] = torch.rand(len(self.x))
-
     class Averaged(Callback):
-        def before_fit(self): self.mean = torch.optim.swa_utils.AveragedModel(self.model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(.98), use_buffers=True)
+        def before_fit(self):
+            average = torch.optim.swa_utils.get_ema_multi_avg_fn(.98)
+            self.mean = torch.optim.swa_utils.AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
         def after_step(self): self.mean.update_parameters(self.model)
         def after_fit(self): self.model.load_state_dict(self.mean.module.state_dict())
 
-    return {
-        'base': ('as it is', {}, [], True),
-        'learnt_first_layer': ('first layer learnt, not whitened', {}, [before(learnt_first_layer)], True),
-        'random_filters': ('filters begin at random', {}, [before(random_filters)], True),
-        'learnt_scales': ("BatchNorm's scales learnt too", {}, [before(learnt_scales)], True),
-        'shift_rate': ("BatchNorm's shifts at the filters' rate", {}, [ShiftRate()], True),
-        'coin_flips': ('a coin for each mirroring', {}, [CoinFlips()], False),
-        'no_flips': ('no mirroring', {}, [], False),
-        'no_smoothing': ('no label smoothing', dict(label_smoothing=0.), [], True),
-        'nesterov': ('Nesterov SGD instead of Muon', dict(lr=.2), [optimizer(torch.optim.SGD, momentum=.9, nesterov=True)], True),
-        'adam': ('Adam instead of Muon', dict(lr=.01), [optimizer(torch.optim.Adam)], True),
-        'all_images': ('all images in each epoch', dict(hard=1.), [], True),
-        'any_images': ('as many images, but any', {}, [AnyImages()], True),
-        'averaged': ('and the weights averaged', {}, [Averaged()], True),
-        'full_size': ('32 pixels in the first epoch too', dict(small_epochs=0), [], True),
-    }
+    def optimizer(opt, **options):
+        return before(lambda learn: setattr(learn, 'opt_func', partial(OptimWrapper, opt=partial(opt, **options))))
+
+    nesterov = optimizer(torch.optim.SGD, momentum=.9, nesterov=True)
+    return dict(
+        shift_rate=Variant("BatchNorm's shifts at the filters' rate", callbacks=[ShiftRate()]),
+        no_smoothing=Variant('no label smoothing', dict(label_smoothing=0.)),
+        nesterov=Variant('Nesterov SGD instead of Muon', dict(lr=.2), [nesterov]),
+        adam=Variant('Adam instead of Muon', dict(lr=.01), [optimizer(torch.optim.Adam)]),
+        averaged=Variant('and the weights averaged', callbacks=[Averaged()]))
+
+
+def image_variants():
+    "Other images, or other sizes"
+    import torch
+    from fastai.callback.core import Callback
+    from fastai.torch_core import Tensor
+    from fastcnn.fast import HardExampleMining
+
+    class CoinFlips(Callback):
+        def before_batch(self):
+            if not self.training: return
+            x = Tensor.as_subclass(self.x, Tensor)
+            heads = (torch.rand(len(x)) < .5).view(-1, 1, 1, 1)
+            self.learn.xb = torch.where(heads, x.flip(-1), x).contiguous(memory_format=torch.channels_last),
+
+    class AnyImages(Callback):
+        order = HardExampleMining.order + 1
+        def after_loss(self):
+            if self.training: self.learn.hard_example_mining.losses[self.dl.latest] = torch.rand(len(self.x))
+
+    return dict(
+        coin_flips=Variant('a coin for each mirroring', callbacks=[CoinFlips()], flip=False),
+        no_flips=Variant('no mirroring', flip=False),
+        all_images=Variant('all images in each epoch', dict(hard=1.)),
+        any_images=Variant('as many images, but any', callbacks=[AnyImages()]),
+        full_size=Variant('32 pixels in the first epoch too', dict(small_epochs=0)))
+
+
+def machine_variants():
+    "The same arithmetic, done in another way"
+    float32 = partial(mock.patch, 'fastcnn.fast.has_bfloat16', lambda device: False)
+    return dict(
+        torch_threads=Variant("PyTorch's own threads", dict(threads=1)),
+        float32=Variant('no bfloat16', context=float32))
+
+
+def variants():
+    "Name → variant; made anew for each run, because callbacks keep a state"
+    return dict(base=Variant('as it is')) | network_variants() | step_variants() | image_variants() | machine_variants()
+
+
+def run(name, seed, loaders, judged):
+    "One training: its times and accuracies"
+    from fastai.metrics import accuracy
+    from fastcnn.fast import fit_fast, flip_shift_tta
+    variant = variants()[name]
+    started, cpu = time.perf_counter(), time.process_time()
+    with variant.context(): learn = fit_fast(loaders[variant.flip], EPOCHS, BATCH, seed=seed, cbs=variant.callbacks, **variant.options)
+    cpu, seconds = time.process_time() - cpu, time.perf_counter() - started
+    found = dict(variant=name, seed=seed, cpu_seconds=round(cpu, 1), seconds=round(seconds, 1))
+    for way, flip, shift in LOOKS[0 if name == 'base' else 2:]:
+        found[way] = round(float(accuracy(*flip_shift_tta(learn, judged, flip=flip, shift=shift))), 4)
+    return found
+
+
+def data(images):
+    "DataLoaders with and without mirroring, and the table of the images to judge by"
+    import fit_fast as bench
+    from fastcnn.data import image_dataloaders, resident_dataloaders
+    table = bench.read('cifar10', 'train').sample(frac=1, random_state=7).reset_index(drop=True)
+    judged, rest = table[:JUDGED], table[JUDGED:]
+    rest = rest[:images + VALID] if images else rest
+    dls = image_dataloaders(rest, size=32, valid_pct=VALID/len(rest), seed=0)
+    return {flip: resident_dataloaders(dls, flip=flip) for flip in (True, False)}, judged.reset_index(drop=True)
+
+
+def kept_runs(path, about):
+    "The runs of an earlier call with the same settings on the same machine"
+    if not path.exists(): return []
+    kept = json.loads(path.read_text())
+    return kept['runs'] if {name: kept.get(name) for name in about if name != 'date'} == {name: about[name] for name in about if name != 'date'} else []
+
+
+def summary(runs):
+    "A line for each variant: difference to the run with the same seed in points, with Student's interval, and time over its time"
+    from fastcnn.evaluation import mean_interval
+    base = {run['seed']: run for run in runs if run['variant'] == 'base'}
+    for name in dict.fromkeys(run['variant'] for run in runs):
+        pairs = [(run, base[run['seed']]) for run in runs if run['variant'] == name and run['seed'] in base]
+        if name == 'base' or len(pairs) < 2: continue
+        points, half = mean_interval([100*(run['flip_shift'] - other['flip_shift']) for run, other in pairs])
+        times = {what: sum(run[what]/other[what] for run, other in pairs)/len(pairs) for what in ('cpu_seconds', 'seconds')}
+        yield f'{name:20} {points:+.2f} ± {half:.2f} points, processor time × {times["cpu_seconds"]:.2f}, time × {times["seconds"]:.2f}, n={len(pairs)}'
 
 
 def main(args):
-    import fit_fast as bench
-    from fastai.metrics import accuracy
-    from tqdm import tqdm
     from fastcnn.core import atomic_write
-    from fastcnn.data import image_dataloaders, resident_dataloaders
-    from fastcnn.training import fit_fast, flip_shift_tta
+    from tqdm import tqdm
     known = variants()
     if unknown := set(args.only) - set(known): sys.exit(f'ablation: no variant {", ".join(unknown)}; there are {", ".join(known)}')
-    names = args.only or list(known)
-    table = bench.read('cifar10', 'train').sample(frac=1, random_state=7).reset_index(drop=True)
-    judged, table = table[:JUDGED], table[JUDGED:JUDGED + args.images + 400]
+    names, partial_file = args.only or list(known), args.out.with_suffix('.partial.json')
     with tempfile.TemporaryDirectory() as os.environ['FASTCNN_PIXELS']:
-        dls = image_dataloaders(table, size=32, valid_pct=400/len(table), seed=0)
-        flips = {flip: resident_dataloaders(dls, flip=flip) for flip in (True, False)}
-        dl = flips[False].test_dl(judged.reset_index(drop=True), with_labels=True)
-        runs = []
-        for seed, name in tqdm([(seed, name) for seed in range(args.seeds) for name in names]):
-            words, options, callbacks, flip = variants()[name]
-            start = time.process_time()
-            learn = fit_fast(flips[flip], EPOCHS, BATCH, seed=seed, cbs=callbacks, **options)
-            took = time.process_time() - start
-            looks = {way: round(float(accuracy(*flip_shift_tta(learn, dl, flip=flip, shift=shift))), 4) for way, flip, shift in LOOKS[0 if name == 'base' else 2:]}
-            runs.append(dict(variant=name, seed=seed, cpu_seconds=round(took, 1)) | looks)
+        loaders, table = data(args.images)
+        judged = loaders[False].test_dl(table, with_labels=True)
+        about = machine('fastcnn', 'torch', 'fastai') | dict(images=len(loaders[True].train_ds), judged=len(table), epochs=EPOCHS, batch_size=BATCH)
+        runs = kept_runs(partial_file, about)
+        keep = lambda path: atomic_write(path, json.dumps(about | dict(variants={name: known[name].words for name in names}, runs=runs), indent=1) + '\n')
+        done = {(run['variant'], run['seed']) for run in runs}
+        for seed, name in tqdm([(seed, name) for seed in range(args.seeds) for name in names if (name, seed) not in done]):
+            runs.append(run(name, seed, loaders, judged))
+            keep(partial_file)
             print(runs[-1], file=sys.stderr, flush=True)
-    about = machine('fastcnn', 'torch', 'fastai') | dict(images=len(dls.train_ds), judged=len(judged), epochs=EPOCHS, batch_size=BATCH)
-    atomic_write(args.out, json.dumps(about | dict(variants={name: known[name][0] for name in names}, runs=runs), indent=1) + '\n')
+    runs = [run for run in runs if run['variant'] in names and run['seed'] < args.seeds]
+    keep(args.out)
+    partial_file.unlink(missing_ok=True)
+    print(*summary(runs), sep='\n')
 
 
 if __name__ == '__main__':
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--seeds', type=int, default=3)
-    parser.add_argument('--images', type=int, default=10_000)
+    parser.add_argument('--seeds', type=int, default=5)
+    parser.add_argument('--images', type=int, help='train on so many images only')
     parser.add_argument('--only', nargs='*', default=[], metavar='NAME', help='these variants alone')
     parser.add_argument('--out', type=Path, default=HERE/'results'/'ablation.json')
     args = parser.parse_args()

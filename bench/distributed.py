@@ -23,12 +23,11 @@ NAMES = {1: '1 process of 2 threads', 2: '2 processes of 1 thread'}
 def prepare(root, images, side):
     "Clean planets, no larger than they need be"
     from PIL import Image
-    from fastcnn.core import image_files
+    from fastcnn.images import image_files, read_image
     from fastcnn.planets import planet_collection
     planet_collection(root, n=images, seed=2, nuisances=0, duplicates=0, broken=0)
     for file in image_files(root):
-        with Image.open(file) as image: small = image.convert('RGB').resize((side, side))
-        small.save(file)
+        Image.fromarray(read_image(file)).resize((side, side)).save(file)
 
 
 def train(root, seed, args):
@@ -38,7 +37,8 @@ def train(root, seed, args):
     import torch
     from fastai.torch_core import rank_distrib, set_seed
     from fastcnn.data import image_dataloaders
-    from fastcnn.training import distributed_fit, scratch_learner
+    from fastcnn.distributed import distributed_fit
+    from fastcnn.training import scratch_learner
     threads = int(os.environ['OMP_NUM_THREADS']) # for the network, and as many that read images
     torch.set_num_threads(threads)
     set_seed(seed)

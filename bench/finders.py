@@ -12,7 +12,7 @@ def pairs_of(groups): return {tuple(sorted(pair)) for files in groups for pair i
 def fastcnn(folder):
     "All files of a group are pairs"
     import pandas, scipy.ndimage, scipy.sparse.csgraph # what the call imports lazily is import time here too
-    from fastcnn.clean import find_duplicates
+    from fastcnn.duplicates import find_duplicates
     def call():
         found = find_duplicates(folder)
         return pairs_of([file.split('/')[1] for file in files] for _, files in found.groupby('group').file)

@@ -3,7 +3,7 @@
     python bench/fit_fast.py [--seeds 5] [--images N]     writes bench/results/fit_fast.json
 
 The peer is the article's loop as written: PIL images and ToTensor in a DataLoader of 2 workers, its batch size, Adam. Before each of our seeds, `--peer` of its batches are timed
-(after 20 to warm up), and ten epochs are reckoned from them; the accuracy that ten epochs reach stands in articles.json, from `tools/articles.py`. The peer's images are decoded
+(after 20 to warm up), and ten epochs are worked out from them; the accuracy that ten epochs reach stands in articles.json, from `tools/articles.py`. The peer's images are decoded
 beforehand and that is not counted. Ours are counted from the bytes of the files: hashing, splitting, decoding, the cache (empty at each seed), whitening, all steps. Of 40,000 images
 for CIFAR-10, 59,600 for MNIST and 11,600 for `mnist_soon`; the 400 that fastai validates on after each epoch are counted too. The test file is used for the accuracy alone.
 """
@@ -29,17 +29,19 @@ def read(data, part):
 class Pictures:
     "As the article's DataLoader sees them"
     def __init__(self, table, mode):
+        from PIL import Image
         from torchvision.transforms import ToTensor
-        from fastcnn.core import open_image
+        from fastcnn.images import read_image
         vocab = sorted(table.label.unique())
-        self.images, self.labels, self.to_tensor = [open_image(b).convert(mode) for b in table.image], [vocab.index(label) for label in table.label], ToTensor()
+        self.images = [Image.fromarray(read_image(content)).convert(mode) for content in table.image]
+        self.labels, self.to_tensor = [vocab.index(label) for label in table.label], ToTensor()
 
     def __len__(self): return len(self.images)
     def __getitem__(self, i): return self.to_tensor(self.images[i]), self.labels[i]
 
 
 def peer_epoch(pictures, name, row, batches, warm=20):
-    "Seconds of one epoch, reckoned from so many batches"
+    "Seconds of one epoch, worked out from so many batches"
     import torch
     from torch.utils.data import DataLoader
     from fastcnn.models import build_model
@@ -56,7 +58,7 @@ def ours(table, test, size, seed, resident, **options):
     "Seconds by part, and accuracy"
     from fastai.metrics import accuracy
     from fastcnn.data import image_dataloaders, resident_dataloaders
-    from fastcnn.training import fit_fast, flip_shift_tta
+    from fastcnn.fast import fit_fast, flip_shift_tta
     start = time.perf_counter()
     dls = image_dataloaders(table, size=size, valid_pct=400/len(table), seed=seed)
     data = time.perf_counter() - start

@@ -38,7 +38,7 @@ def many(tool, folder, images):
     "Seconds for all planets, of a tool that is warm"
     files = sorted((folder/'planets').rglob('*.jpg'))[:images]
     if tool == 'fastcnn':
-        from fastcnn.deploy import predict
+        from fastcnn.exported import predict
         run = lambda files: predict(folder/'model', files)
     else:
         from fastai.vision.all import load_learner
@@ -55,14 +55,15 @@ def network(name, size, repeats):
     "Milliseconds an image of torch and of ONNX Runtime, by images in the batch"
     import onnxruntime as ort
     import torch
-    from fastcnn.deploy import _network
+    from fastcnn.deploy import export_onnx
     from fastcnn.models import build_model
     torch.manual_seed(0)
     torch.set_num_threads(1)
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     model, found = build_model(name, n_classes=10, size=size).eval(), {}
-    session = ort.InferenceSession(_network(model, size).SerializeToString(), options, providers=['CPUExecutionProvider'])
+    graph = export_onnx(torch.nn.Sequential(model, torch.nn.Softmax(dim=1)).eval(), size, ['normalised'], ['probabilities'])
+    session = ort.InferenceSession(graph.SerializeToString(), options, providers=['CPUExecutionProvider'])
     for batch in (1, 32):
         x = torch.randn(batch, 3, size, size)
         tools = dict(torch=lambda: model(x).softmax(1).numpy(), onnxruntime=lambda: session.run(None, {'normalised': x.numpy()})[0])

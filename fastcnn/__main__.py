@@ -7,10 +7,10 @@ Docs: https://fastcnn.github.io/fastcnn/main.html.md"""
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/27_main.ipynb #ff4c4d84
+# %% ../nbs/27_main.ipynb #e5627181
 import sys
 
 from .cli import main
 
-# %% ../nbs/27_main.ipynb #4eedd130
+# %% ../nbs/27_main.ipynb #0780eb6b
 if __name__ == '__main__' and __package__: sys.exit(main())

@@ -1,4 +1,4 @@
-"""Look inside the network while it learns, name the problem, say how to mend it
+"""Look inside the network while it learns, name the problem, and say how to mend it
 
 Docs: https://fastcnn.github.io/fastcnn/diagnosis.html.md"""
 
@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from fastai.callback.hook import ActivationStats as FastaiActivationStats, flatten_model, has_params
 from fastai.data.transforms import Normalize
 from fastai.learner import Learner
+from fastcore.basics import patch
 from fastcore.foundation import L
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -30,8 +31,8 @@ from tqdm.auto import tqdm
 from .core import InputError
 
 # %% ../nbs/16_diagnosis.ipynb #a9ee16ed
-ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish,
-               nn.Hardtanh, nn.Tanh, nn.Sigmoid, nn.Hardsigmoid, nn.Softplus)
+ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish,
+               nn.Hardswish, nn.Hardtanh, nn.Tanh, nn.Sigmoid, nn.Hardsigmoid, nn.Softplus)
 
 def watched_layers(
     model:nn.Module # Network
@@ -52,8 +53,9 @@ def measure(
     numbers = torch.stack([mean, var.sqrt(), (size <= 0.05).float().mean()])
     return torch.cat([numbers, size.histc(40, 0, 10)]) if with_hist else numbers
 
+# %% ../nbs/16_diagnosis.ipynb #fbd4a8dc
 def live_units(
-    out:Tensor # What leaves a layer: (N, C, H, W) and (N, C) have C units, (N, L, C) and (N, H, W, C) of a transformer have C too
+    out:Tensor # What leaves a layer: (N, C), (N, C, H, W), or (N, L, C) of a transformer, with C units
 )->Tensor: # Whether each unit is anything but 0 anywhere, (C,), bool
     "The units that answer to at least one of the images"
     unit = -1 if out.dim() == 3 else 1 if out.dim() > 1 else 0
@@ -70,105 +72,135 @@ class ActivationStats(FastaiActivationStats):
         images:int=8 # Images of each batch that are measured
     ):
         super().__init__(with_hist=with_hist, every=every, modules=modules, cpu=False)
-        self.images, self.finding, self.hooks = images, False, None
-        self.rows, self.live, self.backward, self.names, self.read = [], [], [], [], (0, None)
+        self.images, self.in_lr_find, self.hooks = images, False, None
+        self.rows, self.live, self.backward, self.names, self.cached = [], [], [], [], (0, None)
 
-    def before_fit(self):
-        self.finding = hasattr(self.learn, 'lr_finder')
-        if self.modules is None: vars(self)['modules'] = watched_layers(self.model) # at an assignment fastai warns: the network has a method of that name
-        named = [(n, p) for n, p in self.model.named_parameters() if p.dim() > 1]
-        self.names, self.weights = [n for n, _ in named], [p for _, p in named]
-
-    @property
-    def measuring(self): return self.training and not self.finding and self.train_iter % (self.every or (1 if self.train_iter < 20 else 5)) == 0
-
-    def before_batch(self):
-        self._remove()
-        if self.measuring: self._register()
-
-    def hook(self, module, inputs, out):
-        out = (out[0] if isinstance(out, tuple) else out)[:self.images].float()
-        return measure(out, self.with_hist), live_units(out)
-
-    def after_pred(self):
-        if not self.hooks: return
-        stored = self.hooks.stored
-        self._remove()
-        nothing = torch.full((43 if self.with_hist else 3,), math.nan, device=self.pred.device) # of a layer that was not called
-        self.rows.append(torch.stack([nothing if s is None else s[0] for s in stored]))
-        self.live.append([None if s is None else s[1] for s in stored])
-
+    def after_batch(self): pass # fastai's collects here what `after_pred` has already
+    def after_fit(self): self._remove()
     def _remove(self):
         super()._remove()
         self.hooks = None
 
-    @torch.no_grad()
-    def before_step(self):
-        if not self.measuring: return
-        none = torch.zeros((), device=self.pred.device)
-        self.before = [p.detach().clone() for p in self.weights]
-        self.norms = torch.stack([none if p.grad is None else p.grad.norm() for p in self.weights])
+# %% ../nbs/16_diagnosis.ipynb #2971501c
+@patch
+def before_fit(self:ActivationStats):
+    self.in_lr_find = hasattr(self.learn, 'lr_finder')
+    if self.modules is None: vars(self)['modules'] = watched_layers(self.model) # an assignment would make fastai warn
+    named = [(name, p) for name, p in self.model.named_parameters() if p.dim() > 1]
+    self.names, self.weights = [name for name, _ in named], [p for _, p in named]
 
-    @torch.no_grad()
-    def after_step(self):
-        if not self.measuring: return
-        steps = torch.stack([(p.detach() - b).norm()/b.norm() for p, b in zip(self.weights, self.before)])
-        self.backward.append(torch.stack([self.norms, steps]))
-        self.before = None
+# %% ../nbs/16_diagnosis.ipynb #aac92022
+@patch(as_prop=True)
+def measuring(self:ActivationStats):
+    every = self.every or (1 if self.train_iter < 20 else 5)
+    return self.training and not self.in_lr_find and self.train_iter % every == 0
 
-    def after_batch(self): pass
-    def after_fit(self): self._remove()
+# %% ../nbs/16_diagnosis.ipynb #7dff06d2
+@patch
+def before_batch(self:ActivationStats):
+    self._remove()
+    if self.measuring: self._register()
 
-    @property
-    def stats(self):
-        "One row a measured batch, one dict a layer: what fastai's plots read"
-        if self.read[0] != len(self.rows):
-            self.read = len(self.rows), L(L(self._named(layer) for layer in row.cpu()) for row in self.rows)
-        return self.read[1] or L()
+# %% ../nbs/16_diagnosis.ipynb #4186bee6
+@patch
+def hook(self:ActivationStats, module, inputs, out):
+    out = (out[0] if isinstance(out, tuple) else out)[:self.images].float()
+    return measure(out, self.with_hist), live_units(out)
 
-    def _named(self, numbers):
-        found = dict(zip(('mean', 'std', 'near_zero'), numbers[:3].tolist()))
-        return found | dict(hist=numbers[3:]) if self.with_hist else found
+# %% ../nbs/16_diagnosis.ipynb #6805c203
+@patch
+def after_pred(self:ActivationStats):
+    if not self.hooks: return
+    stored = self.hooks.stored
+    self._remove()
+    missing = torch.full((43 if self.with_hist else 3,), math.nan, device=self.pred.device) # for layers not called
+    self.rows.append(torch.stack([missing if s is None else s[0] for s in stored]))
+    self.live.append([None if s is None else s[1] for s in stored])
 
-    def dead_units(self,
-        window:int=10 # Measured batches over which a unit has to be 0 to count as dead
-    )->np.ndarray: # (batches, layers): share of each layer's units that are 0 for all images of the window that ends there
-        "Share of dead units"
-        shares = np.full((len(self.live), len(self.modules or [])), math.nan)
-        for layer in range(shares.shape[1]):
-            live = [row[layer] for row in self.live]
-            if not live or any(l is None or len(l) != len(live[0]) for l in live): continue
-            seen = torch.stack(live).cpu().numpy()
-            for i in range(len(seen)): shares[i, layer] = 1 - seen[max(0, i + 1 - window):i + 1].any(0).mean()
-        return shares
+# %% ../nbs/16_diagnosis.ipynb #762195f3
+@patch
+@torch.no_grad()
+def before_step(self:ActivationStats):
+    if not self.measuring: return
+    zero = torch.zeros((), device=self.pred.device)
+    self.before = [p.detach().clone() for p in self.weights]
+    self.norms = torch.stack([zero if p.grad is None else p.grad.norm() for p in self.weights])
 
-    def gradient_norms(self
-    )->np.ndarray: # (batches, weights): norm of each weight's gradient, in the order of `names`
-        "How much comes back to each layer"
-        return self._per_weight(0)
+# %% ../nbs/16_diagnosis.ipynb #1fd5d1a0
+@patch
+@torch.no_grad()
+def after_step(self:ActivationStats):
+    if not self.measuring: return
+    steps = torch.stack([(p.detach() - b).norm()/b.norm() for p, b in zip(self.weights, self.before)])
+    self.backward.append(torch.stack([self.norms, steps]))
+    self.before = None
 
-    def update_ratios(self
-    )->np.ndarray: # (batches, weights): norm of each step over the norm of the weight
-        "How far each step moves each weight"
-        return self._per_weight(1)
+# %% ../nbs/16_diagnosis.ipynb #e5af187c
+@patch(as_prop=True)
+def stats(self:ActivationStats):
+    "One row per measured batch, one dict per layer: what fastai's plots read"
+    if self.cached[0] != len(self.rows):
+        self.cached = len(self.rows), L(L(self._as_dict(layer) for layer in row.cpu()) for row in self.rows)
+    return self.cached[1] or L()
 
-    def _per_weight(self, which): return np.stack([b[which].cpu().numpy() for b in self.backward]) if self.backward else np.zeros((0, len(self.names)))
+# %% ../nbs/16_diagnosis.ipynb #9e336c55
+@patch
+def _as_dict(self:ActivationStats, numbers):
+    found = dict(zip(('mean', 'std', 'near_zero'), numbers[:3].tolist()))
+    return found | dict(hist=numbers[3:]) if self.with_hist else found
+
+# %% ../nbs/16_diagnosis.ipynb #1305645a
+@patch
+def dead_units(self:ActivationStats,
+    window:int=10 # Measured batches over which a unit has to be 0 to count as dead
+)->np.ndarray: # (batches, layers): share of each layer's units that are 0 for all images of the window that ends there
+    "Share of dead units"
+    shares = np.full((len(self.live), len(self.modules or [])), math.nan)
+    for layer in range(shares.shape[1]):
+        live = [row[layer] for row in self.live]
+        if not live or any(units is None or len(units) != len(live[0]) for units in live): continue
+        live = torch.stack(live).cpu().numpy()
+        shares[:, layer] = [1 - live[max(0, i + 1 - window):i + 1].any(0).mean() for i in range(len(live))]
+    return shares
+
+# %% ../nbs/16_diagnosis.ipynb #ef6f3b41
+@patch
+def gradient_norms(self:ActivationStats
+)->np.ndarray: # (batches, weights): norm of each weight's gradient, in the order of `names`
+    "How much comes back to each layer"
+    return self._per_weight(0)
+
+# %% ../nbs/16_diagnosis.ipynb #7a16e595
+@patch
+def update_ratios(self:ActivationStats
+)->np.ndarray: # (batches, weights): norm of each step over the norm of the weight
+    "How far each step moves each weight"
+    return self._per_weight(1)
+
+# %% ../nbs/16_diagnosis.ipynb #1a13578b
+@patch
+def _per_weight(self:ActivationStats, which):
+    if not self.backward: return np.zeros((0, len(self.names)))
+    return np.stack([batch[which].cpu().numpy() for batch in self.backward])
 
 # %% ../nbs/16_diagnosis.ipynb #00750548
 def _check_measured(stats):
-    if not stats.rows: raise InputError('nothing was measured yet: give ActivationStats to the Learner (cbs=ActivationStats()) and fit it')
+    if stats.rows: return
+    raise InputError('nothing was measured yet: give ActivationStats to the Learner (cbs=ActivationStats()) and fit it')
 
+# %% ../nbs/16_diagnosis.ipynb #cbbe69c0
 def plot_color_dim(
     stats:ActivationStats, # After a fit, `with_hist=True`
     layers:list[int]=None # Indices of watched layers; None: all
-): # matplotlib Figure: one picture a layer, batches from left to right, absolute values from 0 (bottom) to 10 (top)
+): # matplotlib Figure: one picture per layer, batches from left to right, absolute values from 0 (bottom) to 10 (top)
     "The colourful-dimension picture of each layer"
     import matplotlib.pyplot as plt
     _check_measured(stats)
     layers = range(len(stats.modules)) if layers is None else layers
     figure, axes = plt.subplots(1, len(layers), figsize=(2.2*len(layers), 2.4), layout='constrained', squeeze=False)
     for axis, layer in zip(axes[0], layers):
-        axis.imshow(stats.hist(layer), origin='lower', aspect='auto', extent=(0, len(stats.stats), 0, 10), cmap='inferno')
+        extent = (0, len(stats.stats), 0, 10)
+        axis.imshow(stats.hist(layer), origin='lower', aspect='auto', extent=extent, cmap='inferno')
         axis.set(title=f'{type(stats.modules[layer]).__name__} {layer}', xlabel='batch')
     axes[0, 0].set_ylabel('absolute value')
     return figure
@@ -177,19 +209,24 @@ def plot_color_dim(
 def plot_layers(
     stats:ActivationStats, # After a fit
     window:int=10 # Measured batches over which a unit has to be 0 to count as dead
-): # matplotlib Figure: dead units, gradient norms and relative steps over the batches, first layers dark, last ones light
+): # matplotlib Figure: dead units, gradient norms and relative steps over the batches; first layers dark, last light
     "What each layer does, batch by batch"
     import matplotlib.pyplot as plt
     _check_measured(stats)
-    curves = dict(dead=stats.dead_units(window), gradient=stats.gradient_norms(), step=stats.update_ratios())
     figure, axes = plt.subplots(1, 3, figsize=(11, 2.6), layout='constrained')
-    for axis, values in zip(axes, curves.values()):
-        colours, last = plt.cm.viridis(np.linspace(0, 0.9, values.shape[1])), values.shape[1] - 1
-        for i, line in enumerate(values.T): axis.plot(line, color=colours[i], label={0: 'first layer', last: 'last layer'}.get(i))
-    for axis, title in zip(axes, ('share of dead units', 'norm of the gradient', 'step, as a share of the weight')): axis.set(title=title, xlabel='batch')
+    _plot_lines(axes[0], 'share of dead units', stats.dead_units(window), plt.cm.viridis)
+    _plot_lines(axes[1], 'norm of the gradient', stats.gradient_norms(), plt.cm.viridis)
+    _plot_lines(axes[2], 'step, as a share of the weight', stats.update_ratios(), plt.cm.viridis)
     axes[0].set_ylim(-0.03, 1.03)
     for axis in axes[1:]: axis.set_yscale('log'), axis.legend(fontsize=8)
     return figure
+
+# %% ../nbs/16_diagnosis.ipynb #74666d2f
+def _plot_lines(axis, title, values, colours):
+    last = values.shape[1] - 1
+    for i, line in enumerate(values.T):
+        axis.plot(line, color=colours(0.9*i/max(last, 1)), label={0: 'first layer', last: 'last layer'}.get(i))
+    axis.set(title=title, xlabel='batch')
 
 # %% ../nbs/16_diagnosis.ipynb #91ba722a
 @dataclass(frozen=True)
@@ -203,35 +240,42 @@ class Finding:
 
 # %% ../nbs/16_diagnosis.ipynb #63d0d7c8
 @contextmanager
-def _same_chance(dls):
+def _fixed_random_state(dls):
     "Random numbers inside are always the same; afterwards they go on as if nothing had happened"
-    rngs = [(dl, dl.rng, dl.rng.getstate()) for dl in dls.loaders if hasattr(dl, 'rng')]
-    own = [(dl.generator, dl.generator.get_state()) for dl in dls.loaders if getattr(dl, 'generator', None) is not None]
-    states = random.getstate(), np.random.get_state()
+    loaders = [(dl, dl.rng, dl.rng.getstate()) for dl in dls.loaders if hasattr(dl, 'rng')]
+    generators = [dl.generator for dl in dls.loaders if getattr(dl, 'generator', None) is not None]
+    generators = [(generator, generator.get_state()) for generator in generators]
+    python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_available() else []):
         try:
             random.seed(0), np.random.seed(0), torch.manual_seed(0)
-            for dl, *_ in rngs: dl.rng = random.Random(0)
+            for dl, *_ in loaders: dl.rng = random.Random(0)
             yield
         finally:
-            random.setstate(states[0]), np.random.set_state(states[1])
-            for dl, rng, state in rngs: dl.rng = rng; rng.setstate(state)
-            for generator, state in own: generator.set_state(state)
+            random.setstate(python), np.random.set_state(numpy)
+            for dl, rng, state in loaders: dl.rng = rng; rng.setstate(state)
+            for generator, state in generators: generator.set_state(state)
 
 # %% ../nbs/16_diagnosis.ipynb #77d7210a
 def _sample(dl, device, most=256, bs=32):
-    "Images and labels of some items of a part, drawn by chance, in batches of 32"
+    "Images and labels of some randomly drawn items of a part, in batches of 32"
     if hasattr(dl, 'new'): dl = dl.new(shuffle=True, drop_last=False, num_workers=0, bs=bs)
     else: dl = torch.utils.data.DataLoader(dl.dataset, bs, shuffle=True, collate_fn=dl.collate_fn)
     found = []
     for batch in dl:
-        if len(batch) != 2 or not isinstance(batch[0], Tensor) or batch[1].dim() != 1 or batch[1].is_floating_point():
-            raise InputError('diagnose knows classifiers of one image: batches must be (images, labels), labels whole numbers')
-        found.append(tuple(t.to(device).as_subclass(Tensor) for t in batch)) # fastai's own tensor types do not mix with every function
+        _check_batch(batch)
+        found.append(tuple(t.to(device).as_subclass(Tensor) for t in batch)) # not every function takes fastai's types
         if len(found)*bs >= most: break
     return found
 
-def _labels(dl, seconds=2):
+# %% ../nbs/16_diagnosis.ipynb #ed3c6fd5
+def _check_batch(batch):
+    whole = len(batch) == 2 and isinstance(batch[0], Tensor) and not batch[1].is_floating_point()
+    if whole and batch[1].dim() == 1: return
+    raise InputError('diagnose knows classifiers of one image: batches must be (images, labels), labels whole numbers')
+
+# %% ../nbs/16_diagnosis.ipynb #b4f7885d
+def _item_labels(dl, seconds=2):
     "The label of each item of a part, or None where looking would take too long"
     data = dl.dataset
     if hasattr(data, 'tls'): return np.array([int(y) for y in data.tls[-1]])
@@ -243,66 +287,84 @@ def _labels(dl, seconds=2):
         if time.time() - start > seconds: return None
     return np.array(found)
 
-def _order(dl):
+# %% ../nbs/16_diagnosis.ipynb #d243a55f
+def _batch_indices(dl):
     "Indices of the items of each batch, as a training draws them; none where that cannot be known"
     if not hasattr(dl, 'get_idxs'): return list(getattr(dl, 'batch_sampler', None) or [])
     indices = list(dl.get_idxs())
     return [indices[i:i + dl.bs] for i in range(0, len(indices), dl.bs)] if dl.bs else []
 
+# %% ../nbs/16_diagnosis.ipynb #7c386387
 def _batch_losses(recorder):
     "Loss of each batch of the last fit; fastai keeps a running mean, which is undone here"
-    beta, mean = recorder.smooth_loss.beta, np.array([float(l) for l in recorder.losses])
+    beta, mean = recorder.smooth_loss.beta, np.array([float(loss) for loss in recorder.losses])
     total = mean*(1 - beta**np.arange(1, len(mean) + 1))
     return (total - beta*np.concatenate([[0.], total[:-1]]))/(1 - beta)
 
 # %% ../nbs/16_diagnosis.ipynb #13fae992
-_RELUS = {F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu6, F.threshold}
-_SQUASHERS = {torch.tanh, F.tanh, Tensor.tanh, torch.sigmoid, F.sigmoid, Tensor.sigmoid, F.hardsigmoid, F.hardtanh}
-_OTHERS = {F.leaky_relu, F.prelu, torch.prelu, F.elu, F.selu, F.gelu, F.silu, F.mish, F.hardswish, F.softplus}
-_LINEAR = {F.conv2d, torch.conv2d, F.linear}
+_RELUS = [F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu6, F.threshold]
+_SQUASHERS = [torch.tanh, F.tanh, Tensor.tanh, torch.sigmoid, F.sigmoid, Tensor.sigmoid, F.hardsigmoid, F.hardtanh]
+_OTHERS = [F.leaky_relu, F.prelu, torch.prelu, F.elu, F.selu, F.gelu, F.silu, F.mish, F.hardswish, F.softplus]
+_LINEAR = [F.conv2d, torch.conv2d, F.linear]
+_KINDS = (dict.fromkeys(_RELUS, 'relu') | dict.fromkeys(_SQUASHERS, 'squash')
+          | dict.fromkeys(_OTHERS, 'other') | dict.fromkeys(_LINEAR, 'linear'))
 _PRODUCTS = {torch.mul, Tensor.mul, Tensor.mul_, Tensor.__mul__, Tensor.__rmul__, Tensor.__imul__}
 
-class _Watch(TorchFunctionMode):
-    "While it is on, each layer of `model` leaves its measures in `layers`; a sigmoid that only weighs other numbers, as in Swish, is no layer"
+# %% ../nbs/16_diagnosis.ipynb #ce50dd02
+class _LayerRecorder(TorchFunctionMode):
+    "While it is on, each layer of `model` leaves its measures in `layers`: (name, kind) → measures"
     def __init__(self, model):
         super().__init__()
         self.layers, self.name, self.squashed = {}, '', {}
         for name, module in model.named_modules():
-            if not list(module.children()): module.register_forward_pre_hook(lambda *_, name=name: setattr(self, 'name', name))
+            if list(module.children()): continue
+            module.register_forward_pre_hook(lambda *_, name=name: setattr(self, 'name', name))
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        kind = next((kind for kind, known in dict(relu=_RELUS, squash=_SQUASHERS, other=_OTHERS, linear=_LINEAR).items() if func in known), None)
-        if func is F.hardtanh and 0 in (*args[1:2], (kwargs or {}).get('min_val')): kind = 'relu' # so nn.ReLU6 is computed
-        if kind: self.note(kind, out.detach().float())
+        kwargs = kwargs or {}
+        out, kind = func(*args, **kwargs), _KINDS.get(func)
+        if func is F.hardtanh and 0 in (*args[1:2], kwargs.get('min_val')): kind = 'relu' # so nn.ReLU6 is computed
+        if kind: self._record(kind, out.detach().float())
         if kind == 'squash': self.squashed[id(out)] = out, self.name # kept, so that no other tensor gets its id
-        if func in _PRODUCTS:
-            for gate in {id(a) for a in args} & self.squashed.keys(): self.layers.pop((self.squashed[gate][1], 'squash'), None)
+        if func in _PRODUCTS: self._forget_gates(args)
         return out
 
-    def note(self, kind, out):
-        "Sizes are those of the batch where they are largest; a unit lives if it does in any batch"
-        alive, flat = live_units(out), out.flatten(1)
-        numbers = dict(size=flat.square().mean().sqrt().item(), signal=flat.std(0, unbiased=False).square().mean().sqrt().item(),
-                       saturated=(torch.minimum((out - out.amax()).abs(), (out - out.amin()).abs()) < 0.02*(out.amax() - out.amin())).float().mean().item())
-        old = self.layers.get((self.name, kind))
-        if old and len(old['alive']) == len(alive): numbers, alive = {k: max(v, old[k]) for k, v in numbers.items()}, alive | old['alive']
-        self.layers[self.name, kind] = numbers | dict(alive=alive)
+# %% ../nbs/16_diagnosis.ipynb #1e2c24ed
+@patch
+def _forget_gates(self:_LayerRecorder, factors):
+    for gate in {id(factor) for factor in factors} & self.squashed.keys():
+        _, name = self.squashed[gate]
+        self.layers.pop((name, 'squash'), None)
 
-def _look_inside(model, loss_func, batches):
-    "What `model` does with some batches: ((layer, kind) → measures, weight → (norm of its gradient, its own norm)); a copy is asked"
+# %% ../nbs/16_diagnosis.ipynb #64979fc7
+@patch
+def _record(self:_LayerRecorder, kind, out):
+    alive, flat = live_units(out), out.flatten(1)
+    low, high = out.amin(), out.amax()
+    at_limits = torch.minimum((out - high).abs(), (out - low).abs()) < 0.02*(high - low)
+    numbers = dict(size=flat.square().mean().sqrt().item(), saturated=at_limits.float().mean().item(),
+                   signal=flat.std(0, unbiased=False).square().mean().sqrt().item()) # from image to image
+    before = self.layers.get((self.name, kind))
+    if before and len(before['alive']) == len(alive):
+        numbers, alive = {k: max(v, before[k]) for k, v in numbers.items()}, alive | before['alive']
+    self.layers[self.name, kind] = numbers | dict(alive=alive)
+
+# %% ../nbs/16_diagnosis.ipynb #aade9a12
+def _measure_layers(model, loss_func, batches):
+    "A copy of `model` on some batches: ((layer, kind) → measures, weight → (norm of its gradient, its own norm))"
     copy = deepcopy(model).train()
     for p in copy.parameters(): p.grad = None; p.requires_grad_(p.is_floating_point())
-    watch = _Watch(copy)
+    recorder = _LayerRecorder(copy)
     for x, y in batches:
-        with watch: out = copy(x)
-        watch.squashed.clear()
+        with recorder: out = copy(x)
+        recorder.squashed.clear()
         loss_func(out, y).mean().backward()
-    return watch.layers, {n: (p.grad.norm().item()/len(batches), p.detach().norm().item()) for n, p in copy.named_parameters() if p.grad is not None and p.dim() > 1}
+    weights = [(name, p) for name, p in copy.named_parameters() if p.grad is not None and p.dim() > 1]
+    return recorder.layers, {name: (p.grad.norm().item()/len(batches), p.detach().norm().item()) for name, p in weights}
 
 # %% ../nbs/16_diagnosis.ipynb #01471818
-def _fresh(model):
-    "A copy of `model` with weights as a proper start has them"
+def _reinitialized(model):
+    "A copy of `model` with fresh weights from a proper initialisation"
     copy = deepcopy(model)
     for m in copy.modules():
         if hasattr(m, 'reset_parameters'): m.reset_parameters()
@@ -311,6 +373,7 @@ def _fresh(model):
             if m.bias is not None: nn.init.zeros_(m.bias)
     return copy
 
+# %% ../nbs/16_diagnosis.ipynb #69239e48
 @torch.no_grad()
 def _score(model, batches, training=False):
     "(mean cross-entropy, whether each image was answered right) of a copy of `model`"
@@ -319,345 +382,528 @@ def _score(model, batches, training=False):
     loss = F.cross_entropy(outs, ys).item()
     return loss if math.isfinite(loss) else math.inf, (outs.argmax(1) == ys).cpu().numpy()
 
+# %% ../nbs/16_diagnosis.ipynb #d2ae4e97
 def _try_rate(learn, lr, batches, held_out, steps):
-    "What some steps at `lr` do to a fresh copy: (loss on images it has not seen, by how much of its size the weight that moved most has moved)"
+    "Some steps of a fresh copy at `lr`: (loss on images it has not seen, largest relative change of a weight)"
     torch.manual_seed(0)
-    copy = _fresh(learn.model).train()
+    copy = _reinitialized(learn.model).train()
     weights = [p for p in copy.parameters() if p.requires_grad and p.dim() > 1]
     before = [p.detach().clone() for p in weights]
-    opt = learn.opt_func([p for p in copy.parameters() if p.requires_grad], lr=lr)
-    for name in {'mom', 'wd'} & set(learn.opt.hypers[-1]) & set(opt.hypers[-1]): opt.set_hyper(name, learn.opt.hypers[-1][name])
+    opt = _same_optimizer(learn, copy, lr)
     for i in range(steps):
-        loss = learn.loss_func(copy(batches[i % len(batches)][0]), batches[i % len(batches)][1]).mean()
+        x, y = batches[i % len(batches)]
+        loss = learn.loss_func(copy(x), y).mean()
         if not math.isfinite(loss.item()): return math.inf, math.inf
         loss.backward(), opt.step(), opt.zero_grad()
-    moved = max((((p.detach() - b).norm()/b.norm()).item() for p, b in zip(weights, before) if b.norm() > 0), default=math.nan)
-    return _score(copy, held_out, training=True)[0], moved
+    changes = [((p.detach() - b).norm()/b.norm()).item() for p, b in zip(weights, before) if b.norm() > 0]
+    return _score(copy, held_out, training=True)[0], max(changes, default=math.nan)
+
+# %% ../nbs/16_diagnosis.ipynb #19005f04
+def _same_optimizer(learn, copy, lr):
+    opt = learn.opt_func([p for p in copy.parameters() if p.requires_grad], lr=lr)
+    shared = {'mom', 'wd'} & set(learn.opt.hypers[-1]) & set(opt.hypers[-1])
+    for name in shared: opt.set_hyper(name, learn.opt.hypers[-1][name])
+    return opt
 
 # %% ../nbs/16_diagnosis.ipynb #883da498
 @dataclass
-class _Seen:
+class _Examination:
     "All that the findings are read from"
     learn:Learner
     names:list # of the classes
     parts:list # batches of training and validation images
     labels:list # of all items of each part, or None
-    losses:np.ndarray # of each batch of the last fit, in units of one image
     summed:bool # whether loss_func adds up instead of averaging
-    guess:float # loss of who knows only how frequent the classes are
+    guess:float # loss of always answering with the frequencies of the classes
+    losses:np.ndarray # of each batch of the last fit, per image
     lr:float # the highest of the last fit
-    finite:bool # whether all weights are numbers
-    layers:dict
-    gradients:dict
+    layers:dict # (layer, kind) → measures
+    gradients:dict # weight → (norm of its gradient, its own norm)
     scores:list # (loss, right answers) of each part, network in eval mode
-    simple:np.ndarray # whether a simple classifier answers each training image right
+    baseline:np.ndarray # whether a linear classifier answers each training image right
 
+# %% ../nbs/16_diagnosis.ipynb #94b09409
 def _is_summed(learn, batch):
     "Whether a batch costs as much as its images together"
-    out = torch.zeros(len(batch[1]), _n_classes(learn, batch), device=batch[0].device)
-    return learn.loss_func(out, batch[1]).mean().item() > 0.5*len(batch[1])*F.cross_entropy(out, batch[1].long()).item() and len(batch[1]) > 4
+    x, y = batch
+    out = torch.zeros(len(y), _n_classes(learn, batch), device=x.device)
+    cost, average = learn.loss_func(out, y).mean().item(), F.cross_entropy(out, y.long()).item()
+    return len(y) > 4 and cost > 0.5*len(y)*average
 
+# %% ../nbs/16_diagnosis.ipynb #84ad1b48
 @torch.no_grad()
 def _n_classes(learn, batch):
     out = deepcopy(learn.model).eval()(batch[0][:2])
-    if not isinstance(out, Tensor) or out.dim() != 2: raise InputError('diagnose knows classifiers of one image: the network must answer (images, classes)')
+    if not isinstance(out, Tensor) or out.dim() != 2:
+        raise InputError('diagnose knows classifiers of one image: the network must answer (images, classes)')
     return out.shape[1]
 
-def _simple_features(x):
-    "64 pixels of each channel, and how much the grey image changes across and down in each of 16 places"
+# %% ../nbs/16_diagnosis.ipynb #c81432de
+def _baseline_features(x):
     if x.dim() != 4 or min(x.shape[2:]) < 8: return x.float().flatten(1)
     grey = x.float().mean(1, keepdim=True)
     changes = [F.adaptive_avg_pool2d(grey.diff(dim=d).abs(), 4).flatten(1) for d in (2, 3)]
     return torch.cat([F.adaptive_avg_pool2d(x.float(), 8).flatten(1), *changes], 1)
 
-def _simple_answers(batches):
-    "Whether each image is answered right by a linear classifier of simple features that was told others"
+# %% ../nbs/16_diagnosis.ipynb #c3fd1dd7
+def _linear_baseline(batches):
+    "Whether each image is answered right, in cross-validation; empty where that cannot be asked"
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
     from sklearn.model_selection import KFold, cross_val_predict
-    x = torch.cat([_simple_features(x) for x, _ in batches]).cpu().double().numpy()
+    x = torch.cat([_baseline_features(x) for x, _ in batches]).cpu().double().numpy()
     y = torch.cat([y for _, y in batches]).cpu().numpy()
     if len(y) < 20 or len(set(y)) < 2 or not np.isfinite(x).all(): return np.array([])
     x = (x - x.mean(0))/(x.std(0) + 1e-12)
     return cross_val_predict(LinearDiscriminantAnalysis(solver='lsqr', shrinkage='auto'), x, y, cv=KFold(4)) == y
 
-# %% ../nbs/16_diagnosis.ipynb #94b09409
-def _see(learn):
-    "Look once at everything"
-    if getattr(learn, 'opt', None) is None: raise InputError('this Learner has not been fitted yet: fit it, then diagnose it')
-    device = next(learn.model.parameters()).device
-    parts, labels = [_sample(dl, device) for dl in learn.dls.loaders[:2]], [_labels(dl) for dl in learn.dls.loaders[:2]]
-    n = _n_classes(learn, parts[0][0])
-    seen = torch.cat([y for _, y in parts[0]]).cpu().numpy() if labels[0] is None else labels[0]
-    shares, summed = np.bincount(seen, minlength=n)/len(seen), _is_summed(learn, parts[0][0])
-    names = [str(v) for v in getattr(learn.dls, 'vocab', None) or range(n)]
+# %% ../nbs/16_diagnosis.ipynb #8ec6d74b
+def _last_fit(learn, summed):
+    "(loss of each batch per image, highest learning rate) of the last fit; nothing where that was lr_find"
     lrs = [float(lr) for lr in learn.recorder.lrs]
-    swept = len(lrs) > 2 and lrs[-1] == max(lrs) > 1000*lrs[0] # lr_find was here: its losses say nothing of a training
-    losses, lr = (np.array([]), math.nan) if swept or not lrs else (_batch_losses(learn.recorder), max(lrs))
-    finite = all(p.isfinite().all() for p in learn.model.parameters())
-    model = learn.model if finite else _fresh(learn.model)
-    return _Seen(learn, names, parts, labels, losses/(learn.dls.train.bs if summed else 1), summed, -sum(p*math.log(p) for p in shares if p > 0),
-                 lr, finite, *_look_inside(model, learn.loss_func, parts[0][:4]),
-                 [_score(model, part) if finite else (math.inf, np.array([False])) for part in parts], _simple_answers(parts[0]))
+    swept = len(lrs) > 2 and lrs[-1] == max(lrs) > 1000*lrs[0] # by lr_find: its losses say nothing about a training
+    if swept or not lrs: return np.array([]), math.nan
+    return _batch_losses(learn.recorder)/(learn.dls.train.bs if summed else 1), max(lrs)
 
-def _ends(losses):
+# %% ../nbs/16_diagnosis.ipynb #2210a69f
+def _guessing_loss(labels, n_classes):
+    "Cross-entropy of the frequencies of the classes"
+    shares = np.bincount(labels, minlength=n_classes)/len(labels)
+    return -sum(p*math.log(p) for p in shares if p > 0)
+
+# %% ../nbs/16_diagnosis.ipynb #017035c7
+def _examine(learn):
+    "Look once at everything"
+    if getattr(learn, 'opt', None) is None:
+        raise InputError('this Learner has not been fitted yet: fit it, then diagnose it')
+    device, loaders = next(learn.model.parameters()).device, learn.dls.loaders[:2]
+    parts, labels = [_sample(dl, device) for dl in loaders], [_item_labels(dl) for dl in loaders]
+    n, summed = _n_classes(learn, parts[0][0]), _is_summed(learn, parts[0][0])
+    names = [str(v) for v in getattr(learn.dls, 'vocab', None) or range(n)]
+    drawn = torch.cat([y for _, y in parts[0]]).cpu().numpy() if labels[0] is None else labels[0]
+    return _Examination(learn, names, parts, labels, summed, _guessing_loss(drawn, n), *_last_fit(learn, summed),
+                        *_inside(learn, parts), baseline=_linear_baseline(parts[0]))
+
+# %% ../nbs/16_diagnosis.ipynb #f69fac4c
+def _inside(learn, parts):
+    "(layers, gradients, scores); a network whose weights are not finite is replaced by a fresh one, and has no score"
+    finite = all(p.isfinite().all() for p in learn.model.parameters())
+    model = learn.model if finite else _reinitialized(learn.model)
+    layers, gradients = _measure_layers(model, learn.loss_func, parts[0][:4])
+    scores = [_score(model, part) if finite else (math.inf, np.array([False])) for part in parts]
+    return layers, gradients, scores
+
+# %% ../nbs/16_diagnosis.ipynb #497c0370
+def _first_and_last(losses):
     "Mean loss of the first three batches and of the last fifth"
     return losses[:3].mean(), losses[-max(3, len(losses)//5):].mean()
 
-# %% ../nbs/16_diagnosis.ipynb #c81432de
-_NORMALISE = 'normalise once: image_dataloaders(…, normalize=True), or batch_tfms=[Normalize.from_stats(mean, std)] on images in [0, 1]'
+# %% ../nbs/16_diagnosis.ipynb #080e6927
+_NORMALIZE = ('normalise once: image_dataloaders(…, normalize=True), '
+              'or batch_tfms=[Normalize.from_stats(mean, std)] on images in [0, 1]')
 
-def _find_input(seen):
-    x = torch.cat([x.float().flatten(2) if x.dim() > 2 else x.float()[:, None] for x, _ in seen.parts[0]]).transpose(0, 1).flatten(1) # (channels, numbers)
-    low, high, mean, spread = x.min().item(), x.max().item(), x.mean().item(), x.std(1).mean().item() # channels with different means are not spread out
-    said = f'the images have mean {mean:.3g} and standard deviation {spread:.3g}, from {low:.3g} to {high:.3g}'
-    transforms = sum(isinstance(t, Normalize) for t in getattr(getattr(seen.learn.dls.train, 'after_batch', None), 'fs', []))
-    if transforms > 1: said += f'; {transforms} Normalize transforms'
-    if not math.isfinite(spread): yield Finding('unnormalised_input', 'error', '', f'{(~x.isfinite()).sum()} of {x.numel()} numbers are not finite', 'look at the images: dls.train.show_batch()')
-    elif transforms > 1 or (low < 0 and spread > 2) or spread < 0.02: yield Finding('twice_normalised_input', 'error', '', said, _NORMALISE)
-    elif high > 20 or low >= 0 and high > 2 or abs(mean) > 3: yield Finding('unnormalised_input', 'error', '', said, _NORMALISE)
-    elif low >= 0: yield Finding('unnormalised_input', 'info', '', said + ': scaled, but not centred', _NORMALISE)
+# %% ../nbs/16_diagnosis.ipynb #542b7073
+def _find_input(exam):
+    "Images that were not normalised, or twice"
+    x = _channels(exam.parts[0])
+    low, high, mean = x.min().item(), x.max().item(), x.mean().item()
+    spread = x.std(1).mean().item() # of each channel, so that channels with different means do not count as spread out
+    measured = f'the images have mean {mean:.3g} and standard deviation {spread:.3g}, from {low:.3g} to {high:.3g}'
+    after_batch = getattr(exam.learn.dls.train, 'after_batch', None)
+    transforms = sum(isinstance(t, Normalize) for t in getattr(after_batch, 'fs', []))
+    if transforms > 1: measured += f'; {transforms} Normalize transforms'
+    if not math.isfinite(spread): yield _not_finite(x)
+    elif transforms > 1 or (low < 0 and spread > 2) or spread < 0.02:
+        yield Finding('twice_normalised_input', 'error', '', measured, _NORMALIZE)
+    elif high > 20 or low >= 0 and high > 2 or abs(mean) > 3:
+        yield Finding('unnormalised_input', 'error', '', measured, _NORMALIZE)
+    elif low >= 0: yield Finding('unnormalised_input', 'info', '', measured + ': scaled, but not centred', _NORMALIZE)
 
-# %% ../nbs/16_diagnosis.ipynb #c3fd1dd7
-def _find_classes(seen):
-    "Classes that a part has not"
-    for part, labels in zip(['training', 'validation'], seen.labels):
+# %% ../nbs/16_diagnosis.ipynb #0ef72872
+def _channels(batches):
+    "(channels, numbers)"
+    flat = [x.float().flatten(2) if x.dim() > 2 else x.float()[:, None] for x, _ in batches]
+    return torch.cat(flat).transpose(0, 1).flatten(1)
+
+# %% ../nbs/16_diagnosis.ipynb #2c5b02d1
+def _not_finite(x):
+    measured = f'{(~x.isfinite()).sum()} of {x.numel()} numbers are not finite'
+    return Finding('unnormalised_input', 'error', '', measured, 'look at the images: dls.train.show_batch()')
+
+# %% ../nbs/16_diagnosis.ipynb #a5ac70b4
+def _find_classes(exam):
+    "Classes that are missing from a part"
+    for part, labels in zip(['training', 'validation'], exam.labels):
         if labels is None: continue
-        missing = [seen.names[i] for i in sorted(set(range(len(seen.names))) - set(labels.tolist()))]
-        if missing: yield Finding('missing_class', 'error', '', f'the {part} part has {len(labels)} items and none of {", ".join(missing)}',
-                                  'split class by class: GroupSplitter(labels=labels), or add images of ' + ', '.join(missing))
+        missing = ', '.join(exam.names[i] for i in sorted(set(range(len(exam.names))) - set(labels.tolist())))
+        if missing: yield Finding('missing_class', 'error', '',
+            f'the {part} part has {len(labels)} items and none of {missing}',
+            f'split class by class: GroupSplitter(labels=labels), or add images of {missing}')
 
-def _find_order(seen):
+# %% ../nbs/16_diagnosis.ipynb #1e198c57
+def _find_order(exam):
     "Batches that hold too few classes, as where the images are sorted and not shuffled"
-    order = _order(seen.learn.dls.train)
-    if seen.labels[0] is None or len(order) < 2: return
-    held = np.mean([len(set(seen.labels[0][list(b)])) for b in order[:50]])
-    shares = np.bincount(seen.labels[0])/len(seen.labels[0])
-    expected = np.mean([sum(1 - (1 - shares)**len(b)) for b in order[:50]])
+    batches, labels = _batch_indices(exam.learn.dls.train)[:50], exam.labels[0]
+    if labels is None or len(batches) < 2: return
+    held = np.mean([len(set(labels[list(batch)])) for batch in batches])
+    shares = np.bincount(labels)/len(labels)
+    expected = np.mean([sum(1 - (1 - shares)**len(batch)) for batch in batches])
     if held < 0.75*expected: yield Finding('missing_class', 'error', '',
-        f'a training batch holds {held:.1f} of {len(seen.names)} classes on average, drawn by chance it would hold {expected:.1f}',
+        f'a training batch holds {held:.1f} of {len(exam.names)} classes on average, at random it would hold '
+        f'{expected:.1f}',
         'shuffle the training part: dls.train.shuffle = True, or DataLoader(…, shuffle=True)')
 
-# %% ../nbs/16_diagnosis.ipynb #080e6927
-def _contents(dl):
-    "What each item of a part is: the file, the bytes or the tensor of its image; none where that cannot be known cheaply"
+# %% ../nbs/16_diagnosis.ipynb #5a836c78
+def _item_contents(dl):
+    "The file, the bytes or the tensor of each item's image; none where that cannot be known cheaply"
     items, data = getattr(dl, 'items', None), dl.dataset
     if hasattr(items, 'columns'): return items['image'].tolist() if 'image' in items else []
     if hasattr(data, 'tensors'): return list(data.tensors[0])
     if isinstance(items, list) or isinstance(items, L): return [i[0] if isinstance(i, tuple) else i for i in items]
     return [image for image, _ in data.samples] if hasattr(data, 'samples') else []
 
-def _size(content):
+# %% ../nbs/16_diagnosis.ipynb #aff154ee
+def _content_size(content):
     if isinstance(content, (str, Path)): return Path(content).stat().st_size if Path(content).is_file() else None
-    return len(content) if isinstance(content, bytes) else tuple(content.shape) if isinstance(content, Tensor) else None
+    if isinstance(content, bytes): return len(content)
+    return tuple(content.shape) if isinstance(content, Tensor) else None
 
-def _digest(content):
-    data = Path(content).read_bytes() if isinstance(content, (str, Path)) else content if isinstance(content, bytes) else content.cpu().contiguous().numpy().tobytes()
-    return hashlib.sha256(data).digest()
+# %% ../nbs/16_diagnosis.ipynb #3f2095c7
+def _content_digest(content):
+    if isinstance(content, (str, Path)): content = Path(content).read_bytes()
+    if isinstance(content, Tensor): content = content.cpu().contiguous().numpy().tobytes()
+    return hashlib.sha256(content).digest()
 
-def _copies(dls):
+# %% ../nbs/16_diagnosis.ipynb #7e2fc44c
+def _count_copies(dls):
     "Number of images of the validation part that the training part holds too, byte by byte"
-    train, valid = [[(c, s) for c in _contents(dl) if (s := _size(c)) is not None] for dl in dls.loaders[:2]]
-    shared = {s for _, s in train} & {s for _, s in valid} # only images of equal size are read
-    known = {_digest(c) for c, s in train if s in shared}
-    return sum(_digest(c) in known for c, s in valid if s in shared)
+    sized = [[(content, _content_size(content)) for content in _item_contents(dl)] for dl in dls.loaders[:2]]
+    sizes = [{size for _, size in part} for part in sized]
+    shared = sizes[0] & sizes[1] - {None} # only images of equal size are read
+    train, valid = ([_content_digest(content) for content, size in part if size in shared] for part in sized)
+    known = set(train)
+    return sum(digest in known for digest in valid)
 
+# %% ../nbs/16_diagnosis.ipynb #d41d9279
 def _item_names(dl):
     "All names by which groups may know each item"
     items = getattr(dl, 'items', None)
-    if hasattr(items, 'columns'): return [(str(n),) for n in items['name']]
-    return [(str(i), '/'.join(Path(i).parts[-2:])) if isinstance(i, (str, Path)) else (i,) for i in (items if items is not None else [])]
+    if items is None: return []
+    if hasattr(items, 'columns'): return [(str(name),) for name in items['name']]
+    return [(str(i), '/'.join(Path(i).parts[-2:])) if isinstance(i, (str, Path)) else (i,) for i in items]
 
+# %% ../nbs/16_diagnosis.ipynb #477e0edb
 def _groups_of(learn, groups):
     "Item → group, from what the user gave or what the table of the images says"
     if hasattr(groups, 'columns'): return dict(zip(groups['file'], groups['group']))
     if groups is not None: return groups
-    tables = [dl.items for dl in learn.dls.loaders if hasattr(getattr(dl, 'items', None), 'columns') and 'group' in dl.items]
-    return {n: g for table in tables for n, g in zip(table['name'], table['group'])}
+    tables = [dl.items for dl in learn.dls.loaders if hasattr(getattr(dl, 'items', None), 'columns')]
+    tables = [table for table in tables if 'group' in table]
+    return {name: group for table in tables for name, group in zip(table['name'], table['group'])}
 
-def _find_leak(seen, groups):
+# %% ../nbs/16_diagnosis.ipynb #88fd33d0
+def _find_leak(exam, groups):
     "Copies and near-duplicates in more than one part"
-    copies, groups = _copies(seen.learn.dls), _groups_of(seen.learn, groups)
-    parts = [{g for names in _item_names(dl) for n in names if (g := groups.get(n)) is not None and g == g and g != ''} for dl in seen.learn.dls.loaders] # NaN is no group
-    crossing = [g for g, n in Counter(g for part in parts for g in part).items() if n > 1]
-    said = ([f'{copies} images of the validation part are in the training part too, byte by byte'] if copies else []) + (
-        [f'{len(crossing)} groups of near-duplicates lie in more than one part, such as {crossing[0]}'] if crossing else [])
-    if said: yield Finding('leak_between_splits', 'error', '', '; '.join(said), 'keep copies together: image_dataloaders(root, groups=find_duplicates(root)), or GroupSplitter(groups)')
+    copies, crossing = _count_copies(exam.learn.dls), _crossing_groups(exam.learn, groups)
+    measured = []
+    if copies: measured.append(f'{copies} images of the validation part are in the training part too, byte by byte')
+    if crossing:
+        measured.append(f'{len(crossing)} groups of near-duplicates lie in more than one part, such as {crossing[0]}')
+    if measured: yield Finding('leak_between_splits', 'error', '', '; '.join(measured),
+        'keep copies together: image_dataloaders(root, groups=find_duplicates(root)), or GroupSplitter(groups)')
 
-# %% ../nbs/16_diagnosis.ipynb #5a836c78
-def _better_than(right, chance, level):
+# %% ../nbs/16_diagnosis.ipynb #066aff74
+def _crossing_groups(learn, groups):
+    "Groups that have images in more than one part"
+    groups = _groups_of(learn, groups)
+    def of_part(dl): return {groups.get(name) for names in _item_names(dl) for name in names}
+    counts = Counter(group for dl in learn.dls.loaders for group in of_part(dl))
+    crossing = [group for group, n in counts.items() if n > 1]
+    return [group for group in crossing if group not in (None, '') and group == group] # NaN is no group
+
+# %% ../nbs/16_diagnosis.ipynb #4bb49402
+def _beats_chance(right, chance, level):
     "Whether so many right answers are more than guessing, at a level of significance"
     from scipy.stats import binomtest
-    return len(right) > 0 and binomtest(int(right.sum()), len(right), min(chance, 1.), alternative='greater').pvalue < level
+    if not len(right): return False
+    return binomtest(int(right.sum()), len(right), min(chance, 1.), alternative='greater').pvalue < level
 
-def _find_labels(seen):
+# %% ../nbs/16_diagnosis.ipynb #9e466bbe
+def _find_labels(exam):
+    "Labels that nothing can predict from the images"
+    right = exam.scores[1][1]
     for part, name in enumerate(['training', 'validation']):
-        simple = seen.simple if part == 0 else _simple_answers(seen.parts[1])
-        y = torch.cat([y for _, y in seen.parts[part]]).cpu().numpy()
-        often, right = np.bincount(y).max()/len(y), seen.scores[1][1]
-        if len(simple) < 100 or _better_than(simple, often, (0.02, 0.1)[part]) or right.mean() > often + 0.3*(1 - often): continue
-        if part == 1 and (seen.scores[0][1].mean() < often + 0.3*(1 - often) or _better_than(right, often, 0.1)): continue
-        yield Finding('shuffled_labels', 'error', '', f'on {len(y)} {name} images a linear classifier is right on {simple.mean():.0%} of those it was not told, '
-                      f'the network on {right.mean():.0%} of the validation part; always saying the commonest class, on {often:.0%}', 'look whether images and labels belong together: dls.show_batch()')
+        baseline = exam.baseline if part == 0 else _linear_baseline(exam.parts[1])
+        y = torch.cat([y for _, y in exam.parts[part]]).cpu().numpy()
+        commonest = np.bincount(y).max()/len(y)
+        clearly_better = commonest + 0.3*(1 - commonest)
+        if len(baseline) < 100 or right.mean() > clearly_better: continue
+        if _beats_chance(baseline, commonest, (0.02, 0.1)[part]): continue
+        if part == 1 and (exam.scores[0][1].mean() < clearly_better or _beats_chance(right, commonest, 0.1)): continue
+        yield Finding('shuffled_labels', 'error', '',
+            f'on {len(y)} {name} images a linear classifier is right on {baseline.mean():.0%} of those it has not '
+            f'seen, the network on {right.mean():.0%} of the validation part; always giving the commonest class, '
+            f'one would be right on {commonest:.0%}',
+            'look whether images and labels belong together: dls.show_batch()')
         return
 
 # %% ../nbs/16_diagnosis.ipynb #fc49efb7
-_START = 'start again: for p in learn.model.parameters(): nn.init.kaiming_normal_(p) if p.dim() > 1 else None'
+_REINITIALIZE = 'start again: for p in learn.model.parameters(): nn.init.kaiming_normal_(p) if p.dim() > 1 else None'
 
-def _find_dead(seen):
-    for (name, kind), layer in seen.layers.items():
+# %% ../nbs/16_diagnosis.ipynb #1dbc173d
+def _find_dead(exam):
+    "Layers most of whose units answer to no image"
+    images = sum(len(y) for _, y in exam.parts[0][:4])
+    for (name, kind), layer in exam.layers.items():
         dead = 1 - layer['alive'].float().mean().item()
         if kind == 'relu' and dead > 0.65: yield Finding('dead_relu', 'error', name,
-            f'{dead:.0%} of its {len(layer["alive"])} units are 0 for all of {sum(len(y) for _, y in seen.parts[0][:4])} images',
-            f'start with a fresh network and BatchNorm (conv_stack(…, stage="bn")), or a lower rate: learn.fit_one_cycle(3, {seen.lr/10:.1g})')
+            f'{dead:.0%} of its {len(layer["alive"])} units are 0 for all of {images} images',
+            'start with a fresh network and BatchNorm (conv_stack(…, stage="bn")), '
+            f'or a lower rate: learn.fit_one_cycle(3, {exam.lr/10:.1g})')
 
-def _active(seen):
+# %% ../nbs/16_diagnosis.ipynb #090eed48
+def _activation_layers(exam):
     "The layers whose sizes count: activation functions, where there are any"
-    return {k: v for k, v in seen.layers.items() if k[1] != 'linear'} or seen.layers
-
-def _find_sizes(seen, ignore):
-    "Activations that explode or vanish from layer to layer"
-    if ignore or not seen.layers: return
-    first, layers = seen.losses[0] if len(seen.losses) else 0, _active(seen)
-    (big, _), largest = max(layers.items(), key=lambda l: l[1]['size'])
-    (small, _), least = min(layers.items(), key=lambda l: l[1]['signal'])
-    if first > 8*seen.guess and first > seen.guess + 5: yield Finding('exploding_activations', 'error', big[0],
-        f'the first batch cost {first:.3g}, guessing costs {seen.guess:.3g}: the answers of the fresh network were far too large; now the root mean square here is {largest["size"]:.3g}', _START + ', or add BatchNorm')
-    elif largest['size'] > 30: yield Finding('exploding_activations', 'error', big[0], f'root mean square {largest["size"]:.3g} from images of about 1', _START + ', or add BatchNorm')
-    if least['signal'] < 0.04: yield Finding('vanishing_activations', 'error', small[0],
-        f'from image to image its units differ by {least["signal"]:.1e}, the images themselves by about 1', _START + ', or add BatchNorm')
+    return {key: layer for key, layer in exam.layers.items() if key[1] != 'linear'} or exam.layers
 
 # %% ../nbs/16_diagnosis.ipynb #8bbdc031
-def _find_gradients(seen, ignore):
-    "Gradients that explode, or that vanish on the way back"
-    if ignore or not seen.gradients: return
-    norm, share = math.hypot(*(g for g, _ in seen.gradients.values())), {n: g/max(w, 1e-12) for n, (g, w) in seen.gradients.items()}
-    worst, best = min(share, key=share.get), max(share, key=share.get)
-    blown = len(seen.losses) and seen.losses[0] > 8*seen.guess + 5 and not np.nanmax(seen.losses) < 10*seen.losses[0] # each step made it worse
-    flat = {k: v['saturated'] for k, v in seen.layers.items() if k[1] == 'squash' and v['saturated'] > 0.75}
-    if seen.summed: yield Finding('exploding_gradients', 'error', '',
-        f'loss_func adds up the losses of a batch instead of averaging them, so the gradient is {seen.learn.dls.train.bs} times as long: {norm:.3g}',
-        'learn.loss_func = CrossEntropyLossFlat()')
-    elif norm > 10 or blown: yield Finding('exploding_gradients', 'error', max(seen.gradients, key=lambda n: seen.gradients[n][0]),
-        f'the gradient has norm {norm:.3g} now; the first batch cost {seen.losses[0] if len(seen.losses) else math.nan:.3g}, the worst {np.max(seen.losses, initial=0):.3g}', _START + '; or learn.add_cb(GradientClip(1.0))')
-    if share[worst] < 1e-3*share[best] or flat or norm < 1e-4*min(1, seen.scores[0][0]): yield Finding('vanishing_gradients', 'error', worst,
-        f'its gradient is {share[worst]:.1e} of its weight, that of {best} {share[best]:.1e}' + ''.join(f'; {v:.0%} of the numbers of {k[0]} are at its limits' for k, v in list(flat.items())[:1]),
-        'nn.ReLU() for Sigmoid and Tanh, BatchNorm behind each convolution; ' + _START)
+def _find_sizes(exam, ignore):
+    "Activations that explode or vanish from layer to layer"
+    if ignore or not exam.layers: return
+    first, layers = exam.losses[0] if len(exam.losses) else 0, _activation_layers(exam)
+    (big, _), largest = max(layers.items(), key=lambda layer: layer[1]['size'])
+    (small, _), least = min(layers.items(), key=lambda layer: layer[1]['signal'])
+    fix = _REINITIALIZE + ', or add BatchNorm'
+    if first > 8*exam.guess and first > exam.guess + 5: yield Finding('exploding_activations', 'error', big,
+        f'the first batch cost {first:.3g}, guessing costs {exam.guess:.3g}: the answers of the fresh network were far '
+        f'too large; now the root mean square here is {largest["size"]:.3g}', fix)
+    elif largest['size'] > 30: yield Finding('exploding_activations', 'error', big,
+        f'root mean square {largest["size"]:.3g} from images of about 1', fix)
+    if least['signal'] < 0.04: yield Finding('vanishing_activations', 'error', small,
+        f'from image to image its units differ by {least["signal"]:.1e}, the images themselves by about 1', fix)
 
-def _find_tiny(seen):
-    bs = seen.learn.dls.train.bs if hasattr(seen.learn.dls.train, 'bs') else seen.learn.dls.train.batch_size
-    norms = [n for n, m in seen.learn.model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    if norms and bs and bs <= 4: yield Finding('tiny_batches', 'warning', norms[0], f'{len(norms)} BatchNorm layers take mean and spread from {bs} images',
-                                               f'dls.train.bs = 32 and {32//bs} times the epochs, for as many steps; or nn.GroupNorm in place of nn.BatchNorm2d')
+# %% ../nbs/16_diagnosis.ipynb #25f1bf68
+def _find_gradients(exam, ignore):
+    "Gradients that explode, or that vanish on the way back"
+    if ignore or not exam.gradients: return
+    norm = math.hypot(*(gradient for gradient, _ in exam.gradients.values()))
+    yield from _exploding_gradients(exam, norm)
+    yield from _vanishing_gradients(exam, norm)
+
+# %% ../nbs/16_diagnosis.ipynb #0f21c111
+def _exploding_gradients(exam, norm):
+    first, worst = exam.losses[0] if len(exam.losses) else math.nan, np.max(exam.losses, initial=0)
+    high = len(exam.losses) and first > 8*exam.guess + 5
+    worse = high and not np.nanmax(exam.losses) < 10*first # with each step
+    largest = max(exam.gradients, key=lambda name: exam.gradients[name][0])
+    if exam.summed: yield Finding('exploding_gradients', 'error', '',
+        'loss_func adds up the losses of a batch instead of averaging them, so the gradient is '
+        f'{exam.learn.dls.train.bs} times as long: {norm:.3g}', 'learn.loss_func = CrossEntropyLossFlat()')
+    elif norm > 10 or worse: yield Finding('exploding_gradients', 'error', largest,
+        f'the gradient has norm {norm:.3g} now; the first batch cost {first:.3g}, the worst {worst:.3g}',
+        _REINITIALIZE + '; or learn.add_cb(GradientClip(1.0))')
+
+# %% ../nbs/16_diagnosis.ipynb #377e5646
+def _vanishing_gradients(exam, norm):
+    share = {name: gradient/max(weight, 1e-12) for name, (gradient, weight) in exam.gradients.items()}
+    worst, best = min(share, key=share.get), max(share, key=share.get)
+    squashed = {name: layer['saturated'] for (name, kind), layer in exam.layers.items() if kind == 'squash'}
+    flat = [(name, part) for name, part in squashed.items() if part > 0.75]
+    measured = f'its gradient is {share[worst]:.1e} of its weight, that of {best} {share[best]:.1e}'
+    for name, part in flat[:1]: measured += f'; {part:.0%} of the numbers of {name} are at its limits'
+    if share[worst] < 1e-3*share[best] or flat or norm < 1e-4*min(1, exam.scores[0][0]):
+        yield Finding('vanishing_gradients', 'error', worst, measured,
+                      'nn.ReLU() for Sigmoid and Tanh, BatchNorm behind each convolution; ' + _REINITIALIZE)
+
+# %% ../nbs/16_diagnosis.ipynb #15051e5b
+def _find_tiny(exam):
+    "Batches too small for BatchNorm"
+    train = exam.learn.dls.train
+    bs = train.bs if hasattr(train, 'bs') else train.batch_size
+    norms = [name for name, m in exam.learn.model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if norms and bs and bs <= 4: yield Finding('tiny_batches', 'warning', norms[0],
+        f'{len(norms)} BatchNorm layers take mean and standard deviation from {bs} images',
+        f'dls.train.bs = 32 and {32//bs} times the epochs, for as many steps; or nn.GroupNorm for nn.BatchNorm2d')
 
 # %% ../nbs/16_diagnosis.ipynb #895c567f
-_STEPS = 20
-
-def _try_rates(seen, seconds, margin):
-    "(steps, factor of the rate used → loss after so many, how far 20 steps move the weights); each direction is followed as long as the loss comes down, and what decides nothing gets more steps"
-    begun, found = time.time(), {}
-    def time_for(n): return (time.time() - begun)*(len(found) + n)/len(found) < seconds
-    with tqdm(desc='trying learning rates', total=10, delay=1, leave=False) as bar:
-        def try_rate(factor, steps=_STEPS):
-            bar.update()
-            return _try_rate(seen.learn, seen.lr*factor, *seen.parts, steps)
-        found[1], moved = try_rate(1)
-        for factors in ([0.1, 0.01, 0.001], [10, 100, 1000]):
-            last = math.inf
-            for factor in factors:
-                if not time_for(1) or found.get(0.1, math.inf) < found[1] - margin and factor > 1: break # where less is clearly better, more is not looked at
-                found[factor], _ = try_rate(factor)
-                if found[factor] > last + 0.02*seen.guess: break
-                last = found[factor]
-        ranked = sorted(found.keys() - {1}, key=found.get)
-        few = 8*len(seen.parts[0]) < 3*_STEPS # images: they would be learnt by heart
-        if not ranked or few or found[ranked[0]] < min(found[1], seen.scores[0][0]) - margin or not time_for(9): return _STEPS, found, moved
-        return 3*_STEPS, {factor: try_rate(factor, 3*_STEPS)[0] for factor in (1, *ranked[:2])}, moved
-
-def _find_rate(seen, seconds, ignore):
-    "Another learning rate that does clearly better in a few steps than the one used, and than the whole training; or one that moves nothing"
-    if not len(seen.losses) or not math.isfinite(seen.lr): return
-    reached, margin, (start, end) = seen.scores[0][0], 0.15*seen.guess, _ends(seen.losses)
-    if reached < 0.5*seen.guess and end < 0.5*seen.guess: return
-    steps, rates, moved = (_STEPS, {}, math.nan) if ignore or not seconds else _try_rates(seen, seconds, margin)
-    best, used = min(rates, key=rates.get, default=1), rates.get(1, math.nan)
-    if best < 1 and rates.get(best/10, math.inf) < rates[best] + 0.1*seen.guess: best /= 10 # hardly worse, and farther from trouble
-    tried = f'in {steps} steps a fresh copy comes down to {rates.get(best, math.nan):.3g} at {seen.lr*best:.2g}, to {used:.3g} at {seen.lr:.2g}'
-    typed = lambda factor: f'learn.fit_one_cycle({len(seen.learn.recorder.values)}, {seen.lr*factor:.1e})'
-    clear = rates.get(best, math.inf) < min(used, reached) - margin and (best > 1 or rates[best] < 0.95*seen.guess) # a rate at which nothing moves is not better
-    in_vain = best < 1 and rates[best] < used - 0.5*seen.guess and reached > 0.85*seen.guess
-    diverged = not math.isfinite(end) or end > 1.5*max(start, seen.guess) or seen.losses.max() > 30*max(seen.losses[0], seen.guess)
-    moved *= len(seen.losses)/_STEPS
-    stands = moved < 0.025
-    if best < 1 and (clear or in_vain): yield Finding('learning_rate_too_high', 'error', '',
-        f'the training images still cost {reached:.3g} (guessing: {seen.guess:.3g}); {tried}', f'with a fresh network: {typed(best)}')
-    elif clear or stands: yield Finding('learning_rate_too_low', 'warning' if len(seen.losses) >= 12 and (best > 10 or stands or start - end < 0.04*seen.guess) else 'info', '',
-        f'in {len(seen.losses)} steps the loss went from {start:.3g} to {end:.3g}; so many move no layer\'s weights by more than {moved:.2%} of their size; {tried}',
-        typed(best if clear else 10**round(math.log10(0.3/max(moved, 1e-9)))))
-    elif not ignore and diverged and seen.losses[0] < 8*seen.guess: yield Finding('learning_rate_too_high', 'error', '',
-        f'the first batch cost {seen.losses[0]:.3g}, the worst {np.max(seen.losses):.3g}, the last ones {end:.3g}', f'with a fresh network: {typed(min(best, 0.1))}')
+_TRIAL_STEPS = 20
 
 # %% ../nbs/16_diagnosis.ipynb #fef83314
-def _find_overfit(seen):
-    "Training images are known by heart, validation images get worse"
-    curve = np.array([v[1] for v in seen.learn.recorder.values if len(v) > 1 and v[1] is not None], dtype=float)
-    (train, _), (valid, right) = seen.scores
-    if not len(seen.losses) or len(curve) < 3 or not np.isfinite(curve).all(): return
-    best = int(curve.argmin())
-    rising = curve[-1] > 1.15*curve[best] and valid > 2*train and valid - train > 0.25*seen.guess
-    if rising or len(curve) > 5 and train < 0.25*seen.guess and valid > 0.75*seen.guess: yield Finding('overfitting', 'warning', '',
-        f'validation loss was {curve[best]:.3g} after {best + 1} epochs and is {curve[-1]:.3g} after {len(curve)}, while training images cost {train:.3g}',
-        f'stop earlier, with a fresh network: learn.fit_one_cycle({best + 1}, {seen.lr:.1e}); or more images, aug_transforms(), nn.Dropout')
+@dataclass
+class _RateTrials:
+    "What other learning rates do to fresh copies"
+    steps:int # of each copy
+    losses:dict # factor of the rate used → loss afterwards
+    moved:float # how far 20 steps at the rate used move the weights, as a share of their size
 
-def _learn_by_heart(seen, seconds):
-    "The least that one batch costs a fresh copy that sees nothing else, in 50 steps of Adam at .01 or 100 at .001; NaN where that takes too long"
-    (x, y), begun, losses = seen.parts[0][0], time.time(), [math.inf]
+    def best(self, guess):
+        "The factor that is best; the next lower one where it is hardly worse, for that is farther from trouble"
+        best = min(self.losses, key=self.losses.get, default=1)
+        hardly_worse = best < 1 and self.losses.get(best/10, math.inf) < self.losses[best] + 0.1*guess
+        return best/10 if hardly_worse else best
+
+# %% ../nbs/16_diagnosis.ipynb #c511d49e
+def _try_rates(exam, seconds, margin):
+    "Trials of lower and of higher rates than the one used, as long as there is time"
+    start, losses = time.time(), {}
+    def time_for(n): return (time.time() - start)*(len(losses) + n)/len(losses) < seconds
+    with tqdm(desc='trying learning rates', total=10, delay=1, leave=False) as bar:
+        def attempt(factor, steps=_TRIAL_STEPS):
+            bar.update()
+            return _try_rate(exam.learn, exam.lr*factor, *exam.parts, steps)
+        losses[1], moved = attempt(1)
+        for factors in ([0.1, 0.01, 0.001], [10, 100, 1000]):
+            _follow(factors, attempt, losses, time_for, margin, exam.guess)
+        ranked = sorted(losses.keys() - {1}, key=losses.get)
+        few = 8*len(exam.parts[0]) < 3*_TRIAL_STEPS # images: they would be memorised
+        decided = not ranked or losses[ranked[0]] < min(losses[1], exam.scores[0][0]) - margin
+        if decided or few or not time_for(9): return _RateTrials(_TRIAL_STEPS, losses, moved)
+        longer = {factor: attempt(factor, 3*_TRIAL_STEPS)[0] for factor in (1, *ranked[:2])}
+        return _RateTrials(3*_TRIAL_STEPS, longer, moved)
+
+# %% ../nbs/16_diagnosis.ipynb #0469f8c5
+def _follow(factors, attempt, losses, time_for, margin, guess):
+    "One direction"
+    last = math.inf
+    for factor in factors:
+        if not time_for(1) or losses.get(0.1, math.inf) < losses[1] - margin and factor > 1: break
+        losses[factor], _ = attempt(factor)
+        if losses[factor] > last + 0.02*guess: break
+        last = losses[factor]
+
+# %% ../nbs/16_diagnosis.ipynb #d0472b27
+def _find_rate(exam, seconds, ignore):
+    "Another learning rate that does clearly better in a few steps than the whole training; or one that moves nothing"
+    if not len(exam.losses) or not math.isfinite(exam.lr): return
+    reached, guess, margin = exam.scores[0][0], exam.guess, 0.15*exam.guess
+    if reached < 0.5*guess and _first_and_last(exam.losses)[1] < 0.5*guess: return
+    trials = _RateTrials(_TRIAL_STEPS, {}, math.nan) if ignore or not seconds else _try_rates(exam, seconds, margin)
+    best = trials.best(guess)
+    loss, used = trials.losses.get(best, math.inf), trials.losses.get(1, math.nan)
+    clear = loss < min(used, reached) - margin and (best > 1 or loss < 0.95*guess) # better than where nothing moves
+    in_vain = best < 1 and loss < used - 0.5*guess and reached > 0.85*guess
+    moved = trials.moved*len(exam.losses)/_TRIAL_STEPS
+    if best < 1 and (clear or in_vain): yield _rate_too_high(exam, trials, best)
+    elif clear or moved < 0.025: yield _rate_too_low(exam, trials, best, moved, clear)
+    elif not ignore and _has_diverged(exam): yield _diverged(exam, best)
+
+# %% ../nbs/16_diagnosis.ipynb #20f413db
+def _has_diverged(exam):
+    "Whether a loss that began well did not end well"
+    first, worst, (start, end) = exam.losses[0], exam.losses.max(), _first_and_last(exam.losses)
+    high = end > 1.5*max(start, exam.guess) or worst > 30*max(first, exam.guess)
+    return first < 8*exam.guess and (high or not math.isfinite(end))
+
+# %% ../nbs/16_diagnosis.ipynb #69f65fdf
+def _fit_call(exam, factor): return f'learn.fit_one_cycle({len(exam.learn.recorder.values)}, {exam.lr*factor:.1e})'
+
+# %% ../nbs/16_diagnosis.ipynb #8bea46cf
+def _outcome(exam, trials, best):
+    reached, used = (trials.losses.get(factor, math.nan) for factor in (best, 1))
+    return (f'in {trials.steps} steps a fresh copy comes down to {reached:.3g} at {exam.lr*best:.2g}, '
+            f'to {used:.3g} at {exam.lr:.2g}')
+
+# %% ../nbs/16_diagnosis.ipynb #2877c83c
+def _rate_too_high(exam, trials, best):
+    reached, outcome = exam.scores[0][0], _outcome(exam, trials, best)
+    measured = f'the training images still cost {reached:.3g} (guessing: {exam.guess:.3g}); {outcome}'
+    return Finding('learning_rate_too_high', 'error', '', measured, f'with a fresh network: {_fit_call(exam, best)}')
+
+# %% ../nbs/16_diagnosis.ipynb #ccd18fb4
+def _diverged(exam, best):
+    first, worst, end = exam.losses[0], np.max(exam.losses), _first_and_last(exam.losses)[1]
+    measured = f'the first batch cost {first:.3g}, the worst {worst:.3g}, the last ones {end:.3g}'
+    fix = f'with a fresh network: {_fit_call(exam, min(best, 0.1))}'
+    return Finding('learning_rate_too_high', 'error', '', measured, fix)
+
+# %% ../nbs/16_diagnosis.ipynb #607d078f
+def _rate_too_low(exam, trials, best, moved, clear):
+    start, end = _first_and_last(exam.losses)
+    sure = len(exam.losses) >= 12 and (best > 10 or moved < 0.025 or start - end < 0.04*exam.guess)
+    measured = (f'in {len(exam.losses)} steps the loss went from {start:.3g} to {end:.3g}; so many move no layer\'s '
+                f'weights by more than {moved:.2%} of their size; {_outcome(exam, trials, best)}')
+    factor = best if clear else 10**round(math.log10(0.3/max(moved, 1e-9)))
+    return Finding('learning_rate_too_low', 'warning' if sure else 'info', '', measured, _fit_call(exam, factor))
+
+# %% ../nbs/16_diagnosis.ipynb #9b26481b
+def _find_overfit(exam):
+    "Training images are memorised, validation images get worse"
+    values = [row[1] for row in exam.learn.recorder.values if len(row) > 1 and row[1] is not None]
+    curve, guess, (train, _), (valid, _) = np.array(values, dtype=float), exam.guess, *exam.scores
+    if not len(exam.losses) or len(curve) < 3 or not np.isfinite(curve).all(): return
+    best = int(curve.argmin())
+    rising = curve[-1] > 1.15*curve[best] and valid > 2*train and valid - train > 0.25*guess
+    memorised = len(curve) > 5 and train < 0.25*guess and valid > 0.75*guess
+    if rising or memorised: yield Finding('overfitting', 'warning', '',
+        f'validation loss was {curve[best]:.3g} after {best + 1} epochs and is {curve[-1]:.3g} after {len(curve)}, '
+        f'while training images cost {train:.3g}',
+        f'stop earlier, with a fresh network: learn.fit_one_cycle({best + 1}, {exam.lr:.1e}); '
+        'or more images, aug_transforms(), nn.Dropout')
+
+# %% ../nbs/16_diagnosis.ipynb #657ad76e
+def _overfit_one_batch(exam, seconds):
+    "The lowest loss of a fresh copy on one batch, in 50 steps of Adam at .01 or 100 at .001; NaN if out of time"
+    (x, y), start, losses = exam.parts[0][0], time.time(), [math.inf]
     for lr, steps in ((0.01, 50), (0.001, 100)):
         torch.manual_seed(0)
-        copy = _fresh(seen.learn.model).train()
+        copy = _reinitialized(exam.learn.model).train()
         opt = torch.optim.Adam([p for p in copy.parameters() if p.requires_grad], lr)
-        for i in tqdm(range(steps + 1), desc='learning one batch by heart', delay=1, leave=False):
-            if time.time() - begun > seconds: return math.nan
+        for _ in tqdm(range(steps + 1), desc='overfitting one batch', delay=1, leave=False):
+            if time.time() - start > seconds: return math.nan
             loss = F.cross_entropy(copy(x).float(), y.long())
             losses.append(loss.item())
             opt.zero_grad(), loss.backward(), opt.step()
-        if np.nanmin(losses) < 0.2*seen.guess: break
+        if np.nanmin(losses) < 0.2*exam.guess: break
     return float(np.nanmin(losses))
 
-def _find_underfit(seen, found, seconds, ignore):
-    "Training images are answered badly too; a warning where a fresh copy cannot even learn one batch by heart"
-    if len(seen.losses) < 6 or ignore: return
-    reached, (start, end) = seen.scores[0][0], _ends(seen.losses)
-    if min(end, reached) < 0.6*seen.guess: return
-    said, by_heart = f'training images still cost {reached:.3g} (guessing: {seen.guess:.3g})', _learn_by_heart(seen, seconds) if seconds else math.nan
-    if by_heart > 0.2*seen.guess: yield Finding('underfitting', 'warning', '',
-        said + f'; a fresh copy that sees only {len(seen.parts[0][0][1])} of them cannot learn even these by heart: they come down to {by_heart:.3g} in 100 steps',
+# %% ../nbs/16_diagnosis.ipynb #2e87a731
+def _find_underfit(exam, found, seconds, ignore):
+    "Training images are answered badly too; a warning where a fresh copy cannot even overfit one batch"
+    if len(exam.losses) < 6 or ignore: return
+    reached, (_, end) = exam.scores[0][0], _first_and_last(exam.losses)
+    if min(end, reached) < 0.6*exam.guess: return
+    measured = f'training images still cost {reached:.3g} (guessing: {exam.guess:.3g})'
+    lowest = _overfit_one_batch(exam, seconds) if seconds else math.nan
+    if lowest > 0.2*exam.guess: yield Finding('underfitting', 'warning', '',
+        f'{measured}; a fresh copy that sees only {len(exam.parts[0][0][1])} of them cannot memorise even these: '
+        f'they come down to {lowest:.3g} in 100 steps',
         'a larger network: conv_stack(…) with more channels, less dropout and weight decay')
-    elif all(f.severity == 'info' for f in found):
-        third = len(seen.losses)//3
-        still = seen.losses[third:2*third].mean() - seen.losses[2*third:].mean()
-        said += f'; over the last two thirds of {len(seen.losses)} steps the loss fell by {still:.2g}'
-        stuck = max(still, start - end) < 0.05*seen.guess and len(seen.losses) >= 30 and len(seen.learn.recorder.values) >= 3
-        if stuck: yield Finding('not_learning', 'warning', '', said, 'learn.lr_find(), then look at images and labels: dls.show_batch()')
-        else: yield Finding('underfitting', 'info', '', said, f'train longer: learn.fit_one_cycle({2*len(seen.learn.recorder.values)}, {seen.lr:.1e}), or a larger network')
+    elif all(f.severity == 'info' for f in found): yield _still_learning(exam, measured)
 
-# %% ../nbs/16_diagnosis.ipynb #c511d49e
-PROBLEMS = ('unnormalised_input', 'twice_normalised_input', 'missing_class', 'leak_between_splits', 'shuffled_labels', 'tiny_batches', 'learning_rate_too_high', 'exploding_activations',
-            'vanishing_activations', 'exploding_gradients', 'vanishing_gradients', 'dead_relu', 'learning_rate_too_low',
-            'overfitting', 'underfitting', 'not_learning')
+# %% ../nbs/16_diagnosis.ipynb #898ba8ed
+def _still_learning(exam, measured):
+    "Not learnt yet, or not learning at all"
+    losses, epochs, third = exam.losses, len(exam.learn.recorder.values), len(exam.losses)//3
+    start, end = _first_and_last(losses)
+    falling = losses[third:2*third].mean() - losses[2*third:].mean()
+    measured += f'; over the last two thirds of {len(losses)} steps the loss fell by {falling:.2g}'
+    if max(falling, start - end) < 0.05*exam.guess and len(losses) >= 30 and epochs >= 3:
+        return Finding('not_learning', 'warning', '', measured,
+                       'learn.lr_find(), then look at images and labels: dls.show_batch()')
+    return Finding('underfitting', 'info', '', measured,
+                   f'train longer: learn.fit_one_cycle({2*epochs}, {exam.lr:.1e}), or a larger network')
 
+# %% ../nbs/16_diagnosis.ipynb #88f43b27
+PROBLEMS = ('unnormalised_input', 'twice_normalised_input', 'missing_class', 'leak_between_splits', 'shuffled_labels',
+            'tiny_batches', 'learning_rate_too_high', 'exploding_activations', 'vanishing_activations',
+            'exploding_gradients', 'vanishing_gradients', 'dead_relu', 'learning_rate_too_low', 'overfitting',
+            'underfitting', 'not_learning')
+
+# %% ../nbs/16_diagnosis.ipynb #63eb3e57
 def diagnose(
     learn:Learner, # A classifier of images, after a fit
-    groups:dict=None, # Item → group of near-duplicates, or the table of `find_duplicates`; default: the column `group` of `image_dataloaders`, if there is one
-    seconds:float=20 # Longest time for each of two trials on copies of a network that has learnt little: other learning rates, and one batch by heart; 0: do not try
+    groups:dict=None, # Item → group of near-duplicates, or the table of `find_duplicates`; default: the column `group`
+    seconds:float=20 # Longest time for each of two trials: other learning rates, and overfitting one batch; 0: none
 )->list[Finding]: # The most severe first, causes before consequences; empty: nothing found
-    "What is wrong with a training, why one thinks so, and what to type; the Learner stays as it is"
-    with _same_chance(learn.dls):
-        seen = _see(learn)
-        misleading = [*_find_order(seen), *_find_labels(seen)] # no learning rate is right then
-        found = [*misleading, *_find_input(seen), *_find_classes(seen), *_find_leak(seen, groups), *_find_tiny(seen)]
-        scale = any(f.problem.endswith('normalised_input') and f.severity == 'error' for f in found) # then sizes follow from the images
-        found += [*_find_sizes(seen, scale), *_find_gradients(seen, scale), *_find_dead(seen)]
-        found += [*_find_rate(seen, seconds, bool(misleading))]
-        found += [*_find_overfit(seen)]
-        found += [*_find_underfit(seen, found, seconds, scale or bool(misleading))]
+    "What is wrong with a training, why, and what to type; the Learner stays as it is"
+    with _fixed_random_state(learn.dls): found = _findings(_examine(learn), groups, seconds)
     return sorted(found, key=lambda f: (['error', 'warning', 'info'].index(f.severity), PROBLEMS.index(f.problem)))
+
+# %% ../nbs/16_diagnosis.ipynb #e43bdcf5
+def _findings(exam, groups, seconds):
+    misleading = [*_find_order(exam), *_find_labels(exam)] # no learning rate is right then
+    found = [*misleading, *_find_input(exam), *_find_classes(exam), *_find_leak(exam, groups), *_find_tiny(exam)]
+    scale = any(f.problem.endswith('normalised_input') and f.severity == 'error' for f in found) # sizes follow from it
+    found += [*_find_sizes(exam, scale), *_find_gradients(exam, scale), *_find_dead(exam)]
+    found += _find_rate(exam, seconds, bool(misleading))
+    found += _find_overfit(exam)
+    return found + [*_find_underfit(exam, found, seconds, scale or bool(misleading))]

@@ -11,16 +11,23 @@ __all__ = ['USEFUL_SIDE', 'accuracy_interval', 'mean_interval', 'Evaluation', 'c
 
 # %% ../nbs/17_evaluation.ipynb #836cae62
 import operator
+from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
+from fastcore.basics import patch
+from numpy.typing import ArrayLike
 from scipy.stats import binomtest, sem, t as student_t
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from .core import InputError
+if TYPE_CHECKING: # plain probabilities need neither
+    from fastai.learner import Learner
+    from torch import Tensor, nn
 
 # %% ../nbs/17_evaluation.ipynb #ccb82836
 def accuracy_interval(
@@ -34,13 +41,13 @@ def accuracy_interval(
 
 # %% ../nbs/17_evaluation.ipynb #b691ef09
 def mean_interval(
-    values:list, # One figure a seed, such as the accuracy; at least 2
+    values:list, # One figure per seed, such as the accuracy; at least 2
     confidence:float=0.95 # Share of such intervals that hold the true mean
 )->tuple[float, float]: # Mean, and half the width of its interval
     "Mean over seeds with Student's interval: mean ± half the width"
     values = np.asarray(values, dtype=float)
     if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
-        raise InputError(f'the interval of a mean needs at least two finite figures, one a seed: {values.tolist()} given')
+        raise InputError(f'the interval of a mean needs at least two finite figures, one per seed: {values.tolist()}')
     return float(values.mean()), float(student_t.ppf((1 + confidence)/2, len(values) - 1)*sem(values))
 
 # %% ../nbs/17_evaluation.ipynb #eca0ff02
@@ -52,113 +59,144 @@ class Evaluation:
     f1:float # Mean over classes
     precision:float # Mean over classes
     recall:float # Mean over classes
-    per_class:pd.DataFrame # A row a class: precision and recall with 95% intervals (_low, _high), f1, images, and refused where images were
+    per_class:pd.DataFrame # A row per class: precision and recall with 95% intervals (_low, _high), f1, images, refused
     confusion:pd.DataFrame # Counts; rows: true class, columns: predicted class
     log_loss:float # Mean of -log(probability of the true class), nats
     calibration:pd.DataFrame # As `calibration_table` gives it
     expected_calibration_error:float # Mean distance of confidence and accuracy over the bins, 0 to 1
     coverage:float # Share of the images that were answered; below 1 only where some were refused
 
-    def summary(self)->dict: # Plain numbers, ready for JSON
-        "The figures without the tables"
-        return dict(accuracy=self.accuracy, accuracy_interval=list(self.accuracy_interval), f1=self.f1, precision=self.precision,
-                    recall=self.recall, images=int(self.per_class.images.sum()), log_loss=self.log_loss,
-                    expected_calibration_error=self.expected_calibration_error, coverage=self.coverage)
+# %% ../nbs/17_evaluation.ipynb #28cd2d7b
+@patch
+def summary(self:Evaluation
+)->dict: # Plain numbers, ready for JSON
+    "The figures without the tables"
+    scores = {name: getattr(self, name) for name in ('accuracy', 'f1', 'precision', 'recall', 'log_loss', 'coverage')}
+    return scores | dict(accuracy_interval=list(self.accuracy_interval), images=int(self.per_class.images.sum()),
+                         expected_calibration_error=self.expected_calibration_error)
 
 # %% ../nbs/17_evaluation.ipynb #fd08e2e7
-def _indices(targets, vocab):
+def _class_indices(targets, vocab):
     "Targets as positions in `vocab`"
-    place = {label: i for i, label in enumerate(vocab)}
-    if len(place) < len(vocab): raise InputError(f'a class is named twice: {", ".join(vocab)}')
+    place, names = {label: i for i, label in enumerate(vocab)}, ', '.join(vocab)
+    if len(place) < len(vocab): raise InputError(f'a class is named twice: {names}')
     try: found = np.array([place[t] if isinstance(t, str) else operator.index(t) for t in targets], dtype=int)
-    except KeyError as unknown: raise InputError(f'label {unknown} is none of the classes {", ".join(vocab)}') from None
-    except TypeError: raise InputError('a target is neither the name nor the number of a class: is a label missing?') from None
+    except KeyError as unknown: raise InputError(f'label {unknown} is none of the classes {names}') from None
+    except TypeError:
+        raise InputError('a target is neither the name nor the number of a class: is a label missing?') from None
     outside = found[(found < 0) | (found >= len(vocab))]
-    if len(outside): raise InputError(f'target {outside[0]} is none of the {len(vocab)} classes, which are numbered from 0')
-    return found
+    if not len(outside): return found
+    raise InputError(f'target {outside[0]} is none of the {len(vocab)} classes, which are numbered from 0')
 
 # %% ../nbs/17_evaluation.ipynb #5b58aae0
-def _probabilities(probabilities, number, vocab):
-    "Probabilities as an array (number, classes), or an error that says what they are instead"
+def _probability_table(probabilities, n, vocab):
+    "Probabilities as an array (n, classes), or an error that says what they are instead"
     if hasattr(probabilities, 'detach'): probabilities = probabilities.detach().cpu().double()
     try: table = np.asarray(probabilities, dtype=float)
-    except (ValueError, TypeError): raise InputError('the probabilities are no table of numbers: give a row for each image, a column for each class') from None
-    if table.ndim != 2 or table.shape[1] != len(vocab): raise InputError(f'the probabilities have the shape {table.shape}: {len(vocab)} classes need as many columns')
-    if len(table) != number: raise InputError(f'{len(table)} rows of probabilities for {number} targets: give one for each')
-    broken = np.flatnonzero(~np.isfinite(table).all(1))
-    if len(broken): raise InputError(f'row {broken[0]} of the probabilities is not finite (such rows: {len(broken)}): has the network diverged?')
-    wrong = np.flatnonzero((table < 0).any(1) | (abs(table.sum(1) - 1) > 0.01)) # rounded to 3 digits is fine
-    if len(wrong): raise InputError(f'row {wrong[0]} sums to {table[wrong[0]].sum():.3g}, its least is {table[wrong[0]].min():.3g}: give probabilities, the softmax of the logits')
+    except (ValueError, TypeError):
+        raise InputError('the probabilities are not a table of numbers: '
+                         'give a row for each image and a column for each class') from None
+    if table.ndim != 2 or table.shape[1] != len(vocab):
+        raise InputError(f'the probabilities have the shape {table.shape}: {len(vocab)} classes need as many columns')
+    if len(table) != n: raise InputError(f'{len(table)} rows of probabilities for {n} targets: give one for each')
+    _check_probabilities(table)
     return table
+
+# %% ../nbs/17_evaluation.ipynb #1bc71048
+def _check_probabilities(table):
+    broken = np.flatnonzero(~np.isfinite(table).all(1))
+    if len(broken):
+        raise InputError(f'row {broken[0]} of the probabilities is not finite (such rows: {len(broken)}): '
+                         'has the network diverged?')
+    wrong = np.flatnonzero((table < 0).any(1) | (abs(table.sum(1) - 1) > 0.01)) # rounded to 3 digits is fine
+    if not len(wrong): return
+    row = table[wrong[0]]
+    raise InputError(f'row {wrong[0]} sums to {row.sum():.3g}, its smallest value is {row.min():.3g}: '
+                     'give probabilities, the softmax of the logits')
 
 # %% ../nbs/17_evaluation.ipynb #332d6e9e
 def calibration_table(
-    confidence, # (N,) probability of the predicted class, 0 to 1
-    correct, # (N,) whether the prediction was right
+    confidence:Sequence[float], # (N,) probability of the predicted class, 0 to 1
+    correct:Sequence[bool], # (N,) whether the prediction was right
     bins:int=10 # Bins of equal width; a bin holds its upper end
-)->pd.DataFrame: # A row for each bin with images: confidence (mean), accuracy, its 95% interval low and high, images; index: upper end
+)->pd.DataFrame: # A row per bin with images: mean confidence, accuracy with its 95% interval, images; index: upper end
     "How often answers of each confidence are right"
     frame = pd.DataFrame(dict(confidence=np.asarray(confidence, dtype=float), correct=np.asarray(correct, dtype=bool)))
     edges = np.linspace(0, 1, bins + 1)
     place = np.digitize(frame.confidence, edges[1:-1], right=True) + 1
     grouped = frame.groupby(pd.Index(edges[place].round(6), name='up_to'))
     table = grouped.agg(confidence=('confidence', 'mean'), accuracy=('correct', 'mean'), images=('correct', 'size'))
-    table['low'], table['high'] = zip(*[accuracy_interval(round(row.accuracy*row.images), row.images) for row in table.itertuples()])
+    ends = [accuracy_interval(round(row.accuracy*row.images), row.images) for row in table.itertuples()]
+    table['low'], table['high'] = zip(*ends)
     return table[['confidence', 'accuracy', 'low', 'high', 'images']]
 
 # %% ../nbs/17_evaluation.ipynb #1b0765f3
-def _ends(name, correct, totals):
-    "Columns with the ends of the intervals of shares; NaN where there is nothing to share"
+def _interval_columns(name, correct, totals):
+    "The ends of the intervals of shares; NaN where there is nothing to share"
     ends = [accuracy_interval(c, n) if n else (np.nan, np.nan) for c, n in zip(correct, totals)]
     return {f'{name}_low': [low for low, _ in ends], f'{name}_high': [high for _, high in ends]}
 
-def _per_class(targets, predicted, vocab):
+# %% ../nbs/17_evaluation.ipynb #d6f1fa10
+def _class_scores(targets, predicted, vocab):
     "(scores of each class, confusion matrix), both with the classes' names"
-    confusion = confusion_matrix(targets, predicted, labels=range(len(vocab)))
-    precision, recall, f1, images = precision_recall_fscore_support(targets, predicted, labels=range(len(vocab)), zero_division=0)
-    right, seen = confusion.diagonal(), images > 0 # a class without images has no recall
-    table = dict(precision=precision, **_ends('precision', right, confusion.sum(0)), recall=np.where(seen, recall, np.nan),
-                 **_ends('recall', right, images), f1=np.where(seen, f1, np.nan), images=images)
-    return pd.DataFrame(table, index=pd.Index(vocab, name='class')), pd.DataFrame(confusion, index=pd.Index(vocab, name='true'), columns=pd.Index(vocab, name='predicted'))
+    labels = range(len(vocab))
+    confusion = confusion_matrix(targets, predicted, labels=labels)
+    precision, recall, f1, images = precision_recall_fscore_support(targets, predicted, labels=labels, zero_division=0)
+    right, present = confusion.diagonal(), images > 0 # a class without images has no recall
+    table = (dict(precision=precision) | _interval_columns('precision', right, confusion.sum(0))
+             | dict(recall=np.where(present, recall, np.nan)) | _interval_columns('recall', right, images)
+             | dict(f1=np.where(present, f1, np.nan), images=images))
+    rows, columns = pd.Index(vocab, name='true'), pd.Index(vocab, name='predicted')
+    return pd.DataFrame(table, index=pd.Index(vocab, name='class')), pd.DataFrame(confusion, rows, columns)
 
-def _answered(refused, number):
+# %% ../nbs/17_evaluation.ipynb #af4f38f8
+def _answered(refused, n):
     "Which images have an answer"
-    if refused is None: return np.ones(number, dtype=bool)
+    if refused is None: return np.ones(n, dtype=bool)
     refused = np.asarray(refused)
-    if refused.shape != (number,) or refused.dtype != bool: raise InputError(f'`refused` needs one True or False for each of the {number} images')
-    if refused.all(): raise InputError(f'all {number} images were refused: there is no answer to judge')
+    if refused.shape != (n,) or refused.dtype != bool:
+        raise InputError(f'`refused` needs one True or False for each of the {n} images')
+    if refused.all(): raise InputError(f'all {n} images were refused: there is no answer to judge')
     return ~refused
 
-# %% ../nbs/17_evaluation.ipynb #d6f1fa10
+# %% ../nbs/17_evaluation.ipynb #6fbb8dd4
 def evaluate(
-    probabilities, # (N, classes), array, table or tensor; each row sums to 1
-    targets, # (N,) true classes, as numbers or names
+    probabilities:ArrayLike, # (N, classes), array, table or tensor; each row sums to 1
+    targets:Sequence, # (N,) true classes, as numbers or names
     vocab:list, # Names of the classes in the order of the columns
-    refused=None # (N,) True where the answer was "none of these"; none: all images were answered
+    refused:Sequence[bool]=None # (N,) True where the answer was "none of these"; None: all images were answered
 )->Evaluation:
     "Judge predictions against the truth"
     vocab = [str(v) for v in vocab]
-    targets = _indices(targets, vocab)
+    targets = _class_indices(targets, vocab)
     if not len(targets): raise InputError('there are no images to evaluate on')
-    probabilities, answered = _probabilities(probabilities, len(targets), vocab), _answered(refused, len(targets))
-    chosen, true = probabilities[answered], targets[answered]
-    predicted = chosen.argmax(1)
-    per_class, confusion = _per_class(true, predicted, vocab)
-    seen = per_class[per_class.images > 0] # a class without images has no score to average
-    if refused is not None: per_class['refused'] = np.bincount(targets[~answered], minlength=len(vocab))
-    bins = calibration_table(chosen.max(1), predicted == true)
-    correct, n = int((predicted == true).sum()), len(true)
-    return Evaluation(correct/n, accuracy_interval(correct, n), *(float(seen[score].mean()) for score in ('f1', 'precision', 'recall')), per_class, confusion,
-                      float(_losses(chosen, true).mean()), bins, float((bins.images*abs(bins.accuracy - bins.confidence)).sum()/n), float(answered.mean()))
+    table, answered = _probability_table(probabilities, len(targets), vocab), _answered(refused, len(targets))
+    found = _judge(table[answered], targets[answered], vocab)
+    if refused is not None: found.per_class['refused'] = np.bincount(targets[~answered], minlength=len(vocab))
+    return replace(found, coverage=float(answered.mean()))
 
+# %% ../nbs/17_evaluation.ipynb #54d6235b
+def _judge(probabilities, targets, vocab):
+    "The evaluation of answered images"
+    predicted = probabilities.argmax(1)
+    right, n = predicted == targets, len(targets)
+    per_class, confusion = _class_scores(targets, predicted, vocab)
+    means = per_class.loc[per_class.images > 0, ['f1', 'precision', 'recall']].mean() # no images, no score
+    bins = calibration_table(probabilities.max(1), right)
+    return Evaluation(accuracy=right.sum()/n, accuracy_interval=accuracy_interval(right.sum(), n), **means.to_dict(),
+                      per_class=per_class, confusion=confusion, log_loss=float(_losses(probabilities, targets).mean()),
+                      calibration=bins, coverage=1.,
+                      expected_calibration_error=float((bins.images*abs(bins.accuracy - bins.confidence)).sum()/n))
+
+# %% ../nbs/17_evaluation.ipynb #3a221839
 def _losses(probabilities, targets): return -np.log(np.maximum(probabilities[np.arange(len(targets)), targets], 1e-12))
 
 # %% ../nbs/17_evaluation.ipynb #ce8593e8
 def predict_items(
-    learn, # Learner after a fit
-    items # As its DataBlock takes them: a table with the columns image and label, or files
+    learn:'Learner', # After a fit
+    items:pd.DataFrame|list # As its DataBlock takes them: a table with the columns image and label, or files
 )->tuple: # (probabilities (N, classes), targets (N,)), tensors
-    "What a Learner says of labelled images, without augmentation; its history stays as it is"
+    "What a Learner says about labelled images, without augmentation; its history stays as it is"
     batches = learn.dls.test_dl(items, with_labels=True)
     recording = learn.cbs.filter(lambda callback: getattr(callback, 'remove_on_fetch', False)) # fastai's own mark
     with learn.no_bar(), learn.removed_cbs(recording): return learn.get_preds(dl=batches)
@@ -169,11 +207,14 @@ def plot_calibration(
 ): # matplotlib Figure: accuracy against confidence with intervals; below it how many images each bin has
     "The reliability diagram: on the diagonal, a confidence of 0.8 is right 80% of the time"
     import matplotlib.pyplot as plt
-    bins, width = evaluation.calibration, 1/10
-    figure, (curve, counts) = plt.subplots(2, 1, figsize=(4.6, 4.8), height_ratios=[3, 1], sharex=True, layout='constrained')
+    bins, width, error = evaluation.calibration, 1/10, evaluation.expected_calibration_error
+    layout = dict(height_ratios=[3, 1], sharex=True, layout='constrained')
+    figure, (curve, counts) = plt.subplots(2, 1, figsize=(4.6, 4.8), **layout)
+    whiskers = [bins.accuracy - bins.low, bins.high - bins.accuracy]
     curve.plot([0, 1], [0, 1], '--', color='0.4', label='perfect')
-    curve.errorbar(bins.confidence, bins.accuracy, [bins.accuracy - bins.low, bins.high - bins.accuracy], fmt='o-', capsize=3, label='measured, 95% intervals')
-    curve.set(ylabel='share of right answers', xlim=(0, 1), ylim=(0, 1.02), title=f'expected calibration error {evaluation.expected_calibration_error:.3f}')
+    curve.errorbar(bins.confidence, bins.accuracy, whiskers, fmt='o-', capsize=3, label='measured, 95% intervals')
+    curve.set(ylabel='share of right answers', xlim=(0, 1), ylim=(0, 1.02))
+    curve.set_title(f'expected calibration error {error:.3f}')
     curve.legend(loc='upper left')
     bars = counts.bar(bins.index - width/2, bins.images, width*0.9)
     counts.bar_label(bars, size=8); counts.margins(y=0.3); counts.set(xlabel='confidence', ylabel='images')
@@ -208,63 +249,82 @@ def plot_per_class(
     figure, axis = plt.subplots(figsize=(6, 1 + 0.42*len(table)), layout='constrained')
     for name, marker, shift in (('precision', 'o', -0.13), ('recall', 's', 0.13)):
         score, low, high = table[name], table[f'{name}_low'], table[f'{name}_high']
-        axis.errorbar(score, np.arange(len(table)) + shift, xerr=[score - low, high - score], fmt=marker, capsize=3, label=name)
+        whiskers = [score - low, high - score]
+        axis.errorbar(score, np.arange(len(table)) + shift, xerr=whiskers, fmt=marker, capsize=3, label=name)
     axis.set(yticks=range(len(table)), xlim=(0, 1.02), xlabel='share, with 95% interval', ylim=(len(table) - 0.5, -0.5))
-    axis.set_yticklabels([f'{name} ({n})' for name, n in table.images.items()]); axis.legend(loc='center left', bbox_to_anchor=(1, 0.5))
+    axis.set_yticklabels([f'{name} ({n})' for name, n in table.images.items()])
+    axis.legend(loc='center left', bbox_to_anchor=(1, 0.5))
     return figure
 
 # %% ../nbs/17_evaluation.ipynb #effbac59
 def top_losses(
-    probabilities, # (N, classes), array, table or tensor; each row sums to 1
-    targets, # (N,) true classes, as numbers or names
+    probabilities:ArrayLike, # (N, classes), array, table or tensor; each row sums to 1
+    targets:Sequence, # (N,) true classes, as numbers or names
     vocab:list, # Names of the classes in the order of the columns
     images:list, # (N,) what names or holds each image
-    k:int=9 # So many, the worst first
+    k:int=9 # How many, the worst first
 )->pd.DataFrame: # image, label, predicted, probability (of the prediction), loss
     "The images whose true class got the least probability"
     vocab = [str(v) for v in vocab]
-    targets = _indices(targets, vocab)
-    probabilities = _probabilities(probabilities, len(targets), vocab)
-    if len(images) != len(targets): raise InputError(f'{len(images)} images for {len(targets)} targets: give one for each')
-    losses = _losses(probabilities, targets)
+    targets = _class_indices(targets, vocab)
+    table = _probability_table(probabilities, len(targets), vocab)
+    if len(images) != len(targets):
+        raise InputError(f'{len(images)} images for {len(targets)} targets: give one for each')
+    losses = _losses(table, targets)
     worst = np.argsort(-losses, kind='stable')[:k]
     return pd.DataFrame(dict(image=[images[i] for i in worst], label=[vocab[targets[i]] for i in worst],
-                             predicted=[vocab[i] for i in probabilities[worst].argmax(1)], probability=probabilities[worst].max(1), loss=losses[worst]))
+                             predicted=[vocab[i] for i in table[worst].argmax(1)],
+                             probability=table[worst].max(1), loss=losses[worst]))
 
 # %% ../nbs/17_evaluation.ipynb #0351ccdd
 def predictions_for_cleaning(
-    learn, # Learner after a fit
+    learn:'Learner', # After a fit
     parts:tuple=(0, 1) # 0: training, 1: validation
-)->pd.DataFrame: # image (`label/name`), label, predicted, probability (of the prediction), loss, part; the largest loss first
-    "What the network says of the images that may be cleaned by loss: never those of the test part"
+)->pd.DataFrame: # image (`label/name`), label, predicted, probability of the prediction, loss, part; largest loss first
+    "What the network says about the images that may be cleaned by loss: never those of the test part"
     if not parts or not set(parts) <= {0, 1}:
-        raise InputError(f'parts {tuple(parts)}: clean by loss in parts 0 (training) and 1 (validation) only; a test part without the images on which the network fails makes it look better than it is')
-    tables = []
-    for part in sorted(set(parts)):
-        items = learn.dls[part].items
-        names = items['name'].tolist() if hasattr(items, 'columns') else [str(item) for item in items]
-        tables.append(top_losses(*predict_items(learn, items), list(learn.dls.vocab), names, k=len(names)).assign(part=part))
+        raise InputError(f'parts {tuple(parts)}: clean by loss in parts 0 (training) and 1 (validation) only; a test '
+                         'part without the images on which the network fails makes it look better than it is')
+    tables = [_part_losses(learn, part) for part in sorted(set(parts))]
     return pd.concat(tables).sort_values('loss', ascending=False, kind='stable', ignore_index=True)
+
+# %% ../nbs/17_evaluation.ipynb #350728b4
+def _part_losses(learn, part):
+    items = learn.dls[part].items
+    names = items['name'].tolist() if hasattr(items, 'columns') else [str(item) for item in items]
+    return top_losses(*predict_items(learn, items), list(learn.dls.vocab), names, k=len(names)).assign(part=part)
 
 # %% ../nbs/17_evaluation.ipynb #8ef89ffb
 def plot_loss_curves(
-    learn # Learner after a fit
+    learn:'Learner' # After a fit
 ): # matplotlib Figure: losses on the left, metrics on the right
     "Training and validation loss, and the metrics, epoch by epoch"
     import matplotlib.pyplot as plt
-    if not len(getattr(getattr(learn, 'recorder', None), 'values', ())): raise InputError('the Learner has not been trained yet: there is no loss to draw')
-    rows, names = np.array(learn.recorder.values, dtype=float), list(learn.recorder.metric_names)[1:-1] # without epoch and time
-    if rows.shape[1] != len(names): raise InputError('the history of the training is gone, get_preds or validate have overwritten it: draw the curves before, or use predict_items')
-    epochs = range(1, len(rows) + 1)
+    curves = _training_curves(learn)
+    epochs = range(1, len(curves) + 1)
     figure, axes = plt.subplots(1, 2, figsize=(8, 2.8), layout='constrained')
-    for column, name in enumerate(names):
-        axes[0 if name.endswith('loss') else 1].plot(epochs, rows[:, column], 's--' if name.startswith('valid') else 'o-', label=name.replace('_', ' '))
-    for axis in axes: axis.set(xlabel='epoch', xticks=epochs if len(epochs) < 12 else axis.get_xticks()); axis.lines and axis.legend()
+    for name, values in curves.items():
+        axis, style = axes[0 if name.endswith('loss') else 1], 's--' if name.startswith('valid') else 'o-'
+        axis.plot(epochs, values, style, label=name.replace('_', ' '))
+    for axis in axes:
+        axis.set(xlabel='epoch', xticks=epochs if len(epochs) < 12 else axis.get_xticks())
+        if axis.lines: axis.legend()
     return figure
+
+# %% ../nbs/17_evaluation.ipynb #25d6e5ee
+def _training_curves(learn):
+    "A row per epoch, a column for each loss and metric"
+    if not len(getattr(getattr(learn, 'recorder', None), 'values', ())):
+        raise InputError('the Learner has not been trained yet: there is no loss to draw')
+    names = list(learn.recorder.metric_names)[1:-1] # without epoch and time
+    if len(learn.recorder.values[0]) != len(names):
+        raise InputError('the history of the training is gone, get_preds or validate have overwritten it: '
+                         'draw the curves before, or use predict_items')
+    return pd.DataFrame([list(row) for row in learn.recorder.values], columns=names, dtype=float)
 
 # %% ../nbs/17_evaluation.ipynb #a5f280e0
 def _tiles(pictures, gap, zoom):
-    "(rows, columns, height, width) or (…, 3) as one picture: each pixel `zoom` wide, `gap` white pixels between the parts"
+    "(rows, columns, height, width) or (…, 3) as one picture, pixels `zoom` wide, with `gap` white pixels in between"
     pictures = np.asarray(pictures).repeat(zoom, axis=2).repeat(zoom, axis=3)
     edge = [(0, 0), (0, 0), (0, gap), (0, gap)] + [(0, 0)]*(pictures.ndim - 4)
     padded = np.pad(pictures, edge, constant_values=1 if pictures.ndim == 5 else np.nan)
@@ -277,13 +337,13 @@ def _convolution(model, layer):
     from torch import nn
     found = {name: module for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
     if not found: raise InputError(f'{type(model).__name__} has no convolution: there are no kernels to show')
-    if layer is not None and layer not in found: raise InputError(f'{layer!r} is no convolution of this network: choose one of {", ".join(found)}')
     name = layer if layer is not None else next(iter(found))
-    return name, found[name]
+    if name in found: return name, found[name]
+    raise InputError(f'{layer!r} is no convolution of this network: choose one of {", ".join(found)}')
 
 # %% ../nbs/17_evaluation.ipynb #b25c6f5f
 def show_kernels(
-    model, # Network
+    model:'nn.Module', # Network
     layer:str=None, # Name of a convolution, as `named_modules` has it; default: the first
     most:int=16 # Kernels in a row of colour pictures; kernels and maps shown of a deeper layer
 ): # matplotlib Figure
@@ -291,35 +351,43 @@ def show_kernels(
     import matplotlib.pyplot as plt
     name, convolution = _convolution(model, layer)
     kernels = convolution.weight.detach().float().cpu().numpy() # (out, in, height, width)
-    scale, zoom = float(np.abs(kernels).max()) or 1., max(2, 24//kernels.shape[-1])
-    if kernels.shape[1] == 3:
-        colours = 0.5 + kernels.transpose(0, 2, 3, 1)/(2*scale)
-        blank = np.ones((-len(kernels) % min(most, len(kernels)), *colours.shape[1:]))
-        pictures = np.concatenate([colours, blank]).reshape(-1, min(most, len(kernels)), *colours.shape[1:])
-    else: pictures = kernels[:most, :most]
-    sheet = _tiles(pictures, gap=3, zoom=zoom)
+    scale, (n, maps, *sides) = float(np.abs(kernels).max()) or 1., kernels.shape
+    pictures = _in_colour(kernels/scale, min(most, n)) if maps == 3 else kernels[:most, :most]
+    sheet = _tiles(pictures, gap=3, zoom=max(2, 24//sides[1]))
     height, width = sheet.shape[0]/48, sheet.shape[1]/48 # inches
     figure, axis = plt.subplots(figsize=(max(width, 3) + 0.8, height + 0.9), layout='constrained')
     drawn = axis.imshow(sheet, cmap='RdBu_r', vmin=-scale, vmax=scale)
-    axis.set(xticks=[], yticks=[], title=f'{name}: {len(kernels)} kernels {kernels.shape[2]}×{kernels.shape[3]} for {kernels.shape[1]} maps')
-    if sheet.ndim == 2: axis.set(xlabel=f'maps 1 to {pictures.shape[1]}', ylabel=f'kernels 1 to {pictures.shape[0]}'); figure.colorbar(drawn)
+    axis.set(xticks=[], yticks=[], title=f'{name}: {n} kernels {sides[0]}×{sides[1]} for {maps} maps')
     axis.spines[:].set_visible(False)
+    if maps == 3: return figure
+    axis.set(xlabel=f'maps 1 to {pictures.shape[1]}', ylabel=f'kernels 1 to {pictures.shape[0]}')
+    figure.colorbar(drawn)
     return figure
+
+# %% ../nbs/17_evaluation.ipynb #aa846665
+def _in_colour(kernels, columns):
+    "Kernels (n, 3, height, width) from -1 to 1 as rows of colours; the last row is filled up with white"
+    colours = 0.5 + kernels.transpose(0, 2, 3, 1)/2
+    blank = np.ones((-len(kernels) % columns, *colours.shape[1:]))
+    return np.concatenate([colours, blank]).reshape(-1, columns, *colours.shape[1:])
 
 # %% ../nbs/17_evaluation.ipynb #0bdced9c
 @contextmanager
 def _outputs(model, copy=False):
-    "(name, input, output) of each part of `model` in the order in which they are through; `copy`: as it was before anybody changed it in place"
-    def keep(name): return lambda module, args, out: found.append((name, args[0] if args else None, out.clone() if copy and hasattr(out, 'clone') else out))
+    "(name, input, output) of each part of `model`, in the order in which they finish; `copy`: before changes in place"
     from torch import nn
     found, handles = [], []
+    def keep(name, module, args, out):
+        found.append((name, args[0] if args else None, out.clone() if copy and hasattr(out, 'clone') else out))
     try:
         for name, module in model.named_modules():
-            if name and not isinstance(module, (nn.Identity, nn.Linear)): handles.append(module.register_forward_hook(keep(name)))
+            if not name or isinstance(module, (nn.Identity, nn.Linear)): continue
+            handles.append(module.register_forward_hook(partial(keep, name)))
         yield found
     finally:
         for handle in handles: handle.remove()
 
+# %% ../nbs/17_evaluation.ipynb #b6ac5eea
 @contextmanager
 def _evaluating(model):
     "The network in eval mode; behind it each part in its own mode again"
@@ -332,14 +400,16 @@ def _evaluating(model):
 def _as_maps(out, sides):
     "An output as maps (N, C, H, W), H and W in the proportions of the image's `sides`; None if it is something else"
     if not hasattr(out, 'is_floating_point') or not out.is_floating_point(): return None
-    (height, width), shape = sides, tuple(out.shape)
-    fits = lambda h, w: h <= height and w <= width and abs(h - w*height/width) < 1
-    if len(shape) == 4 and fits(*shape[2:]): return out
-    if len(shape) == 4 and fits(*shape[1:3]): return out.permute(0, 3, 1, 2)
-    for extra in range(3) if len(shape) == 3 else (): # tokens; up to two stand for no place
-        h = round(((shape[1] - extra)*height/width)**0.5)
-        if h and (shape[1] - extra) % h == 0 and fits(h, (shape[1] - extra)//h): return out[:, extra:].transpose(1, 2).unflatten(2, (h, -1))
+    height, width = sides
+    def fits(h, w): return h <= height and w <= width and abs(h - w*height/width) < 1
+    if out.ndim == 4 and fits(*out.shape[2:]): return out
+    if out.ndim == 4 and fits(*out.shape[1:3]): return out.permute(0, 3, 1, 2)
+    for extra in range(3) if out.ndim == 3 else (): # tokens; up to two stand for no place
+        places = out.shape[1] - extra
+        h = round((places*height/width)**0.5)
+        if h and places % h == 0 and fits(h, places//h): return out[:, extra:].transpose(1, 2).unflatten(2, (h, -1))
 
+# %% ../nbs/17_evaluation.ipynb #9f357141
 def _maps(outputs, sides):
     "(name, output, side) of the outputs that are maps; what an adaptive pooling has blown up is none"
     found, blown_up = [], set()
@@ -351,107 +421,133 @@ def _maps(outputs, sides):
     return found
 
 # %% ../nbs/17_evaluation.ipynb #53c00bd6
-def _batch(model, images):
+def _batch_for(model, images):
     "Images as a plain tensor (N, C, H, W) where the network is and of its type"
     import torch
     images = torch.as_tensor(images).as_subclass(torch.Tensor)
-    if images.ndim != 4 or not len(images): raise InputError(f'the images have the shape {tuple(images.shape)}: give a batch (N, C, H, W)')
+    if images.ndim != 4 or not len(images):
+        raise InputError(f'the images have the shape {tuple(images.shape)}: give a batch (N, C, H, W)')
     return images.to(next(model.parameters(), images)).detach()
 
 # %% ../nbs/17_evaluation.ipynb #1c21f523
 def show_feature_maps(
-    model, # Network
-    image, # (C, H, W), prepared as for training
+    model:'nn.Module', # Network
+    image:'Tensor', # (C, H, W), prepared as for training
     layers:list=None, # Names of layers; default: the last one of each size of map
     most:int=8 # Maps of each layer
 ): # matplotlib Figure: a row for each layer
     "The feature maps of an image: of each layer those that differ most from place to place"
-    import matplotlib.pyplot as plt, torch
-    batch = _batch(model, image[None])
-    with torch.no_grad(), _evaluating(model), _outputs(model, copy=True) as outputs: model(batch)
-    found = {name: _as_maps(out, batch.shape[2:])[0].float().cpu() for name, out, _ in _maps(outputs, batch.shape[2:])}
-    if layers is None: layers = list({maps.shape[1:]: name for name, maps in found.items() if maps.shape[1] > 1}.values())
-    unknown = [name for name in layers if name not in found]
-    if unknown or not layers: raise InputError(f'{unknown[0] if unknown else type(model).__name__!r} makes no maps of an image: choose layers of {", ".join(found) or "a network with convolutions"}')
-    figure, axes = plt.subplots(len(layers), figsize=(0.9*most + 1.2, 0.95*len(layers)), layout='constrained', squeeze=False)
-    for axis, name in zip(axes[:, 0], layers):
-        maps = found[name]
+    import matplotlib.pyplot as plt
+    found = _feature_maps(model, image, layers)
+    size = (0.9*most + 1.2, 0.95*len(found))
+    figure, axes = plt.subplots(len(found), figsize=size, layout='constrained', squeeze=False)
+    for axis, (name, maps) in zip(axes[:, 0], found.items()):
         strongest = maps.flatten(1).std(1, correction=0).argsort(descending=True, stable=True)[:most]
         axis.imshow(_tiles(maps[strongest][None], gap=3, zoom=max(1, round(48/maps.shape[1]))), cmap='viridis')
         axis.set(xticks=[], yticks=[]); axis.spines[:].set_visible(False)
         axis.set_ylabel(f'{name}\n{len(maps)} of\n{maps.shape[1]}×{maps.shape[2]}', rotation=0, ha='right', va='center')
     return figure
 
+# %% ../nbs/17_evaluation.ipynb #7f0a13b0
+def _feature_maps(model, image, layers):
+    "Name → maps (C, H, W) of the layers asked for"
+    import torch
+    batch = _batch_for(model, image[None])
+    sides = batch.shape[2:]
+    with torch.no_grad(), _evaluating(model), _outputs(model, copy=True) as outputs: model(batch)
+    found = {name: _as_maps(out, sides)[0].float().cpu() for name, out, _ in _maps(outputs, sides)}
+    if layers is None: layers = {maps.shape[1:]: name for name, maps in found.items() if maps.shape[1] > 1}.values()
+    wrong = [name for name in layers if name not in found]
+    if layers and not wrong: return {name: found[name] for name in layers}
+    raise InputError(f'{wrong[0] if wrong else type(model).__name__!r} makes no maps of an image: '
+                     f'choose layers of {", ".join(found) or "a network with convolutions"}')
+
 # %% ../nbs/17_evaluation.ipynb #8b84e688
-USEFUL_SIDE = 6 # places, as AlexNet's last maps have for 224 pixels, the least of the classics; fewer hardly tell one place from another
+USEFUL_SIDE = 6 # places, as in AlexNet's last maps for 224 pixels; fewer hardly tell one place from another
 
 # %% ../nbs/17_evaluation.ipynb #f2c59f33
 class HeatMaps(NamedTuple):
     "Where a network saw its classes"
-    maps:object # Tensor (N, H, W), 0 to 1; all 0 where nothing spoke for the class
-    targets:object # Tensor (N,), the class of each map
+    maps:'Tensor' # (N, H, W), 0 to 1; all 0 where nothing spoke for the class
+    targets:'Tensor' # (N,), the class of each map
     layer:str # Name of the layer whose maps were weighed
 
 # %% ../nbs/17_evaluation.ipynb #1d1eedd7
 def _candidates(outputs, sides, layer):
     "(name, output) of the layers that may be weighed, in order"
     maps = [found for found in _maps(outputs, sides) if found[1].requires_grad and found[2] > 1]
-    if not maps: raise InputError('no layer of this network makes maps of an image: Grad-CAM needs a network with convolutions')
+    if not maps:
+        raise InputError('no layer of this network makes maps of an image: Grad-CAM needs a network with convolutions')
     least = min(USEFUL_SIDE, max(side for _, _, side in maps))
     if layer is None: return [(name, out) for name, out, side in maps if side >= least]
     named = [(name, out) for name, out, _ in _maps(outputs, sides) if name == layer]
-    if not named: raise InputError(f'{layer!r} is no layer that makes maps: choose one of {", ".join(dict.fromkeys(name for name, _, _ in maps))}')
-    return named[-1:]
+    if named: return named[-1:]
+    names = ', '.join(dict.fromkeys(name for name, _, _ in maps))
+    raise InputError(f'{layer!r} is no layer that makes maps: choose one of {names}')
 
+# %% ../nbs/17_evaluation.ipynb #6f56bc55
 def _target_classes(targets, scores):
     "The class to explain for each image"
     import torch
-    if scores.ndim != 2: raise InputError(f'the network answers with the shape {tuple(scores.shape)}, not with (images, classes)')
+    if scores.ndim != 2:
+        raise InputError(f'the network answers with the shape {tuple(scores.shape)}, not with (images, classes)')
     if targets is None: return scores.argmax(1).cpu()
     chosen = torch.as_tensor(targets).as_subclass(torch.Tensor).cpu().long().expand(len(scores))
-    if ((chosen < 0) | (chosen >= scores.shape[1])).any(): raise InputError(f'targets {chosen.tolist()}: the classes are numbered from 0 to {scores.shape[1] - 1}')
-    return chosen
+    last = scores.shape[1] - 1
+    if ((chosen >= 0) & (chosen <= last)).all(): return chosen
+    raise InputError(f'targets {chosen.tolist()}: the classes are numbered from 0 to {last}')
 
-# %% ../nbs/17_evaluation.ipynb #6f56bc55
+# %% ../nbs/17_evaluation.ipynb #8f9c7746
 def _weighed(candidates, gradients, sides):
     "(name, ReLU of the sum of weight × map) of the last layer on which the scores depend"
     for (name, out), gradient in reversed(list(zip(candidates, gradients))):
         slopes = None if gradient is None else _as_maps(gradient, sides)
-        if slopes is not None and slopes.any(): break
-    else: return candidates[-1][0], _as_maps(candidates[-1][1], sides).sum(1)*0
-    return name, (_as_maps(out, sides)*slopes.mean((2, 3), keepdim=True)).sum(1).relu()
+        if slopes is None or not slopes.any(): continue
+        return name, (_as_maps(out, sides)*slopes.mean((2, 3), keepdim=True)).sum(1).relu()
+    name, out = candidates[-1]
+    return name, _as_maps(out, sides).sum(1)*0
 
+# %% ../nbs/17_evaluation.ipynb #10ec0dae
 def grad_cam(
-    model, # Network (N, C, H, W) → logits (N, classes); left as it was
-    images, # (N, C, H, W), prepared as for training
-    targets=None, # Class to explain, a number for all or one for each image; default: the predicted one
+    model:'nn.Module', # Network (N, C, H, W) → logits (N, classes); left as it was
+    images:'Tensor', # (N, C, H, W), prepared as for training
+    targets:int|Sequence[int]=None, # Class to explain, a number for all or one per image; default: the predicted one
     layer:str=None # Name of the layer whose maps are weighed; default: the last with a useful side
 )->HeatMaps: # maps (N, H, W), each with its largest value 1; targets; layer
     "Grad-CAM: the places that spoke for a class"
     import torch
-    images = _batch(model, images)
+    images = _batch_for(model, images)
     sides = images.shape[2:]
     with torch.enable_grad(), _evaluating(model), _outputs(model) as outputs:
-        scores = model(images.requires_grad_().clone()) # so that frozen networks have gradients too, and layers that work in place may
+        scores = model(images.requires_grad_().clone()) # also if the network is frozen, or layers work in place
         targets, candidates = _target_classes(targets, scores), _candidates(outputs, sides, layer)
-        gradients = torch.autograd.grad(scores[range(len(images)), targets].sum(), [out for _, out in candidates], allow_unused=True)
+        total, maps = scores[range(len(images)), targets].sum(), [out for _, out in candidates]
+        gradients = torch.autograd.grad(total, maps, allow_unused=True)
     name, heat = _weighed(candidates, gradients, sides)
-    if not heat.isfinite().all(): raise InputError('the network answers with numbers that are not finite: it has diverged')
+    return HeatMaps(_to_image_size(heat, sides), targets, name)
+
+# %% ../nbs/17_evaluation.ipynb #f2404d1d
+def _to_image_size(heat, sides):
+    "In the size of the images, the largest value 1"
+    import torch
+    if not heat.isfinite().all():
+        raise InputError('the network answers with numbers that are not finite: it has diverged')
     heat = torch.nn.functional.interpolate(heat[:, None].detach().float(), size=sides, mode='bilinear')[:, 0].cpu()
     largest = heat.amax((1, 2), keepdim=True)
-    return HeatMaps(heat/(largest + (largest == 0)), targets, name)
+    return heat/(largest + (largest == 0))
 
 # %% ../nbs/17_evaluation.ipynb #21015b58
 def _displayed(images):
-    "Images (N, C, H, W) as pictures (N, H, W, 3), 0 to 1; what lies outside (normalised images do) is brought there, each image on its own scale"
+    "Images (N, C, H, W) as pictures (N, H, W, 3), 0 to 1; normalised images are brought there, each on its own scale"
     import torch
     images = torch.as_tensor(images).as_subclass(torch.Tensor).detach().float().cpu()
     low, high = images.amin((1, 2, 3), keepdim=True).clamp(max=0), images.amax((1, 2, 3), keepdim=True).clamp(min=1)
     pictures = ((images - low)/(high - low)).permute(0, 2, 3, 1)
     return pictures.expand(*pictures.shape[:3], 3).numpy() if pictures.shape[3] == 1 else pictures[..., :3].numpy()
 
+# %% ../nbs/17_evaluation.ipynb #a7430cce
 def show_grad_cam(
-    images, # (N, C, H, W), 0 to 1 or normalised
+    images:'Tensor', # (N, C, H, W), 0 to 1 or normalised
     heat:HeatMaps, # As `grad_cam` gives it for these images
     captions:list=None, # A line above each image
     columns:int=6 # Images in a row
@@ -460,12 +556,13 @@ def show_grad_cam(
     import matplotlib.pyplot as plt
     pictures, columns = _displayed(images), min(columns, len(images))
     rows = -(-len(pictures)//columns)
-    figure, axes = plt.subplots(2*rows, columns, figsize=(1.5*columns, (3.1 + 0.25*bool(captions))*rows + 0.3), layout='constrained', squeeze=False)
+    size = 1.5*columns, (3.1 + 0.25*bool(captions))*rows + 0.3
+    figure, axes = plt.subplots(2*rows, columns, figsize=size, layout='constrained', squeeze=False)
     for axis in axes.flat: axis.axis('off')
-    for i, picture in enumerate(pictures):
+    for i, (picture, warmth) in enumerate(zip(pictures, heat.maps.numpy())):
         above, below = axes[2*(i//columns):2*(i//columns) + 2, i % columns]
         above.imshow(picture); below.imshow(picture)
-        below.imshow(heat.maps[i].numpy(), cmap='inferno', vmin=0, vmax=1, alpha=0.75*heat.maps[i].numpy())
+        below.imshow(warmth, cmap='inferno', vmin=0, vmax=1, alpha=0.75*warmth)
         if captions is not None: above.set_title(captions[i], size=9)
     figure.suptitle(f'Grad-CAM at layer {heat.layer}', size=10)
     return figure

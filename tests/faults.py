@@ -24,9 +24,10 @@ def jpeg(seed, size=(48, 40), format='JPEG', **options):
 @functools.cache
 def bomb(format='PNG'):
     "A small file that would unpack to 400 million pixels"
-    buffer = io.BytesIO()
-    Image.new('1', (20_000, 20_000)).save(buffer, format)
-    return buffer.getvalue()
+    buffer, side = io.BytesIO(), 20_000
+    Image.new('1', (side, side) if format == 'PNG' else (8, 8)).save(buffer, format)
+    body = buffer.getvalue()
+    return body if format == 'PNG' else body[:6] + struct.pack('<HH', side, side) + body[10:] # a GIF's frame may be small
 
 
 class Faults(BaseHTTPRequestHandler):
@@ -39,7 +40,8 @@ class Faults(BaseHTTPRequestHandler):
     def answer(self):
         if self.path in self.server.site: return self.site_file()
         self.server.asked[self.path] += 1
-        if self.path.startswith('/i.js') and not ('Referer' in self.headers and 'Mozilla' in self.headers['User-Agent']): return self.reply(403) # as DuckDuckGo does
+        browser = 'Referer' in self.headers and 'Mozilla' in self.headers['User-Agent']
+        if self.path.startswith('/i.js') and not browser: return self.reply(403) # as DuckDuckGo does
         if self.server.replies: return self.canned(*self.server.replies.pop(0))
         self.tries = self.server.asked[self.path]
         parts = urlsplit(self.path)
@@ -58,7 +60,8 @@ class Faults(BaseHTTPRequestHandler):
 
     def reply(self, status=200, body=b'', **headers):
         self.send_response(status)
-        for name, value in {'Content_Length': len(body), 'Content_Type': 'image/jpeg', **headers}.items(): self.send_header(name.replace('_', '-'), str(value))
+        headers = {'Content_Length': len(body), 'Content_Type': 'image/jpeg', **headers}
+        for name, value in headers.items(): self.send_header(name.replace('_', '-'), str(value))
         self.end_headers()
         self.wfile.write(body)
 
@@ -74,7 +77,9 @@ class Faults(BaseHTTPRequestHandler):
     def missing(self, seed, query): self.reply(404)
     def forbidden(self, seed, query): self.reply(403)
     def limited(self, seed, query): self.reply(429, Retry_After=1) if self.tries == 1 else self.good(seed, query)
-    def limited_date(self, seed, query): self.reply(429, Retry_After=email.utils.formatdate(time.time() + 1, usegmt=True)) if self.tries == 1 else self.good(seed, query)
+    def limited_date(self, seed, query):
+        soon = email.utils.formatdate(time.time() + 1, usegmt=True)
+        self.reply(429, Retry_After=soon) if self.tries == 1 else self.good(seed, query)
     def limited_long(self, seed, query): self.reply(429, Retry_After=3600)
     def healing(self, seed, query): self.reply(503) if self.tries == 1 else self.good(seed, query)
     def down(self, seed, query): self.reply(503)
@@ -205,7 +210,7 @@ class FaultServer(ThreadingHTTPServer):
     def handle_error(self, request, client_address): pass
 
     def results(self, *faults, label='x'):
-        "A result an address: its fault and its number"
+        "One result per address: its fault and its number"
         return [ImageResult(f'{self.url}/{fault}/{seed}', label=label) for seed, fault in enumerate(faults)]
 
 

@@ -1,5 +1,5 @@
 "Cleaning at a size that a notebook cannot hold: the built-in collection, real photographs, and everything that can go wrong with files."
-import hashlib, io, os, random, zipfile
+import hashlib, io, os, random, subprocess, sys, time, zipfile
 from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image, ImageDraw, ImageEnhance, ImageFont
+from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
-from fastcnn import clean
-from fastcnn.clean import (class_balance, clean_images, find_broken, find_conflicts, find_duplicates, find_outliers, read_images, relabel_images,
-                           restore_images, set_aside)
-from fastcnn.core import InputError, Manifest, sidecar
+from fastcnn.clean import class_balance, clean_images, find_broken, find_outliers
+from fastcnn.core import InputError, Manifest, SidecarFile, sidecar
+from fastcnn.duplicates import ImageFacts, find_conflicts, find_duplicates, read_images
+from fastcnn.images import read_image
 from fastcnn.planets import planet_collection
+from fastcnn.quarantine import relabel_images, restore_images, set_aside
 from faults import bomb, jpeg
 
 
@@ -24,7 +25,7 @@ def contents(root):
 
 def everything(root):
     "The hashes of all images, wherever they lie: nothing may ever be lost"
-    aside = sidecar(root)/'quarantine'
+    aside = sidecar(root)/SidecarFile.QUARANTINE
     return sorted([*contents(root).values(), *(contents(aside).values() if aside.exists() else ())])
 
 
@@ -125,12 +126,13 @@ def test_real_photographs(tmp_path):
 @contextmanager
 def killed_after(moves, monkeypatch):
     "A run that ends when so many files have been moved"
-    move, done = clean._move, []
-    def killed(source, target):
+    move, done = os.replace, []
+    def killed(source, target, **options):
+        if Path(source).name.startswith('.tmp-'): return move(source, target, **options) # an atomic write of a small file
         if len(done) == moves: raise KeyboardInterrupt
-        done.append(move(source, target))
+        done.append(move(source, target, **options))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(clean, '_move', killed)
+        patch.setattr(os, 'replace', killed)
         yield
 
 
@@ -217,8 +219,9 @@ def broken_zoo():
     zoo = {f'{kind} cut at {share:.0%}.jpg': (encoded(kind)[:int(len(encoded(kind))*share)], {'truncated', 'damaged'})
            for kind in FORMATS for share in (0.5, 0.9) if (kind, share) != ('TIFF', 0.9)} # TIFF: its directory, at the end, is lost altogether
     zoo |= {f'{kind} header only.png': (encoded(kind)[:12], {'truncated', 'damaged', 'not_an_image'}) for kind in FORMATS}
-    texts = {'html.jpg': b'<!doctype html><title>404</title>', 'svg.png': b'<svg xmlns="http://www.w3.org/2000/svg"/>', 'json.jpg': b'{"error": 404}',
-             'pdf.jpg': b'%PDF-1.7 ...', 'ps.jpg': b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n', 'zeros.jpg': bytes(5000), 'text.gif': b'GIF', 'icon.png': b'\0\0\1\0'}
+    texts = {'html.jpg': b'<!doctype html><title>404</title>', 'svg.png': b'<svg xmlns="http://www.w3.org/2000/svg"/>',
+             'json.jpg': b'{"error": 404}', 'pdf.jpg': b'%PDF-1.7 ...', 'ps.jpg': b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n',
+             'zeros.jpg': bytes(5000), 'text.gif': b'GIF', 'icon.png': b'\0\0\1\0'}
     zoo |= {name: (data, {'not_an_image'}) for name, data in texts.items()}
     crc = bytearray(encoded('PNG'))
     crc[len(crc)//2] ^= 255
@@ -235,7 +238,8 @@ def whole_zoo():
     cmyk, clear = io.BytesIO(), io.BytesIO()
     picture(5, (64, 48)).convert('CMYK').save(cmyk, 'JPEG')
     picture(6, (64, 48)).convert('RGBA').save(clear, 'PNG')
-    return {'png called.jpg': encoded('PNG'), 'jpeg called.png': encoded('JPEG', quality=90), 'animated.gif': animated['GIF'], 'animated.webp': animated['WEBP'],
+    return {'png called.jpg': encoded('PNG'), 'jpeg called.png': encoded('JPEG', quality=90),
+            'animated.gif': animated['GIF'], 'animated.webp': animated['WEBP'],
             'progressive.jpg': encoded('JPEG', progressive=True), 'more after the end.jpg': encoded('JPEG') + b'<script>', '16 bits.png': grey16.getvalue(),
             'cmyk.jpg': cmyk.getvalue(), 'clear.png': clear.getvalue()}
 
@@ -267,7 +271,8 @@ def test_a_downloaded_row_keeps_what_is_known_of_it(root):
     Manifest(root).write_credits()
     clean_images(root)
     best, twin = (Manifest(root).get(f'http://x/{k}', 'a') for k in '2t')
-    assert (best['status'], best['creator'], twin['status'], twin['reason'], twin['creator']) == ('kept', 'Galileo', 'quarantined', 'exact_duplicate', 'Huygens')
+    assert (best['status'], best['creator']) == ('kept', 'Galileo')
+    assert (twin['status'], twin['reason'], twin['creator']) == ('quarantined', 'exact_duplicate', 'Huygens')
     assert best['group'] == twin['group'] and len(best['phash']) == 16
     assert 'Galileo' in (text := (sidecar(root)/'CREDITS.md').read_text()) and 'Huygens' not in text
 
@@ -284,7 +289,7 @@ def test_a_group_keeps_its_name_when_a_copy_joins_later(root):
 def test_restore_a_choice(root):
     assert clean_images(root).counts == FOUND
     assert restore_images(root, reasons=['outlier']) == ['a/flat.png']
-    assert restore_images(root, files=[sidecar(root)/'quarantine'/'a'/'twin.jpg']) == ['a/twin.jpg']
+    assert restore_images(root, files=[sidecar(root)/SidecarFile.QUARANTINE/'a'/'twin.jpg']) == ['a/twin.jpg']
     assert clean_images(root).counts == dict(FOUND, broken=0, exact_duplicates=0, near_duplicates=0, outliers=0, kept=6)
     for bad in (dict(files=['a/none.jpg']), dict(reasons=['ugly'])):
         with pytest.raises(InputError): restore_images(root, **bad)
@@ -364,10 +369,11 @@ def test_turned_and_mirrored_copies(tmp_path):
     (tmp_path/'set'/'a').mkdir(parents=True)
     for seed in range(3):
         image = picture(seed)
-        for way in range(8):
-            whole = image.crop((10, 2, 238, 179)) if way else image # cut more at the sides than above: its shape turns as well
-            Image.fromarray(np.stack([clean._turn(np.asarray(whole)[None, ..., k], way)[0] for k in range(3)], -1)).save(tmp_path/'set'/'a'/f'{seed} {way}.jpg', quality=88)
-    truth = pd.Series({f'a/{seed} {way}.jpg': seed for seed in range(3) for way in range(8)})
+        for orientation in range(8):
+            copy = image.crop((10, 2, 238, 179)) if orientation else image # cut more at the sides than above: its shape turns as well
+            if orientation & 4: copy = ImageOps.mirror(copy)
+            copy.rotate(90*(orientation & 3), expand=True).save(tmp_path/'set'/'a'/f'{seed} {orientation}.jpg', quality=88)
+    truth = pd.Series({f'a/{seed} {orientation}.jpg': seed for seed in range(3) for orientation in range(8)})
     assert scores(find_duplicates(tmp_path/'set', transforms=True), truth) == (1, 1)
     assert not len(find_duplicates(tmp_path/'set'))
     assert clean_images(tmp_path/'set', dry_run=True).kept == 24 and clean_images(tmp_path/'set', transforms=True).kept == 3
@@ -386,31 +392,88 @@ def test_conflicts_balance_and_suspects_are_reported_and_stay(root):
 
 def draw_page():
     page = Image.new('RGB', (300, 200), 'white')
-    ImageDraw.Draw(page).multiline_text((15, 15), 'The image that you\nasked for is not here\nany more. It may\nhave been removed.', 'black', ImageFont.load_default(24), spacing=16)
+    text = 'The image that you\nasked for is not here\nany more. It may\nhave been removed.'
+    ImageDraw.Draw(page).multiline_text((15, 15), text, 'black', ImageFont.load_default(24), spacing=16)
     return page
 
 
-def onnx_mean(path):
-    "A network that gives the mean colour"
-    import onnx
-    value = lambda name, shape: onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
-    node = onnx.helper.make_node('GlobalAveragePool', ['image'], ['mean'])
-    graph = onnx.helper.make_graph([node], 'mean', [value('image', ['n', 3, 32, 32])], [value('mean', ['n', 3, 1, 1])])
-    onnx.save(onnx.helper.make_model(graph, ir_version=10, opset_imports=[onnx.helper.make_opsetid('', 17)]), path)
-    return path
-
-
-@pytest.mark.parametrize('model', ['function', 'onnx', 'torch'])
-def test_unlike_its_class_by_a_given_embedding(tmp_path, model):
+@pytest.mark.parametrize('kind', ['names', 'paths', 'torch', 'onnx'])
+def test_unlike_its_class_by_given_features(tmp_path, kind):
     for number, (label, colour) in enumerate((('red', (200, 30, 30)), ('blue', (30, 30, 200)))):
         (tmp_path/'set'/label).mkdir(parents=True)
         for i in range(12): Image.blend(picture(100*number + i), Image.new('RGB', (240, 180), colour), 0.8).save(tmp_path/'set'/label/f'{i}.jpg')
     Image.blend(picture(77), Image.new('RGB', (240, 180), (30, 30, 200)), 0.8).save(tmp_path/'set'/'red'/'wrong.jpg')
-    if model == 'torch': model = pytest.importorskip('torch').nn.AdaptiveAvgPool2d(1)
-    elif model == 'onnx': model = onnx_mean(tmp_path/'mean.onnx')
-    else: model = lambda paths: np.stack([np.asarray(Image.open(path)).mean((0, 1)) for path in paths])
-    odd = find_outliers(tmp_path/'set', suspects=True, model=model)
+    paths = random.Random(1).sample(sorted(tmp_path.rglob('*.jpg')), 25) # in any order
+    batch = np.stack([read_image(path) for path in paths]).transpose(0, 3, 1, 2).astype(np.float32)
+    if kind == 'torch': array = pytest.importorskip('torch').nn.AdaptiveAvgPool2d(1)(pytest.importorskip('torch').from_numpy(batch))
+    elif kind == 'onnx': array = onnx_mean(batch)
+    else: array = batch.mean((2, 3))
+    names = paths if kind == 'paths' else [str(path.relative_to(tmp_path/'set')) for path in paths]
+    odd = find_outliers(tmp_path/'set', suspects=True, features=(array, names))
     assert odd[(odd.kind == 'unlike') & (odd.label == 'red')][['file', 'like']].values.tolist() == [['red/wrong.jpg', 'blue']]
+    with pytest.raises(InputError, match='1 images have no features'): find_outliers(tmp_path/'set', suspects=True, features=(array[1:], names[1:]))
+
+
+def onnx_mean(batch):
+    "The mean colour, (N,3,1,1), as ONNX Runtime gives it"
+    import onnx
+    import onnxruntime
+    value = lambda name, shape: onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+    node = onnx.helper.make_node('GlobalAveragePool', ['image'], ['mean'])
+    graph = onnx.helper.make_graph([node], 'mean', [value('image', ['n', 3, 'h', 'w'])], [value('mean', ['n', 3, 1, 1])])
+    model = onnx.helper.make_model(graph, ir_version=10, opset_imports=[onnx.helper.make_opsetid('', 17)])
+    return onnxruntime.InferenceSession(model.SerializeToString(), providers=['CPUExecutionProvider']).run(None, {'image': batch})[0]
+
+
+def test_what_is_left_out_is_told_and_stays(root, tmp_path):
+    (root/'a'/'series').mkdir()
+    for place in ('loose.jpg', 'a/series/1.jpg', 'a/notes.txt', 'a/.hidden.jpg'): picture(20).save(root/place, 'JPEG')
+    (root/'a'/'link.jpg').symlink_to(root/'a'/'0.jpg')
+    left_out = {'loose.jpg': 'no_class', 'a/series/1.jpg': 'nested', 'a/notes.txt': 'not_an_image', 'a/.hidden.jpg': 'hidden', 'a/link.jpg': 'link'}
+    found, before = find_broken(root), contents(root)
+    assert dict(zip(found.file, found.problem)) == left_out | {'a/empty.jpg': 'empty'}
+    report = clean_images(root)
+    assert report.counts == FOUND and dict(zip(report.left_out.file, report.left_out.problem)) == left_out
+    assert left_out.keys() <= contents(root).keys() and len(contents(root)) == len(before) - 4
+    assert 'a/notes.txt' in report._repr_html_()
+
+
+def test_a_heic_photograph_that_cannot_be_read_here_stays(root):
+    "In a process without pillow-heif, whether it is installed or not"
+    (root/'a'/'phone.heic').write_bytes(b'\0\0\0\x18ftypheic\0\0\0\0mif1heic' + bytes(200))
+    code = f"""import sys
+sys.modules['pillow_heif'] = None
+from fastcnn.clean import clean_images
+report = clean_images({str(root)!r})
+print(report.counts, dict(zip(report.left_out.file, report.left_out.problem)))"""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"{dict(FOUND, kept=FOUND['kept'] + 1)} {{'a/phone.heic': 'no_heif'}}"
+    assert (root/'a'/'phone.heic').exists()
+
+
+def test_a_file_made_to_be_slow_is_refused_in_time(root):
+    frame = encoded('JPEG', progressive=True)
+    start = frame.index(b'\xff\xda')
+    length = int.from_bytes(frame[start + 2:start + 4], 'big')
+    scan = frame[start:start + 2 + length] # its header, and no data
+    (root/'a'/'slow.jpg').write_bytes(frame[:-2] + scan*20_000 + frame[-2:])
+    begun = time.perf_counter()
+    found = find_broken(root)
+    assert dict(zip(found.file, found.problem))['a/slow.jpg'] == 'too_slow' and time.perf_counter() - begun < 2
+
+
+@pytest.mark.parametrize('orientation', range(2, 9))
+def test_a_photograph_and_its_upright_copy_are_one_picture(tmp_path, orientation):
+    (tmp_path/'set'/'a').mkdir(parents=True)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture(1).save(tmp_path/'set'/'a'/'camera.jpg', exif=exif, quality=95)
+    ImageOps.exif_transpose(Image.open(tmp_path/'set'/'a'/'camera.jpg')).save(tmp_path/'set'/'a'/'upright.png')
+    picture(2).save(tmp_path/'set'/'a'/'other.jpg')
+    found = find_duplicates(tmp_path/'set')
+    assert sorted(zip(found.file, found.kind)) == [('a/camera.jpg', 'exact_duplicate'), ('a/upright.png', 'best_copy')]
+    facts = {f.file: f for f in read_images(tmp_path/'set')}
+    assert (facts['a/camera.jpg'].width, facts['a/camera.jpg'].height) == (facts['a/upright.png'].width, facts['a/upright.png'].height)
 
 
 def test_senseless_input():
@@ -422,4 +485,5 @@ def test_many_hashes_are_compared_quickly():
     rng = np.random.default_rng(0)
     thumbs = rng.integers(0, 256, (8_000, 64, 64), dtype=np.uint8)
     thumbs[-1] = thumbs[7]
-    assert [7, 7_999, 0] in clean._candidates(thumbs, max_bits=8)[0].tolist()
+    facts = [ImageFacts(f'a/{n:04}.jpg', '', 'JPEG', 640, 480 + (n == 7_999), 5000, 255, 255, thumb) for n, thumb in enumerate(thumbs)]
+    assert sorted(find_duplicates('nowhere', facts).file) == ['a/0007.jpg', 'a/7999.jpg']

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from fastcnn.cleaner import Marks
-from fastcnn.core import Manifest, files_on_disk, sidecar
+from fastcnn.core import Manifest, SidecarFile, sidecar
+from fastcnn.images import files_on_disk
 from fastcnn.planets import planet_collection
 from notebooks import ROOT
 from web import TOKEN, jupyterlab, open_notebook, wait_for, write_notebook
@@ -15,7 +16,8 @@ CODE = """from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 import numpy as np, pandas as pd
 from PIL import Image
-from fastcnn.clean import clean_images, read_images
+from fastcnn.clean import clean_images
+from fastcnn.duplicates import read_images
 from fastcnn.cleaner import ImageCleaner
 report = clean_images('sky', dry_run=True)
 facts = [f for f in read_images('sky') if not f.problem]
@@ -83,7 +85,7 @@ def cleaner(page, lab):
     return page.locator('.fastcnn-cleaner')
 
 
-def marks(lab): return Marks(sidecar(lab[1]/'sky')/'cleaner.json')
+def marks(lab): return Marks(sidecar(lab[1]/'sky')/SidecarFile.CLEANER)
 
 def names(page): return page.locator('.tile').evaluate_all('tiles => tiles.map(tile => tile.title.split("\\n").at(-1))')
 
@@ -152,7 +154,7 @@ def restart(page):
     page.get_by_text('Python 3 (ipykernel) | Idle').wait_for(timeout=30_000)
 
 
-def test_apply_and_take_back(page, lab, cleaner):
+def test_apply_and_undo_apply(page, lab, cleaner):
     away, moved, gone = names(page)[:3]
     other = 'earth' if not moved.startswith('earth') else 'saturn'
     press(page, 'x', 'ArrowRight')
@@ -168,7 +170,7 @@ def test_apply_and_take_back(page, lab, cleaner):
     rows = {r['file']: r for r in Manifest(lab[1]/'sky') if r.get('file')}
     assert (rows[away]['status'], rows[away]['reason'], rows[new]['status']) == ('quarantined', 'by_hand', 'relabelled')
     cleaner.get_by_role('status').filter(has_text='applied: 1 set aside, 1 relabelled').wait_for()
-    page.get_by_role('button', name='take back').click()
+    page.get_by_role('button', name='undo apply').click()
     wait_for(lambda: contents(lab).keys() == original(lab).keys() - {gone})
     wait_for(lambda: marks(lab).to == {away: '', moved: other})
 

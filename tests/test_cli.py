@@ -4,8 +4,10 @@ import csv, json, os, signal, subprocess, sys, time, zipfile
 import pytest
 from PIL import Image
 
-from fastcnn.core import Manifest, image_files, sidecar
-from fastcnn.planets import PlanetServer, planet_collection
+from fastcnn.core import Manifest, sidecar
+from fastcnn.images import image_files, read_image
+from fastcnn.planet_server import PlanetServer
+from fastcnn.planets import planet_collection
 
 COMMAND = [sys.executable, '-m', 'fastcnn']
 
@@ -218,7 +220,7 @@ def test_a_full_disk_exits_1_and_a_second_run_finishes(tmp_path, server):
         subprocess.run(['mount', '-o', 'remount,size=64m', str(disk)], check=True)
         status, found, errors = run(*search(server, disk/'planets'))
         assert status == 0 and len(list((disk/'planets').glob('earth/*'))) == 40, (found, errors)
-        for file in (disk/'planets').glob('earth/*'): Image.open(file).load()
+        for file in (disk/'planets').glob('earth/*'): read_image(file)
     finally: subprocess.run(['umount', str(disk)], check=True)
 
 

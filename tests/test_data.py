@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from fastcnn.clean import clean_images, find_duplicates, restore_images, set_aside
-from fastcnn.data import GroupSplitter, find_leaks, image_dataloaders, image_table, with_groups
+from fastcnn.data import image_dataloaders
+from fastcnn.splits import GroupSplitter, find_leaks, with_groups
+from fastcnn.tables import image_table
 from test_clean import ALTERATIONS, picture
 
 COLLECTION = st.lists(st.tuples(st.sampled_from('abc'), st.one_of(st.none(), st.integers(0, 12))), min_size=5, max_size=120)

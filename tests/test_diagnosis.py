@@ -40,7 +40,9 @@ def tensors(n=96, size=16, bs=16, **options):
     return DataLoaders(DataLoader(part(slice(0, 2*n//3)), bs=bs, shuffle=True, drop_last=True), DataLoader(part(slice(2*n//3, n)), bs=bs))
 
 
-def network(): return nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.BatchNorm2d(8), nn.Conv2d(8, 16, 3, 2), nn.ReLU(), nn.Dropout(0.1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 3))
+def network():
+    return nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.BatchNorm2d(8), nn.Conv2d(8, 16, 3, 2), nn.ReLU(), nn.Dropout(0.1),
+                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 3))
 
 
 def fitted(dls, model, epochs=1, lr=3e-3, **options):
@@ -135,10 +137,17 @@ def test_any_network(name):
 def state(learn):
     "All that a diagnosis must leave alone"
     opt = learn.opt.state_dict()
-    flat = lambda value: [value.clone()] if isinstance(value, torch.Tensor) else [t for v in (value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()) for t in flat(v)]
-    numbers = [*learn.model.state_dict().values(), *flat(opt), *[p.grad for p in learn.model.parameters() if p.grad is not None], torch.get_rng_state()]
-    rest = (random.getstate(), np.random.get_state()[1].tolist(), learn.model.training, [m.training for m in learn.model.modules()], [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in learn.model.modules()],
-            [dl.rng.getstate() for dl in learn.dls.loaders if hasattr(dl, 'rng')], [(dl.bs, dl.shuffle) for dl in learn.dls.loaders if hasattr(dl, 'bs')], len(learn.recorder.losses), str(learn.opt.hypers), [p.requires_grad for p in learn.model.parameters()])
+    def flat(value):
+        if isinstance(value, torch.Tensor): return [value.clone()]
+        inside = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+        return [t for v in inside for t in flat(v)]
+    gradients = [p.grad for p in learn.model.parameters() if p.grad is not None]
+    numbers = [*learn.model.state_dict().values(), *flat(opt), *gradients, torch.get_rng_state()]
+    modules, loaders = list(learn.model.modules()), learn.dls.loaders
+    rest = (random.getstate(), np.random.get_state()[1].tolist(), [m.training for m in modules],
+            [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in modules], [dl.rng.getstate() for dl in loaders if hasattr(dl, 'rng')],
+            [(dl.bs, dl.shuffle) for dl in loaders if hasattr(dl, 'bs')], len(learn.recorder.losses), str(learn.opt.hypers),
+            [p.requires_grad for p in learn.model.parameters()])
     return [n.clone() for n in numbers], rest
 
 
@@ -181,7 +190,7 @@ def folder(tmp_path_factory):
 
 def test_plain_image_dataloaders(folder):
     dls = ImageDataLoaders.from_folder(folder, valid_pct=0.25, seed=1, item_tfms=Resize(32), batch_tfms=Normalize.from_stats([0.1]*3, [0.2]*3), bs=8, num_workers=0)
-    learn = fitted(dls, build_model('conv_stack', 4, size=32), epochs=2)
+    learn = fitted(dls, build_model('conv_stack', 4, size=32), epochs=8)
     assert not [f for f in diagnose(learn) if f.severity == 'error']
     crossing = {str(dls.train.items[0]): 'g', '/'.join(dls.valid.items[0].parts[-2:]): 'g'}
     assert 'leak_between_splits' in {f.problem for f in diagnose(learn, groups=crossing)}
@@ -221,8 +230,11 @@ def test_second_fit_after_lr_find():
     assert not [f for f in diagnose(learn) if f.problem.startswith('learning_rate')] # the finder's rates are nobody's choice
 
 
+def numbers_to_predict(): return DataLoaders(*[DataLoader(TensorDataset(torch.randn(8, 3, 8, 8), torch.randn(8)), bs=4)]*2)
+
+
 @pytest.mark.parametrize('make, says', [(lambda: Learner(tensors(), network(), loss_func=CrossEntropyLossFlat()), 'not been fitted'),
-                                        (lambda: fitted(DataLoaders(*[DataLoader(TensorDataset(torch.randn(8, 3, 8, 8), torch.randn(8)), bs=4)]*2), nn.Sequential(nn.Flatten(), nn.Linear(192, 1)), loss_func=MSELossFlat(), metrics=[]), 'classifiers')])
+                                        (lambda: fitted(numbers_to_predict(), nn.Sequential(nn.Flatten(), nn.Linear(192, 1)), loss_func=MSELossFlat(), metrics=[]), 'classifiers')])
 def test_what_cannot_be_diagnosed_is_said(make, says):
     with pytest.raises(InputError, match=says): diagnose(make())
 

@@ -1,4 +1,4 @@
-"More than one process: two of them, started by torchrun on this machine, make the training of one. And: weights for rare classes, training that stops and goes on"
+"More than one process: two, started by torchrun, make the training of one. And: weights for rare classes, training that resumes"
 import os, re, signal, subprocess, sys
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from torch.testing import assert_close
 
 import together
 from fastcnn.core import InputError
-from fastcnn.training import Checkpoint, class_weights, distributed_fit
+from fastcnn.distributed import distributed_fit
+from fastcnn.training import Checkpoint, class_weights
 
 HERE = Path(__file__).parent
 QUIET = dict(os.environ, OMP_NUM_THREADS='1', PYTHONWARNINGS='ignore', TOKENIZERS_PARALLELISM='false')
@@ -22,7 +23,8 @@ QUIET = dict(os.environ, OMP_NUM_THREADS='1', PYTHONWARNINGS='ignore', TOKENIZER
 def two(tmp_path_factory):
     "What each of two processes on this machine found, what they printed, and how it ended"
     out = tmp_path_factory.mktemp('two')
-    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node', '2', '--rdzv_backend', 'c10d', '--rdzv_endpoint', '127.0.0.1:0', str(HERE/'together.py'), str(out)]
+    torchrun = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node', '2', '--rdzv_backend', 'c10d', '--rdzv_endpoint', '127.0.0.1:0']
+    command = [*torchrun, str(HERE/'together.py'), str(out)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=QUIET)
     found = [out/f'process-{rank}.pt' for rank in (0, 1)]
     if not all(f.exists() for f in found): pytest.fail(done.stderr[-3000:], pytrace=False)
@@ -58,7 +60,7 @@ def test_each_process_ends_with_the_same_plain_learner(one, two, name):
     first, second = (found[name] for found in two[0])
     assert_close(first['weights'], second['weights'], rtol=0, atol=0)
     for found in (first, second):
-        assert {k: found[k] for k in ('kind', 'layers', 'loader', 'bs', 'bar', 'logs')} == {k: one[name][k] for k in ('kind', 'layers', 'loader', 'bs', 'bar', 'logs')}
+        for what in ('kind', 'layers', 'loader', 'bs', 'bar', 'logs'): assert found[what] == one[name][what]
         assert found['world'] == 0 # fastai takes itself for alone again
 
 
@@ -82,7 +84,7 @@ def test_progress_is_shown_once(two):
 
 def test_what_cannot_work_is_told_to_all(two):
     for found in two[0]:
-        assert found['refused']['uneven'] == '7 images a batch cannot be shared out evenly among 2 processes: take a multiple of 2, with_batch_size(dls, 6)'
+        assert found['refused']['uneven'] == '7 images per batch cannot be shared out evenly among 2 processes: use a multiple of 2, with_batch_size(dls, 6)'
         assert found['refused']['different'].startswith('the processes have different images, parts, classes or batch sizes')
 
 
@@ -92,15 +94,14 @@ def test_an_error_in_one_ends_all(two):
     assert done.returncode and 'went on' not in done.stdout
     assert re.findall(r'^\[rank.\]: Traceback', done.stderr, re.M) == ['[rank1]: Traceback'] # torchrun adds one of its own
     assert len(re.findall(r'^(?:\[rank1\]: )?ValueError: .*', done.stderr, re.M)) == 1 and 'a broken image' in done.stderr
-    assert re.findall(r'^(?:\[rank.\]: )?(distributed_fit: .*)', done.stderr, re.M) == ['distributed_fit: this was process 1 of 2 (counted from 0); all of them end']
+    notes = re.findall(r'^(?:\[rank.\]: )?(distributed_fit: .*)', done.stderr, re.M)
+    assert notes == ['distributed_fit: this was process 1 of 2 (counted from 0); all of them end']
     assert re.search(r'Root Cause[^\n]*\n\[0\]:(\n[^\n]*){2}\n\s*rank\s*: 1 ', done.stderr)
 
 
 def test_without_accelerate_it_says_what_to_do(monkeypatch):
-    from fastcnn import training
     monkeypatch.setitem(sys.modules, 'accelerate', None)
     monkeypatch.setenv('WORLD_SIZE', '2')
-    training._shared_trainer.cache_clear()
     with pytest.raises(InputError, match=r"needs Accelerate: pip install 'fastcnn\[distributed\]'"): distributed_fit(together.learner(), 1)
 
 
@@ -113,7 +114,8 @@ class Kill(Callback):
 
 def in_a_process_of_its_own(path, epoch):
     "A training that is killed in the midst of an epoch"
-    code = f'import sys; sys.path.insert(0, {str(HERE)!r})\nfrom test_distributed import *\nquiet(together.learner()).fit_one_cycle(4, 1e-2, cbs=[Checkpoint({str(path)!r}), Kill({epoch})])'
+    code = (f'import sys; sys.path.insert(0, {str(HERE)!r})\nfrom test_distributed import *\n'
+            f'quiet(together.learner()).fit_one_cycle(4, 1e-2, cbs=[Checkpoint({str(path)!r}), Kill({epoch})])')
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, env=QUIET, timeout=300).returncode == -signal.SIGKILL
 
 
@@ -188,20 +190,20 @@ def test_looking_at_a_learner_leaves_its_checkpoint_alone(tmp_path):
 def test_what_is_no_checkpoint_of_this_training_is_refused(tmp_path):
     kept = tmp_path/'kept.pt'
     trained(Checkpoint(kept))
-    with pytest.raises(InputError, match='of a training of 4 epochs, not 5'): trained(Checkpoint(kept), epochs=5)
-    with pytest.raises(InputError, match='of a training of another network'):
+    with pytest.raises(InputError, match='belongs to a training of 4 epochs, not 5'): trained(Checkpoint(kept), epochs=5)
+    with pytest.raises(InputError, match='belongs to the training of another network'):
         quiet(together.learner(lambda: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(432, 3)))).fit_one_cycle(4, cbs=Checkpoint(kept))
     with pytest.raises(InputError, match='do not go together'): trained([Checkpoint(kept), SaveModelCallback()])
     for bad in (b'', b'no checkpoint', kept.read_bytes()[:2000]):
         kept.write_bytes(bad)
-        with pytest.raises(InputError, match='is no file of Checkpoint'): trained(Checkpoint(kept))
+        with pytest.raises(InputError, match='is not a Checkpoint file'): trained(Checkpoint(kept))
 
 
 def test_reading_a_checkpoint_runs_no_code(tmp_path):
     class Evil:
         def __reduce__(self): return Path.touch, (tmp_path/'ran',)
     torch.save(dict(n_epoch=4, evil=Evil()), tmp_path/'kept.pt')
-    with pytest.raises(InputError, match='is no file of Checkpoint'): trained(Checkpoint(tmp_path/'kept.pt'))
+    with pytest.raises(InputError, match='is not a Checkpoint file'): trained(Checkpoint(tmp_path/'kept.pt'))
     assert not (tmp_path/'ran').exists()
 
 

@@ -142,9 +142,9 @@ EVEN = np.full((3, 2), .5)
     ((EVEN, ['a', 'b', 'x'], ['a', 'b']), "label 'x' is none of the classes a, b"), ((EVEN, ['a', 'b', None], ['a', 'b']), 'is a label missing'),
     ((EVEN, [0, 1, .5], ['a', 'b']), 'is a label missing'), ((EVEN, [0, 1, math.nan], ['a', 'b']), 'is a label missing'),
     ((EVEN, [0, 1], ['a', 'b']), '3 rows of probabilities for 2 targets'), ((EVEN, [0, 1, 1], ['a', 'b', 'c']), '3 classes need as many columns'),
-    ((EVEN[0], [0, 1], ['a', 'b']), r'shape \(2,\)'), (([[.5, .5], [1]], [0, 1], ['a', 'b']), 'no table of numbers'), ((EVEN, [0, 1, 1], ['a', 'a']), 'named twice'),
+    ((EVEN[0], [0, 1], ['a', 'b']), r'shape \(2,\)'), (([[.5, .5], [1]], [0, 1], ['a', 'b']), 'not a table of numbers'), ((EVEN, [0, 1, 1], ['a', 'a']), 'named twice'),
     ((np.array([[.5, .5], [math.nan, 1], [1, 0]]), [0, 1, 1], ['a', 'b']), 'row 1 of the probabilities is not finite'),
-    (([[.5, .5], [2, -1]], [0, 1], ['a', 'b']), 'row 1 sums to 1, its least is -1'), (([[.5, .4]], [0], ['a', 'b']), 'row 0 sums to 0.9'),
+    (([[.5, .5], [2, -1]], [0, 1], ['a', 'b']), 'row 1 sums to 1, its smallest value is -1'), (([[.5, .4]], [0], ['a', 'b']), 'row 0 sums to 0.9'),
     (([], [], ['a', 'b']), 'no images to evaluate on'), ((EVEN, [0, 1, 1], ['a', 'b'], [True]*3), 'all 3 images were refused'),
     ((EVEN, [0, 1, 1], ['a', 'b'], [True]), 'one True or False for each of the 3'), ((EVEN, [0, 1, 1], ['a', 'b'], [0, 1, 0]), 'one True or False')])
 def test_what_cannot_be_judged_is_told_in_one_line(args, words):
@@ -172,10 +172,19 @@ def asymmetric_images(n=2, size=64, channels=1):
     return torch.rand(n, channels, size, size)*torch.linspace(.1, 1, size)[:, None]*torch.linspace(1, .3, size)**2
 
 
-def named_network(name):
-    torch.manual_seed(0)
+def named_network(name, seed=0):
+    torch.manual_seed(seed)
     size, channels = (224, 3) if name in ('torchvision/swin_t', 'timm/vit_tiny_patch16_224') else (64, 3 if '/' in name else 1)
     return build_model(name, 4, size=size, in_channels=channels, **SMALL.get(name, {})).eval(), asymmetric_images(2, size, channels)
+
+
+def explained(name):
+    "An untrained network, two images, and their heat for classes 1 and 3, for one of which something spoke"
+    for seed in range(50):
+        model, images = named_network(name, seed)
+        found = grad_cam(model, images, targets=[1, 3])
+        if found.maps.any(): return model, images, found
+    pytest.fail(f'nothing speaks for any class in 50 networks {name}')
 
 
 def brought_to(images, heat):
@@ -198,10 +207,9 @@ def by_formula(model, images, targets, layer):
 
 @pytest.mark.parametrize('name', WITH_MAPS + OTHERS)
 def test_grad_cam_is_the_papers_formula(name):
-    model, images = named_network(name)
-    found = grad_cam(model, images, targets=[1, 3])
+    model, images, found = explained(name)
     expected = by_formula(model, images, [1, 3], found.layer)
-    assert found.maps.shape == images[:, 0].shape and found.maps.any()
+    assert found.maps.shape == images[:, 0].shape
     torch.testing.assert_close(found.maps, brought_to(images, expected), atol=1e-4, rtol=0)
     assert min(expected.shape[1:]) >= USEFUL_SIDE
 
@@ -209,10 +217,10 @@ def test_grad_cam_is_the_papers_formula(name):
 @pytest.mark.parametrize('name', ['lenet', 'mnist_cnn', 'conv_stack', 'resnet20', 'course_cnn', 'simple_cnn', 'custom_cnn'])
 def test_grad_cam_is_what_the_slopes_say(name):
     "No gradient is asked: each map is made a little brighter everywhere, and the answer measured"
-    model, images = named_network(name)
-    model, images = model.double(), images.double()[:1]
-    target = next(t for t in range(4) if grad_cam(model, images, t).maps.any()) # one that something spoke for
-    found, step = grad_cam(model, images, target), 1e-6
+    model, images, found = explained(name)
+    which, target = next((i, target) for i, target in enumerate([1, 3]) if found.maps[i].any())
+    model, images, step = model.double(), images.double()[which:which + 1], 1e-6
+    found = grad_cam(model, images, target)
     def brighter(module, args, out):
         maps.append(out[0])
         change = torch.eye(out.shape[1], dtype=out.dtype)[:, :, None, None]*step
@@ -231,10 +239,9 @@ def test_grad_cam_is_captums(record_property):
     captum, names = pytest.importorskip('captum.attr'), [*WITH_MAPS, *OTHERS[:3], 'torchvision/swin_t']
     worst = 0
     for name in names:
-        model, images = named_network(name)
-        found = grad_cam(model, images, targets=[1, 3])
+        model, images, found = explained(name)
         theirs = captum.LayerGradCam(model, model.get_submodule(found.layer)).attribute(images, target=torch.tensor([1, 3]), relu_attributions=True)
-        assert found.maps.any() and (name != 'torchvision/swin_t' or found.layer == 'permute')
+        assert name != 'torchvision/swin_t' or found.layer == 'permute'
         worst = max(worst, (found.maps - brought_to(images, theirs[:, 0].detach())).abs().max().item())
     record_property('networks', len(names)), record_property('largest_difference', worst)
     assert worst < 1e-4

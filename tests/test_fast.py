@@ -1,6 +1,4 @@
 "Small images in memory, Muon, fit_fast: the same images as elsewhere, each mirrored every second epoch, equal figures for equal seeds, and the way out"
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -11,12 +9,12 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 from torch.testing import assert_close
 
-from fastcnn import training
+from fastcnn import fast
 from fastcnn.core import InputError
 from fastcnn.data import ResidentDL, image_dataloaders, resident_dataloaders
 from fastcnn.deploy import export_model, load_exported, predict
+from fastcnn.fast import Muon, fit_fast, flip_shift_tta, has_bfloat16, in_bfloat16, in_threads, newton_schulz
 from fastcnn.models import Whitening, whitened_stack
-from fastcnn.training import KeepMemory, Muon, _in_threads, fit_fast, flip_shift_tta, has_bfloat16, in_bfloat16, orthogonalized
 
 SIZE = 16
 
@@ -57,13 +55,14 @@ def test_two_epochs_show_each_image_both_ways(dls):
 @settings(max_examples=20, deadline=None)
 @given(shift=st.integers(1, 3), seed=st.integers(0, 99))
 def test_shifted_images_are_windows_of_the_reflected_one(dls, shift, seed):
-    train = resident_dataloaders(dls, flip=False, shift=shift).train
-    torch.manual_seed(seed)
-    which = torch.arange(6)
-    edge = np.pad(train.resident().permute(0, 2, 3, 1)[which].numpy(), [(0, 0), (shift, shift), (shift, shift), (0, 0)], mode='reflect')
-    for image, large in zip(train._augmented(train.resident().permute(0, 2, 3, 1)[which], which), edge):
-        windows = [large[y:y + SIZE, x:x + SIZE] for y in range(2*shift + 1) for x in range(2*shift + 1)]
-        assert any(np.array_equal(image, w) for w in windows)
+    def first_batch(**options):
+        torch.manual_seed(seed)
+        train = resident_dataloaders(dls, flip=False, **options).train.new(shuffle=False, drop_last=False)
+        return Tensor(next(iter(train))[0]).numpy()
+    edge = np.pad(first_batch(), [(0, 0), (0, 0), (shift, shift), (shift, shift)], mode='reflect')
+    for image, large in zip(first_batch(shift=shift), edge, strict=True):
+        windows = [large[:, y:y + SIZE, x:x + SIZE] for y in range(2*shift + 1) for x in range(2*shift + 1)]
+        assert any(np.allclose(image, w, atol=1e-5) for w in windows)
 
 
 def test_chosen_images_come_alone_and_each_batch_says_which_they_are(dls):
@@ -112,9 +111,9 @@ def test_threads_give_the_gradient_of_the_whole_batch(n):
         torch.nn.functional.cross_entropy(out, y).backward()
         return [out.detach().clone(), *(p.grad.clone() for p in model.parameters() if p.requires_grad)]
     alone = gradients()
-    with _in_threads(model, n): together, unseen = gradients(), model.eval()(x[:1])
+    with in_threads(model, n): together, unseen = gradients(), model.eval()(x[:1])
     assert all(torch.allclose(a, b, rtol=1e-12) for a, b in zip(alone, together, strict=True)) and len(unseen) == 1
-    with pytest.raises(ZeroDivisionError), _in_threads(model.train(), n): 1/0
+    with pytest.raises(ZeroDivisionError), in_threads(model.train(), n): 1/0
     assert 'forward' not in vars(model) and torch.get_num_threads() == threads and model[0].bias.grad is None
 
 
@@ -126,9 +125,9 @@ def test_bfloat16_where_there_is_such_a_processor(monkeypatch, n):
     model[0].register_forward_hook(lambda layer, inputs, out: kinds.append(out.dtype))
     exact = model(x)
     for has, kind in ((False, torch.float32), (True, torch.bfloat16)):
-        monkeypatch.setattr(training, 'has_bfloat16', lambda device: has)
+        monkeypatch.setattr(fast, 'has_bfloat16', lambda device: has)
         model.zero_grad()
-        with _in_threads(model, n), in_bfloat16(model): model(x).sum().backward()
+        with in_threads(model, n), in_bfloat16(model): model(x).sum().backward()
         assert set(kinds[1:]) == {kind} and model[0].weight.grad.dtype == torch.float32 and not torch.is_autocast_enabled('cpu')
         with in_bfloat16(model): out = model(x)
         assert out.dtype == torch.float32 and torch.equal(out, exact) != has
@@ -147,7 +146,7 @@ def test_what_a_processor_can_do_is_looked_up(monkeypatch):
 def test_batchnorm_in_threads_sees_its_part_and_the_network_keeps_the_first():
     torch.manual_seed(0)
     model, x = torch.nn.Sequential(torch.nn.BatchNorm2d(2, momentum=1.)), torch.randn(6, 2, 4, 4)
-    with _in_threads(model, 2): out = model(x)
+    with in_threads(model, 2): out = model(x)
     expected = torch.cat([torch.nn.functional.batch_norm(part, None, None, training=True) for part in x.chunk(2)])
     assert_close(out, expected)
     assert_close(model[0].running_mean, x[:3].mean((0, 2, 3)))
@@ -190,11 +189,11 @@ def test_only_our_dataloaders_can_be_kept(dls):
 
 @settings(max_examples=30, deadline=None)
 @given(m=st.integers(2, 24), n=st.integers(2, 24), seed=st.integers(0, 999))
-def test_orthogonalized_keeps_directions_and_evens_lengths(m, n, seed):
+def test_newton_schulz_keeps_directions_and_evens_lengths(m, n, seed):
     torch.manual_seed(seed)
     k = min(m, n)
     u, v = torch.linalg.qr(torch.randn(m, k))[0].double(), torch.linalg.qr(torch.randn(n, k))[0].double()
-    found = u.T @ orthogonalized(u @ torch.logspace(0, -1, k).double().diag() @ v.T, 5) @ v
+    found = u.T @ newton_schulz(u @ torch.logspace(0, -1, k).double().diag() @ v.T, 5) @ v
     assert_close(found, found.diag().diag(), rtol=0, atol=1e-6)
     assert .6 < found.diag().min() and found.diag().max() < 1.3
 
@@ -246,22 +245,3 @@ def test_out_and_back(dls, tmp_path):
     files = dls.valid_ds.items.image.tolist()
     told, probabilities = predict(tmp_path/'model', files), learn.get_preds(dl=learn.dls.valid)[0]
     assert (told.label == [learn.dls.vocab[i] for i in probabilities.argmax(1)]).all()
-
-
-@pytest.mark.skipif(not training._glibc(), reason='another C library decides itself what it keeps')
-def test_memory_stays_with_the_process_while_it_trains(dls):
-    "The maps of a convolution cost new pages in each step before and after, and few within"
-    import resource # not on Windows
-    keep, net, x = KeepMemory(), torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3, padding=1), torch.nn.BatchNorm2d(16), torch.nn.ReLU()), torch.randn(32, 3, 128, 128)
-    keep.learn = SimpleNamespace(model=net)
-    def new_pages():
-        for step in range(12):
-            if step == 6: before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt # by then there is room
-            net(x).sum().backward()
-        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-    usual = new_pages()
-    keep.before_epoch()
-    kept = new_pages()
-    keep.after_fit()
-    assert kept < .3*usual and new_pages() > 3*kept + 10_000 # how many exactly hangs on what the library has learnt about sizes before
-    assert quick(dls, epochs=1).cbs.filter(lambda cb: isinstance(cb, KeepMemory))

@@ -4,15 +4,16 @@ import http.server, inspect, io, json, multiprocessing, os, random, subprocess, 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import requests
 import torch
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 from torch.nn import functional as F
 
-from fastcnn import lessons
 from fastcnn.convolution import avg_pool2d, conv2d, conv_output_size, lp_pool2d, max_pool2d
 from fastcnn.core import InputError
-from fastcnn.lessons import EXERCISES, check, explore_convolution, show_progress, show_solution
+from fastcnn.exercises import EXERCISES
+from fastcnn.lessons import check, explore_convolution, lesson_results, show_progress, show_solution
 from notebooks import ROOT
 from web import axe, browser, jupyterlab, open_notebook, served, violations, wait_for, write_notebook
 
@@ -46,7 +47,7 @@ ANSWERS = st.recursive(st.none() | st.booleans() | st.floats() | st.integers() |
 @settings(max_examples=300, deadline=None)
 def test_any_answer_is_answered(name, answer):
     "Whatever a learner hands over, `check` says something, and nothing else happens"
-    verdict = lessons._judged(EXERCISES[name], answer)
+    verdict = check(name, answer)
     assert verdict.right in (True, False) and verdict.message
 
 
@@ -92,13 +93,14 @@ def test_lesson_images_from_the_hub(tmp_path):
     host = http.server.ThreadingHTTPServer(('127.0.0.1', 0), hub)
     threading.Thread(target=host.serve_forever, daemon=True).start()
     environment = {k: v for k, v in os.environ.items() if k != 'FASTCNN_DATA'} | dict(HF_ENDPOINT=f'http://127.0.0.1:{host.server_port}', HF_HOME=str(tmp_path/'hub'))
-    code = "from fastcnn.lessons import lesson_images; t = lesson_images('mnist', 'test'); print(len(t), sorted(set(t.label)))"
+    code = ('from pyarrow.parquet import read_table; from fastcnn.lessons import lesson_images; '
+            "t = read_table(lesson_images('mnist', 'test')); print(len(t), sorted(set(t['label'].to_pylist())))")
     run = lambda: subprocess.run([sys.executable, '-c', code], env=environment, capture_output=True, text=True, timeout=120)
-    assert run().stdout.strip() == "3000 ['0', '1', '9']", run().stderr[-2000:]
+    assert run().stdout.strip() == '3000 [0, 1, 9]', run().stderr[-2000:]
     file = '/datasets/ylecun/mnist/resolve/main/mnist/test-00000-of-00001.parquet'
     assert hub.asked.count(('GET', file)) == 2
     host.shutdown(); host.server_close()
-    assert run().stdout.strip() == "3000 ['0', '1', '9']" # kept
+    assert run().stdout.strip() == '3000 [0, 1, 9]' # kept
     environment['HF_HOME'] = str(tmp_path/'empty')
     assert 'InputError: mnist could not be fetched from the Hugging Face Hub' in run().stderr
 
@@ -108,11 +110,12 @@ def test_lesson_results_elsewhere(tmp_path, monkeypatch):
     (tmp_path/'near.json').write_text('{"runs": [1]}')
     monkeypatch.chdir(tmp_path)
     with served(tmp_path) as address:
-        monkeypatch.setattr(lessons, '_RESULTS', address.rstrip('/'))
-        assert lessons.lesson_results('near') == dict(runs=[1])
-        with pytest.raises(InputError, match='could not be fetched: 404'): lessons.lesson_results('far')
+        get = requests.get
+        monkeypatch.setattr(requests, 'get', lambda url, **options: get(address + url.rpartition('/')[2], **options))
+        assert lesson_results('near') == dict(runs=[1])
+        with pytest.raises(InputError, match='could not be fetched: 404'): lesson_results('far')
     monkeypatch.chdir(ROOT/'nbs'/'tutorials')
-    assert lessons.lesson_results('articles')['mnist_cnn']['runs']
+    assert lesson_results('articles')['mnist_cnn']['runs']
 
 
 def solve(names):
@@ -154,13 +157,13 @@ def anything(rng):
     number = lambda: round(rng.uniform(-2, 2), 3)
     rows = lambda h, w: [[number() for _ in range(w)] for _ in range(h)]
     return dict(image=rows(height, width), kernel=rows(side, side), stride=rng.randint(1, 4), padding=rng.choice([0, 0, 1, 2, 3, 5]), mode=rng.choice(['zeros', 'reflect', 'replicate', 'circular']),
-                dilation=rng.choice([1, 1, 2, 3]), turned=rng.random() < .3, relu=rng.random() < .3, pool=rng.choice([None, 'max', 'avg', 'l2']), pool_size=rng.randint(1, 4), pool_stride=rng.randint(1, 4))
+                dilation=rng.choice([1, 1, 2, 3]), flipped=rng.random() < .3, relu=rng.random() < .3, pool=rng.choice([None, 'max', 'avg', 'l2']), pool_size=rng.randint(1, 4), pool_stride=rng.randint(1, 4))
 
 
 def expected(given):
     "What the library gives: (after the convolution, after the pooling), None where there is nothing"
     x, weight = torch.tensor(given['image'])[None, None].double(), torch.tensor(given['kernel'])[None, None].double()
-    if given['turned']: weight = weight.flip(2, 3)
+    if given['flipped']: weight = weight.flip(2, 3)
     try: out = conv2d(x, weight, stride=given['stride'], padding=given['padding'], dilation=given['dilation'], padding_mode=given['mode'])
     except ValueError: return None, None
     if given['relu']: out = F.relu(out)
@@ -184,7 +187,7 @@ def test_explorer_equals_the_library(page):
     assert 10 < impossible < 120 # both kinds were seen
 
 
-def fresh(page, **given): page.evaluate('given => begin(given)', dict(picture='a bar', kernel=[[-1, 0, 1]]*3, size=9, stride=1, padding=0, mode='zeros', dilation=1, turned=False, relu=False, pool=None) | given)
+def fresh(page, **given): page.evaluate('given => begin(given)', dict(picture='a bar', kernel=[[-1, 0, 1]]*3, size=9, stride=1, padding=0, mode='zeros', dilation=1, flipped=False, relu=False, pool=None) | given)
 
 
 def test_sizes_follow_the_formula_with_floor(page):
@@ -212,7 +215,7 @@ def test_explorer_by_keys(page):
     for _ in range(60):
         page.keyboard.press('Tab')
         reached.add(page.evaluate('document.activeElement.id'))
-    assert {'first', 'on', 'play', 'picture', 'size', 'file', 'clear', 'kind', 'stride', 'padding', 'mode', 'dilation', 'turned', 'relu', 'pool', 'pool_size', 'pool_stride'} <= reached
+    assert {'first', 'on', 'play', 'picture', 'size', 'file', 'clear', 'kind', 'stride', 'padding', 'mode', 'dilation', 'flipped', 'relu', 'pool', 'pool_size', 'pool_stride'} <= reached
     page.locator('#first').press('Enter')
     assert page.locator('#sum').text_content().startswith('Row 0, column 0') and page.locator('#back').is_disabled()
     page.locator('#last').press('Enter')

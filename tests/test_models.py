@@ -1,5 +1,5 @@
 "The networks against torchvision, the papers' figures, and independent counts; built, saved and exported by name"
-import io, json, os, pickle, zipfile
+import json, os, pickle, zipfile
 from pathlib import Path
 from unittest import mock
 
@@ -12,7 +12,10 @@ from torch.testing import assert_close
 
 from fastcnn import models
 from fastcnn.core import InputError
-from fastcnn.models import ARCHITECTURES, ResNet, architectures, build_model, conv_block, conv_stack, backbone_preprocessing, fill_weights, find_architecture, find_head, layer_table, load_pretrained, stack_plan
+from fastcnn.images import read_image
+from fastcnn.models import (
+    ARCHITECTURES, ResNet, architectures, backbone_preprocessing, build_model, conv_block, conv_stack, fill_weights,
+    find_architecture, find_head, layer_table, load_pretrained, stack_plan)
 
 CLASSICS = ['alexnet', 'vgg11', 'vgg13', 'vgg16', 'vgg19', 'resnet18', 'resnet34', 'resnet50', 'resnet101']
 SMALL = {name: dict(hidden=32, pooled=1) for name in ARCHITECTURES if name.startswith('vgg')}
@@ -283,14 +286,14 @@ def test_names():
     (lambda: build_model('resnet18', 4, depth=50), 'resnet18 takes no depth'),
     (lambda: build_model('torchvision/resnet18', 4, weights='DEFAULT'), 'takes no weights'),
     (lambda: build_model('timm/resnet18', 4, checkpoint_path='/tmp/x'), 'timm'),
-    (lambda: build_model('conv_stack', '4'), "n_classes='4' is no whole number above 0"),
+    (lambda: build_model('conv_stack', '4'), "n_classes='4' is not a whole number above 0"),
     (lambda: build_model('conv_stack', 4, order='relu'), 'unknown order'),
     (lambda: build_model('lenet', 4, variant='old'), 'choose one of common, paper'),
     (lambda: models.VGG(depth=12), 'choose one of 11, 13, 16, 19'),
-    (lambda: build_model('conv_stack', 4, head_dropout='much'), "head_dropout='much' is no share"),
+    (lambda: build_model('conv_stack', 4, head_dropout='much'), "head_dropout='much' is not a fraction"),
     (lambda: build_model('lite/efficientnet_lite0', 4, weights_path='x'), 'takes no weights_path: it takes drop_connect_rate'),
     (lambda: backbone_preprocessing('timm/resnet20'), 'unknown architecture'),
-    (lambda: load_pretrained(nn.Linear(1, 1)), 'only a network that build_model has built')])
+    (lambda: load_pretrained(nn.Linear(1, 1)), 'only a network built by build_model')])
 def test_what_cannot_work_is_refused(call, words):
     with pytest.raises(InputError) as error: call()
     assert words in str(error.value) and '\n' not in str(error.value)
@@ -332,7 +335,7 @@ def share_recognised(size, step, mean, std):
     right = []
     with zipfile.ZipFile(archive) as photos:
         for file in sorted(n for n in photos.namelist() if n.endswith('.jpg'))[::step]:
-            image = ImageOps.fit(ImageOps.exif_transpose(Image.open(io.BytesIO(photos.read(file)))).convert('RGB'), (size, size), Image.BICUBIC)
+            image = ImageOps.fit(Image.fromarray(read_image(photos.read(file))), (size, size), Image.BICUBIC)
             x = (torch.tensor(np.array(image)).permute(2, 0, 1)/255 - torch.tensor(mean).view(3, 1, 1))/torch.tensor(std).view(3, 1, 1)
             assert as_class(Path(file).stem) in names
             with torch.no_grad(): right.append(as_class(Path(file).stem) in [names[i] for i in model(x[None]).topk(5).indices[0]])

@@ -14,8 +14,9 @@ from fastai.torch_core import num_distrib, rank_distrib, set_seed
 from torch import nn
 
 from fastcnn.core import InputError
+from fastcnn.distributed import distributed_fit
 from fastcnn.models import build_model
-from fastcnn.training import Checkpoint, distributed_fit
+from fastcnn.training import Checkpoint
 
 N, TRAIN = 58, 45 # 5 batches of 8 and 5 images left out; 13 to validate on, an odd number
 
@@ -23,7 +24,9 @@ N, TRAIN = 58, 45 # 5 batches of 8 and 5 images left out; 13 to validate on, an 
 def loaders(bs=8, shift=0):
     "Images of noise, a little brighter in each class"
     noise = torch.randn(N, 3, 12, 12, generator=torch.Generator().manual_seed(3))
-    sets = Datasets([f'{i + shift:02}' for i in range(N)], [[lambda i: noise[int(i) % N] + int(i) % 3*.3], [lambda i: int(i) % 3, Categorize()]], splits=[range(TRAIN), range(TRAIN, N)])
+    names = [f'{i + shift:02}' for i in range(N)]
+    tfms = [[lambda i: noise[int(i) % N] + int(i) % 3*.3], [lambda i: int(i) % 3, Categorize()]]
+    sets = Datasets(names, tfms, splits=[range(TRAIN), range(TRAIN, N)])
     return sets.dataloaders(bs=bs, num_workers=0, device='cpu')
 
 
@@ -39,9 +42,9 @@ def learner(model=plain, bs=8, shift=0, alike=False, **options):
 def told(learn):
     "What a fit has left behind, as tensors, numbers and names"
     record = learn.recorder
-    return dict(weights=learn.model.state_dict(), values=[list(map(float, v)) for v in record.values], losses=[float(l) for l in record.losses], lrs=[float(lr) for lr in record.lrs],
-                kind=type(learn.model).__name__, layers=[type(m).__name__ for m in learn.model.modules()], loader=type(learn.dls.train).__name__, bs=learn.dls.bs,
-                bar=hasattr(learn, 'progress'), logs=learn.logger is print, world=num_distrib())
+    history = dict(values=[list(map(float, v)) for v in record.values], losses=list(map(float, record.losses)), lrs=list(map(float, record.lrs)))
+    return history | dict(weights=learn.model.state_dict(), kind=type(learn.model).__name__, layers=[type(m).__name__ for m in learn.model.modules()],
+                loader=type(learn.dls.train).__name__, bs=learn.dls.bs, bar=hasattr(learn, 'progress'), logs=learn.logger is print, world=num_distrib())
 
 
 class Stop(Callback):

@@ -3,25 +3,27 @@ import json, random, shutil, signal, subprocess, sys, time
 
 import pytest
 
-from fastcnn.clean import clean_images, restore_images
-from fastcnn.core import Manifest, sidecar
+from fastcnn.clean import clean_images
+from fastcnn.core import Manifest, SidecarFile, sidecar
+from fastcnn.quarantine import restore_images
 from test_clean import ALTERATIONS, contents, everything, picture
 
 pytestmark = pytest.mark.verify
 
 # All that moves files, over and over, until it is killed; each move is announced
 AT_WORK = '''
-import sys
-from fastcnn import clean
-from fastcnn.clean import clean_images, relabel_images, restore_images, set_aside
-from fastcnn.core import files_on_disk
+import os, sys
+from pathlib import Path
+from fastcnn.clean import clean_images
+from fastcnn.images import files_on_disk
+from fastcnn.quarantine import relabel_images, restore_images, set_aside
 root = sys.argv[1]
 import pandas, scipy.sparse.csgraph # imports are not what is tested
-move = clean._move
-def announced(source, target):
-    print('.', flush=True)
-    move(source, target)
-clean._move = announced
+move = os.replace
+def announced(source, target, **options):
+    if not Path(source).name.startswith('.tmp-'): print('.', flush=True) # not an atomic write of a small file
+    move(source, target, **options)
+os.replace = announced
 print('ready', flush=True)
 while True:
     clean_images(root)
@@ -53,14 +55,16 @@ def check_settled(root):
     "Every image lies where the manifest says, and nothing is left half done"
     manifest = Manifest(root)
     assert not [row for row in manifest if row.get('moved_from')]
-    for row in manifest: assert ((root/row['file']).exists(), (sidecar(root)/'quarantine'/row['file']).exists()) == (row['status'] != 'quarantined', row['status'] == 'quarantined')
+    for row in manifest:
+        is_away = row['status'] == 'quarantined'
+        assert (root/row['file']).exists() != is_away and (sidecar(root)/SidecarFile.QUARANTINE/row['file']).exists() == is_away
 
 
 @pytest.mark.parametrize('seed', range(20))
 def test_killed_at_a_random_moment(messy, tmp_path, seed, record_property):
     root = shutil.copytree(messy, tmp_path/'set')
     before, names, rng = everything(root), contents(root), random.Random(seed)
-    for attempt in range(3): # killed three times in a row
+    for _ in range(3): # killed three times in a row
         work = subprocess.Popen([sys.executable, '-c', AT_WORK, str(root)], stdout=subprocess.PIPE, text=True)
         assert work.stdout.readline() == 'ready\n'
         if seed % 2: time.sleep(rng.uniform(0, 1.5)) # at any moment
@@ -98,7 +102,7 @@ def test_ten_thousand_images(tmp_path, record_property):
 HASHES = '''
 import json, time
 import numpy as np
-from fastcnn.clean import ImageFacts, find_duplicates
+from fastcnn.duplicates import ImageFacts, find_duplicates
 rng, facts = np.random.default_rng(0), []
 for i in range(100_000): # every hundredth is a copy of the one before, a little noisy
     if i % 100 != 99: clear = rng.integers(0, 256, (16, 16), dtype=np.uint8).repeat(4, 0).repeat(4, 1)

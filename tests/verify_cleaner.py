@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from fastcnn.cleaner import Marks
+from fastcnn.core import SidecarFile, sidecar
 
 SIZE = """import sys, time, re, json
 from fastcnn.cleaner import ImageCleaner
@@ -14,10 +15,10 @@ cleaner = ImageCleaner(sys.argv[1])
 pictures = cleaner.review.thumbnails([row['file'] for row in cleaner.view['rows']])
 first = time.perf_counter() - start
 start = time.perf_counter()
-for page in range(20): cleaner.answer(dict(do='show', page=page * 20))
+for page in range(20): cleaner.answer(dict(action='show', page=page * 20))
 turn = (time.perf_counter() - start) / 20
 start = time.perf_counter()
-for row in cleaner.view['rows'][:20]: cleaner.answer(dict(do='toggle', files=[row['file']]))
+for row in cleaner.view['rows'][:20]: cleaner.answer(dict(action='toggle', files=[row['file']]))
 mark = (time.perf_counter() - start) / 20
 print(json.dumps(dict(files=len(cleaner.review.state), pages=cleaner.view['pages'], pictures=sum(map(bool, pictures.values())),
     first_page_seconds=round(first, 2), page_turn_seconds=round(turn, 3), mark_seconds=round(mark, 3), memory_mb=round(peak() - before), peak_mb=round(peak()),
@@ -48,7 +49,7 @@ def test_ten_thousand_images(tmp_path, record_property):
 @pytest.mark.verify
 def test_killed_while_marking(tmp_path, record_property):
     "Whatever was told as marked is there after SIGKILL, and the file is whole"
-    path = tmp_path/'sky.fastcnn'/'cleaner.json'
+    path = sidecar(tmp_path/'sky')/SidecarFile.CLEANER
     for kill in range(20):
         process = subprocess.Popen([sys.executable, '-c', MARK, path], stdout=subprocess.PIPE, text=True)
         assert process.stdout.readline() == 'ready\n'

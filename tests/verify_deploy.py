@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from fastcnn.data import image_dataloaders
-from fastcnn.deploy import export_model, predict, read_config
+from fastcnn.deploy import export_model
 from fastcnn.evaluation import accuracy_interval
+from fastcnn.exported import predict, read_config
 from fastcnn.models import build_model
 from fastcnn.planets import planet_collection
 from fastcnn.training import scratch_learner

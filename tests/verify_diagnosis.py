@@ -30,7 +30,7 @@ from fastcnn.data import image_dataloaders
 from fastcnn.diagnosis import PROBLEMS, diagnose
 from fastcnn.models import ResidualBlock, conv_block, conv_stack
 from fastcnn.planets import PLANETS, planet_collection, planet_image
-from fastcnn.training import transfer_learner
+from fastcnn.transfer import transfer_learner
 from machine import machine
 
 RESULTS = Path(__file__).resolve().parent.parent/'bench'/'results'/'diagnosis.json'

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastcnn.deploy import predict
+from fastcnn.exported import predict
 from test_publish import (answers, axe, classified, differences, encoded, load_seconds, model, open_page, page, planets, server, shared, # noqa: F401
                           site, visit) # fixtures are found by name
 

@@ -2,7 +2,7 @@
 
     python tools/docs.py [FOLDER]   default: _docs
 """
-import base64, hashlib, os, re, shutil, subprocess, sys, tarfile, tempfile, warnings
+import base64, os, re, shutil, sys, tempfile, warnings
 from pathlib import Path
 
 import yaml
@@ -12,19 +12,17 @@ from smalldocs.config import BuildError
 from smalldocs.layout import KATEX as KATEX_CDN
 from smalldocs.site import build
 
+import npm
 from apipages import CONFIG, SiteFilter
 from notebooks import NBS, QUIET, ROOT, notebooks
 from readme import option
 
-KATEX = 'katex@0.16.11'
-KATEX_SHA512 = 'RQrI8rlHY92OLf3rho/Ts8i/XvjgguEjOkO1BEXcU3N8BqPpSzBNwV/G0Ukr+P/l3ivvJUE/Fa/CwbS6HesGNQ=='
-CACHE = Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache')/'fastcnn'/KATEX
 SITE = f'{CONFIG.doc_host}{CONFIG.doc_baseurl}/'
 REMOTE = re.compile(r'<(?:script|img|iframe|source|video)\b[^>]*\bsrc="?(?:https?:)?//[^>]*|<link\b[^>]*rel="?(?:stylesheet|preload|icon)[^>]*'
                     r'href="?(?:https?:)?//[^>]*|@import\s+url\(["\']?(?:https?:)?//[^;]*;?|url\(["\']?(?:https?:)?//[^)]*')
 
 
-SPECIAL, escaped = re.compile(r'[][*_`$<]'), r'\\\g<0>' # what Markdown would read as its own
+SPECIAL, ESCAPED = re.compile(r'[][*_`$<]'), r'\\\g<0>' # what Markdown would read as its own
 
 
 def page_name(path):
@@ -43,7 +41,8 @@ def relative_links(text, up):
 def open_in(path):
     "The cell that opens a lesson elsewhere: its first code cell installs what it needs there"
     where = f'{CONFIG.git_url.removeprefix("https://github.com/")}/blob/{CONFIG.branch}/{path.relative_to(ROOT).as_posix()}'
-    links = {'Open in Colab': f'https://colab.research.google.com/github/{where}', 'Open in Kaggle': f'https://kaggle.com/kernels/welcome?src=https://github.com/{where}',
+    links = {'Open in Colab': f'https://colab.research.google.com/github/{where}',
+             'Open in Kaggle': f'https://kaggle.com/kernels/welcome?src=https://github.com/{where}',
              'See the notebook': f'https://github.com/{where}'}
     return mk_cell('::: {.open-in}\n' + ' '.join(f'[{text}]({url})' for text, url in links.items()) + '\n:::', 'markdown')
 
@@ -61,7 +60,7 @@ def gallery(pages, folder, most=4):
                     file = f'images/gallery/{Path(name).stem}-{len(shown)}.{kind}'
                     (folder/file).parent.mkdir(parents=True, exist_ok=True)
                     (folder/file).write_bytes(base64.b64decode(''.join(output['data'][f'image/{kind}'])))
-                    shown.append(f'[![{SPECIAL.sub(escaped, alt)}]({file})]({name})')
+                    shown.append(f'[![{SPECIAL.sub(ESCAPED, alt)}]({file})]({name})')
         title = re.search(r'^# (.+)$', nb.cells[0].source, re.M)[1]
         if shown: cells.append(mk_cell(f'## [{title}]({name})\n\n::: {{.gallery}}\n' + '\n\n'.join(shown) + '\n:::', 'markdown'))
     write_nb(new_nb(cells), folder/'gallery.ipynb')
@@ -71,8 +70,9 @@ def stage(folder):
     "Write the processed notebooks and the settings of the site to `folder`"
     shutil.copytree(NBS, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns('*.ipynb', '.*', 'nbdev.yml'))
     if (ROOT/'images').exists(): shutil.copytree(ROOT/'images', folder/'images')
-    pages, order = {page_name(path): read_nb(path) for path in notebooks()}, [name for entry in settings()['website']['sidebar']['contents'] for name in entry.get('contents', ())]
-    gallery({name: pages[name] for name in order}, folder)
+    pages = {page_name(path): read_nb(path) for path in notebooks()}
+    sections = settings()['website']['sidebar']['contents']
+    gallery({name: pages[name] for section in sections for name in section.get('contents', ())}, folder)
     for path in notebooks():
         nb, target = pages[page_name(path)], folder/page_name(path)
         SiteFilter()(nb)
@@ -91,28 +91,24 @@ def settings():
     return site
 
 
-def katex():
-    "The folder of KaTeX's files, fetched once with npm at a pinned version and checked; None, with one line why, without it"
-    if (CACHE/'LICENSE').exists(): return CACHE
-    if not shutil.which('npm'): return print('docs: npm is missing, so formulas stay plain TeX: install Node.js', file=sys.stderr)
-    with tempfile.TemporaryDirectory() as tmp:
-        done = subprocess.run(['npm', 'pack', '--silent', '--cache', f'{tmp}/npm', KATEX], cwd=tmp, capture_output=True, text=True, timeout=300)
-        if done.returncode: return print(f'docs: npm could not fetch {KATEX}, so formulas stay plain TeX', file=sys.stderr)
-        archive = next(Path(tmp).glob('*.tgz'))
-        if base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode() != KATEX_SHA512: sys.exit(f'docs: {KATEX} is not the file that it should be')
-        with tarfile.open(archive) as files: files.extractall(tmp, filter='data')
-        dist = Path(tmp)/'package/dist'
-        for name in ['katex.min.css', 'katex.min.js', 'contrib/auto-render.min.js', *(f'fonts/{p.name}' for p in dist.glob('fonts/*.woff2'))]:
-            (CACHE/name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(dist/name, CACHE/name)
-        shutil.copy(dist.parent/'LICENSE', CACHE/'LICENSE') # last: what is complete has it
-    return CACHE
+def copy_katex(site):
+    "KaTeX's files into the site; whether they could be had, and one line why not"
+    try: dist = npm.katex()/'dist'
+    except npm.Unavailable as why:
+        print(f'docs: {why}, so formulas stay plain TeX', file=sys.stderr)
+        return False
+    fonts = [f'fonts/{path.name}' for path in dist.glob('fonts/*.woff2')]
+    for name in ['katex.min.css', 'katex.min.js', 'contrib/auto-render.min.js', *fonts]:
+        target = site/'site_libs/katex'/name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(dist/name, target)
+    shutil.copy(dist.parent/'LICENSE', site/'site_libs/katex/LICENSE')
+    return True
 
 
 def make_local(site):
     "KaTeX from the site itself, and no web fonts; what would still be asked from elsewhere"
-    found = katex()
-    if found: shutil.copytree(found, site/'site_libs/katex')
+    found = copy_katex(site)
     for page in site.rglob('*.html'):
         up, text = '../' * (len(page.relative_to(site).parts) - 1), page.read_text()
         if found: text = text.replace(KATEX_CDN, f'{up}site_libs/katex')

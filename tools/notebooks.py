@@ -3,7 +3,7 @@
     python tools/notebooks.py test [NOTEBOOK…]   run every cell that is a test; exit 1 on an error or a file left behind
     python tools/notebooks.py save [NOTEBOOK…]   run in a fresh kernel, store the outputs, clean, stamp
 """
-import argparse, hashlib, os, re, sys, tempfile, time
+import argparse, hashlib, os, re, subprocess, sys, tempfile, time
 from pathlib import Path
 
 import nbformat
@@ -19,6 +19,14 @@ def notebooks(names=()):
     "The notebooks named, or all of them in order of their numbers"
     if names: return [Path(n).resolve() for n in names]
     return [p for p in sorted(NBS.glob('*.ipynb')) + sorted(NBS.glob('tutorials/*.ipynb')) if p.name[0] not in '._']
+
+
+def commit_number():
+    "A number that follows from the committed files, the same in every clone on any day; without git, from the files themselves"
+    done = subprocess.run(['git', 'rev-parse', 'HEAD^{tree}'], cwd=ROOT, capture_output=True, text=True)
+    if not done.returncode: return int(done.stdout, 16)
+    files = sorted([*ROOT.glob('fastcnn/*.py'), *ROOT.glob('tests/*.py')])
+    return int(hashlib.sha256(b''.join(file.read_bytes() for file in files)).hexdigest(), 16)
 
 
 def source_hash(nb):
@@ -45,14 +53,22 @@ def save(path):
     nbdev_clean(str(path))
 
 
-BY_CHANCE = re.compile(r'(?<=/)tmp\w{8}\b|(?<=127\.0\.0\.1:)\d+|\b\d\d:\d\d\b|(?<= )[\d.]+(?= seconds\b)') # temporary folders, ports, how long fastai says that an epoch took, and what says itself that it is a time
+# temporary folders, ports, how long fastai says that an epoch took, and what says itself that it is a time
+BY_CHANCE = re.compile(r'(?<=/)tmp\w{8}\b|(?<=127\.0\.0\.1:)\d+|\b\d\d:\d\d\b|(?<= )[\d.]+(?= seconds\b)')
+
+def is_text(output): return output.get('name') != 'stderr' and not any(kind.startswith('image/') for kind in output.get('data', {}))
+
+def words(output):
+    "What an output shows in words"
+    data = output.get('data', {})
+    return output.get('text') or data.get('text/html') or data.get('text/plain', '')
 
 def texts(nb):
     "What a notebook shows in words, cell by cell; pictures, widgets and what differs by chance left out"
     for cell in nb.cells:
-        shown = [output for output in cell.get('outputs', []) if output.get('name') != 'stderr' and not any(kind.startswith('image/') for kind in output.get('data', {}))]
-        said = (output.get('text') or output.get('data', {}).get('text/html') or output.get('data', {}).get('text/plain', '') for output in shown) # what is printed comes in pieces, of any size
-        if shown: yield cell.source, BY_CHANCE.sub('…', ''.join(said))
+        shown = [output for output in cell.get('outputs', []) if is_text(output)]
+        said = ''.join(map(words, shown)) # what is printed comes in pieces, of any size
+        if shown: yield cell.source, BY_CHANCE.sub('…', said)
 
 
 def test(path):

@@ -2,20 +2,25 @@
 
     python tools/prose.py [NOTEBOOK…]   list the numbers that no cell beside them bears out; exit 1 if there are any
 
-A number bears on what the reader sees next to it: it counts as borne out if one of the code cells around its paragraph (three before and three after, within the same `##` section, and always the
-nearest one; what stands before the first code cell speaks of the whole page) holds it: as a literal, as the value of constant arithmetic such as `64*3*5*5 + 64`, as the length of a list that is written out, or in its output. Output may have more digits than the prose,
-and shares count as percentages. Number words from two on are numbers too. What needs no proof is listed in `EXCEPTIONS`, each with its reason.
+A number bears on what the reader sees next to it. It counts as borne out if one of the code cells around its paragraph holds
+it: as a literal, as the value of constant arithmetic such as `64*3*5*5 + 64`, as the length of a list that is written out,
+or in its output. Around means three before and three after, within the same `##` section, and always the nearest one; what
+stands before the first code cell speaks of the whole page. Output may have more digits than the prose, and shares count as
+percentages. Number words from two on are numbers too. What needs no proof is listed in `EXCEPTIONS`, each with its reason.
 """
 import argparse, ast, html, math, re, sys
 from dataclasses import dataclass
 
 import nbformat
 
-from notebooks import NBS, ROOT
+from notebooks import NBS
 
-WORDS = {word: n for n, word in enumerate('zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty'.split()) if n > 1}
+SMALL = ('zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen '
+         'eighteen nineteen twenty').split()
+WORDS = {word: n for n, word in enumerate(SMALL) if n > 1}
 TENS = dict(twenty=20, thirty=30, forty=40, fifty=50, sixty=60, seventy=70, eighty=80, ninety=90)
-WORDS |= TENS | dict(hundred=100, thousand=1000, million=10**6) | {f'{ten}-{one}': TENS[ten] + WORDS.get(one, 1) for ten in TENS for one in ('one', *list(WORDS)[:8])}
+WORDS |= {f'{ten}-{one}': TENS[ten] + n for ten in TENS for n, one in enumerate(SMALL[1:10], 1)}
+WORDS |= TENS | dict(hundred=100, thousand=1000, million=10**6)
 REACH = 3 # code cells on each side
 
 EXCEPTIONS = { # pattern → why it needs no proof
@@ -63,12 +68,18 @@ def value(text):
 def constants(node):
     "The numbers of a piece of code: literals, constant arithmetic, lengths of what is written out"
     for part in told(node):
-        try: found = ast.literal_eval(part) if isinstance(part, ast.Constant) else eval(compile(ast.Expression(part), '', 'eval'), {'__builtins__': {}}) if arithmetic(part) else None
-        except (ArithmeticError, ValueError, MemoryError): continue
+        found = constant_value(part)
         if isinstance(found, (int, float)) and not isinstance(found, bool): yield found
         if isinstance(found, str): yield from written(found)
         if isinstance(part, (ast.List, ast.Tuple, ast.Set)): yield len(part.elts)
         if isinstance(part, ast.Dict): yield len(part.keys)
+
+
+def constant_value(node):
+    "What a literal or constant arithmetic is worth, if it is one"
+    if isinstance(node, ast.Constant): return node.value
+    try: return eval(compile(ast.Expression(node), '', 'eval'), {'__builtins__': {}}) if arithmetic(node) else None
+    except (ArithmeticError, ValueError, MemoryError): return None
 
 
 def told(node):
@@ -81,7 +92,9 @@ def told(node):
 def arithmetic(node):
     "Whether it is made of numbers and operators alone"
     if isinstance(node, ast.Constant): return isinstance(node.value, (int, float))
-    if isinstance(node, ast.BinOp): return not isinstance(node.op, (ast.Pow, ast.LShift)) and arithmetic(node.left) and arithmetic(node.right) or isinstance(node.op, ast.Pow) and isinstance(node.right, ast.Constant) and abs(node.right.value) < 20 and arithmetic(node.left)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
+        return isinstance(node.right, ast.Constant) and abs(node.right.value) < 20 and arithmetic(node.left)
+    if isinstance(node, ast.BinOp): return not isinstance(node.op, ast.LShift) and arithmetic(node.left) and arithmetic(node.right)
     return isinstance(node, ast.UnaryOp) and arithmetic(node.operand)
 
 
@@ -100,7 +113,8 @@ def evidence(cell):
     for output in cell.get('outputs', []):
         data = output.get('data', {})
         text = output.get('text', '') + ' ' + data.get('text/plain', '')
-        if 'text/html' in data and len(data['text/html']) < 100_000: text += ' ' + html.unescape(re.sub(r'<style.*?</style>|<[^>]*>', ' ', data['text/html'], flags=re.S))
+        page = data.get('text/html', '')
+        if len(page) < 100_000: text += ' ' + html.unescape(re.sub(r'<style.*?</style>|<[^>]*>', ' ', page, flags=re.S))
         found |= set(written(text))
     return found
 
@@ -108,19 +122,24 @@ def evidence(cell):
 def borne_out(text, percent, found):
     "Whether one of the numbers found says the same"
     wanted, slack = value(text)
-    scales = (1, .01) if percent else (1,)
-    return any(math.isclose(abs(f), wanted*scale, rel_tol=1e-9, abs_tol=slack*scale) or (percent and abs(abs(f) - wanted*scale) < .5000001*scale*(1 if not slack else slack*2)) for f in found for scale in scales)
+    def same(number, scale):
+        if math.isclose(abs(number), wanted*scale, rel_tol=1e-9, abs_tol=slack*scale): return True
+        return percent and abs(abs(number) - wanted*scale) < .5000001*scale*(2*slack or 1)
+    return any(same(number, scale) for number in found for scale in ((1, .01) if percent else (1,)))
 
 
 def around(nb, at):
     "The code cells beside a Markdown cell"
-    if all(cell.cell_type == 'markdown' for cell in nb.cells[:at]): return (yield from (cell for cell in nb.cells if cell.cell_type == 'code'))
+    if all(cell.cell_type == 'markdown' for cell in nb.cells[:at]):
+        return (yield from (cell for cell in nb.cells if cell.cell_type == 'code'))
     level = lambda cell: cell.cell_type == 'markdown' and re.search(r'^##? ', cell.source, re.M)
     for step in (-1, 1):
         seen, i = 0, at + step
         while 0 <= i < len(nb.cells) and seen < REACH:
             cell = nb.cells[i]
-            if cell.cell_type == 'code': yield cell; seen += 1
+            if cell.cell_type == 'code':
+                yield cell
+                seen += 1
             elif level(cell) and seen: break
             i += step
 

@@ -1,13 +1,15 @@
-"""Article E's transfer learning on few real photographs: a frozen pretrained backbone with a new head beside our networks from scratch, in equal time.
+"""Article E's transfer learning on few real photographs: a frozen pretrained backbone with a new head
+beside our networks from scratch, in equal time.
 
     python tools/transfer.py                            EfficientNet-Lite0, whose weights come in a package; writes bench/results/transfer.json
     python tools/transfer.py --arch resnet50 --size 224 the article's own network, where the web is at hand
 
-50 images a class of CIFAR-10's training file (others with each seed), judged on the same 1,000 of its test file. The backbone sees the images enlarged,
-and everything it needs is on its clock: decoding, enlarging, loading the weights, every pass. A network from scratch then trains for exactly that long,
-on images that lie decoded in memory, with flips and shifts, its learning rate following one cycle over the time. All runs on one thread, and the clock
-counts the seconds of processor time of this process: on an idle machine the same as the seconds of a wall clock, which are written down too, and on a busy
-one fair to both sides.
+50 images per class of CIFAR-10's training file (others with each seed), judged on the same 1,000 of its test file. The
+backbone sees the images enlarged, and everything it needs is on its clock: decoding, enlarging, loading the weights,
+every pass. A network from scratch then trains for exactly that long, on images that lie decoded in memory, with flips
+and shifts, its learning rate following one cycle over the time. All runs on one thread, and the clock counts the seconds
+of processor time of this process: on an idle machine the same as the seconds of a wall clock, which are written down
+too, and on a busy one fair to both sides.
 """
 import argparse, json, os, sys, time
 from pathlib import Path
@@ -21,11 +23,13 @@ from fastai.callback.schedule import combined_cos
 from fastai.torch_core import set_seed
 from torch.nn import functional as F
 
-from fastcnn.core import atomic_write, open_image
-from fastcnn.data import channel_stats, image_dataloaders, read_image_parquet
+from fastcnn.core import atomic_write
+from fastcnn.data import channel_stats, image_dataloaders
 from fastcnn.evaluation import evaluate, mean_interval, predict_items
+from fastcnn.images import read_image
 from fastcnn.models import build_model
-from fastcnn.training import transfer_learner
+from fastcnn.tables import read_image_parquet
+from fastcnn.transfer import transfer_learner
 from machine import machine
 
 RESULTS = Path(__file__).resolve().parent.parent/'bench'/'results'
@@ -53,7 +57,7 @@ def transferred(arch, size, train, test, seed):
 
 def tensors(table, vocab, mean, std):
     "(images (N, 3, 32, 32), normalised; labels (N,))"
-    pixels = np.stack([np.asarray(open_image(data).convert('RGB')) for data in table.image])
+    pixels = np.stack([read_image(image) for image in table.image])
     x = torch.tensor(pixels).permute(0, 3, 1, 2)/255
     return (x - torch.tensor(mean).view(3, 1, 1))/torch.tensor(std).view(3, 1, 1), torch.tensor([vocab.index(label) for label in table.label])
 
@@ -80,10 +84,11 @@ def from_scratch(name, lr, seconds, train, test, seed):
         F.cross_entropy(model(jittered(images[batch])), labels[batch]).backward()
         optimizer.step()
         steps += 1
-    spent = dict(seconds=time.process_time() - start, wall_seconds=time.time() - wall, epochs=round(steps*BATCH/len(images), 1), training_images=len(images))
+    spent = dict(seconds=time.process_time() - start, wall_seconds=time.time() - wall,
+                 epochs=round(steps*BATCH/len(images), 1), training_images=len(images))
     x, y = tensors(test, vocab, mean, std)
-    with torch.no_grad(): right = (torch.cat([model.eval()(part) for part in x.float().split(250)]).argmax(1) == y).float().mean()
-    return dict(accuracy=float(right), **spent)
+    with torch.no_grad(): answers = torch.cat([model.eval()(part) for part in x.float().split(250)])
+    return dict(accuracy=float((answers.argmax(1) == y).float().mean()), **spent)
 
 
 def summary(runs):
@@ -94,7 +99,8 @@ def summary(runs):
 
 def transfer(arch='lite/efficientnet_lite0', size=96, seeds=SEEDS):
     "All networks with each seed, the backbone's time for each"
-    if 'FASTCNN_DATA' not in os.environ: sys.exit('transfer: set FASTCNN_DATA to the folder that holds cifar10/train.parquet and cifar10/test.parquet')
+    if 'FASTCNN_DATA' not in os.environ:
+        sys.exit('transfer: set FASTCNN_DATA to the folder that holds cifar10/train.parquet and cifar10/test.parquet')
     torch.set_num_threads(1)
     data, runs = Path(os.environ['FASTCNN_DATA'])/'cifar10', {}
     test = sample(data, 'test', TESTED, 0)
@@ -102,12 +108,15 @@ def transfer(arch='lite/efficientnet_lite0', size=96, seeds=SEEDS):
         train = sample(data, 'train', PER_CLASS, seed)
         first = dict(seed=seed, **transferred(arch, size, train, test, seed))
         runs.setdefault(arch, []).append(first)
-        for name, lr in SCRATCH.items(): runs.setdefault(name, []).append(dict(seed=seed, **from_scratch(name, lr, first['seconds'], train, test, seed)))
+        for name, lr in SCRATCH.items():
+            scratch = from_scratch(name, lr, first['seconds'], train, test, seed)
+            runs.setdefault(name, []).append(dict(seed=seed, **scratch))
         print(*((name, found[-1]) for name, found in runs.items()), sep='\n', file=sys.stderr, flush=True)
     networks = {name: summary(found) for name, found in runs.items()}
     best = max(SCRATCH, key=lambda name: networks[name]['mean'])
     ahead, half = mean_interval([ours['accuracy'] - theirs['accuracy'] for ours, theirs in zip(runs[arch], runs[best])])
-    return dict(article='E', reported='ResNet-50, frozen, new head, 40,000 images: .8186 on the validation part', arch=arch, size=size, head='dropout .2, linear', data='CIFAR-10',
+    reported = 'ResNet-50, frozen, new head, 40,000 images: .8186 on the validation part'
+    return dict(article='E', reported=reported, arch=arch, size=size, head='dropout .2, linear', data='CIFAR-10',
                 images_per_class=PER_CLASS, test_images=len(test), threads=torch.get_num_threads(), networks=networks, best_from_scratch=best,
                 ahead=dict(mean=round(ahead, 4), half_width=round(half, 4)))
 

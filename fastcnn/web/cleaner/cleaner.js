@@ -1,0 +1,488 @@
+// The cleaner's page. It knows no rules: it draws the `view` that Python sends, keeps a cursor, and sends actions back.
+// It is one module on its own, because anywidget carries it to the browser as one text.
+
+// Nodes, never HTML: file names and titles come from the web, and only `make` writes into the page
+
+export function make(tag, attributes = {}, ...inside) {
+  const node = document.createElement(tag)
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith('on')) node.addEventListener(name.slice(2), value)
+    else if (value != null && value !== false) node.setAttribute(name, value === true ? '' : value)
+  }
+  node.append(...inside.filter((part) => part != null))
+  return node
+}
+
+const span = (kind, ...inside) => make('span', { class: kind }, ...inside)
+
+function button(text, title, onclick, kind) {
+  const label = text.length === 1 ? title : null
+  return make('button', { type: 'button', title, 'aria-label': label, onclick, class: kind }, text)
+}
+
+// What a tile says
+
+export const percent = (share) => `${Math.round(share * 100)}%`
+
+export function fate(row) {
+  if (row.to == null) return ''
+  if (row.to === '') return 'set aside'
+  if (!row.aside) return `→ ${row.to}`
+  return row.to === row.label ? 'call back' : `call back as ${row.to}`
+}
+
+export function fateKind(row) {
+  if (row.to == null) return ''
+  if (row.to === '') return 'aside'
+  return row.aside ? 'back' : 'move'
+}
+
+export function opinion(row) {
+  return row.predicted == null ? '' : `${row.predicted || 'none of them'} ${percent(row.probability)}`
+}
+
+export function sentence(row) {
+  const parts = [row.label, row.name, row.title, ...row.notes]
+  if (row.aside) parts.push(`set aside as ${row.aside}`)
+  if (opinion(row)) parts.push(`the model says ${opinion(row)}, loss ${row.loss}`)
+  if (fate(row)) parts.push(`marked: ${fate(row)}`)
+  return parts.filter(Boolean).join(', ')
+}
+
+// A tile
+
+function picture(source) {
+  if (source === undefined) return span('waiting')
+  return source ? make('img', { src: source, alt: '', draggable: 'false' }) : span('crossed', 'cannot be shown')
+}
+
+function predictionLine(row) {
+  if (!opinion(row)) return []
+  const kind = row.predicted === row.label ? 'prediction' : 'prediction wrong'
+  const loss = make('i', { class: 'loss', title: 'loss' }, row.loss.toFixed(2))
+  return [span(kind, make('b', {}, row.predicted || 'none'), span(null, percent(row.probability)), loss)]
+}
+
+function labelLine(row) {
+  const notes = [row.aside, ...row.notes].filter(Boolean)
+  return span('where', make('b', {}, row.label), ...notes.map((note) => make('i', {}, note)))
+}
+
+function paintTile(ui, tile, row) {
+  tile.setAttribute('aria-label', sentence(row))
+  tile.title = [row.title, row.file].filter(Boolean).join('\n')
+  tile.dataset.fate = fateKind(row)
+  tile.dataset.aside = row.aside ? 'yes' : ''
+  const band = fate(row) ? span('fate', fate(row)) : null
+  const corner = make('span', { class: 'corner', 'aria-hidden': 'true' }, row.to == null ? '×' : '↶')
+  const frame = span('frame', picture(ui.pictures.get(row.file)), band, corner)
+  tile.replaceChildren(frame, labelLine(row), ...predictionLine(row))
+}
+
+function paintTiles(ui) {
+  for (const [i, row] of ui.view.rows.entries()) paintTile(ui, ui.tiles[i], row)
+}
+
+// The grid. If only marks have changed, the tiles stay and are painted again, so that the focus does not jump
+
+function drawView(ui) {
+  ui.view = ui.model.get('view')
+  const { rows, label, problem, order, page } = ui.view
+  const files = JSON.stringify(rows.map((row) => [row.file, row.group]))
+  const chosen = JSON.stringify([label, problem, order])
+  if (chosen !== ui.chosen) ui.cursor = 0
+  if (files !== ui.files) layOutTiles(ui)
+  if (ui.turning && page !== ui.from) ui.turning = ''
+  Object.assign(ui, { files, chosen })
+  paintTiles(ui)
+  drawBars(ui)
+  requestPictures(ui)
+  runQueuedKeys(ui)
+}
+
+export function newCursor(turning, cursor, count) {
+  if (turning === 'back') return Math.max(0, count - 1)
+  return turning ? 0 : Math.max(0, Math.min(cursor, count - 1))
+}
+
+function makeTile(ui, i) {
+  const act = { onclick: (event) => clickTile(ui, i, event), ondblclick: () => enlarge(ui) }
+  return make('div', { role: 'option', class: 'tile', ...act })
+}
+
+export function groupTiles(rows) {
+  // Lists of neighbours that show one picture; whoever belongs to no group is alone
+  const groups = []
+  for (const [i, row] of rows.entries()) {
+    if (row.group && i && rows[i - 1].group === row.group) groups.at(-1).push(i)
+    else groups.push([i])
+  }
+  return groups
+}
+
+function layOutTiles(ui) {
+  const { rows } = ui.view
+  const focused = Boolean(ui.turning) || ui.grid.contains(document.activeElement)
+  ui.cursor = newCursor(ui.turning, ui.cursor, rows.length)
+  ui.tiles = rows.map((_, i) => makeTile(ui, i))
+  const boxes = groupTiles(rows).map((group) => {
+    if (!rows[group[0]].group) return ui.tiles[group[0]]
+    const inside = group.map((i) => ui.tiles[i])
+    return make('div', { role: 'group', class: 'group', 'aria-label': 'one picture' }, ...inside)
+  })
+  if (!boxes.length) boxes.push(make('p', {}, 'no image here: choose another class or problem'))
+  ui.grid.classList.toggle('grouped', rows.some((row) => row.group))
+  ui.grid.replaceChildren(...boxes)
+  moveCursor(ui, ui.cursor, false, focused)
+}
+
+// The cursor, and what is selected: from the anchor, where shift was pressed, to the cursor
+
+export const selection = (ui) => [Math.min(ui.anchor, ui.cursor), Math.max(ui.anchor, ui.cursor)]
+
+export function selectedFiles(ui) {
+  const [low, high] = selection(ui)
+  return ui.view.rows.slice(low, high + 1).map((row) => row.file)
+}
+
+function moveCursor(ui, to, extend, focus = true) {
+  ui.cursor = to
+  if (!extend) ui.anchor = to
+  const [low, high] = selection(ui)
+  for (const [i, tile] of ui.tiles.entries()) {
+    tile.tabIndex = i === to ? 0 : -1
+    tile.setAttribute('aria-selected', low <= i && i <= high)
+  }
+  if (focus) ui.tiles[to]?.focus()
+  if (focus && !ui.large.hidden) showLarge(ui)
+}
+
+function moveBy(ui, step, extend) {
+  const to = ui.cursor + step
+  if (to < 0 && ui.view.page > 0) turnPage(ui, -1, 'back')
+  else if (to >= ui.tiles.length && ui.view.page < ui.view.pages - 1) turnPage(ui, 1)
+  else if (ui.tiles[to]) moveCursor(ui, to, extend)
+}
+
+function turnPage(ui, step, how = 'on') {
+  const page = ui.view.page + step
+  if (page < 0 || page >= ui.view.pages) return
+  Object.assign(ui, { turning: how, from: ui.view.page })
+  setTimeout(() => {
+    ui.turning = '' // should no answer come
+    runQueuedKeys(ui)
+  }, 2000)
+  ui.ask('show', { page })
+}
+
+export function nearestInLine(boxes, cursor, direction) {
+  // The nearest tile of the line above (-1) or below (1); undefined: there is none
+  const here = boxes[cursor]
+  const below = (box) => (box.top - here.top) * direction
+  const distance = (box) => below(box) * 10 + Math.abs(box.left - here.left)
+  const there = [...boxes.keys()].filter((i) => below(boxes[i]) > here.height / 2)
+  return there.sort((a, b) => distance(boxes[a]) - distance(boxes[b]))[0]
+}
+
+function moveLine(ui, direction, extend) {
+  const boxes = ui.tiles.map((tile) => tile.getBoundingClientRect())
+  const to = nearestInLine(boxes, ui.cursor, direction)
+  if (to !== undefined) moveCursor(ui, to, extend)
+}
+
+function selectPage(ui) {
+  ui.anchor = 0
+  moveCursor(ui, ui.tiles.length - 1, true)
+}
+
+// What can be done
+
+function askAboutSelection(ui, action, details = {}) {
+  if (ui.tiles.length) ui.ask(action, { files: selectedFiles(ui), ...details })
+}
+
+const toggle = (ui) => askAboutSelection(ui, 'toggle')
+const keepBest = (ui) => askAboutSelection(ui, 'keep_best')
+const undo = (ui) => ui.ask('undo')
+const redo = (ui) => ui.ask('redo')
+
+function relabel(ui, to) {
+  if (to) askAboutSelection(ui, 'mark', { to })
+}
+
+function showLarge(ui) {
+  ui.ask('enlarge', { file: ui.view.rows[ui.cursor].file })
+}
+
+function enlarge(ui) {
+  if (ui.large.hidden) showLarge(ui)
+  else ui.large.hidden = true
+}
+
+function leave(ui) {
+  ui.large.hidden = true
+  moveCursor(ui, ui.cursor)
+}
+
+// Keys. One that is pressed here stays here: in JupyterLab an x would cut the cell
+
+const KEYS = {
+  ArrowLeft: (ui, event) => moveBy(ui, -1, event.shiftKey),
+  ArrowRight: (ui, event) => moveBy(ui, 1, event.shiftKey),
+  ArrowUp: (ui, event) => moveLine(ui, -1, event.shiftKey),
+  ArrowDown: (ui, event) => moveLine(ui, 1, event.shiftKey),
+  Home: (ui, event) => moveCursor(ui, 0, event.shiftKey),
+  End: (ui, event) => moveCursor(ui, ui.tiles.length - 1, event.shiftKey),
+  PageUp: (ui) => turnPage(ui, -1),
+  PageDown: (ui) => turnPage(ui, 1),
+  ' ': toggle,
+  x: toggle,
+  Delete: toggle,
+  Backspace: toggle,
+  b: keepBest,
+  u: undo,
+  y: redo,
+  a: selectPage,
+  Enter: enlarge,
+  Escape: leave,
+}
+
+const CTRL_KEYS = {
+  z: (ui, event) => (event.shiftKey ? redo(ui) : undo(ui)),
+  y: redo,
+  a: selectPage,
+}
+
+const isField = (node) => /INPUT|SELECT/.test(node.tagName)
+
+export function keyAction(ui, event) {
+  // What a key means here; undefined: it is not ours
+  if (isField(event.target) || event.altKey || !ui.box.contains(event.target)) return undefined
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key
+  if (event.ctrlKey || event.metaKey) return CTRL_KEYS[key]
+  if (/^(Page.*|[uy])$/.test(key)) return KEYS[key]
+  if (!ui.tiles.length) return undefined
+  const label = /^[1-9]$/.test(key) && ui.view.classes[Number(key) - 1]
+  if (label) return () => relabel(ui, label[0])
+  return ui.grid.contains(event.target) && !(key === 'Enter' && event.shiftKey) ? KEYS[key] : undefined
+}
+
+export function isOurs(ui, event) {
+  // What JupyterLab must not hear: our keys, all letters, and what is typed into our fields
+  const plain = !event.ctrlKey && !event.metaKey
+  const typed = plain && (event.key.length === 1 || isField(event.target))
+  return ui.box.contains(event.target) && (typed || Boolean(keyAction(ui, event)))
+}
+
+function handleKey(ui, event) {
+  const act = keyAction(ui, event)
+  if (isOurs(ui, event)) event.stopPropagation()
+  if (!act) return
+  event.preventDefault()
+  ui.queue.push(() => act(ui, event))
+  runQueuedKeys(ui)
+}
+
+export function runQueuedKeys(ui) {
+  // Keys that come while a page is being turned are meant for the new page
+  while (!ui.turning && ui.queue.length) ui.queue.shift()()
+}
+
+function claimKey(ui, event) {
+  // Before the notebook hears it; some front ends ask for the attribute, others listen on the way down
+  const ours = isOurs(ui, event)
+  ui.box.toggleAttribute('data-lm-suppress-shortcuts', ours)
+  if (!ours || isField(event.target)) return
+  event.stopImmediatePropagation()
+  handleKey(ui, event)
+}
+
+function clickTile(ui, i, event) {
+  moveCursor(ui, i, event.shiftKey)
+  if (event.target.className === 'corner') ui.ask('toggle', { files: [ui.view.rows[i].file] })
+}
+
+// Above and below the grid
+
+function menu(ui, name, text) {
+  const select = make('select', { onchange: () => ui.ask('show', { [name]: select.value }) })
+  ui[name] = select
+  return make('label', { class: 'choice' }, span(null, text), select)
+}
+
+function fillMenu(select, options, value) {
+  const wanted = JSON.stringify(options)
+  const nodes = () => options.map(([key, text]) => make('option', { value: key }, text))
+  if (select.dataset.options !== wanted) select.replaceChildren(...nodes())
+  select.dataset.options = wanted
+  select.value = value
+  select.parentNode.hidden = !options.length
+}
+
+const gap = () => span('gap')
+const bar = (...inside) => make('div', { class: 'bar' }, ...inside)
+
+function topBar(ui) {
+  ui.before = button('‹', 'page up', () => turnPage(ui, -1))
+  ui.pager = span('pager')
+  ui.after = button('›', 'page down', () => turnPage(ui, 1))
+  const menus = [menu(ui, 'label', 'class'), menu(ui, 'problem', 'show'), menu(ui, 'order', 'order by')]
+  return bar(...menus, gap(), ui.before, ui.pager, ui.after)
+}
+
+function labelField(ui) {
+  const onkeydown = (event) => {
+    if (event.key === 'Enter') relabel(ui, event.target.value.trim())
+  }
+  const hints = { placeholder: 'class …', 'aria-label': 'class to relabel to' }
+  return make('input', { list: ui.id, ...hints, onkeydown })
+}
+
+function markBar(ui) {
+  const aside = button('× set aside', 'space, x or delete; again: take the mark away', () => toggle(ui))
+  ui.best = button('keep the best', 'b: of the selected groups only the first stays', () => keepBest(ui))
+  ui.chips = make('span', { class: 'chips', role: 'group', 'aria-label': 'relabel to' })
+  ui.known = make('datalist', { id: ui.id })
+  ui.undo = button('↶', 'undo: u, or ctrl+z', () => undo(ui))
+  ui.redo = button('↷', 'redo: y, or ctrl+y', () => redo(ui))
+  ui.undoApply = button('undo apply', 'move the images of the last apply back', () => ui.ask('undo_apply'))
+  ui.apply = button('apply', 'move the marked images', () => ui.ask('apply'), 'main')
+  const left = [aside, ui.best, ui.chips, labelField(ui), ui.known, ui.undo, ui.redo]
+  return bar(...left, gap(), ui.undoApply, ui.apply)
+}
+
+function stage(ui) {
+  const list = { role: 'listbox', 'aria-multiselectable': 'true', 'aria-label': 'images', class: 'grid' }
+  const hide = () => {
+    ui.large.hidden = true
+  }
+  ui.grid = make('div', list)
+  ui.large = make('figure', { class: 'large', hidden: true, 'aria-live': 'polite', onclick: hide })
+  return make('div', { class: 'stage' }, ui.grid, ui.large)
+}
+
+function footBar(ui) {
+  const title = 'look for broken, doubled and odd images: reads every file'
+  const find = button('find problems', title, () => {
+    ui.status.textContent = 'reading every image …'
+    ui.ask('find_problems')
+  })
+  ui.status = make('span', { role: 'status', class: 'status' })
+  return make('div', { class: 'bar foot' }, ui.status, gap(), find)
+}
+
+const HELP = [
+  ['← → ↑ ↓', 'move'],
+  ['⇧', 'and move: select'],
+  ['a', 'all of the page'],
+  ['space x', 'set aside'],
+  ['b', 'keep the best of a group'],
+  ['1 … 9', 'relabel'],
+  ['u', 'undo'],
+  ['y', 'redo'],
+  ['enter', 'large'],
+  ['page↑ page↓', 'turn'],
+]
+
+function help() {
+  const line = ([keys, what]) => span(null, ...keys.split(' ').map((key) => make('kbd', {}, key)), what)
+  return make('div', { class: 'help' }, ...HELP.map(line))
+}
+
+function drawMenus(ui) {
+  const { classes, problems, orders, label, problem, order } = ui.view
+  const all = classes.reduce((sum, [, n]) => sum + n, 0)
+  fillMenu(ui.label, [['', `all (${all})`], ...classes.map(([name, n]) => [name, `${name} (${n})`])], label)
+  fillMenu(ui.problem, problems.map(([key, text, n]) => [key, `${text} (${n})`]), problem)
+  fillMenu(ui.order, orders, order)
+}
+
+function chip(ui, name, key) {
+  const inside = span(null, make('kbd', {}, key), name)
+  return button(inside, `relabel to ${name}: ${key}`, () => relabel(ui, name))
+}
+
+function drawBars(ui) {
+  const { view } = ui
+  drawMenus(ui)
+  ui.known.replaceChildren(...view.classes.map(([name]) => make('option', { value: name })))
+  ui.chips.replaceChildren(...view.classes.slice(0, 9).map(([name], i) => chip(ui, name, i + 1)))
+  ui.pager.textContent = `page ${view.page + 1} of ${view.pages}`
+  ui.before.disabled = !view.page
+  ui.after.disabled = view.page >= view.pages - 1
+  ui.undo.disabled = !view.undo
+  ui.redo.disabled = !view.redo
+  ui.best.hidden = !view.rows.some((row) => row.group)
+  ui.undoApply.hidden = !view.applied
+  ui.apply.disabled = !view.marked
+  ui.apply.textContent = applyText(view.marked)
+  ui.status.textContent = ui.model.get('message')
+}
+
+export function applyText(marked) {
+  if (!marked) return 'nothing marked'
+  return `apply ${marked} ${marked === 1 ? 'mark' : 'marks'}`
+}
+
+// Pictures as they are needed: only once its user stops turning pages, and some are kept for going back
+
+const KEPT_PICTURES = 1000
+
+function requestPictures(ui) {
+  clearTimeout(ui.timer)
+  ui.timer = setTimeout(() => {
+    const files = ui.view.rows.map((row) => row.file).filter((file) => !ui.pictures.has(file))
+    if (files.length) ui.ask('thumbnails', { files })
+  }, 60)
+}
+
+export function keepPictures(pictures, received, most = KEPT_PICTURES) {
+  for (const [file, source] of received) pictures.set(file, source)
+  for (const file of pictures.keys()) {
+    if (pictures.size <= most) break
+    pictures.delete(file)
+  }
+}
+
+function drawLarge(ui, { file, picture: source, lines }) {
+  const image = source ? make('img', { src: source, alt: file }) : span('crossed', 'cannot be shown')
+  const caption = make('figcaption', {}, ...lines.map((line) => span(null, line)))
+  ui.large.replaceChildren(image, caption)
+  ui.large.hidden = false
+}
+
+function receive(ui, message) {
+  if (message.kind === 'large') drawLarge(ui, message)
+  if (message.kind !== 'thumbnails') return
+  keepPictures(ui.pictures, message.pictures)
+  paintTiles(ui)
+}
+
+// The widget, as anywidget starts it
+
+function newUI(model) {
+  const ui = { model, pictures: new Map(), tiles: [], queue: [], cursor: 0, anchor: 0, turning: '' }
+  ui.id = `classes-${Math.random().toString(36).slice(2)}`
+  ui.ask = (action, details = {}) => model.send({ action, ...details })
+  const parts = [topBar(ui), markBar(ui), stage(ui), footBar(ui), help()]
+  ui.box = make('div', { class: 'fastcnn-cleaner', onkeydown: (event) => handleKey(ui, event) }, ...parts)
+  return ui
+}
+
+function render({ model, el }) {
+  const ui = newUI(model)
+  const claim = (event) => claimKey(ui, event)
+  const draw = () => drawView(ui)
+  const answers = { 'change:view': draw, 'change:message': draw, 'msg:custom': (message) => receive(ui, message) }
+  el.append(ui.box)
+  window.addEventListener('keydown', claim, true)
+  for (const [name, answer] of Object.entries(answers)) model.on(name, answer)
+  draw()
+  return () => {
+    clearTimeout(ui.timer)
+    window.removeEventListener('keydown', claim, true)
+    for (const [name, answer] of Object.entries(answers)) model.off(name, answer)
+  }
+}
+
+export default { render }
