@@ -225,7 +225,7 @@ def count_images(
     return sum(file.startswith(label + '/') for file in files_on_disk(root))
 
 # %% ../nbs/05_download.ipynb #784c2848
-_HOST_CAPS = {'upload.wikimedia.org': 2} # what Wikimedia asks of those who fetch its media
+HOST_CAPS = {'upload.wikimedia.org': 2} # what Wikimedia asks of those who fetch its media
 
 # %% ../nbs/05_download.ipynb #56e7bac7
 @dataclass
@@ -258,7 +258,7 @@ def _host_slots(
     host:str, # Name of a server
 )->asyncio.Semaphore: # One slot per connection
     "The connections that one host may have at a time"
-    cap = min(run.limits.per_host, _HOST_CAPS.get(host, run.limits.per_host))
+    cap = min(run.limits.per_host, HOST_CAPS.get(host, run.limits.per_host))
     return run.host_connections.setdefault(host, asyncio.Semaphore(cap))
 
 # %% ../nbs/05_download.ipynb #303a9040
@@ -504,7 +504,7 @@ def _parse_tdmrep(
     return rules
 
 # %% ../nbs/05_download.ipynb #9128cb19
-class _SitePolicy:
+class SitePolicy:
     "What a site asks of machines"
     def __init__(self,
         robots:bytes=b'', # Its robots.txt
@@ -534,7 +534,7 @@ async def _read_policy_file(
     return bytes(body[:_MAX_POLICY_BYTES])
 
 # %% ../nbs/05_download.ipynb #96b49357
-async def _fetch_site_policy(run:_Run, origin:URL)->_SitePolicy:
+async def _fetch_site_policy(run:_Run, origin:URL)->SitePolicy:
     "Read both files of a site, at the same time"
     addresses = [str(origin.with_path(f'/{path}')) for path in ('robots.txt', '.well-known/tdmrep.json')]
     requests = [_FileRequest(address, min(run.limits.read, run.limits.deadline)) for address in addresses]
@@ -543,10 +543,10 @@ async def _fetch_site_policy(run:_Run, origin:URL)->_SitePolicy:
     for error in found:
         if isinstance(error, BaseException) and not isinstance(error, DownloadError): raise error
     reason = found[0].reason if isinstance(found[0], DownloadError) else ''
-    if _is_transient_reply(reason): return _SitePolicy(reason=reason)
+    if _is_transient_reply(reason): return SitePolicy(reason=reason)
     files = [b'' if isinstance(file, DownloadError) else file for file in found]
-    try: return await _in_thread(run, run.limits.deadline, _SitePolicy, *files)
-    except TimeoutError: return _SitePolicy(reason='timeout')
+    try: return await _in_thread(run, run.limits.deadline, SitePolicy, *files)
+    except TimeoutError: return SitePolicy(reason='timeout')
 
 # %% ../nbs/05_download.ipynb #284ccbed
 async def _check_site_policy(run:_Run, target:URL):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from .core import (ImageResult, InputError, Manifest, SidecarFile, atomic_file, atomic_write, check_label,
+from .core import (InputError, Manifest, SidecarFile, atomic_file, atomic_write, check_label,
                           sidecar, utc_now)
 from .download import (DownloadError, Limits, check_url, class_folder, is_settled, known_images, prepare_image,
                               scratch_folder, start_thread)
@@ -490,7 +490,7 @@ def _write_imagefolder(root:Path, folder:Path):
         shutil.copyfile(Path(root)/file, folder/'train'/file)
     pq.write_table(_metadata_table(rows, labels), folder/'train'/'metadata.parquet')
     atomic_write(folder/'README.md', _dataset_card(Path(os.path.abspath(root)).name, labels, rows))
-    shutil.copyfile(Manifest(root).write_credits(), folder/'CREDITS.md')
+    shutil.copyfile(Manifest(root).write_credits(), folder/SidecarFile.CREDITS)
 
 # %% ../nbs/07_exchange.ipynb #ce6fcb41
 def export_imagefolder(

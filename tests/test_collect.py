@@ -43,7 +43,8 @@ def test_duplicates_are_not_counted_as_images(server, root):
 
 
 def test_a_file_of_addresses_is_a_provider(server, root, tmp_path):
-    (tmp_path/'list.csv').write_text('url,creator,license\n' + ''.join(f'{server.url}/{fault}/{i},Ada,by 4.0\n' for i, fault in enumerate(['good', 'missing', 'good'])))
+    lines = [f'{result.url},Ada,by 4.0\n' for result in server.results('good', 'missing', 'good')]
+    (tmp_path/'list.csv').write_text('url,creator,license\n' + ''.join(lines))
     with pytest.warns(Shortfall, match='2 of 5'): manifest = collect_images('any', 'mars', root, 5, provider=tmp_path/'list.csv', allow_hosts=HERE)
     assert manifest.count_by('creator') == {'Ada': 2} and collection_counts(manifest, 'mars')['failed'] == {'http_404': 1}
 
@@ -60,7 +61,8 @@ def test_what_providers_answered_is_in_the_shortfall(server, root, monkeypatch):
     with pytest.warns(Shortfall, match='2 of 5.*refuses to answer') as told: gather(5)
     shortfall, = [warning.message for warning in told if isinstance(warning.message, Shortfall)]
     assert shortfall.errors == [dict(provider='one', kind='Blocked', status=403, wait=None, message='one: refuses to answer (403)')]
-    assert any('one: refuses' in str(warning.message) and not isinstance(warning.message, Shortfall) for warning in told) # replaced by the next, and said so
+    others = [str(warning.message) for warning in told if not isinstance(warning.message, Shortfall)]
+    assert any('one: refuses' in text for text in others) # replaced by the next, and said so
     found |= {'one': server.results('missing'), 'two': []} # a provider that fails after it has begun
     with pytest.warns(Shortfall, match='1 http_404.*refuses to answer'): gather(5)
     found['one'] = []
@@ -96,7 +98,8 @@ def test_the_articles_choices_reach_the_search(monkeypatch, tmp_path):
     monkeypatch.setattr('fastcnn.collect.iter_images', lambda *question, filters: asked.append(filters) or ())
     duckduckgo_search(tmp_path/'p', 'mars', 'mars', img_size=ImgSize.Large, img_type='Clipart', img_color=ImgColor.Red)
     duckduckgo_search(tmp_path/'p', 'mars', 'mars')
-    assert asked == [dict(size='Large', type='Clipart', layout='Square', color='Red'), dict(size='Cached', type='Photo', layout='Square', color='All')]
+    assert asked == [dict(size='Large', type='Clipart', layout='Square', color='Red'),
+                     dict(size='Cached', type='Photo', layout='Square', color='All')]
 
 
 def test_a_manifest_from_elsewhere_leads_nowhere(monkeypatch, server, tmp_path):

@@ -1,5 +1,5 @@
 "Collections in and out: your own, handed on, forgotten, packed and unpacked, from hostile zips"
-import csv, io, json, os, signal, subprocess, sys, tempfile, time, zipfile
+import csv, json, os, signal, subprocess, sys, tempfile, time, zipfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -68,7 +68,8 @@ def test_each_file_ends_in_one_state(files, as_csv):
         source = mine
         if as_csv:
             source = mine/'labels.csv'
-            with open(source, 'w', newline='') as file: csv.writer(file).writerows([('file', 'label', 'license')] + [(f'{label}/private{i}.jpg', label, 'cc0') for i, (label, _) in enumerate(files)])
+            lines = [(f'{label}/private{i}.jpg', label, 'cc0') for i, (label, _) in enumerate(files)]
+            with open(source, 'w', newline='') as file: csv.writer(file).writerows([('file', 'label', 'license'), *lines])
         taken = add_images(source, root)
         ends = Counter(row['status'] for row in taken)
         assert ends.total() == len(files) == ends['kept'] + ends['failed'] + ends['duplicate']
@@ -83,7 +84,8 @@ def test_each_file_ends_in_one_state(files, as_csv):
 
 def test_what_a_csv_says_comes_with_its_images(root, tmp_path):
     for i in (1, 2, 3): (tmp_path/f'{i}.jpg').write_bytes(jpeg(i))
-    (tmp_path/'l.csv').write_text('\ufefffile,label,creator,license,license_url,title\n1.jpg,earth,Ada,by 4.0,https://example.org/by,Blue\n2.jpg,earth,,,,\n3.jpg,mars,,,,\n')
+    (tmp_path/'l.csv').write_text('\ufefffile,label,creator,license,license_url,title\n'
+                                  '1.jpg,earth,Ada,by 4.0,https://example.org/by,Blue\n2.jpg,earth,,,,\n3.jpg,mars,,,,\n')
     add_images(tmp_path/'l.csv', root, creator='Bob')
     first, second, third = Manifest(root).rows('kept')
     assert (first['creator'], first['license'], first['title'], second['creator'], second.get('license')) == ('Ada', 'by 4.0', 'Blue', 'Bob', None)
@@ -92,7 +94,9 @@ def test_what_a_csv_says_comes_with_its_images(root, tmp_path):
 
 
 def test_bad_sources_of_your_own_are_told(root, tmp_path):
-    for name, text, told in [('a.csv', 'name,label\nx,y\n', 'no columns'), ('b.csv', 'file,label\nx.jpg,y\n', '1 of 1 files'), ('c.csv', '', 'no columns'), ('d.jpg', '', 'give its label')]:
+    bad = [('a.csv', 'name,label\nx,y\n', 'no columns'), ('b.csv', 'file,label\nx.jpg,y\n', '1 of 1 files'),
+           ('c.csv', '', 'no columns'), ('d.jpg', '', 'give its label')]
+    for name, text, told in bad:
         (tmp_path/name).write_text(text)
         with pytest.raises(InputError, match=told): add_images(tmp_path/name, root)
     (tmp_path/'e.csv').write_text('file,label\nd.jpg,../evil\n')
@@ -100,7 +104,8 @@ def test_bad_sources_of_your_own_are_told(root, tmp_path):
     with pytest.raises(InputError, match='no images'): add_images(tmp_path, root)
     with pytest.raises(InputError, match='is no'): add_images(tmp_path/'none', root)
     add_images(tmp_path/'d.jpg', root, label='a')
-    with pytest.raises(InputError, match='in the collection already'): add_images(root, root) if root.exists() else add_images(sidecar(root), sidecar(root))
+    beside = root if root.exists() else sidecar(root)
+    with pytest.raises(InputError, match='in the collection already'): add_images(beside, beside)
     (tmp_path/'mine'/'a').mkdir(parents=True); (tmp_path/'mine'/'a'/'1.jpg').write_bytes(jpeg(1)); (tmp_path/'mine'/'stray.jpg').write_bytes(jpeg(2))
     with pytest.warns(UserWarning, match='1 files lie beside'): assert len(add_images(tmp_path/'mine', root)) == 1
 
@@ -109,7 +114,8 @@ def test_an_image_that_a_killed_run_left_gets_its_row(root, tmp_path):
     (tmp_path/'1.jpg').write_bytes(jpeg(1))
     add_images(tmp_path/'1.jpg', root, label='a')
     Manifest(root).path.unlink()
-    assert [row['status'] for row in add_images(tmp_path/'1.jpg', root, label='a', license='cc0')] == ['kept'] and check_whole(root).count_by('license') == {'cc0': 1}
+    assert [row['status'] for row in add_images(tmp_path/'1.jpg', root, label='a', license='cc0')] == ['kept']
+    assert check_whole(root).count_by('license') == {'cc0': 1}
 
 
 def test_real_photographs(root, tmp_path):
@@ -136,7 +142,8 @@ def place(): # EXIF with a place, and with a maker
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><exif:GPSLatitude>50,56N</exif:GPSLatitude></x:xmpmeta>'
 
 
-@pytest.mark.parametrize('format, options', [('JPEG', {}), ('JPEG', dict(progressive=True)), ('PNG', {}), ('WEBP', {}), ('AVIF', {}), ('JPEG', dict(xmp=XMP))], ids=str)
+@pytest.mark.parametrize('format, options', [
+    ('JPEG', {}), ('JPEG', dict(progressive=True)), ('PNG', {}), ('WEBP', {}), ('AVIF', {}), ('JPEG', dict(xmp=XMP))], ids=str)
 def test_no_photograph_tells_where_it_was_taken(root, tmp_path, format, options):
     (tmp_path/'1.jpg').write_bytes(jpeg(1, format=format, exif=place(), **options))
     assert names_a_place(tmp_path/'1.jpg')
@@ -174,7 +181,8 @@ def test_what_a_folder_holds_beside_images_is_told(root, tmp_path):
     (mine/'2024').mkdir(parents=True)
     for i, name in enumerate(('1.JPG', '2.jfif', '2024/3.jpe')): (mine/name).write_bytes(jpeg(i))
     for name in ('notes.txt', 'film.mp4', '.DS_Store'): (mine/name).write_text('x')
-    with pytest.warns(UserWarning, match=r"left out of 'mine': 1 hidden \(a/.DS_Store\), 2 no images \(a/film.mp4, a/notes.txt\)"): added = add_images(tmp_path/'mine', root)
+    told = r"left out of 'mine': 1 hidden \(a/.DS_Store\), 2 no images \(a/film.mp4, a/notes.txt\)"
+    with pytest.warns(UserWarning, match=told): added = add_images(tmp_path/'mine', root)
     assert [(row['label'], row['status']) for row in added] == [('a', 'kept')] * 3
 
 
@@ -231,7 +239,8 @@ add_images(sys.argv[1], sys.argv[2], label='a')
 
 def test_ctrl_c_is_heard_while_a_file_is_decoded(root, tmp_path):
     (tmp_path/'1.jpg').write_bytes(slow_jpeg())
-    process = subprocess.Popen([sys.executable, '-c', ADD_SLOWLY, str(tmp_path/'1.jpg'), str(root)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, '-c', ADD_SLOWLY, str(tmp_path/'1.jpg'), str(root)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == 'decoding\n'
     time.sleep(0.5)
     start = time.monotonic()
@@ -249,14 +258,24 @@ def everything_written(root):
 
 
 makers = st.sampled_from(['Ada Lovelace', 'Bob', 'Zoë', ''])
-rows = st.builds(lambda i, label, maker, content, status: dict(url=f'http://example.org/photo-{i}-', label=label, creator=maker, status=status, landing_url=f'http://example.org/page-of-{maker}-',
-                                                               **(dict(reason='timeout') if status == 'failed' else dict(source_sha256=f'{content:064}', sha256=f'{content:064}')),
-                                                               **(dict(file=f'{label}/{f"{content:064}"[:12]}.jpg') if status == 'kept' else {})),
-                 st.integers(0, 9), st.sampled_from('ab'), makers, st.integers(10**53, 10**53 * 4).map(lambda c: c // 10**53 * 10**53), st.sampled_from(['kept', 'kept', 'failed', 'duplicate']))
+contents_of_rows = st.integers(10**53, 10**53 * 4).map(lambda c: c // 10**53 * 10**53)
+
+
+def event(i, label, maker, content, status):
+    "A row of a manifest as a download writes it"
+    digest = f'{content:064}'
+    row = dict(url=f'http://example.org/photo-{i}-', label=label, creator=maker, status=status, landing_url=f'http://example.org/page-of-{maker}-')
+    row |= dict(reason='timeout') if status == 'failed' else dict(source_sha256=digest, sha256=digest)
+    return row | (dict(file=f'{label}/{digest[:12]}.jpg') if status == 'kept' else {})
+
+
+rows = st.builds(event, st.integers(0, 9), st.sampled_from('ab'), makers, contents_of_rows, st.sampled_from(['kept', 'kept', 'failed', 'duplicate']))
+torn = st.sampled_from([b'', b'{"url": "http://example.org/photo-3-", "creator": "Bob'])
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(rows, max_size=14), st.sampled_from(['url', 'creator', 'landing_url']), st.integers(0, 9), st.sampled_from(['Ada Lovelace', 'Bob', 'Zoë']), st.sampled_from([b'', b'{"url": "http://example.org/photo-3-", "creator": "Bob']))
+@given(st.lists(rows, max_size=14), st.sampled_from(['url', 'creator', 'landing_url']), st.integers(0, 9),
+       st.sampled_from(['Ada Lovelace', 'Bob', 'Zoë']), torn)
 def test_forgetting_leaves_no_trace_and_takes_nothing_else(events, field, i, maker, tear):
     with tempfile.TemporaryDirectory() as tmp:
         root = Path(tmp)/'planets'
@@ -300,7 +319,8 @@ def test_a_crash_while_forgetting_is_mended_by_the_next_call(server, root, monke
             patch.setattr(os, 'replace', fails(n, real[0])); patch.setattr(Path, 'unlink', fails(n, real[1])); patch.setattr(os, 'fsync', fails(n, real[2]))
             try: forget_images(root, creator='ada lovelace')
             except KeyboardInterrupt: crashes += 1
-        assert Manifest(root).torn == 0 and len([row for row in Manifest(root) if row.get('creator') == 'Bob']) == 3, 'the manifest is the old one or the new one'
+        theirs = [row for row in Manifest(root) if row.get('creator') == 'Bob']
+        assert Manifest(root).torn == 0 and len(theirs) == 3, 'the manifest is the old one or the new one'
     forget_images(root)
     assert crashes >= 3 and 'Ada' not in everything_written(root) and len(check_whole(root).present()) == 3
 
@@ -414,8 +434,10 @@ from fastai.vision.all import get_image_files, parent_label
 from torchvision.datasets import ImageFolder
 root = sys.argv[1]
 folder = ImageFolder(root)
-print(json.dumps([[f'{folder.classes[i]}/{path.rsplit("/", 1)[1]}' for path, i in folder.samples], [f'{parent_label(f)}/{f.name}' for f in get_image_files(root)]]))'''
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, str(odd)], capture_output=True, text=True, env=os.environ | dict(OMP_NUM_THREADS='1'))
+torchvision = [f'{folder.classes[i]}/{path.rsplit("/", 1)[1]}' for path, i in folder.samples]
+print(json.dumps([torchvision, [f'{parent_label(f)}/{f.name}' for f in get_image_files(root)]]))'''
+    command = [sys.executable, '-W', 'ignore', '-c', code, str(odd)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | dict(OMP_NUM_THREADS='1'))
     torchvision, fastai = json.loads(done.stdout)
     assert sorted(torchvision) == sorted(fastai) == files_on_disk(odd)
     (odd/'train station').rename(odd/'station') # the one name that load_dataset, given the bare folder, takes for a part of the data
@@ -439,7 +461,8 @@ def test_packing_takes_all_that_is_known_and_nothing_that_is_half_written(odd, t
     forget_images(odd, url='http://x')
     (sidecar(odd)/'.tmp-1').write_text('half'); (sidecar(odd)/'tmp'/'1').mkdir(parents=True); (sidecar(odd)/'tmp'/'1'/'x.jpg').write_text('half')
     names = zipfile.ZipFile(pack_images(odd)).namelist()
-    assert {'planets.fastcnn/manifest.jsonl', 'planets.fastcnn/CREDITS.md', 'planets.fastcnn/forgotten.txt'} < set(names) and not [name for name in names if 'tmp' in name or 'lock' in name]
+    assert {'planets.fastcnn/manifest.jsonl', 'planets.fastcnn/CREDITS.md', 'planets.fastcnn/forgotten.txt'} < set(names)
+    assert not [name for name in names if 'tmp' in name or 'lock' in name]
     again = unpack_images(odd.parent/'planets.zip', tmp_path/'again')
     assert Manifest(again).get('http://x', 'any')['status'] == 'forgotten' and len(list(sidecar(again).rglob('quarantine/*/*'))) == 1
 
