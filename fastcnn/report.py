@@ -70,7 +70,8 @@ def contact_sheet(
 )->Image.Image: # RGB, white behind the pictures
     "Small copies of many pictures in a grid"
     if not len(pictures): raise InputError('there are no pictures for a contact sheet: give a list of files or images')
-    if columns < 1 or size < 8: raise InputError(f'{columns} columns of {size} pixels make no sheet: give at least 1 of at least 8')
+    if columns < 1 or size < 8:
+        raise InputError(f'{columns} columns of {size} pixels make no sheet: give at least 1 of at least 8')
     columns, font = min(columns, len(pictures)), ImageFont.load_default(11)
     pitch, height = size + gap, size + gap + (16 if captions is not None else 0)
     sheet = Image.new('RGB', (columns*pitch + gap, math.ceil(len(pictures)/columns)*height + gap), 'white')
@@ -86,7 +87,7 @@ def _image_tag(
     alt:str # What it shows, in words
 )->dict: # For the template: kind, src, alt, width, height
     "A picture as part of the page"
-    image = image if image.mode in ('RGB', 'L', 'RGBA') else image.convert('RGBA' if image.has_transparency_data else 'RGB')
+    if image.mode not in ('RGB', 'L', 'RGBA'): image = image.convert('RGBA' if image.has_transparency_data else 'RGB')
     packed = {}
     for kind, options in (('webp', dict(quality=84, method=4)), ('png', dict(optimize=True))):
         image.save(stream := io.BytesIO(), kind, **options)
@@ -102,7 +103,8 @@ def _figure_tag(
     dpi:int=144 # Pixels per inch: twice what a screen shows, for sharp letters
 )->dict: # As `_image_tag`, shown at half its pixels
     "A matplotlib figure as part of the page"
-    figure.savefig(stream := io.BytesIO(), format='png', dpi=dpi, facecolor='white', bbox_inches='tight', pad_inches=0.08)
+    stream = io.BytesIO()
+    figure.savefig(stream, format='png', dpi=dpi, facecolor='white', bbox_inches='tight', pad_inches=0.08)
     with Image.open(stream) as image: tag = _image_tag(image.convert('RGB'), alt)
     return tag | dict(width=tag['width']//2, height=tag['height']//2)
 
@@ -116,6 +118,7 @@ def _number_format(
     if min(v for v in known if v) < 1e-3: return '.3g'
     return f',.{max(0, min(3, 3 - math.floor(math.log10(max(known)))))}f'
 
+# %% ../nbs/22_report.ipynb #62354569
 def _column(
     values:list, # Of one column
     numeric:bool # Whether they are numbers
@@ -138,8 +141,9 @@ def _table_tag(
     numeric = [is_numeric_dtype(t) and not is_bool_dtype(t) for t in frame.dtypes]
     columns = [_column(shown.iloc[:, k].tolist(), numeric[k]) for k in range(frame.shape[1])]
     rows = [(str(name) if named else None, cells) for name, cells in zip(shown.index, zip(*columns))]
-    return dict(kind='table', columns=[str(c) for c in frame.columns], corner=str(frame.index.name or '') if named else None,
-                numeric=numeric, rows=rows, caption=caption, more=len(frame) - len(shown))
+    corner = str(frame.index.name or '') if named else None
+    return dict(kind='table', columns=[str(c) for c in frame.columns], corner=corner, numeric=numeric, rows=rows,
+                caption=caption, more=len(frame) - len(shown))
 
 # %% ../nbs/22_report.ipynb #09df4fcf
 def _as_block(
@@ -152,7 +156,8 @@ def _as_block(
     if isinstance(value, Image.Image): return _image_tag(value, words or heading)
     if hasattr(value, 'savefig'): return _figure_tag(value, words or heading)
     if hasattr(value, 'itertuples'): return _table_tag(value, words)
-    raise InputError(f'a report cannot show a {type(value).__name__}: give a text, a figure, an image, a DataFrame, or (one of these, its words)')
+    hint = 'give a text, a figure, an image, a DataFrame, or (one of these, its words)'
+    raise InputError(f'a report cannot show a {type(value).__name__}: {hint}')
 
 # %% ../nbs/22_report.ipynb #b087f1ef
 _WEB = Path(fastcnn.__file__).parent/'web'/'report' # style.css, and page.html.jinja, which has room for the sections
@@ -176,7 +181,7 @@ def _anchor(
 def write_report(
     path:Path, # The HTML file to write, replaced if it exists
     title:str, # Of the page
-    sections:list, # (heading, list of values); a value is text, Figure, PIL image, DataFrame, or (one of the last three, words)
+    sections:list, # (heading, list of values): text, Figure, PIL image, DataFrame, or (one of the last three, words)
     subtitle:str='', # One sentence below the title
     highlights:dict=None, # Name → value of a few numbers to show large, such as {'accuracy': '0.91'}
     lang:str='en' # Language of the texts
@@ -199,11 +204,23 @@ def _accuracy_in_words(evaluation):
     "The figures of an evaluation as sentences"
     low, high = evaluation.accuracy_interval
     images, classes = int(evaluation.per_class.images.sum()), len(evaluation.per_class)
-    refused = f' {1 - evaluation.coverage:.1%} of the images were refused as none of the classes; all figures are about the others.'
-    return (f'{round(evaluation.accuracy*images):,} of {images:,} images are classified correctly: accuracy {evaluation.accuracy:.3f}. '
-            f'With 95% confidence the true one lies between {low:.3f} and {high:.3f}; guessing among {classes} classes gives {1/classes:.3f}.'
-            f'{refused if evaluation.coverage < 1 else ""}')
+    right, accuracy = round(evaluation.accuracy*images), evaluation.accuracy
+    text = (f'{right:,} of {images:,} images are classified correctly: accuracy {accuracy:.3f}. '
+            f'With 95% confidence the true one lies between {low:.3f} and {high:.3f}; '
+            f'guessing among {classes} classes gives {1/classes:.3f}.')
+    if evaluation.coverage == 1: return text
+    refused = f'{1 - evaluation.coverage:.1%} of the images were refused as none of the classes'
+    return f'{text} {refused}; all figures are about the others.'
 
+# %% ../nbs/22_report.ipynb #5cb24583
+def _calibration_in_words(evaluation):
+    "How far its confidence can be trusted, as sentences"
+    error, loss = evaluation.expected_calibration_error, evaluation.log_loss
+    guessing = math.log(len(evaluation.per_class))
+    return (f'On average a confidence is {error:.3f} away from the share of right answers '
+            f'(expected calibration error). The log loss is {loss:.3f}; guessing gives {guessing:.3f}.')
+
+# %% ../nbs/22_report.ipynb #d7784732
 def _worst_confusion(evaluation):
     "The most frequent mistake as a sentence"
     counts = evaluation.confusion.to_numpy(copy=True)
@@ -211,38 +228,39 @@ def _worst_confusion(evaluation):
     if not counts.any(): return 'No image was taken for another class.'
     true, taken = divmod(int(counts.argmax()), len(counts))
     names, images = list(evaluation.confusion.index), int(evaluation.confusion.iloc[true].sum())
-    return f'The most frequent mistake: {counts[true, taken]} of {images} images of {names[true]} were taken for {names[taken]}.'
+    mistakes = f'{counts[true, taken]} of {images} images of {names[true]} were taken for {names[taken]}'
+    return f'The most frequent mistake: {mistakes}.'
 
-
+# %% ../nbs/22_report.ipynb #412a49ee
 def _scores(per_class):
     "Precision and recall with their intervals, as one reads them"
     def interval(name):
         bounds = zip(per_class[f'{name}_low'], per_class[f'{name}_high'])
         return [f'{low:.2f} to {high:.2f}' if low == low else '' for low, high in bounds]
     intervals = {f'{name}, 95%': interval(name) for name in ('precision', 'recall')}
-    columns = ['images', 'precision', 'precision, 95%', 'recall', 'recall, 95%', 'f1', *per_class.columns.intersection(['refused'])]
-    return per_class.assign(**intervals)[columns]
+    columns = ['images', 'precision', 'precision, 95%', 'recall', 'recall, 95%', 'f1']
+    return per_class.assign(**intervals)[[*columns, *per_class.columns.intersection(['refused'])]]
 
-# %% ../nbs/22_report.ipynb #5cb24583
+# %% ../nbs/22_report.ipynb #dccc88a2
 def evaluation_sections(
     evaluation # `fastcnn.evaluation.Evaluation`
 )->list: # Sections for `write_report`
     "What an evaluation says, in words, figures and tables"
     from fastcnn.evaluation import plot_calibration, plot_confusion_matrix, plot_per_class
-    trust = (f'On average a confidence is {evaluation.expected_calibration_error:.3f} away from the share of right answers (expected calibration error). '
-             f'The log loss is {evaluation.log_loss:.3f}; guessing gives {math.log(len(evaluation.per_class)):.3f}.')
     bins = evaluation.calibration.rename_axis('confidence up to')
     return [
         ('How good is it?', [
             _accuracy_in_words(evaluation),
             (plot_per_class(evaluation), 'Precision and recall of each class with their 95% intervals'),
-            (_scores(evaluation.per_class), 'Precision: of what it calls so, the share that is so. Recall: of what is so, the share that it calls so.')]),
+            (_scores(evaluation.per_class),
+             'Precision: of what it calls so, the share that is so. Recall: of what is so, the share that it calls so.')]),
         ('What is taken for what?', [
             _worst_confusion(evaluation),
             (plot_confusion_matrix(evaluation), 'Confusion matrix: the share of each true class that was called so')]),
         ('Can its confidence be trusted?', [
-            trust,
-            (plot_calibration(evaluation), 'Share of right answers against confidence, with the number of images in each bin'),
+            _calibration_in_words(evaluation),
+            (plot_calibration(evaluation),
+             'Share of right answers against confidence, with the number of images in each bin'),
             (bins, 'Answers by confidence; low and high: the 95% interval of the accuracy')])]
 
 # %% ../nbs/22_report.ipynb #85b23ba4
@@ -251,24 +269,29 @@ def _figure_or_reason(words, show, *args):
     try: return show(*args), words
     except InputError as error: return f'Not shown: {error}.'
 
+# %% ../nbs/22_report.ipynb #afa46e6e
 def _worst_mistakes(worst):
     "The images with the largest losses as a section"
     captions = [f'{row.label}? {row.predicted} {row.probability:.0%}' for row in worst.itertuples()]
-    return 'Worst mistakes', ['The label, and what the network says instead. Sometimes it is the label that is wrong.',
-                              (contact_sheet(worst.image.tolist(), captions, columns=6), 'The images with the largest losses')]
+    sheet = contact_sheet(worst.image.tolist(), captions, columns=6)
+    text = 'The label, and what the network says instead. Sometimes it is the label that is wrong.'
+    return 'Worst mistakes', [text, (sheet, 'The images with the largest losses')]
 
+# %% ../nbs/22_report.ipynb #46a51abd
 def _as_network_input(learn, images):
     "Images of a table as the network gets them: (N, C, H, W), and the same to look at"
     items = images if hasattr(learn.dls.train.items, 'columns') else images.image.tolist()
     batch = learn.dls.test_dl(items, bs=len(images)).one_batch()[0]
     return batch, learn.dls.valid.decode((batch,))[0]
 
+# %% ../nbs/22_report.ipynb #714a0bb4
 def _grad_cam_figure(learn, worst):
     from fastcnn.evaluation import grad_cam, show_grad_cam
     batch, shown = _as_network_input(learn, worst)
-    return show_grad_cam(shown, grad_cam(learn.model, batch), [f'{row.label}?\n{row.predicted}' for row in worst.itertuples()])
+    titles = [f'{row.label}?\n{row.predicted}' for row in worst.itertuples()]
+    return show_grad_cam(shown, grad_cam(learn.model, batch), titles)
 
-# %% ../nbs/22_report.ipynb #afa46e6e
+# %% ../nbs/22_report.ipynb #cc08da49
 def learner_sections(
     learn, # Learner after a fit
     worst=None # DataFrame of `fastcnn.evaluation.top_losses`, its `image` as the Learner's DataLoaders take them
@@ -280,16 +303,19 @@ def learner_sections(
     inside = _sections_of_mistakes(learn, worst) if worst is not None and len(worst) else []
     return [('The training', [training]), *inside, ('Kernels', ['The kernels of the first convolution.', kernels])]
 
+# %% ../nbs/22_report.ipynb #4a228391
 def _sections_of_mistakes(learn, worst):
     "The worst mistakes, where the network looked, and what its layers made of the first of them"
     from fastcnn.evaluation import show_feature_maps
-    looked = _figure_or_reason('The worst mistakes, and below each the places that spoke for the wrong answer, bright', _grad_cam_figure, learn, worst.head(6))
+    words = 'The worst mistakes, and below each the places that spoke for the wrong answer, bright'
+    looked = _figure_or_reason(words, _grad_cam_figure, learn, worst.head(6))
     first = _as_network_input(learn, worst.head(1))[0][0]
     maps = _figure_or_reason('Rows of feature maps, from fine to coarse', show_feature_maps, learn.model, first)
-    return [_worst_mistakes(worst), ('Where did it look?', ['Grad-CAM: bright places spoke for the answer that was given.', looked]),
+    return [_worst_mistakes(worst),
+            ('Where did it look?', ['Grad-CAM: bright places spoke for the answer that was given.', looked]),
             ('On the way through', ['The feature maps of the first of these images, layer by layer.', maps])]
 
-# %% ../nbs/22_report.ipynb #46a51abd
+# %% ../nbs/22_report.ipynb #766d3e80
 def evaluation_report(
     path:Path, # The HTML file to write, replaced if it exists
     evaluation, # `fastcnn.evaluation.Evaluation`
@@ -303,12 +329,15 @@ def evaluation_report(
     if learn is not None: sections += learner_sections(learn, worst)
     elif worst is not None and len(worst): sections.append(_worst_mistakes(worst))
     low, high = evaluation.accuracy_interval
-    highlights = {'accuracy': f'{evaluation.accuracy:.3f}', '95% interval': f'{low:.2f} to {high:.2f}', 'macro F1': f'{evaluation.f1:.3f}',
-                  'calibration error': f'{evaluation.expected_calibration_error:.3f}', 'images': f'{int(evaluation.per_class.images.sum()):,}'}
+    highlights = {'accuracy': f'{evaluation.accuracy:.3f}', '95% interval': f'{low:.2f} to {high:.2f}',
+                  'macro F1': f'{evaluation.f1:.3f}',
+                  'calibration error': f'{evaluation.expected_calibration_error:.3f}',
+                  'images': f'{int(evaluation.per_class.images.sum()):,}'}
     page = write_report(path, title, sections, subtitle, highlights)
     _close(sections)
     return page
 
+# %% ../nbs/22_report.ipynb #a7b89254
 def _close(sections):
     "Let go of the figures, which a notebook would show once more"
     import matplotlib.pyplot as plt
