@@ -48,7 +48,8 @@ class _Answers(nn.Module):
     def __init__(self, network, mean, std, novelty=None):
         super().__init__()
         self.network, self.novelty = network, novelty
-        for name, values in dict(mean=mean, std=std).items(): self.register_buffer(name, torch.tensor(values).view(3, 1, 1))
+        self.register_buffer('mean', torch.tensor(mean).view(3, 1, 1))
+        self.register_buffer('std', torch.tensor(std).view(3, 1, 1))
 
     def forward(self, squares):
         probabilities = self.network((squares/255 - self.mean)/self.std).softmax(1)
@@ -66,8 +67,9 @@ def export_onnx(
     logging.getLogger('torch.onnx').setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore') # the exporter's remarks on its own internals
-        program = torch.onnx.export(module, (torch.zeros(2, 3, size, size),), dynamo=True, verbose=False, opset_version=OPSET,
-                                    input_names=inputs, output_names=outputs, dynamic_shapes=({0: torch.export.Dim('N')},))
+        program = torch.onnx.export(module, (torch.zeros(2, 3, size, size),), dynamo=True, verbose=False,
+                                    opset_version=OPSET, input_names=inputs, output_names=outputs,
+                                    dynamic_shapes=({0: torch.export.Dim('N')},))
     program.model_proto.ir_version = 10
     return program.model_proto
 
@@ -77,11 +79,13 @@ def _whole_graph(answers, size):
     import onnx
     outputs = ['probabilities', 'novelty'][:1 if answers.novelty is None else 2]
     rest = export_onnx(answers, size, ['squares'], outputs)
-    rest = onnx.compose.add_prefix(rest, 'answers/', rename_inputs=False, rename_outputs=False) # both may use the same names
+    # both may use the same names
+    rest = onnx.compose.add_prefix(rest, 'answers/', rename_inputs=False, rename_outputs=False)
     whole = onnx.compose.merge_models(crop_graph(size), rest, io_map=[('cropped', 'squares')])
     onnx.checker.check_model(whole)
     return whole.SerializeToString()
 
+# %% ../nbs/19_deploy.ipynb #ed2a94bf
 def _check_equal(graph, answers, size):
     "The graph and the torch network agree on random images of the network's own size"
     import onnxruntime as ort
@@ -90,11 +94,13 @@ def _check_equal(graph, answers, size):
     with torch.no_grad(): expected = answers(torch.tensor(images).permute(0, 3, 1, 2).float())
     for bound, here, there in zip((1e-4, 1e-3), expected, found): # of probabilities, of novelty
         difference = float(np.abs(here.numpy() - there).max())
-        if not difference < bound: raise RuntimeError(f'the exported graph differs from the network by {difference:.2g}: nothing was exported')
+        if not difference < bound:
+            raise RuntimeError(f'the exported graph differs from the network by {difference:.2g}: nothing was exported')
 
 # %% ../nbs/19_deploy.ipynb #fe6bca08
 _MAX_SAMPLE = 1000 # Images of each part, for reading them takes time
 
+# %% ../nbs/19_deploy.ipynb #8ab77965
 def _squares(
     part, # DataLoader
     size:int, # Pixels
@@ -114,6 +120,7 @@ def _squares(
 FORMAT = 2 # Of the folder: 1 knew neither novelty nor checksums
 MODEL_FILES = ('config.json', 'model.onnx', 'model.safetensors') # What an exported model must hold
 
+# %% ../nbs/19_deploy.ipynb #44260402
 def _with_checksums(folder, config):
     "The configuration with the checksums of the other files and its own"
     files = {}
@@ -123,6 +130,7 @@ def _with_checksums(folder, config):
     own = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
     return config | dict(sha256=own)
 
+# %% ../nbs/19_deploy.ipynb #31ed9fb9
 def write_config(
     folder:Path, # Of the model, with its other files
     config:dict # What config.json is to say
@@ -130,7 +138,7 @@ def write_config(
     "Write config.json with the checksums of all files and its own"
     atomic_write(folder/'config.json', json.dumps(_with_checksums(folder, config), indent=1))
 
-# %% ../nbs/19_deploy.ipynb #44260402
+# %% ../nbs/19_deploy.ipynb #77254c8f
 def _normalization(dls):
     "Mean and standard deviation that the batches were brought to; (0, 1) where they were not"
     from fastai.data.transforms import Normalize
@@ -138,11 +146,13 @@ def _normalization(dls):
     if not found: return [0.]*3, [1.]*3
     return found[0].mean.flatten().tolist(), found[0].std.flatten().tolist()
 
+# %% ../nbs/19_deploy.ipynb #65ffd5ff
 def _write_weights(model, path):
     from safetensors.torch import save_file
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, path)
     path.chmod(0o644) # safetensors writes for the owner alone
 
+# %% ../nbs/19_deploy.ipynb #65020fbb
 def _write_model(folder, learn):
     "Weights, graph and configuration of a Learner, checked; the configuration"
     model, dls = copy.deepcopy(learn.model).cpu().float().eval(), learn.dls
@@ -153,24 +163,29 @@ def _write_model(folder, learn):
     _check_equal(graph, answers, size)
     (folder/'model.onnx').write_bytes(graph)
     _write_weights(model, folder/'model.safetensors')
-    return dict(format=FORMAT, version=__version__, created=utc_now(), architecture=getattr(model, 'architecture', None), size=size, mean=mean,
-                std=std, classes=[str(c) for c in dls.vocab], none_of_these=none_of_these, accuracy=None, accuracy_interval=None, split='test')
+    architecture = getattr(model, 'architecture', None)
+    return dict(format=FORMAT, version=__version__, created=utc_now(), architecture=architecture, size=size, mean=mean, std=std, classes=[str(c) for c in dls.vocab], none_of_these=none_of_these,
+                accuracy=None, accuracy_interval=None, split='test')
 
 # %% ../nbs/19_deploy.ipynb #0c9061c2
 def _results(config):
     "What was measured, as the Hub's table of results wants it"
-    metrics = [dict(type=name, value=config[name]) for name in ('accuracy', 'f1', 'precision', 'recall') if config.get(name) is not None]
+    measured = [name for name in ('accuracy', 'f1', 'precision', 'recall') if config.get(name) is not None]
+    metrics = [dict(type=name, value=config[name]) for name in measured]
     if not metrics: return {}
-    result = dict(task=dict(type='image-classification'), dataset=dict(name=f"{config['split']} part", type='imagefolder'), metrics=metrics)
+    dataset = dict(name=f"{config['split']} part", type='imagefolder')
+    result = dict(task=dict(type='image-classification'), dataset=dataset, metrics=metrics)
     return {'model-index': [dict(name=', '.join(config['classes'])[:90], results=[result])]}
 
+# %% ../nbs/19_deploy.ipynb #b7bf8220
 def _card_head(config, license):
     "The card's metadata, as the Hugging Face Hub wants it: JSON is YAML too"
     tags = ['image-classification', 'fastcnn', 'onnx', 'safetensors']
-    head = dict(license=license, library_name='fastcnn', pipeline_tag='image-classification', tags=tags) | _results(config)
+    head = dict(license=license, library_name='fastcnn', pipeline_tag='image-classification', tags=tags)
+    head |= _results(config)
     return '---\n' + '\n'.join(f'{k}: {json.dumps(v)}' for k, v in head.items()) + '\n---'
 
-# %% ../nbs/19_deploy.ipynb #b7bf8220
+# %% ../nbs/19_deploy.ipynb #95de971b
 def _card_figures(config):
     "What was measured, in words"
     if config.get('accuracy') is None: return 'Not measured.'
@@ -180,14 +195,16 @@ def _card_figures(config):
     scores = [f'| {name} | {score:.3f} |' for name, score in (config.get('per_class_f1') or {}).items()]
     return '\n'.join([text, *(['', '| class | F1 |', '| --- | --- |', *scores] if scores else [])])
 
+# %% ../nbs/19_deploy.ipynb #6de782b3
 def _card_novelty(config):
     "Whether and when it answers with none of the classes, in words"
     found = config['none_of_these']
     if not found: return 'This model cannot tell: it gives one of its classes to every picture, also where none fits.'
-    return (f"A picture whose `novelty` is above {found['threshold']:.3f} is answered with none of the classes. The threshold was chosen on "
-            f"{found['images']} validation images ({found['refused']:.1%} of them lie above), so that with {found['sure']:.0%} certainty at most "
-            f"{found['at_most']:.0%} of true images are refused. How many other pictures it recognises as such depends on how unlike the classes "
-            'they look: things of the same colours in the same places pass.')
+    return (f"A picture whose `novelty` is above {found['threshold']:.3f} is answered with none of the classes. "
+            f"The threshold was chosen on {found['images']} validation images ({found['refused']:.1%} lie above), "
+            f"so that with {found['sure']:.0%} certainty at most {found['at_most']:.0%} of true images are refused. "
+            'How many other pictures it recognises as such depends on how unlike the classes they look: '
+            'things of the same colours in the same places pass.')
 
 # %% ../nbs/19_deploy.ipynb #45b80d06
 _CARD = '''{head}
@@ -214,8 +231,9 @@ An image classifier of {n} classes, made with fastcnn {version} on {date}.
 
 ## What it is for, and what not
 
-To sort pictures like those it was trained on into the classes above. Its probabilities say how sure it is among these classes. It was not made to
-decide about people, health or safety; on pictures of another kind than its training images its figures do not hold.
+To sort pictures like those it was trained on into the classes above. Its probabilities say how sure it is among these
+classes. It was not made to decide about people, health or safety; on pictures of another kind than its training images
+its figures do not hold.
 
 ## Use
 
@@ -233,23 +251,26 @@ predict('THIS_FOLDER', ['picture.jpg'])
 def _card(config, data, license):
     "The model card"
     return _CARD.format(
-        head=_card_head(config, license), classes=', '.join(config['classes']), n=len(config['classes']), version=config['version'],
-        date=config['created'][:10], network=(config['architecture'] or {}).get('name', 'a network of your own'), size=config['size'],
-        license=license, figures=_card_figures(config), novelty=_card_novelty(config), data=data or 'Not described.')
+        head=_card_head(config, license), classes=', '.join(config['classes']), n=len(config['classes']),
+        version=config['version'], date=config['created'][:10], size=config['size'], license=license,
+        network=(config['architecture'] or {}).get('name', 'a network of your own'),
+        figures=_card_figures(config), novelty=_card_novelty(config), data=data or 'Not described.')
 
 # %% ../nbs/19_deploy.ipynb #a8c748b2
 def _check_replaceable(path):
     "Refuse a folder that holds something else than an exported model"
     if not path.exists(): return
     filled = not path.is_dir() or any(path.iterdir())
-    if filled and not (path/'config.json').is_file(): raise InputError(f'{str(path)!r} exists and is no exported model: choose another folder')
+    if filled and not (path/'config.json').is_file():
+        raise InputError(f'{str(path)!r} exists and is no exported model: choose another folder')
 
+# %% ../nbs/19_deploy.ipynb #f32960c3
 def export_model(
     learn, # Trained Learner
     path:Path, # Folder to write; an exported model that is there already is replaced
-    measure:Callable[[Path], dict]=None, # Finished folder → figures such as accuracy, accuracy_interval, images, f1 and per_class_f1 (class → F1), kept in config and card
+    measure:Callable[[Path], dict]=None, # Finished folder → what `Evaluation.summary` gives, kept in config and card
     data:str='', # Markdown for the card: where the images came from, under which licences
-    license:str='other' # Of the model, as the Hugging Face Hub names it, such as 'apache-2.0' or 'cc-by-4.0'
+    license:str='other' # Of the model, as the Hugging Face Hub names it, such as 'apache-2.0'
 )->Path: # `path`
     "Write a trained network as a folder with safetensors, configuration, ONNX and a card"
     path = Path(path)
@@ -271,21 +292,26 @@ def _check_whole(path):
     "Refuse to upload what is no exported model, or one that is damaged"
     missing = [name for name in MODEL_FILES if not (path/name).is_file() or (path/name).is_symlink()]
     if missing: raise InputError(f'{str(path)!r} is no exported model: {", ".join(missing)} missing')
-    try: config = json.loads((path/'config.json').read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error: raise InputError(f'{str(path/"config.json")!r} cannot be read: {error}') from error
-    if 'files' in config and config != _with_checksums(path, config): raise InputError(f'{str(path)!r} was changed or damaged after the export')
+    file = path/'config.json'
+    try: config = json.loads(file.read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error: raise InputError(f'{str(file)!r} cannot be read: {error}') from error
+    if 'files' in config and config != _with_checksums(path, config):
+        raise InputError(f'{str(path)!r} was changed or damaged after the export')
 
-_HUB_HINTS = {401: 'log in with `hf auth login` or give a token', 403: 'your token may not write there', 404: 'there is no such account or repository'}
+# %% ../nbs/19_deploy.ipynb #89f85670
+_HUB_HINTS = {401: 'log in with `hf auth login` or give a token', 403: 'your token may not write there',
+              404: 'there is no such account or repository'}
 
 def _first_line(error): return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
-# %% ../nbs/19_deploy.ipynb #89f85670
+# %% ../nbs/19_deploy.ipynb #076a0a6e
 def _upload(api, path, repo_id, private, message):
     "The name of the repository, once the four files are there; what went wrong in one line"
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
     try:
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-        api.upload_folder(repo_id=repo_id, folder_path=path, allow_patterns=[*MODEL_FILES, 'README.md'], commit_message=message)
+        files = [*MODEL_FILES, 'README.md']
+        api.upload_folder(repo_id=repo_id, folder_path=path, allow_patterns=files, commit_message=message)
     except (LocalTokenNotFoundError, HFValidationError) as error:
         raise InputError(f'{repo_id!r} cannot be uploaded: {_first_line(error)}') from error
     except HfHubHTTPError as error:
@@ -294,20 +320,22 @@ def _upload(api, path, repo_id, private, message):
         raise kind(f'the Hub refused {repo_id!r} ({status}): {_HUB_HINTS.get(status, _first_line(error))}') from error
     except Exception as error: # it has changed the library that it speaks HTTP with more than once
         if not type(error).__module__.startswith(('httpx', 'requests')) and not isinstance(error, OSError): raise
-        raise RuntimeError(f'the Hub cannot be reached: {_first_line(error)}; look at the network, then upload again') from error
+        told = f'the Hub cannot be reached: {_first_line(error)}; look at the network, then upload again'
+        raise RuntimeError(told) from error
     return repo_id
 
-# %% ../nbs/19_deploy.ipynb #076a0a6e
+# %% ../nbs/19_deploy.ipynb #a740c50c
 def push_to_hub(
     path:Path, # Exported model
     repo_id:str, # 'your-name/model-name'
-    token:str=None, # Of your account; default: the one that `hf auth login` has stored, or HF_TOKEN in the environment
+    token:str=None, # Of your account; default: what `hf auth login` has stored, or HF_TOKEN in the environment
     private:bool=True, # Only you can see it
     message:str='Model exported by fastcnn' # Of the commit
 )->str: # Address of the model's page
     "Upload an exported model to the Hugging Face Hub"
     try: from huggingface_hub import HfApi
-    except ImportError as error: raise InputError(f'push_to_hub needs huggingface_hub ({error}): pip install fastcnn[hub]') from error
+    except ImportError as error:
+        raise InputError(f'push_to_hub needs huggingface_hub ({error}): pip install fastcnn[hub]') from error
     _check_whole(Path(path))
     api = HfApi(token=token)
     return f'{api.endpoint}/{_upload(api, path, repo_id, private, message)}'

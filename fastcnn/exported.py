@@ -25,6 +25,7 @@ from .images import UnreadableImage, list_images, read_image, tell_left_out
 # %% ../nbs/20_exported.ipynb #fd56a4fe
 _MAX_BYTES = {'config.json': 1 << 20, 'model.onnx': (1 << 31) - 1, 'model.safetensors': 1 << 33}
 
+# %% ../nbs/20_exported.ipynb #f9b87d9b
 def _file_stats(path):
     "What the file system says of the three files"
     try: found = {name: os.lstat(path/name) for name in _MAX_BYTES if os.path.lexists(path/name)}
@@ -34,26 +35,34 @@ def _file_stats(path):
     if missing: raise InputError(f'{str(path)!r} is no exported model: {missing} missing; {hint}')
     return found
 
+# %% ../nbs/20_exported.ipynb #96b3a442
 def _check_files(path):
     "The three files are ordinary files of a possible size"
     for name, found in _file_stats(path).items():
         file, size, limit = repr(str(path/name)), found.st_size, _MAX_BYTES[name]
         if stat.S_ISLNK(found.st_mode):
-            raise InputError(f'{file} is a link: copy the file itself (from the Hub with snapshot_download(…, local_dir=…))')
+            hint = 'from the Hub with snapshot_download(…, local_dir=…)'
+            raise InputError(f'{file} is a link: copy the file itself ({hint})')
         if not stat.S_ISREG(found.st_mode): raise InputError(f'{file} is no ordinary file')
         if not 0 < size <= limit: raise InputError(f'{file} has {size:,} bytes: 1 to {limit:,} are possible')
 
-# %% ../nbs/20_exported.ipynb #f9b87d9b
+# %% ../nbs/20_exported.ipynb #88811c02
 FORMATS = range(1, 3) # Of the folder, that are understood; 1 knew neither novelty nor checksums
 
 def _is_integer(v, low, high): return isinstance(v, int) and not isinstance(v, bool) and low <= v <= high
-def _is_number(v, low=-1e6, high=1e6): return isinstance(v, (int, float)) and not isinstance(v, bool) and low <= v <= high
+def _is_number(v, low=-1e6, high=1e6):
+    return isinstance(v, (int, float)) and not isinstance(v, bool) and low <= v <= high
 def _is_triple(v, low=-1e6): return isinstance(v, list) and len(v) == 3 and all(_is_number(x, low) for x in v)
 def _is_name(v): return isinstance(v, str) and 0 < len(v) <= 500
-def _are_classes(v): return isinstance(v, list) and 1 < len(v) <= 100_000 and all(map(_is_name, v)) and len(set(v)) == len(v)
-def _is_null_or(v, key, holds): return v is None or isinstance(v, dict) and holds(v.get(key))
-def _are_checksums(v): return isinstance(v, dict) and all(isinstance(v.get(name), str) for name in ('model.onnx', 'model.safetensors'))
 
+# %% ../nbs/20_exported.ipynb #9d7f0195
+def _are_classes(v):
+    return isinstance(v, list) and 1 < len(v) <= 100_000 and all(map(_is_name, v)) and len(set(v)) == len(v)
+def _is_null_or(v, key, holds): return v is None or isinstance(v, dict) and holds(v.get(key))
+def _are_checksums(v):
+    return isinstance(v, dict) and all(isinstance(v.get(name), str) for name in ('model.onnx', 'model.safetensors'))
+
+# %% ../nbs/20_exported.ipynb #eb662c6e
 _RULES = dict( # What config.json must hold: (in words, test)
     classes=('a list of two or more different names', _are_classes),
     size=('a whole number of pixels from 1 to 2048', lambda v: _is_integer(v, 1, 2048)),
@@ -63,9 +72,10 @@ _RULES = dict( # What config.json must hold: (in words, test)
     none_of_these=('null or a threshold', lambda v: _is_null_or(v, 'threshold', _is_number)),
     accuracy=('null or a share', lambda v: v is None or _is_number(v, 0, 1)),
     files=('checksums', _are_checksums),
-    format=(f'a whole number from 1 to {FORMATS[-1]}; a later one needs a later fastcnn', lambda v: _is_integer(v, 1, FORMATS[-1])))
+    format=(f'a whole number from 1 to {FORMATS[-1]}; a later one needs a later fastcnn',
+            lambda v: _is_integer(v, 1, FORMATS[-1])))
 
-# %% ../nbs/20_exported.ipynb #96b3a442
+# %% ../nbs/20_exported.ipynb #c49c7e4a
 def _parse_config(file):
     "The content of config.json, if it is an object with classes"
     name = repr(str(file))
@@ -77,6 +87,7 @@ def _parse_config(file):
     if not _are_classes(config.get('classes')): raise InputError(f'{name} names no classes')
     return config
 
+# %% ../nbs/20_exported.ipynb #46a84037
 def read_config(
     path:Path # Exported model
 )->dict: # Its `config.json`
@@ -110,17 +121,20 @@ def _limit_memory():
     info = ort.OrtMemoryInfo('Cpu', ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
     ort.create_and_register_allocator(info, ort.OrtArenaCfg(dict(max_mem=_MAX_MEMORY, arena_extend_strategy=1)))
 
+# %% ../nbs/20_exported.ipynb #1b9447eb
 def _first_line(error): return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
+# %% ../nbs/20_exported.ipynb #fe4ab656
 @contextmanager
 def _runtime_errors(message):
     "What ONNX Runtime raises as one line: its errors have no common base but Exception"
     try: yield
     except Exception as error:
-        if not type(error).__module__.startswith('onnxruntime') and not isinstance(error, (RuntimeError, UnicodeDecodeError)): raise
+        theirs = type(error).__module__.startswith('onnxruntime')
+        if not theirs and not isinstance(error, (RuntimeError, UnicodeDecodeError)): raise
         raise InputError(f'{message}: {_first_line(error)}') from error
 
-# %% ../nbs/20_exported.ipynb #1b9447eb
+# %% ../nbs/20_exported.ipynb #7fdd7274
 def _open_session(file):
     "A graph ready to run"
     import onnxruntime as ort
@@ -133,6 +147,7 @@ def _open_session(file):
         _limit_memory()
         return ort.InferenceSession(str(file), options, providers=['CPUExecutionProvider'])
 
+# %% ../nbs/20_exported.ipynb #aaca26b0
 def _check_interface(session, config, file):
     "The graph has the inputs and outputs that it must have"
     def kinds(values): return {v.name: (v.type, len(v.shape)) for v in values}
@@ -142,7 +157,7 @@ def _check_interface(session, config, file):
     if inputs != dict(image=('tensor(uint8)', 4)) or outputs != wanted:
         raise InputError(f'{str(file)!r} does not go from `image` to {" and ".join(wanted)}')
 
-# %% ../nbs/20_exported.ipynb #fe4ab656
+# %% ../nbs/20_exported.ipynb #5066194a
 @dataclass(frozen=True)
 class ExportedModel:
     "An exported model that has been looked at and is ready to answer"
@@ -151,6 +166,7 @@ class ExportedModel:
     session:object = field(repr=False) # onnxruntime.InferenceSession
     seconds:float # That one image may take
 
+# %% ../nbs/20_exported.ipynb #e1ac4f74
 def open_exported(
     path:Path, # Exported model
     seconds:float=60 # That one image may take
@@ -181,6 +197,7 @@ class _PixelBudget:
                 self.used -= pixels
                 self.freed.notify_all()
 
+# %% ../nbs/20_exported.ipynb #bf9143a0
 _in_the_graph = _PixelBudget(1 << 25) # Some 15 bytes each
 
 # %% ../nbs/20_exported.ipynb #3f815810
@@ -195,14 +212,17 @@ def _time_limit(seconds):
     try: yield options
     finally: clock.cancel()
 
+# %% ../nbs/20_exported.ipynb #4e75a0ed
 def _check_outputs(found, n):
     "The graph gave n distributions, and as many numbers for novelty"
     p = found['probabilities']
-    sound = p.shape[:1] == (n,) and p.ndim == 2 and (p >= 0).all() and np.isfinite(p).all() and np.allclose(p.sum(1), 1, atol=1e-3)
+    shares = np.isfinite(p).all() and (p >= 0).all()
+    sound = p.ndim == 2 and len(p) == n and shares and np.allclose(p.sum(1), 1, atol=1e-3)
     novelty = found.get('novelty', np.zeros(n))
     if not sound or novelty.shape != (n,) or not np.isfinite(novelty).all():
         raise InputError('the graph of the model gives no probabilities: it is damaged, or no model of fastcnn')
 
+# %% ../nbs/20_exported.ipynb #7d7ecb0a
 def _run(session, images, options):
     "Outputs by name for images (n, H, W, 3) uint8"
     names = [output.name for output in session.get_outputs()]
@@ -221,9 +241,11 @@ def _each_file(root, left_out, seen, folder=''):
     files, others = list_images(place, nested=False, follow_links=True)
     yield from files
     deeper = others.pop('nested', [])
-    for reason, names in others.items(): left_out.setdefault(reason, []).extend(os.path.join(folder, name) for name in names)
+    for reason, names in others.items():
+        left_out.setdefault(reason, []).extend(os.path.join(folder, name) for name in names)
     for name in deeper: yield from _each_file(root, left_out, seen, os.path.join(folder, name))
 
+# %% ../nbs/20_exported.ipynb #e72511be
 def _each_image(
     images:Iterable, # As for `predict`
     tell:bool=True # Warn of what is left out
@@ -244,11 +266,12 @@ def read_or_reason(
     try: return read_image(image), ''
     except UnreadableImage as error: return None, str(error)
 
+# %% ../nbs/20_exported.ipynb #ee890137
 def _batches(images, size, most=64, most_pixels=1 << 20):
-    "Neighbouring images (H, W, 3) of equal shape together, as many as fit whether they or the network are large: (n, H, W, 3)"
+    "Neighbouring images (H, W, 3) of equal shape together, as many as fit into memory: (n, H, W, 3)"
     batch = []
     for pixels in images:
-        room = min(most, most_pixels//max(pixels[..., 0].size, 4*size**2))
+        room = min(most, most_pixels//max(pixels[..., 0].size, 4*size**2)) # images or the network may be large
         if batch and (pixels.shape != batch[0].shape or len(batch) >= room):
             yield np.stack(batch)
             batch = []
@@ -262,8 +285,9 @@ class _Answer:
     image:object # As it was given
     error:str # Why it cannot be read; empty: it was
     probabilities:np.ndarray # (classes,); NaN where it was not
-    novelty:float = math.nan
+    novelty:float # NaN where it was not read, or the model cannot tell
 
+# %% ../nbs/20_exported.ipynb #46b9c962
 def _run_all(model, pictures):
     "(probabilities, novelty) of each picture, in order"
     n = len(model.config['classes'])
@@ -274,16 +298,18 @@ def _run_all(model, pictures):
         if p.shape[1] != n: raise InputError(f'{str(model.path)!r} names {n} classes, but its graph has {p.shape[1]}')
         yield from zip(p, outputs.get('novelty', [math.nan]*len(p)))
 
+# %% ../nbs/20_exported.ipynb #8bb533cc
 def _answer_some(model, images):
     "An answer for each image of a short list"
     read = [read_or_reason(image) for image in images]
     found = _run_all(model, [pixels for pixels, error in read if not error])
-    unknown = np.full(len(model.config['classes']), np.nan, np.float32)
-    return [_Answer(image, error, unknown) if error else _Answer(image, '', *next(found)) for image, (_, error) in zip(images, read)]
+    unknown = np.full(len(model.config['classes']), np.nan, np.float32), math.nan
+    return [_Answer(image, error, *(unknown if error else next(found))) for image, (_, error) in zip(images, read)]
 
 # %% ../nbs/20_exported.ipynb #5276395f
 _THREADS, _CHUNK = min(8, os.cpu_count() or 1), 8 # Images that a thread takes at a time, at most
 
+# %% ../nbs/20_exported.ipynb #ac9c6cc6
 def _map_in_order(work, images, total):
     "The results of `work`, which makes a list of a few images, one by one and in order"
     from tqdm.auto import tqdm
@@ -293,6 +319,7 @@ def _map_in_order(work, images, total):
             bar.update(len(found))
             yield from found
 
+# %% ../nbs/20_exported.ipynb #262e145f
 def _answers(model, images):
     "An answer for each image, in order; an error where none can be read, a warning where some cannot"
     if isinstance(images, (str, bytes, os.PathLike, Image.Image)): images = [images]
@@ -308,31 +335,35 @@ def _answers(model, images):
 # %% ../nbs/20_exported.ipynb #22f8fa23
 _COLUMNS = ('file', 'label', 'probability', 'novelty', 'error')
 
+# %% ../nbs/20_exported.ipynb #1dcf4684
 def _row(model, answer):
     "The values of `_COLUMNS`"
     threshold = (model.config.get('none_of_these') or {}).get('threshold', math.inf)
     p, none = answer.probabilities, answer.error or answer.novelty > threshold
     file = str(answer.image) if isinstance(answer.image, (str, os.PathLike)) else ''
-    return file, None if none else model.config['classes'][p.argmax()], float(p.max()), float(answer.novelty), answer.error
+    label = None if none else model.config['classes'][p.argmax()]
+    return file, label, float(p.max()), float(answer.novelty), answer.error
 
+# %% ../nbs/20_exported.ipynb #297e13d0
 def _opened(model): return model if isinstance(model, ExportedModel) else open_exported(model)
 
-# %% ../nbs/20_exported.ipynb #1dcf4684
+# %% ../nbs/20_exported.ipynb #60e83e3d
 def predict(
     path:Path|ExportedModel, # Exported model: its folder, or what `open_exported` gives
-    images:Iterable # Paths, bytes of image files, or PIL images; a folder stands for all images in it and in its folders
-): # DataFrame: file, label (None: none of the classes), probability, novelty (NaN: the model cannot tell), error (why it cannot be read; empty: it was) and a column p_CLASS of probabilities per class
+    images:Iterable # Paths, bytes of image files, or PIL images; a folder stands for all images in and below it
+): # DataFrame: file, label, probability, novelty, error, and a column p_CLASS of probabilities per class
     "Class and probability of each image"
     model = _opened(path)
     found = list(_answers(model, images))
     import pandas as pd # takes longer than all else together: not before the answers are there
     columns = dict(zip(_COLUMNS, zip(*(_row(model, answer) for answer in found)))) or dict.fromkeys(_COLUMNS, ())
-    kinds = dict(probability=np.float32, novelty=float) # the rest object: pandas' own kind of text refuses a file name that is not UTF-8
+    kinds = dict(probability=np.float32, novelty=float) # the rest object: pandas' text refuses a name that is not UTF-8
     table = pd.DataFrame({name: pd.Series(columns[name], dtype=kinds.get(name, object)) for name in _COLUMNS})
-    probabilities = np.array([answer.probabilities for answer in found], np.float32).reshape(-1, len(model.config['classes']))
-    return table.join(pd.DataFrame(probabilities, columns=[f'p_{c}' for c in model.config['classes']]))
+    classes = model.config['classes']
+    probabilities = np.array([answer.probabilities for answer in found], np.float32).reshape(-1, len(classes))
+    return table.join(pd.DataFrame(probabilities, columns=[f'p_{c}' for c in classes]))
 
-# %% ../nbs/20_exported.ipynb #297e13d0
+# %% ../nbs/20_exported.ipynb #db8cce69
 def predict_each(
     path:Path|ExportedModel, # As for `predict`
     images:Iterable # As for `predict`; read as they are needed
@@ -340,13 +371,15 @@ def predict_each(
     "The same one by one, for more images than there is memory"
     return _rows(_opened(path), images) # a wrong model is told now, and not with the first image
 
+# %% ../nbs/20_exported.ipynb #564f3caa
 def _rows(model, images):
     names = [f'p_{c}' for c in model.config['classes']]
     for answer in _answers(model, images):
         yield dict(zip(_COLUMNS, _row(model, answer))) | dict(zip(names, answer.probabilities.tolist()))
 
 # %% ../nbs/20_exported.ipynb #5fe64727
-_BUILD_ERRORS = (RuntimeError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError, AssertionError, MemoryError)
+_BUILD_ERRORS = (RuntimeError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError, AssertionError,
+                 MemoryError)
 
 def _is_small(value, depth=2):
     "Numbers of a possible size, short texts, and short lists of them"
@@ -355,22 +388,27 @@ def _is_small(value, depth=2):
     if isinstance(value, str): return len(value) <= 200
     return value is None or isinstance(value, bool) or _is_number(value, -1e5, 1e5)
 
+# %% ../nbs/20_exported.ipynb #0166c434
 def _check_architecture(config, path):
     "How the network was built, with numbers that agree with the rest"
     told = config.get('architecture')
-    if not told: raise InputError(f'{str(path)!r} holds a network of its maker\'s own: it can only be used through its ONNX graph')
+    if not told:
+        hint = 'it can only be used through its ONNX graph'
+        raise InputError(f"{str(path)!r} holds a network of its maker's own: {hint}")
     wanted = dict(n_classes=len(config['classes']), size=config['size'])
     if not _is_small(told) or any(told.get(k) != v for k, v in wanted.items()) or told.get('in_channels', 3) != 3:
         fitting = f'{wanted["n_classes"]} classes and images of {wanted["size"]} pixels'
         raise InputError(f'{str(path)!r}: the architecture does not go with {fitting}')
     return told
 
-# %% ../nbs/20_exported.ipynb #0166c434
+# %% ../nbs/20_exported.ipynb #bb493a90
 def _stored_shapes(file):
     "Name → shape of the tensors in a safetensors file, from its head"
     from safetensors import safe_open
-    with safe_open(file, framework='pt') as stored: return {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}
+    with safe_open(file, framework='pt') as stored:
+        return {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}
 
+# %% ../nbs/20_exported.ipynb #5d14ee2f
 def _check_shapes(told, file):
     "The network has exactly the tensors of the file; nothing is allocated"
     import torch
@@ -378,7 +416,8 @@ def _check_shapes(told, file):
     try:
         with torch.device('meta'): model = build_model(**told)
     except InputError as error:
-        if 'meta tensor' not in str(error): raise # a few of torchvision's networks compute while they are built; their size is fixed by their name
+        # a few of torchvision's networks compute while they are built; their size is fixed by their name
+        if 'meta tensor' not in str(error): raise
         return
     expected, found = {k: tuple(v.shape) for k, v in model.state_dict().items()}, _stored_shapes(file)
     wrong = next((k for k in [*expected, *found] if expected.get(k) != found.get(k)), None)
@@ -386,7 +425,7 @@ def _check_shapes(told, file):
     shapes = f'{wrong} is {found.get(wrong, "missing")}, not {expected.get(wrong, "there")}'
     raise InputError(f'{str(file)!r}: the weights do not fit the network: {shapes}')
 
-# %% ../nbs/20_exported.ipynb #bb493a90
+# %% ../nbs/20_exported.ipynb #12e736da
 def _load_weights(told, file):
     "The network with the weights of the file"
     import torch
@@ -399,6 +438,7 @@ def _load_weights(told, file):
     model.load_state_dict(weights)
     return model.eval()
 
+# %% ../nbs/20_exported.ipynb #b1af3351
 def load_exported(
     path:Path # Exported model
 ): # nn.Module in eval mode: normalised images (N, 3, size, size) → logits (N, classes)

@@ -28,6 +28,7 @@ def _coloured_noise(rng, side):
     noise = np.fft.irfft2(waves[0] + 1j*waves[1], (side, side)).transpose(1, 2, 0) @ colours
     return np.clip(rng.uniform(40, 200) + noise/noise.std()*rng.uniform(10, 70), 0, 255).astype(np.uint8)
 
+# %% ../nbs/18_novelty.ipynb #294c747b
 def _random_colour(rng):
     "Often nearly grey, sometimes bright"
     brightness, tint = rng.uniform(0, 255), rng.normal(size=3)*rng.choice([5, 30, 80])
@@ -65,6 +66,7 @@ def _photographs():
     with Image.open(Path(matplotlib.get_data_path())/'sample_data'/'grace_hopper.jpg') as portrait:
         return [portrait.convert('RGB'), *map(Image.fromarray, load_sample_images().images)]
 
+# %% ../nbs/18_novelty.ipynb #06904a53
 def _photo_crop(rng, side):
     "A square of a photograph, at random and smaller or larger: (side, side, 3) float, 0 to 255"
     photo = _photographs()[rng.integers(3)]
@@ -72,7 +74,7 @@ def _photo_crop(rng, side):
     x, y = rng.integers(0, photo.width - cut + 1), rng.integers(0, photo.height - cut + 1)
     return np.asarray(photo.resize((side, side), Image.BILINEAR, (x, y, x + cut, y + cut)), dtype=float)
 
-# %% ../nbs/18_novelty.ipynb #06904a53
+# %% ../nbs/18_novelty.ipynb #8cb3f00b
 def _recoloured_crop(rng, side):
     "A square of a photograph, often mirrored and in other colours: (side, side, 3) uint8"
     crop = _photo_crop(rng, side)[:, ::rng.choice([-1, 1])]
@@ -80,6 +82,7 @@ def _recoloured_crop(rng, side):
     if rng.random() < .3: crop = 255 - crop
     return np.clip(128 + (crop - 128)*rng.uniform(.5, 1.3) + rng.normal()*20, 0, 255).astype(np.uint8)
 
+# %% ../nbs/18_novelty.ipynb #559224a3
 def made_up_images(
     n:int, # How many; every second one is a piece of a photograph
     side:int, # Pixels
@@ -93,6 +96,7 @@ def made_up_images(
 _GRID = 4 # Fields across and down
 _SIDE = 64 # Of the picture that is measured, pixels; smaller where the network's own is
 
+# %% ../nbs/18_novelty.ipynb #66fe3ceb
 def _area_average(
     n:int, # Pixels
     m:int # Fields
@@ -141,7 +145,8 @@ class GaussianSVM(nn.Module):
     ):
         super().__init__()
         points = machine.support_vectors_
-        values = dict(centre=centre, scale=scale, points=points, lengths=(points**2).sum(1), weights=machine.dual_coef_[0], bias=machine.intercept_)
+        values = dict(centre=centre, scale=scale, points=points, lengths=(points**2).sum(1),
+                      weights=machine.dual_coef_[0], bias=machine.intercept_)
         for name, value in values.items(): self.register_buffer(name, torch.tensor(value, dtype=torch.float32))
         self.gamma = float(machine.gamma)
 
@@ -169,6 +174,7 @@ def _fit_svm(
 # %% ../nbs/18_novelty.ipynb #98f02e46
 MAX_FALSE_REJECTION, CONFIDENCE = .05, .95 # At most this share of true images is called none of these; as sure as that
 
+# %% ../nbs/18_novelty.ipynb #0537311b
 def rejection_threshold(
     scores:np.ndarray # (n,) novelty of held-out images
 )->float|None: # None: too few scores
@@ -182,6 +188,7 @@ def rejection_threshold(
 # %% ../nbs/18_novelty.ipynb #95518d33
 _MADE_UP = 900 # Images of each kind
 
+# %% ../nbs/18_novelty.ipynb #7b29c076
 def _features(
     batches:Iterable, # Of pictures (n, 3, size, size), 0 to 255
     size:int # Their side, pixels
@@ -191,15 +198,18 @@ def _features(
     with torch.no_grad(): found = [measure(torch.as_tensor(batch).float()).numpy() for batch in batches]
     return np.concatenate([np.zeros((0, 10*_GRID**2), np.float32), *found])
 
+# %% ../nbs/18_novelty.ipynb #89a80a15
 @functools.cache
 def _made_up_features(size):
     "Features of made-up images of both kinds: (1800, 160)"
     sides = min(size, _SIDE), 2*_SIDE
-    sharp, large = (torch.tensor(made_up_images(_MADE_UP, side, seed)).permute(0, 3, 1, 2).split(64) for seed, side in enumerate(sides))
-    smaller = (nn.functional.interpolate(part.float(), size=(size, size), mode='bilinear', antialias=True) for part in large)
+    images = [torch.tensor(made_up_images(_MADE_UP, side, seed)) for seed, side in enumerate(sides)]
+    sharp, large = (part.permute(0, 3, 1, 2).split(64) for part in images)
+    shrink = functools.partial(nn.functional.interpolate, size=(size, size), mode='bilinear', antialias=True)
+    smaller = (shrink(part.float()) for part in large)
     return np.concatenate([_features(sharp, sides[0]), _features(smaller, size)])
 
-# %% ../nbs/18_novelty.ipynb #7b29c076
+# %% ../nbs/18_novelty.ipynb #f3a757fb
 class NoveltyScore(nn.Module):
     "How unlike its training images a picture is"
     def __init__(self,
@@ -214,15 +224,16 @@ class NoveltyScore(nn.Module):
     )->torch.Tensor: # (N,) novelty
         return self.border(self.features(pictures))
 
+# %% ../nbs/18_novelty.ipynb #cb63290b
 def _warn(reason:str):
     warnings.warn(f'the exported model will not answer "none of these": {reason}')
 
-# %% ../nbs/18_novelty.ipynb #89a80a15
+# %% ../nbs/18_novelty.ipynb #225d6329
 def fit_novelty(
-    train:Iterable, # Batches (n, 3, size, size) of training pictures, 0 to 255, as the network gets them but for normalising; a thousand are enough
+    train:Iterable, # Batches (n, 3, size, size) of training pictures, 0 to 255; a thousand pictures are enough
     valid:Iterable, # The same of the validation part, 59 pictures at least
     size:int # Side of the pictures, pixels: 16 at least
-)->tuple[NoveltyScore, dict]|tuple[None, None]: # The network, and its threshold with what is known of it; (None, None) and a warning where nothing can be said
+)->tuple[NoveltyScore|None, dict|None]: # The network, and what is known of its threshold; nothing, and a warning
     "Learn what pictures of the classes look like, and from where on one is none of them"
     if size < 4*_GRID: return _warn(f'images of {size} pixels are too small for it: {4*_GRID} is the least'), None
     ours, held_out = (_features(part, size) for part in (train, valid))
@@ -232,4 +243,6 @@ def fit_novelty(
     score = NoveltyScore(size, _fit_svm(ours, _made_up_features(size))).eval()
     with torch.no_grad(): scores = score.border(torch.tensor(held_out)).numpy()
     threshold = rejection_threshold(scores)
-    return score, dict(threshold=threshold, images=len(scores), at_most=MAX_FALSE_REJECTION, sure=CONFIDENCE, refused=float((scores > threshold).mean()))
+    refused = float((scores > threshold).mean())
+    known = dict(threshold=threshold, images=len(scores), at_most=MAX_FALSE_REJECTION, sure=CONFIDENCE, refused=refused)
+    return score, known

@@ -21,7 +21,7 @@ from .exported import open_exported, predict, predict_each, read_config, read_or
 
 # %% ../nbs/21_publish.ipynb #1d2348a4
 RUNTIME = 'onnxruntime-web@1.30.0' # as npm names it
-_RUNTIME_SHA512 = 'q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ==' # of the package
+_RUNTIME_SHA512 = 'q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=='
 _RUNTIME_FILES = { # file → sha256
     'ort.wasm.bundle.min.mjs': '11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90',
     'ort-wasm-simd-threaded.wasm': '3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2'}
@@ -35,7 +35,8 @@ def _runtime_in_folder(
     for name, sha256 in _RUNTIME_FILES.items():
         places = folder/'package'/'dist'/name, folder/'dist'/name, folder/name
         file = next((p for p in places if p.is_file()), None)
-        if not file: raise InputError(f'{str(folder)!r} holds no {name}: give the package {RUNTIME}, unpacked or as npm packs it')
+        hint = f'give the package {RUNTIME}, unpacked or as npm packs it'
+        if not file: raise InputError(f'{str(folder)!r} holds no {name}: {hint}')
         found[name] = file.read_bytes()
         if hashlib.sha256(found[name]).hexdigest() != sha256:
             raise InputError(f'{str(file)!r} is not the file of {RUNTIME}: it is damaged, or of another version')
@@ -48,22 +49,28 @@ def _runtime_in_archive(
     "The runtime's files from the package, if it is the published one"
     with open(archive, 'rb') as file: found = base64.b64encode(hashlib.file_digest(file, 'sha512').digest()).decode()
     if found != _RUNTIME_SHA512:
-        raise InputError(f'{str(archive)!r} is not {RUNTIME} as published (its sha512 differs): it is damaged, or of another version')
-    with tarfile.open(archive) as tar: return {name: tar.extractfile(f'package/dist/{name}').read() for name in _RUNTIME_FILES}
+        told = 'its sha512 differs: it is damaged, or of another version'
+        raise InputError(f'{str(archive)!r} is not {RUNTIME} as published: {told}')
+    with tarfile.open(archive) as tar:
+        return {name: tar.extractfile(f'package/dist/{name}').read() for name in _RUNTIME_FILES}
 
 # %% ../nbs/21_publish.ipynb #d2c519fd
 _NPM_PACK = ['pack', '--silent', '--ignore-scripts', '--fetch-retries=1', '--fetch-retry-mintimeout=1000']
 
+# %% ../nbs/21_publish.ipynb #dccb4c29
 def _npm_pack()->dict[str, bytes]: # File → its content
     "Fetch the runtime with npm"
     hint = f'a page needs {RUNTIME}; give its package with runtime= or --runtime PATH'
-    if not (npm := shutil.which('npm')): raise InputError(f'npm is missing, which fetches the runtime: install Node.js ({hint})')
+    npm = shutil.which('npm')
+    if not npm: raise InputError(f'npm is missing, which fetches the runtime: install Node.js ({hint})')
     with tempfile.TemporaryDirectory() as tmp:
         command = [npm, *_NPM_PACK, '--cache', f'{tmp}/npm', RUNTIME]
         try: done = subprocess.run(command, cwd=tmp, capture_output=True, text=True, timeout=600)
-        except subprocess.TimeoutExpired: raise InputError(f'npm took more than ten minutes to fetch the runtime ({hint})') from None
-        archives = list(Path(tmp).glob('*.tgz'))
-        if done.returncode or len(archives) != 1: raise InputError(f'npm could not fetch the runtime, with exit status {done.returncode} ({hint})')
+        except subprocess.TimeoutExpired:
+            raise InputError(f'npm took more than ten minutes to fetch the runtime ({hint})') from None
+        archives, status = list(Path(tmp).glob('*.tgz')), f'exit status {done.returncode}'
+        if done.returncode or len(archives) != 1:
+            raise InputError(f'npm could not fetch the runtime, with {status} ({hint})')
         return _runtime_in_archive(archives[0])
 
 # %% ../nbs/21_publish.ipynb #5f581932
@@ -93,6 +100,7 @@ def _page_title(
 
 def _is_number(value)->bool: return isinstance(value, (int, float)) and not isinstance(value, bool)
 
+# %% ../nbs/21_publish.ipynb #1716008f
 def _accuracy_in_words(config)->str:
     "How good the model is, as far as it is known"
     accuracy, interval, images = (config.get(k) for k in ('accuracy', 'accuracy_interval', 'images'))
@@ -102,9 +110,10 @@ def _accuracy_in_words(config)->str:
     if _is_number(images): words += f', on {images} images that it had not seen'
     return words
 
-# %% ../nbs/21_publish.ipynb #1716008f
+# %% ../nbs/21_publish.ipynb #839d90bd
 def _megabytes(size:int)->str: return f'{size/1e6:.1f} MB'
 
+# %% ../nbs/21_publish.ipynb #0b561214
 def _facts(
     config:dict, # Of the model
     size:int # Of its graph, bytes
@@ -147,20 +156,24 @@ def _pages(path, config, title, facts, size, examples, credits):
     "The HTML files of a site: name → content"
     from jinja2 import Environment, FileSystemLoader
     from markupsafe import Markup
-    templates = Environment(loader=FileSystemLoader(_SITE), autoescape=True, trim_blocks=True, keep_trailing_newline=True)
-    title = title or _page_title(config['classes'])
-    credits = Markup(_credits_html(path, credits))
-    return {'index.html': templates.get_template('index.html').render(title=title, size=size, facts=facts, examples=examples),
-            'credits.html': templates.get_template('credits.html').render(title=title, text=credits)}
+    loader = FileSystemLoader(_SITE)
+    templates = Environment(loader=loader, autoescape=True, trim_blocks=True, keep_trailing_newline=True)
+    values = dict(title=title or _page_title(config['classes']), size=size, facts=facts, examples=examples,
+                  text=Markup(_credits_html(path, credits)))
+    return {name: templates.get_template(name).render(values) for name in ('index.html', 'credits.html')}
 
+# %% ../nbs/21_publish.ipynb #3b96b2d7
 def _site_files(path, config, runtime, title, examples, credits):
     "All files of a site: name → content, bytes"
-    graph, threshold = (Path(path)/'model.onnx').read_bytes(), (config.get('none_of_these') or {}).get('threshold')
-    about = dict(classes=config['classes'], size=config['size'], threshold=threshold, model=content_name(graph, '.onnx'))
+    graph = (Path(path)/'model.onnx').read_bytes()
+    about = dict(classes=config['classes'], size=config['size'], model=content_name(graph, '.onnx'),
+                 threshold=(config.get('none_of_these') or {}).get('threshold'))
     shown = [_example(file, i, config['classes']) for i, file in enumerate(examples, 1)]
     size = _megabytes(len(graph) + sum(map(len, runtime.values())))
-    pages = _pages(path, config, title, _facts(config, len(graph)), size, [(name, alt) for name, alt, _ in shown], credits)
-    files = {name: text.encode() for name, text in pages.items()} | {'about.json': json.dumps(about).encode(), about['model']: graph}
+    names = [(name, alt) for name, alt, _ in shown]
+    pages = _pages(path, config, title, _facts(config, len(graph)), size, names, credits)
+    files = {name: text.encode() for name, text in pages.items()}
+    files |= {'about.json': json.dumps(about).encode(), about['model']: graph}
     files |= {name: (_SITE/name).read_bytes() for name in _COPIED} | {name: data for name, _, data in shown}
     runtime = {'LICENSE': (_SITE/'runtime-license.txt').read_bytes()} | runtime
     return files | {f'runtime/{name}': data for name, data in runtime.items()}
@@ -176,7 +189,8 @@ def _check_replaceable(
     except (OSError, ValueError, TypeError, KeyError): ours = set()
     found = (p.relative_to(site).as_posix() for p in site.rglob('*') if not p.is_dir() or p.is_symlink())
     others = sorted(set(found) - ours)
-    if others: raise InputError(f'{str(site)!r} holds {others[0]!r}, which publish has not written: choose another folder, or move it away')
+    hint = 'choose another folder, or move it away'
+    if others: raise InputError(f'{str(site)!r} holds {others[0]!r}, which publish has not written: {hint}')
 
 # %% ../nbs/21_publish.ipynb #7378465b
 def _replace_folder(folder, files):
@@ -187,17 +201,19 @@ def _replace_folder(folder, files):
         if folder.exists(): folder.rename(Path(tmp)/'old')
         (Path(tmp)/'new').rename(folder)
 
+# %% ../nbs/21_publish.ipynb #6a504f76
 def publish(
     path:Path, # Exported model
     site:Path, # Folder to write; a site that is there already is replaced
-    runtime:Path=None, # Package onnxruntime-web of the pinned version, a .tgz or unpacked; default: the cache, else npm fetches it
+    runtime:Path=None, # Package of `RUNTIME`, a .tgz or unpacked; default: the cache, else npm fetches it
     title:str='', # Heading; default: made from the classes
     examples:list=(), # Image files that a visitor may try
-    credits:Path=None # Markdown that names the images' makers, such as a collection's CREDITS.md; default: what the model card says of the data
+    credits:Path=None # Markdown such as a collection's CREDITS.md; default: what the model card says of its data
 )->dict[str, int]: # File → its size in bytes, for all that was written
     "Write a static page that runs the model in the visitor's browser"
     config, site = read_config(path), Path(os.path.abspath(site))
-    predict(path, [Image.new('RGB', (config['size'], config['size']))]) # a graph that cannot be run, or has other classes, is refused now and not by a visitor
+    black = Image.new('RGB', (config['size'], config['size']))
+    predict(path, [black]) # what cannot be run is refused now, and not by a visitor
     if credits and not Path(credits).is_file(): raise InputError(f'there is no file {str(credits)!r} with credits')
     _check_replaceable(site)
     files = _site_files(path, config, _runtime(runtime), title, examples, credits)
@@ -215,14 +231,17 @@ def demo_app(
     "A page on this machine: drop a picture, see the classes with their probabilities"
     os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False' # read at import: nobody outside is told
     try: import gradio
-    except ImportError as error: raise InputError(f'demo_app needs Gradio ({error}): pip install fastcnn[demo]') from error
+    except ImportError as error:
+        raise InputError(f'demo_app needs Gradio ({error}): pip install fastcnn[demo]') from error
     model = open_exported(path) # once, and not for every picture
     def answer(image):
         if image is None: return None
         row = next(predict_each(model, [image]))
         return 'none of these' if row['label'] is None else {c: row[f'p_{c}'] for c in model.config['classes']}
-    shown = dict(title=', '.join(model.config['classes'])[:90], examples=[[str(e)] for e in examples] if examples else None)
     picture, label = gradio.Image(type='pil', label='Picture'), gradio.Label(num_top_classes=6, label='What it is')
-    app = gradio.Interface(answer, picture, label, cache_examples=False, flagging_mode='never', analytics_enabled=False, api_name='predict', **shown)
+    title = ', '.join(model.config['classes'])[:90]
+    app = gradio.Interface(
+        answer, picture, label, title=title, api_name='predict', flagging_mode='never',
+        examples=[[str(e)] for e in examples] if examples else None, cache_examples=False, analytics_enabled=False)
     if launch: app.launch(server_name='127.0.0.1', server_port=port, share=False, quiet=True, show_error=True)
     return app
