@@ -97,28 +97,28 @@ def compare(root, repeats, work, rng):
 
 def stages(root):
     "Milliseconds of one core for each step of one image, the median over the images: where the time goes, and what bounds it"
-    import cv2, hashlib, numpy as np
-    from fastai.vision.augment import aug_transforms
-    from fastcnn.data import PixelCache, _decode, _gray_values, _homographies, _is_geometry, _is_lighting, _sample_image
-    tfms, side, took = aug_transforms(size=SIZE, max_rotate=20, max_zoom=1.2), round(1.44*SIZE), {}
-    geometry, lighting = [t for t in tfms if _is_geometry(t)], [t for t in tfms if _is_lighting(t)]
+    import hashlib
+    from fastcnn.data import PixelCache, image_dataloaders
+    took = {}
     def timed(step, function, count=1):
         start = time.process_time()
         value = function()
         took.setdefault(step, []).append(1e3*(time.process_time() - start)/count)
         return value
-    cache, files = PixelCache(side), sorted(Path(root).glob('*/*.jpg'))[:300]
-    seen, out, table = np.empty((SIZE, SIZE, 3), np.uint8), np.empty((SIZE, SIZE, 3), np.float32), np.random.rand(256, 1, 3).astype(np.float32)
+    cache, files = PixelCache(SIZE), sorted(Path(root).glob('*/*.jpg'))[:300]
     for file in files:
         data = timed('read the file', file.read_bytes)
         content = timed('hash it', lambda: hashlib.sha256(data).hexdigest())
-        timed('decode and make smaller', lambda: _decode(data, side))
-        packed = cache._packed(file)
-        timed('write to the cache', lambda: cache._keep({content: packed}, [content]))
-        matrix = timed('draw (a 64th of a batch)', lambda: (_homographies(geometry, 64), _gray_values(lighting, 64)), 64)[0][0]
-        with cache.reader() as read: timed('look up', lambda: read(content, None))
-        with cache.reader() as read: timed('geometry in one step', lambda: _sample_image(read(content, None), (.5, .5), matrix, seen))
-        timed('light, normalise, 32 bits', lambda: cv2.LUT(seen, table, dst=out))
+        with cache.reader() as read:
+            timed('decode and make smaller', lambda: read(None, data, margin=True))
+            timed('the same for validation', lambda: read(None, data))
+        timed('write to the cache', lambda: cache.fill([content], [data], margin=True))
+        took['write to the cache'][-1] -= took['decode and make smaller'][-1] # it decodes, too
+        with cache.reader() as read: timed('look up', lambda: read(content, None, margin=True))
+    train, valid = image_dataloaders(root, size=SIZE, batch_size=BATCH, num_workers=1)
+    for dl, step in ((train, 'a training batch'), (valid, 'a validation batch')):
+        for which in [list(range(start, start + BATCH)) for start in range(0, len(dl.dataset) - BATCH, BATCH)]:
+            timed(step, lambda: next(dl.create_batches(which)), BATCH)
     return {step: round(statistics.median(values), 3) for step, values in took.items()}
 
 

@@ -54,7 +54,7 @@ def make_pairs(folder, seed, half):
     grouped = set(range(0, len(images), 2)) # every other one, of photographs and planets alike
     (folder/'a').mkdir()
     for family, image in enumerate(images):
-        for number, (version, quality) in enumerate(versions(image, rng) if family in grouped else [(image, 92)]):
+        for version, quality in versions(image, rng) if family in grouped else [(image, 92)]:
             name = f'{rng.getrandbits(48):012x}.jpg'
             version.save(folder/'a'/name, quality=quality)
             truth[name] = family
@@ -109,7 +109,8 @@ if __name__ == '__main__':
                 rounds.append({tool: run(tool, tmp, true) for tool in random.sample(TOOLS, len(TOOLS))})
                 print(f'{name}, round {number + 1}:', {tool: round(found['seconds'], 2) for tool, found in rounds[-1].items()}, file=sys.stderr, flush=True)
             kept[name] = dict(images=len(truth), pairs=len(true), tools=summary(rounds))
-    peers = subprocess.run([PEERS, '-c', 'from importlib.metadata import version as v; print(v("imagededup"), v("cleanvision"))'], capture_output=True, text=True, check=True)
+    ask = 'from importlib.metadata import version as v; print(v("imagededup"), v("cleanvision"))'
+    peers = subprocess.run([PEERS, '-c', ask], capture_output=True, text=True, check=True)
     versions = dict(zip(('imagededup', 'cleanvision'), peers.stdout.split()))
     found = dict(about=machine('fastcnn', 'pillow', 'numpy') | versions, seed=args.seed, repeats=args.repeats, **kept)
     print(json.dumps(found, indent=1))

@@ -57,7 +57,7 @@ def job(root, number, size):
         start = time.perf_counter()
     done.set()
     return dict(images=number, size=size, first=round(images/seconds[0], 1), later=round(images/seconds[1], 1), seconds=[round(s, 1) for s in seconds], own_mb=round(peak[0] - before), file_mb=round(peak[1]),
-                cache_mb=round(PixelCache(round(1.44*size)).bytes/1e6))
+                cache_mb=round(PixelCache(size).bytes/1e6))
 
 
 def main(args):

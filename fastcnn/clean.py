@@ -9,11 +9,12 @@ __all__ = ['CERTAIN_KINDS', 'SUSPECT_KINDS', 'find_broken', 'sharpness', 'text_s
            'find_outliers', 'find_problems', 'class_balance', 'CleaningReport', 'clean_images', 'plot_cleaning']
 
 # %% ../nbs/09_clean.ipynb #35edcb20
-import base64, io, os
+import base64, io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from fastcore.basics import patch
 from PIL import Image
 
 from .core import InputError, Manifest, SidecarFile, sidecar
@@ -97,8 +98,8 @@ def text_strokes(
 # %% ../nbs/09_clean.ipynb #6c790069
 def colour_texture(
     facts:list # ImageFacts of N readable images
-)->np.ndarray: # (N,19): colours of the whole, of the middle and their spread; variation at four scales; direction; shape
-    "A few numbers that say what an image looks like"
+)->np.ndarray: # (N,19)
+    "What an image looks like: colours of the whole, the middle and their spread; detail at four scales; direction; shape"
     colour = np.stack([f.colour for f in facts]).astype(np.float32)/255
     middle, border = colour[:, 2:6, 2:6].mean((1, 2)), colour[:, [0, 7]].mean((1, 2))
     thumbs = np.stack([f.thumb for f in facts])
@@ -129,8 +130,8 @@ def class_distances(
     features:np.ndarray, # (N,D)
     labels:list, # Class of each of the N images
     neighbours:int=5 # Nearest images of a class that count
-)->tuple: # (N,), how unlike its class each image is, in robust standard deviations; (N,), the class whose images are nearest
-    "Distance to the nearest images of the same class, compared with what is usual there"
+)->tuple: # (N,), how unlike its class each image is; (N,), the class whose images are nearest
+    "Distance to the nearest images of the same class, in robust standard deviations of what is usual there"
     centred = features - np.median(features, axis=0)
     features = centred/np.maximum(np.abs(centred).mean(0), 1e-6)
     names, own = np.unique(labels, return_inverse=True)
@@ -179,7 +180,7 @@ def find_outliers(
     min_sharpness:float=0.2, # An image less sharp is blurred
     max_strokes:float=10, # An image with more changes between paper and ink is text
     max_unlike:float=3 # An image further from its class, in robust standard deviations, is unlike it
-): # DataFrame, a row per reason: file, label, kind, width, height, peak, spread, score (of a suspect), like (its likeliest class)
+): # DataFrame, a row per reason: file, label, kind, size, peak, spread, score (of a suspect), like (its likeliest class)
     "The images that are odd"
     import pandas as pd # slow to import
     facts = [f for f in (read_images(root) if facts is None else facts) if not f.problem]
@@ -208,14 +209,15 @@ def class_balance(
     facts = read_images(root) if facts is None else facts
     table = pd.DataFrame([(f.label, not f.problem) for f in facts], columns=['label', 'images'])
     table = table.groupby('label', as_index=False).images.sum()
-    total, most = max(table.images.sum(), 1), table.images.max()
-    table = table.assign(share=table.images/total, times_fewer=most/table.images.clip(lower=1))
+    table['share'] = table.images/max(table.images.sum(), 1)
+    table['times_fewer'] = table.images.max()/table.images.clip(lower=1)
     return table.sort_values('images', ascending=False, ignore_index=True)
 
 # %% ../nbs/09_clean.ipynb #e7406e21
 _COLUMNS = ['file', 'label', 'reason', 'problem', 'group', 'copy_of', 'distance', 'correlation', 'detail',
             'width', 'height']
 
+# %% ../nbs/09_clean.ipynb #6668e902
 def _findings(root:Path, facts:list, spared:set, transforms:bool)->tuple:
     "DataFrames: each image that has to go, with the first reason that applies, and the duplicate groups"
     import pandas as pd # slow to import
@@ -227,7 +229,7 @@ def _findings(root:Path, facts:list, spared:set, transforms:bool)->tuple:
     found = pd.concat(tables).drop_duplicates('file')
     return found[~found.file.isin(spared)].reindex(columns=_COLUMNS).reset_index(drop=True), groups
 
-# %% ../nbs/09_clean.ipynb #6668e902
+# %% ../nbs/09_clean.ipynb #9b849abc
 @dataclass(frozen=True)
 class CleaningReport:
     "What `clean_images` found"
@@ -240,23 +242,22 @@ class CleaningReport:
     balance:object # DataFrame: label, images that stay, share, times_fewer
     left_out:object # DataFrame: what is in the folder and was not looked at: file, label, problem
 
-    @property
-    def counts(self)->dict: # broken, exact_duplicates, near_duplicates, outliers, kept → number of images
-        "How many images were found of each kind"
-        starts = dict(broken='broken', exact_duplicates='exact', near_duplicates='near', outliers='outlier')
-        reasons = self.rows.reason.astype(str)
-        return {kind: int(reasons.str.startswith(start).sum()) for kind, start in starts.items()} | dict(kept=self.kept)
+# %% ../nbs/09_clean.ipynb #3d0da790
+@patch(as_prop=True)
+def counts(self:CleaningReport)->dict: # broken, exact_duplicates, near_duplicates, outliers, kept → number of images
+    "How many images were found of each kind"
+    starts = dict(broken='broken', exact_duplicates='exact', near_duplicates='near', outliers='outlier')
+    reasons = self.rows.reason.astype(str)
+    return {kind: int(reasons.str.startswith(start).sum()) for kind, start in starts.items()} | dict(kept=self.kept)
 
-    def path(self,
-        file:str # `label/name`
-    )->Path: # Where the file is now
-        "The file of a row, in the folder or in the quarantine"
-        aside = sidecar(self.root)/SidecarFile.QUARANTINE/file
-        return aside if file in set(self.rows.file) and aside.exists() else Path(self.root)/file
-
-    def _repr_html_(self)->str: # what a notebook shows
-        "The counts, the pictures, and the tables"
-        return _report_html(self)
+# %% ../nbs/09_clean.ipynb #4d70f3d3
+@patch
+def path(self:CleaningReport,
+    file:str # `label/name`
+)->Path: # Where the file is now
+    "The file of a row, in the folder or in the quarantine"
+    aside = sidecar(self.root)/SidecarFile.QUARANTINE/file
+    return aside if file in set(self.rows.file) and aside.exists() else Path(self.root)/file
 
 # %% ../nbs/09_clean.ipynb #eb4f7b23
 def _table_html(name:str, table)->str:
@@ -265,14 +266,15 @@ def _table_html(name:str, table)->str:
     return f'<h4>{name}</h4>{rows}' if len(table) else ''
 
 # %% ../nbs/09_clean.ipynb #9d82cfc2
-def _report_html(report:CleaningReport)->str:
+@patch
+def _repr_html_(self:CleaningReport)->str: # what a notebook shows
     "The counts, the pictures, and the tables"
-    counts, picture = ', '.join(f'{n} {kind.replace("_", " ")}' for kind, n in report.counts.items()), io.BytesIO()
-    plot_cleaning(report).savefig(picture, format='png', dpi=60)
+    counts, picture = ', '.join(f'{n} {kind.replace("_", " ")}' for kind, n in self.counts.items()), io.BytesIO()
+    plot_cleaning(self).savefig(picture, format='png', dpi=60)
     source = f'data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}'
-    tables = {'Set aside': report.rows, 'To look at': report.suspects, 'In two classes': report.conflicts,
-              'Images that stay': report.balance, 'Left out': report.left_out}
-    return (f'<p>{counts}{" (dry run)" if report.dry_run else ""}</p>'
+    tables = {'Set aside': self.rows, 'To look at': self.suspects, 'In two classes': self.conflicts,
+              'Images that stay': self.balance, 'Left out': self.left_out}
+    return (f'<p>{counts}{" (dry run)" if self.dry_run else ""}</p>'
             f'<img alt="Duplicates, odd and broken images, with the reason above each" src="{source}">'
             + ''.join(_table_html(name, table) for name, table in tables.items()))
 
@@ -314,7 +316,7 @@ def clean_images(
 _KEPT, _COPY, _ODD, _BROKEN = '#2a7f3f', '#b06000', '#6a3fa0', '#b02020' # colours of the frames
 
 def _small_picture(path:Path, size:int=160)->np.ndarray|None:
-    "An image with a longest side of `size`; None if it cannot be decoded: a cross is drawn, and the table has the reason"
+    "An image with a longest side of `size`; None if it cannot be decoded, for the table has the reason"
     try: image = Image.fromarray(read_image(path, side=size))
     except UnreadableImage: return None
     image.thumbnail((size, size))
@@ -355,10 +357,11 @@ def _report_cells(report:CleaningReport, max_groups:int, columns:int)->list[list
     for group in _group_cells(found[found.copy_of.notna()], columns)[:max_groups]:
         if len(lines[-1]) + len(group) > columns: lines.append([])
         lines[-1] += group
-    is_odd = found.reason.str.startswith('outlier').fillna(False).astype(bool)
-    odd = [(row.file, row.reason.replace('outlier_', ''), _ODD) for row in found[is_odd].itertuples()]
+    outliers = found[found.reason.astype(str).str.startswith('outlier')]
+    odd = [(row.file, row.reason.replace('outlier_', ''), _ODD) for row in outliers.itertuples()]
     broken = [(row.file, row.problem, _BROKEN) for row in found[found.reason == 'broken'].itertuples()]
-    for cells in (odd, broken): lines.append([(f, f'{why}\n{_shorten(f)}', colour) for f, why, colour in cells[:columns]])
+    for cells in (odd, broken):
+        lines.append([(file, f'{why}\n{_shorten(file)}', colour) for file, why, colour in cells[:columns]])
     return [line for line in lines if line]
 
 # %% ../nbs/09_clean.ipynb #aadeef25

@@ -48,7 +48,7 @@ def _is_name(file:object)->bool:
 
 # %% ../nbs/10_cleaner.ipynb #f790bb24
 def _is_mark(file:object, place:object)->bool:
-    "Whether a mark can be meant: a file of a class folder, and a class to go to"
+    "Whether this can be a mark: a file in a class folder, and a class to go to"
     if not _is_name(file) or not isinstance(place, (str, type(None))): return False
     try: return place in (None, QUARANTINE) or bool(check_label(place))
     except InputError: return False
@@ -71,7 +71,7 @@ _HISTORY = 1000 # steps that can be undone; the marks themselves are all kept
 
 # %% ../nbs/10_cleaner.ipynb #daf6eec3
 class Marks:
-    "Where which image is to go, with undo and redo, in a file that is whole at any moment"
+    "Where each image should go, with undo and redo, in a file that is whole at any moment"
     def __init__(self,
         path:Path # JSON file; it need not exist yet
     ):
@@ -113,7 +113,7 @@ def _valid_applies(saved:object)->list[dict]:
 # %% ../nbs/10_cleaner.ipynb #744c7021
 @patch
 def _read(self:Marks)->dict: # What the file holds
-    "What is no JSON object is put out of the way, and nothing is lost"
+    "The saved marks; a file that is not a JSON object is moved out of the way, so that nothing is lost"
     try: saved = json.loads(self.path.read_text())
     except (ValueError, RecursionError): saved = None
     if isinstance(saved, dict) and isinstance(saved.get('to', {}), dict): return saved
@@ -129,8 +129,7 @@ def editing(self:Marks)->Iterator[None]:
     with FileLock(self.path.with_suffix('.lock')):
         self.load()
         yield
-        saved = dict(to=self.to, done=self.done, undone=self.undone, applied=self.applied)
-        atomic_write(self.path, json.dumps(saved))
+        atomic_write(self.path, json.dumps(dict(to=self.to, done=self.done, undone=self.undone, applied=self.applied)))
         self._stamp = _file_stamp(self.path)
 
 # %% ../nbs/10_cleaner.ipynb #e66d64bd
@@ -332,11 +331,8 @@ def classes(self:Review)->list[str]: # Sorted
 
 # %% ../nbs/10_cleaner.ipynb #610336d1
 @patch
-def _matches_filter(self:Review,
-    file:str, # `label/name`
-    problem:str # A key of FILTERS, but for those about groups
-)->bool:
-    "Whether an image is one of those that a filter shows"
+def _matches_filter(self:Review, file:str, problem:str)->bool:
+    "Whether an image is one of those that a filter shows; not for those about groups"
     if problem == 'marked': return file in self.marks.to
     if problem == 'aside': return self.state[file] is not None
     if self.state[file] is not None: return False
@@ -594,10 +590,7 @@ def _group_shown(self:Review, file:str)->str:
     return next((name for name, files in self.groups.items() if file in files), '')
 
 # %% ../nbs/10_cleaner.ipynb #ebe14619
-def _describe_step(
-    step:dict, # file → [before, after]
-    now:int=1 # 1: as after the step, 0: as before it
-)->str:
+def _describe_step(step:dict, now:int=1)->str:
     "What a step did, in a line"
     if not step: return 'nothing to do'
     files = next(iter(step)) if len(step) == 1 else f'{len(step)} images'

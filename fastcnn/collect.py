@@ -27,7 +27,7 @@ def collection_counts(
     label:str, # Class
     query:str=None, # Only what these words found; default: everything
 )->dict: # requested = saved + duplicate + quarantined + the sum of failed
-    "What became of the addresses of a class: `requested`, `saved`, `duplicate`, `quarantined`, and `failed` as reason → count"
+    "What became of the addresses of a class, by how they ended; `failed` is a dict of its own, reason → count"
     rows = (row for row in manifest if row['label'] == label and query in (None, row.get('query')))
     outcomes = Counter((row['status'], row.get('reason')) for row in rows)
     counts = dict(requested=outcomes.total(), saved=0, duplicate=0, quarantined=0, failed={})
@@ -49,7 +49,8 @@ def _error_fields(
     error:SearchError # What a provider answered instead of results
 )->dict:
     "An error as plain values"
-    return dict(provider=error.provider, kind=type(error).__name__, status=error.status, wait=error.wait, message=str(error))
+    fields = {name: getattr(error, name) for name in ('provider', 'status', 'wait')}
+    return fields | dict(kind=type(error).__name__, message=str(error))
 
 # %% ../nbs/06_collect.ipynb #10250281
 class Shortfall(UserWarning):
@@ -133,7 +134,7 @@ def __getattr__(
     name:str # Asked of this module, which has no such name
 )->type: # One of jmd_imagescraper's choices
     "The article's choices, imported when they are asked for: a second, as pandas and IPython come with them"
-    if name not in ('ImgSize', 'ImgLayout', 'ImgType', 'ImgColor'): raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    if name not in ('ImgSize', 'ImgLayout', 'ImgType', 'ImgColor'): raise AttributeError(f'{__name__} has no {name!r}')
     from jmd_imagescraper import core
     return getattr(core, name)
 
@@ -149,7 +150,7 @@ def duckduckgo_search(
     img_color:'ImgColor|str'='All', # Colour wanted
     uuid_names:bool=True, # Accepted as in the article; names come from the content, so that they are unique either way
 )->list[Path]: # The images of this search that lie in the folder
-    "Search and download with the article's own call; FASTCNN_PROVIDER sends it elsewhere, Openverse stands in for DuckDuckGo"
+    "Search and download with the article's own call; Openverse, or FASTCNN_PROVIDER, stands in for DuckDuckGo"
     provider = os.environ.get('FASTCNN_PROVIDER') or ('duckduckgo', 'openverse')
     choices = dict(size=img_size, type=img_type, layout=img_layout, color=img_color)
     filters = {name: getattr(choice, 'name', choice) for name, choice in choices.items()}

@@ -65,6 +65,7 @@ def _show_region(axis, pixels, top, left, side):
     axis.set(title='{} × {} × {}'.format(*pixels.shape))
     axis.axis('off')
 
+# %% ../nbs/11_data.ipynb #d8886db2
 def _show_numbers(axis, channel):
     "A heat map with its numbers written into it"
     axis.imshow(channel, cmap='gist_heat', vmin=0, vmax=255)
@@ -148,6 +149,7 @@ def _file_content(path):
     try: return Path(path).read_bytes()
     except OSError: return path # `read_image` says what is wrong
 
+# %% ../nbs/11_data.ipynb #f17b7269
 def _resized_square(
     pixels:np.ndarray, # (H, W, 3), uint8: an image, or what its decoder has reduced it to
     height:int, # Of the whole image, pixels
@@ -248,6 +250,7 @@ def _missing(self:PixelCache, wanted):
     with _environment(self.folder).begin() as transaction:
         return {key: job for key, job in wanted.items() if transaction.get(key) is None}
 
+# %% ../nbs/11_data.ipynb #7ddfd03a
 @patch
 def _packed(self:PixelCache, image, margin):
     "What is written for an image, or why it cannot be decoded"
@@ -255,9 +258,10 @@ def _packed(self:PixelCache, image, margin):
     except UnreadableImage as error: return str(error)
     return np.concatenate([np.frombuffer(_SHAPE.pack(*pixels.shape[:2]), np.uint8), pixels.ravel()])
 
-# %% ../nbs/11_data.ipynb #7ddfd03a
+# %% ../nbs/11_data.ipynb #01c8c398
 def _bytes_on_disk(packed): return len(packed) + 4096 # at most a page is lost to rounding
 
+# %% ../nbs/11_data.ipynb #da30b263
 @patch
 def _keep(self:PixelCache,
     part:dict[bytes,np.ndarray], # Key → what is written
@@ -273,13 +277,14 @@ def _keep(self:PixelCache,
             transaction.put(key, packed)
     return True
 
-# %% ../nbs/11_data.ipynb #01c8c398
+# %% ../nbs/11_data.ipynb #5e2179d2
 @patch
 def _forget_all_but(self:PixelCache, needed):
     with _environment(self.folder).begin(write=True) as transaction:
         keys = transaction.cursor().iternext(values=False)
         for key in [key for key in keys if key not in needed]: transaction.delete(key)
 
+# %% ../nbs/11_data.ipynb #5e1e5e0f
 @patch
 def purge(self:PixelCache):
     "Delete it from the disk, with the images of all sizes"
@@ -297,6 +302,7 @@ def _is_lighting(t):
     "Whether this transform of fastai's treats each value of a pixel on its own"
     return isinstance(t, LightingTfm) and all(type(f).__name__ in ('_BrightnessLogit', '_ContrastLogit') for f in t.fs)
 
+# %% ../nbs/11_data.ipynb #7ee21418
 def _empty_batch(n):
     "For fastai's draws, which want to know how many images there are, and of which shape"
     return TensorImage(torch.zeros(1, 1, 1, 1).expand(n, 3, 2, 2))
@@ -414,6 +420,7 @@ def _images(self:ImageDL):
     table = items if isinstance(items, pd.DataFrame) else pd.DataFrame(dict(image=list(items)))
     return list(zip(table.get('content', pd.Series([None]*len(table))).tolist(), table.image.tolist()))
 
+# %% ../nbs/11_data.ipynb #146d81a6
 @patch
 def _targets(self:ImageDL):
     "Index of the class of each item; None where there are no labels"
@@ -433,6 +440,7 @@ def _draw(self:ImageDL, n):
     homographies = _homographies(geometry, n) if geometry else [None]*n
     return list(zip(places, homographies)), self._tables(_tone_curves(filter(_is_lighting, self.fused), n))
 
+# %% ../nbs/11_data.ipynb #5785ab22
 @patch
 def _tables(self:ImageDL, values):
     "(n, 256, 1, 3) of float32 where they normalise too, else (n, 256) of uint8: a GPU takes bytes and does the rest"
@@ -495,6 +503,7 @@ def _sample_stats(table, pixels, seed, most=300):
     with pixels.reader() as read:
         return channel_stats([read(content, image, margin=True) for content, image in zip(some.content, some.image)])
 
+# %% ../nbs/11_data.ipynb #18f0fd18
 def _check_parts(root, table, parts):
     "Refuse what nothing can be learned from"
     name, classes = 'the table' if isinstance(root, pd.DataFrame) else repr(str(root)), sorted(table.label.unique())
@@ -536,6 +545,7 @@ def _datasets(table, parts):
     block = DataBlock(blocks, get_x=ColReader('image'), get_y=ColReader('label'), splitter=lambda _: parts)
     return block.datasets(table)
 
+# %% ../nbs/11_data.ipynb #8fc4ddf4
 def _arrange(batch_tfms, stats):
     "Which transforms are done in the one step, and which by fastai after it"
     fused = [t for t in batch_tfms if _is_geometry(t) or _is_lighting(t)]
@@ -572,6 +582,7 @@ def resident(self:InMemoryDL)->Tensor: # (N, 3, size, size), uint8, channels las
     if 'images' not in self.store or self.store['images'].device != self.device: self._read()
     return self.store['images']
 
+# %% ../nbs/11_data.ipynb #7873fbed
 @patch
 def choose(self:InMemoryDL,
     which:list[int]=None # Numbers of images; None: all
@@ -620,6 +631,7 @@ def _augmented(self:InMemoryDL, x, which): # (n, size, size, 3)
     windows, rows = edge.unfold(2, self.size, 1).unfold(3, self.size, 1), torch.arange(len(x), device=x.device)
     return windows[rows, :, down, right].permute(0, 2, 3, 1)
 
+# %% ../nbs/11_data.ipynb #31e57088
 @patch
 def _scale(self:InMemoryDL):
     "(factor, summand) of each number of a row, as `after_batch` has them for bytes"

@@ -26,18 +26,13 @@ OPSET = 18 # Version of ONNX's operators: the first whose Resize can antialias
 
 _CROP = '''<ir_version: 10, opset_import: ["" : OPSET]>
 crop (uint8[N,H,W,3] image) => (float[N,3,SIZE,SIZE] cropped)
-<double side = {SIZE}, double two = {2}, int64[2] square = {SIZE, SIZE}, int64[2] axes = {2, 3}, float black = {0}, float white = {255}> {
-    planes = Transpose <perm = [0, 3, 1, 2]> (image)    pixels = Cast <to = 1> (planes)
-    shape = Shape <start = 2> (planes)                  sides = Cast <to = 11> (shape)
-    shorter = ReduceMin <keepdims = 0> (sides)          enlarged = Mul (sides, side)
-    exact = Div (enlarged, shorter)                     rounded = Round (exact)
-    resized_sides = Cast <to = 7> (rounded)             first = Shape <end = 2> (planes)
-    resized_shape = Concat <axis = 0> (first, resized_sides)
-    resized = Resize <mode = "linear", antialias = 1, exclude_outside = 1> (pixels, , , resized_shape)
+<int64[2] square = {SIZE, SIZE}, float black = {0}, float white = {255}> {
+    planes = Transpose <perm = [0, 3, 1, 2]> (image)
+    pixels = Cast <to = 1> (planes)
+    resized = Resize <mode = "linear", antialias = 1, exclude_outside = 1,
+                      axes = [2, 3], keep_aspect_ratio_policy = "not_smaller"> (pixels, , , square)
     clipped = Clip (resized, black, white)
-    spare = Sub (rounded, side)                         half = Div (spare, two)
-    middle = Round (half)                               start = Cast <to = 7> (middle)
-    end = Add (start, square)                           cropped = Slice (clipped, start, end, axes)
+    cropped = CenterCropPad <axes = [2, 3]> (clipped, square)
 }'''
 
 def crop_graph(

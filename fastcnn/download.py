@@ -10,7 +10,7 @@ __all__ = ['Limits', 'count_images', 'fetch_images']
 # %% ../nbs/05_download.ipynb #d4eb8d9a
 import asyncio, hashlib, ipaddress, itertools, json, os, shutil, socket, tempfile, threading, time, warnings, weakref
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -29,14 +29,15 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 from tqdm.auto import tqdm
 from yarl import URL
 
-from .core import NO_BARS, PRESENT, ImageResult, InputError, Manifest, check_label, retry_after, user_agent, utc_now
+from .core import (NO_BARS, PRESENT, ImageResult, InputError, Manifest, check_label, retry_after, user_agent,
+                          utc_now)
 from .images import ImageHeader, UnreadableImage, files_on_disk, read_header, read_image
 
 # %% ../nbs/05_download.ipynb #a769b6d3
 @dataclass(frozen=True)
 class Limits:
     "The bounds of a download"
-    deadline:float=30 # Seconds for one file, over all attempts and its decoding, without the waits that a server asked for
+    deadline:float=30 # Seconds for one file, its attempts and decoding, without waits that a server asked for
     connect:float=10 # Seconds to reach a server
     read:float=10 # Seconds without a byte
     attempts:int=4 # How often an address is asked at most
@@ -61,8 +62,8 @@ class DownloadError(Exception):
         self.reason, self.retry, self.wait, self.advice = reason, retry, wait, advice
 
 # %% ../nbs/05_download.ipynb #f81945dc
-_REASONS = dict(empty='not_an_image', not_an_image='not_an_image', unreadable='not_an_image', no_heif='not_an_image',
-                truncated='truncated', damaged='truncated', too_large='too_large', too_slow='too_large') # of UnreadableImage → of the manifest
+_REASONS = dict.fromkeys(['empty', 'not_an_image', 'unreadable', 'no_heif'], 'not_an_image')
+_REASONS |= dict(truncated='truncated', damaged='truncated', too_large='too_large', too_slow='too_large')
 _MAX_SIDE = 65_000 # pixels; a JPEG cannot be larger
 
 # %% ../nbs/05_download.ipynb #192bdf98
@@ -75,10 +76,7 @@ def _to_jpeg(
     return buffer.getvalue()
 
 # %% ../nbs/05_download.ipynb #e5d643bf
-def _check_size(
-    header:ImageHeader, # Of an image
-    limits:Limits, # Bounds of its size
-):
+def _check_size(header:ImageHeader, limits:Limits):
     "Refuse what is too small, or too large to be stored"
     if min(header.width, header.height) < limits.min_side: raise DownloadError('too_small')
     if max(header.width, header.height) > _MAX_SIDE: raise DownloadError('too_large')
@@ -87,7 +85,7 @@ def _check_size(
 def prepare_image(
     source:Path|bytes, # A file as it was sent, or its content
     limits:Limits=Limits(), # Bounds of its size
-)->tuple[str,tuple[int,int],bytes|None]: # Suffix of the file to store, (width, height) in pixels, and a JPEG to store instead; None: as it is
+)->tuple[str,tuple[int,int],bytes|None]: # Suffix, (width, height) in pixels, and a JPEG to store instead of the file
     "Decode an image completely; a plain JPEG or PNG can be kept as it is, the rest becomes a JPEG"
     try:
         header = read_header(source, max_pixels=limits.max_pixels)
@@ -120,6 +118,7 @@ class _DiskError(Exception):
 # %% ../nbs/05_download.ipynb #d9318d4b
 _DISK_ADVICE = 'an image could not be written, what is complete is kept; mend it and run again to go on'
 
+# %% ../nbs/05_download.ipynb #bad76e77
 @contextmanager
 def _disk_errors(
     file:Path # File that is written
@@ -143,21 +142,21 @@ def _background_loop():
         loop.close()
 
 # %% ../nbs/05_download.ipynb #8ab078bc
-def _run_in(
-    loop:asyncio.AbstractEventLoop, # Loop of another thread
-    coroutine, # What to run there
-):
+def _run_in(loop:asyncio.AbstractEventLoop, coroutine:Coroutine):
     "Run a coroutine in another thread's loop and wait for its result"
     return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
 
 # %% ../nbs/05_download.ipynb #d02f90e9
+_IPV4_IN_IPV6 = ipaddress.ip_network('64:ff9b::/96')
+
+# %% ../nbs/05_download.ipynb #e0ba12a2
 def _is_public(
     address:str # IPv4 or IPv6
 )->bool: # False for private, loopback, link-local, multicast and reserved addresses
     "Whether an address belongs to the open internet"
     ip = ipaddress.ip_address(address.split('%')[0])
     inner = getattr(ip, 'ipv4_mapped', None) or getattr(ip, 'sixtofour', None) # IPv4 addresses inside IPv6 ones
-    if ip.version == 6 and ip in ipaddress.ip_network('64:ff9b::/96'): inner = ipaddress.ip_address(int(ip) & 0xffffffff)
+    if ip.version == 6 and ip in _IPV4_IN_IPV6: inner = ipaddress.ip_address(int(ip) & 0xffffffff)
     ip = inner or ip
     return ip.is_global and not (ip.is_multicast or ip.is_reserved or getattr(ip, 'is_site_local', False))
 
@@ -168,7 +167,8 @@ def check_url(
 )->URL:
     "Refuse all but http and https, and hosts that are plainly not on the open internet"
     try:
-        target = URL(url, encoded=url.isascii() and url.isprintable() and ' ' not in url) # a signed query must stay as it is
+        encoded = url.isascii() and url.isprintable() and ' ' not in url # a signed query must stay as it is
+        target = URL(url, encoded=encoded)
         host = (target.raw_host or '').lower()
         numeric = ':' in host or host.replace('.', '').isdigit()
         private = host.rstrip('.') == 'localhost' or numeric and not _is_public(host)
@@ -240,7 +240,8 @@ class _Run:
 
     def __post_init__(self):
         self.known, self.originals, self.untracked = known_images(self.manifest)
-        self.started = self.ended = self.settled = self.promised = self.kept = 0 # promised: new images, some still without their row
+        self.started = self.ended = self.settled = 0
+        self.promised = self.kept = 0 # new images, with and without those whose row is not yet written
         self.error, self.advice = None, set()
         self.tasks, self.finished, self.lock, self.changed = set(), [], threading.Lock(), threading.Event()
         self.connections, self.host_connections = asyncio.Semaphore(self.limits.concurrency), {}
@@ -251,23 +252,18 @@ class _Run:
     @property
     def satisfied(self): return self.enough is not None and self.kept >= self.enough
 
-    def host_slots(self,
-        host:str # Name of a server
-    )->asyncio.Semaphore: # One slot per connection
-        "The connections that one host may have at a time"
-        if host not in self.host_connections:
-            cap = min(self.limits.per_host, _HOST_CAPS.get(host, self.limits.per_host))
-            self.host_connections[host] = asyncio.Semaphore(cap)
-        return self.host_connections[host]
-
 # %% ../nbs/05_download.ipynb #ebb3373a
-async def _in_thread(
+def _host_slots(
     run:_Run, # What the downloads share
-    seconds:float, # Wait no longer for its result; waiting for a free processor does not count
-    function:Callable, # What to do
-    *args, # Its arguments
-): # What it returns; TimeoutError where it takes longer
-    "Call a function in a thread, a few at a time"
+    host:str, # Name of a server
+)->asyncio.Semaphore: # One slot per connection
+    "The connections that one host may have at a time"
+    cap = min(run.limits.per_host, _HOST_CAPS.get(host, run.limits.per_host))
+    return run.host_connections.setdefault(host, asyncio.Semaphore(cap))
+
+# %% ../nbs/05_download.ipynb #303a9040
+async def _in_thread(run:_Run, seconds:float, function:Callable, *args):
+    "Call a function in a thread, a few at a time; TimeoutError where it then takes longer"
     await run.decoders.acquire()
     result = asyncio.wrap_future(start_thread(function, *args))
     result.add_done_callback(lambda _: run.decoders.release()) # when it has ended, not when we give up
@@ -282,7 +278,8 @@ async def _open_session(run:_Run):
     connector = aiohttp.TCPConnector(limit=0, resolver=run.resolver, keepalive_timeout=5)
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=run.limits.connect, sock_read=run.limits.read)
     headers = {'User-Agent': user_agent(), 'Accept': 'image/*'}
-    run.session = aiohttp.ClientSession(connector=connector, timeout=timeout, headers=headers, cookie_jar=aiohttp.DummyCookieJar())
+    options = dict(connector=connector, timeout=timeout, headers=headers)
+    run.session = aiohttp.ClientSession(**options, cookie_jar=aiohttp.DummyCookieJar())
 
 # %% ../nbs/05_download.ipynb #0e29a931
 async def _close_session(run:_Run):
@@ -294,14 +291,11 @@ async def _close_session(run:_Run):
     await asyncio.gather(_start_task(run, _write_rows(run)), return_exceptions=True)
 
 # %% ../nbs/05_download.ipynb #65e7724e
-def _start_task(
-    run:_Run, # What the downloads share
-    coroutine, # What to do
-)->asyncio.Task:
+def _start_task(run:_Run, coroutine:Coroutine)->asyncio.Task:
     "Begin a task; an error that is not the web's ends the run"
     def note_end(task):
         run.tasks.discard(task)
-        error = None if task.cancelled() else task.exception() # read even after another error, or asyncio would complain
+        error = None if task.cancelled() else task.exception() # read in any case, or asyncio would complain
         run.error = run.error or error
         run.changed.set()
     task = asyncio.get_running_loop().create_task(coroutine)
@@ -325,9 +319,7 @@ class _FileRequest:
 _REDIRECTS = (301, 302, 303, 307, 308)
 
 # %% ../nbs/05_download.ipynb #cb9386f7
-def _is_transient(
-    status:int # Of a reply
-)->bool: # True: it may be over in a moment
+def _is_transient(status:int)->bool: # True: it may be over in a moment
     "Whether a status means a passing failure"
     return status in (408, 425, 429) or status >= 500
 
@@ -339,14 +331,12 @@ def _is_transient_reply(
     return reason.startswith('http_') and _is_transient(int(reason[5:]))
 
 # %% ../nbs/05_download.ipynb #6b89258e
-def _check_status(
-    reply:aiohttp.ClientResponse, # With its headers read
-    limits:Limits, # Bounds
-):
+def _check_status(reply:aiohttp.ClientResponse, limits:Limits):
     "Refuse a reply by its status"
     if reply.status == 200: return
     wait = retry_after(reply.headers)
-    raise DownloadError(f'http_{reply.status}', retry=_is_transient(reply.status) and (wait or 0) <= limits.max_wait, wait=wait)
+    retry = _is_transient(reply.status) and (wait or 0) <= limits.max_wait
+    raise DownloadError(f'http_{reply.status}', retry, wait)
 
 # %% ../nbs/05_download.ipynb #cefa65b5
 def _write_all(
@@ -358,11 +348,7 @@ def _write_all(
         while piece: piece = piece[file.write(piece):]
 
 # %% ../nbs/05_download.ipynb #c50d71b8
-async def _save_body(
-    run:_Run, # What the downloads share
-    request:_FileRequest, # The address
-    reply:aiohttp.ClientResponse, # With its headers read
-):
+async def _save_body(run:_Run, request:_FileRequest, reply:aiohttp.ClientResponse):
     "Stream the image of a reply to disk"
     _check_status(reply, run.limits)
     if _headers_opt_out(reply.headers): raise DownloadError('opted_out')
@@ -377,27 +363,20 @@ async def _save_body(
     request.sha256 = digest.hexdigest()
 
 # %% ../nbs/05_download.ipynb #1bebf7e2
-async def _proxy_for(
-    run:_Run, # What the downloads share
-    target:URL, # Address to visit
-)->str|None: # Address of the proxy, if there is one
+async def _proxy_for(run:_Run, target:URL)->str|None: # Address of the proxy, if there is one
     "The proxy that the environment names"
     if target.raw_host in run.allowed or not run.proxies: return None
-    if (target.host, target.port) in run.resolver.proxies: raise DownloadError('refused_address') # its own address is no image's
+    is_proxy = (target.host, target.port) in run.resolver.proxies
+    if is_proxy: raise DownloadError('refused_address')
     if proxy_bypass(target.host) or not (proxy := run.proxies.get(target.scheme)): return None
     try: await run.resolver.resolve(target.host, target.port, socket.AF_UNSPEC)
     except OSError: pass # a name that only the proxy knows
     return proxy
 
 # %% ../nbs/05_download.ipynb #67f21a89
-async def _request_once(
-    run:_Run, # What the downloads share
-    request:_FileRequest, # The address, and what is left of its deadline
-    target:URL, # The address, or where it was redirected to
-    receive, # Takes the run, the request and a reply
-)->tuple: # (where to go on, what was received)
-    "One request, when a connection is free"
-    async with run.host_slots(target.host):
+async def _request_once(run:_Run, request:_FileRequest, target:URL, receive:Callable)->tuple:
+    "One request, when a connection is free: (where to go on, what was received)"
+    async with _host_slots(run, target.host):
         await _wait_for_host(run, target.host)
         async with run.connections, _deadline(run, request, target.host):
             async with run.session.get(target, allow_redirects=False, proxy=await _proxy_for(run, target)) as reply:
@@ -405,11 +384,7 @@ async def _request_once(
                 return None, await receive(run, request, reply)
 
 # %% ../nbs/05_download.ipynb #cdde4a27
-async def _follow_redirects(
-    run:_Run, # What the downloads share
-    request:_FileRequest, # The address
-    receive, # Takes the run, the request and a reply
-): # What it returns
+async def _follow_redirects(run:_Run, request:_FileRequest, receive:Callable): # What it returns
     "Follow an address to its file"
     url = request.url
     for _ in range(run.limits.max_redirects + 1):
@@ -421,42 +396,29 @@ async def _follow_redirects(
     raise DownloadError('redirect_loop')
 
 # %% ../nbs/05_download.ipynb #2cc1555e
-def _to_download_error(
-    error:Exception # Raised on the way
-)->DownloadError:
+def _to_download_error(error:Exception)->DownloadError:
     "The reason behind a network error"
     if isinstance(error, TimeoutError): return DownloadError('timeout', retry=True)
     if isinstance(error, ValueError): return DownloadError('refused_address') # such as http://[oops: no address at all
-    reset = 'ConnectionResetError' in f'{error} {error.__cause__!r}' # aiohttp tells a reset from a short body in its message only
+    reset = 'ConnectionResetError' in f'{error} {error.__cause__!r}' # the type is that of a short body
     too_short = isinstance(error, aiohttp.ClientPayloadError) and not reset
     too_long = type(error) is aiohttp.ClientResponseError # than its Content-Length says; a proxy's error is a subclass
     return DownloadError('truncated' if too_short or too_long else 'connection', retry=True)
 
 # %% ../nbs/05_download.ipynb #22a4eae8
-async def _attempt(
-    run:_Run, # What the downloads share
-    request:_FileRequest, # The address
-    receive, # Takes the run, the request and a reply
-): # What it returns
+async def _attempt(run:_Run, request:_FileRequest, receive:Callable): # What it returns
     "Ask for a file once"
     request.attempts += 1
     try: return await _follow_redirects(run, request, receive)
     except (aiohttp.ClientError, OSError, ValueError) as error: raise _to_download_error(error) from None
 
 # %% ../nbs/05_download.ipynb #fa6686ee
-async def _wait_for_host(
-    run:_Run, # What the downloads share
-    host:str, # Name of the server
-):
+async def _wait_for_host(run:_Run, host:str):
     "Wait until a host that refused us may be asked again"
     while (left := run.paused_until.get(host, 0) - time.monotonic()) > 0: await asyncio.sleep(left)
 
 # %% ../nbs/05_download.ipynb #6ed46f8f
-def _count_refusal(
-    run:_Run, # What the downloads share
-    host:str, # Name of the server
-    error:DownloadError, # What it answered
-):
+def _count_refusal(run:_Run, host:str, error:DownloadError):
     "After several refusals in a row, leave the whole host alone for as long as it asks"
     if not (error.wait and error.retry): return
     run.refusals[host] += 1
@@ -464,11 +426,7 @@ def _count_refusal(
 
 # %% ../nbs/05_download.ipynb #fe4e369c
 @asynccontextmanager
-async def _deadline(
-    run:_Run, # What the downloads share
-    request:_FileRequest, # The address
-    host:str, # Name of the server that is asked
-):
+async def _deadline(run:_Run, request:_FileRequest, host:str):
     "End a request at the deadline of its file, and note how the host behaved"
     start = time.monotonic()
     request.started = request.started or start
@@ -492,11 +450,7 @@ def _retry_delay(
     return _backoff(state) if wait is None else wait
 
 # %% ../nbs/05_download.ipynb #49577ba2
-async def _fetch_with_retries(
-    run:_Run, # What the downloads share
-    request:_FileRequest, # The address
-    receive, # Takes the run, the request and a reply
-): # What it returns
+async def _fetch_with_retries(run:_Run, request:_FileRequest, receive:Callable): # What it returns
     "Ask for a file until it comes, it is hopeless, or the deadline has passed"
     worth_it = lambda error: isinstance(error, DownloadError) and error.retry and request.seconds_left > 0
     options = dict(stop=stop_after_attempt(run.limits.attempts), wait=_retry_delay, retry=retry_if_exception(worth_it))
@@ -505,12 +459,10 @@ async def _fetch_with_retries(
 
 # %% ../nbs/05_download.ipynb #18122e19
 _AGENT = 'fastcnn' # our name in robots.txt and X-Robots-Tag
-_RULES_WITH_VALUE = ('unavailable_after', 'max-snippet', 'max-image-preview', 'max-video-preview') # rules with a colon of their own
+_RULES_WITH_VALUE = ('unavailable_after', 'max-snippet', 'max-image-preview', 'max-video-preview') # a colon follows
 
 # %% ../nbs/05_download.ipynb #a2569d29
-def _robots_rules(
-    header:str # One X-Robots-Tag, such as "noindex, otherbot: noai"
-): # Iterator of the rules that are meant for us, in small letters
+def _robots_rules(header:str): # Iterator of the rules that are meant for us, in small letters
     "What a header says to every machine, and to us"
     agent = '*'
     for rule in header.lower().split(','):
@@ -532,9 +484,7 @@ _MAX_RULES = 1_000 # entries of a tdmrep.json that are looked at, so that a host
 _MAX_SITES = 2_000 # sites that are remembered at a time
 
 # %% ../nbs/05_download.ipynb #e26d4ec7
-def _tdmrep_entries(
-    data:bytes # A tdmrep.json, or anything else
-)->list[dict]: # Those that say something about a reservation
+def _tdmrep_entries(data:bytes)->list[dict]: # Those that say something about a reservation
     "The entries of a tdmrep.json; whatever is not an entry is left out"
     try: entries = json.loads(data)
     except (ValueError, RecursionError): return []
@@ -584,10 +534,7 @@ async def _read_policy_file(
     return bytes(body[:_MAX_POLICY_BYTES])
 
 # %% ../nbs/05_download.ipynb #96b49357
-async def _fetch_site_policy(
-    run:_Run, # What the downloads share
-    origin:URL, # Scheme, host and port
-)->_SitePolicy:
+async def _fetch_site_policy(run:_Run, origin:URL)->_SitePolicy:
     "Read both files of a site, at the same time"
     addresses = [str(origin.with_path(f'/{path}')) for path in ('robots.txt', '.well-known/tdmrep.json')]
     requests = [_FileRequest(address, min(run.limits.read, run.limits.deadline)) for address in addresses]
@@ -595,16 +542,14 @@ async def _fetch_site_policy(
     found = await asyncio.gather(*fetching, return_exceptions=True)
     for error in found:
         if isinstance(error, BaseException) and not isinstance(error, DownloadError): raise error
-    if isinstance(found[0], DownloadError) and _is_transient_reply(found[0].reason): return _SitePolicy(reason=found[0].reason)
+    reason = found[0].reason if isinstance(found[0], DownloadError) else ''
+    if _is_transient_reply(reason): return _SitePolicy(reason=reason)
     files = [b'' if isinstance(file, DownloadError) else file for file in found]
     try: return await _in_thread(run, run.limits.deadline, _SitePolicy, *files)
     except TimeoutError: return _SitePolicy(reason='timeout')
 
 # %% ../nbs/05_download.ipynb #284ccbed
-async def _check_site_policy(
-    run:_Run, # What the downloads share
-    target:URL, # Address of an image
-):
+async def _check_site_policy(run:_Run, target:URL):
     "Refuse an image whose site has opted out"
     origin = target.origin()
     if origin not in run.policies:
@@ -615,11 +560,8 @@ async def _check_site_policy(
     if policy.forbids(str(target)): raise DownloadError('opted_out')
 
 # %% ../nbs/05_download.ipynb #8197b0ff
-async def _decode(
-    run:_Run, # What the downloads share
-    request:_FileRequest, # Its file, as it was sent
-)->tuple[str,dict]: # Suffix of the file to store, and what the manifest says of it
-    "Decode an image to its end, within what is left of its deadline, and write what is to be stored instead"
+async def _decode(run:_Run, request:_FileRequest)->tuple[str,dict]:
+    "Decode an image within what is left of its deadline; the suffix to store it with, and what the manifest says of it"
     seconds = max(request.seconds_left, 1) # a file that came at the last moment has its second
     try: suffix, (width, height), jpeg = await _in_thread(run, seconds, prepare_image, request.file, run.limits)
     except TimeoutError: raise DownloadError('timeout') from None
@@ -630,19 +572,16 @@ async def _decode(
     return suffix, dict(source_sha256=request.sha256, sha256=digest, width=width, height=height, bytes=size)
 
 # %% ../nbs/05_download.ipynb #d8fe5e30
-async def _store_image(
-    run:_Run, # What the downloads share
-    label:str, # Its class
-    request:_FileRequest, # Its file, as it was sent
-)->dict|None: # What the manifest says of it; None: there are enough already
-    "Decode an image, and decide what becomes of it"
+async def _store_image(run:_Run, label:str, request:_FileRequest)->dict|None:
+    "Decode an image, and decide what becomes of it: its row, or None where there are enough already"
     suffix, facts = await _decode(run, request)
-    if run.manifest.is_forgotten(facts): raise DownloadError('opted_out') # its maker asked for it, under another address
+    if run.manifest.is_forgotten(facts): raise DownloadError('opted_out') # forgotten under another address
     hashes = {facts['sha256'], facts['source_sha256']}
     file = f'{label}/{facts["sha256"][:12]}{suffix}'
     # a file without a row, as a full disk leaves it, needs one, but is no new image
     if run.untracked.get(facts['sha256']) != file:
-        if any(digest in run.known or digest in run.untracked for digest in hashes): return facts | dict(status='duplicate')
+        is_known = any(digest in run.known or digest in run.untracked for digest in hashes)
+        if is_known: return facts | dict(status='duplicate')
         if run.enough is not None and run.promised >= run.enough: return None
         run.promised, request.destination = run.promised + 1, file
     run.known |= hashes
@@ -650,12 +589,8 @@ async def _store_image(
     return facts | dict(status='kept', file=file)
 
 # %% ../nbs/05_download.ipynb #4f25b9cc
-async def _download_image(
-    run:_Run, # What the downloads share
-    result:ImageResult, # What a search found
-    request:_FileRequest, # Its file
-)->dict|None: # What the manifest says of it; None: there are enough already
-    "Download one image unless its original is known; of several copies, one at a time"
+async def _download_image(run:_Run, result:ImageResult, request:_FileRequest)->dict|None:
+    "Download an image unless its original is known, copies one by one; its row, or None where there are enough"
     one_at_a_time = run.same_original.setdefault(result.sha1, asyncio.Lock()) if result.sha1 else nullcontext()
     async with one_at_a_time:
         if result.sha1 in run.originals: return dict(status='duplicate')
@@ -672,10 +607,7 @@ async def _download_image(
 _BATCH_SECONDS = 0.02 # in which rows gather, to be written in one go
 
 # %% ../nbs/05_download.ipynb #effad835
-async def _download_and_record(
-    run:_Run, # What the downloads share
-    result:ImageResult, # What a search found
-):
+async def _download_and_record(run:_Run, result:ImageResult):
     "Download one image, and hand in the row that says how it ended"
     request = _FileRequest(result.url, run.limits.deadline, run.scratch/str(next(run.file_numbers)))
     try: outcome = await _download_image(run, result, request)
@@ -689,10 +621,7 @@ async def _download_and_record(
     elif len(run.finished) == 1: _start_task(run, _write_rows(run, _BATCH_SECONDS))
 
 # %% ../nbs/05_download.ipynb #2df1d064
-async def _write_rows(
-    run:_Run, # What the downloads share
-    delay:float=0, # Seconds to wait for more
-):
+async def _write_rows(run:_Run, delay:float=0):
     "Write the rows that have gathered, then move their images to their places"
     await asyncio.sleep(delay)
     finished, run.finished = run.finished, []
@@ -710,15 +639,12 @@ def class_folder(
 )->Path: # It exists
     "The folder of a class, made where there is none; a link is refused"
     folder = Path(root)/check_label(label)
-    if folder.is_symlink(): raise InputError(f'{str(folder)!r} is a link, which could lead out of the collection: put a folder in its place')
+    if folder.is_symlink(): raise InputError(f'{str(folder)!r} is a link and could lead elsewhere: make it a folder')
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 # %% ../nbs/05_download.ipynb #7caf6a88
-def _move_into_place(
-    run:_Run, # What the downloads share
-    request:_FileRequest, # Its file is ready
-):
+def _move_into_place(run:_Run, request:_FileRequest):
     "Move a new image to its place, in one step"
     if not request.destination: return
     label, name = request.destination.split('/')
@@ -748,9 +674,7 @@ def is_settled(
     return row['status'] != 'failed' or not (reason in ('timeout', 'connection') or _is_transient_reply(reason))
 
 # %% ../nbs/05_download.ipynb #51029ba1
-def _remove_stale_folders(
-    folder:Path # Folder that holds one folder per run
-):
+def _remove_stale_folders(folder:Path):
     "Remove what killed runs left behind"
     for old in folder.iterdir():
         lock = FileLock(old/'lock', timeout=0)
@@ -765,7 +689,7 @@ def scratch_folder(
 ):
     "A folder for files that are being written, removed at the end"
     tmp = Path(folder)/'tmp'
-    if tmp.is_symlink(): raise InputError(f'{str(tmp)!r} is a link, which could lead out of the collection: remove it')
+    if tmp.is_symlink(): raise InputError(f'{str(tmp)!r} is a link and could lead elsewhere: remove it')
     tmp.mkdir(parents=True, exist_ok=True)
     with FileLock(Path(folder)/'tmp.lock'):
         _remove_stale_folders(tmp)
@@ -778,20 +702,14 @@ def scratch_folder(
         lock.release()
 
 # %% ../nbs/05_download.ipynb #7effa08d
-def _free_slots(
-    run:_Run # What the downloads share
-)->int: # Downloads
+def _free_slots(run:_Run)->int: # Downloads
     "How many downloads may be under way or wait for their turn"
     most = 4 * run.limits.concurrency # so that one busy host does not keep the others from their turn
     if run.enough is None: return most
     return min(most, run.enough - run.promised + run.limits.per_host) if run.promised < run.enough else 0
 
 # %% ../nbs/05_download.ipynb #682741fa
-def _wait_until(
-    run:_Run, # What the downloads share
-    most:Callable, # How many downloads may be under way: a function of the run
-    bar:tqdm, # Progress bar
-):
+def _wait_until(run:_Run, most:Callable, bar:tqdm):
     "Wait until no more than so many downloads are under way, and raise what must stop the whole run"
     while True:
         bar.update((run.ended + run.settled if run.enough is None else run.kept) - bar.n)
@@ -801,22 +719,14 @@ def _wait_until(
         run.changed.clear()
 
 # %% ../nbs/05_download.ipynb #fc28e544
-def _needs_download(
-    run:_Run, # What the downloads share
-    result:ImageResult, # What a search found
-)->bool:
+def _needs_download(run:_Run, result:ImageResult)->bool:
     "Whether an image is still to be asked for"
     with run.lock:
         if run.manifest.is_forgotten(asdict(result)): return False
         return not is_settled(run.manifest.get(result.url, result.label), run.manifest.root)
 
 # %% ../nbs/05_download.ipynb #b83f3f31
-def _schedule_downloads(
-    run:_Run, # What the downloads share
-    loop:asyncio.AbstractEventLoop, # Where they run
-    results:Iterable, # ImageResults
-    bar:tqdm, # Progress bar
-):
+def _schedule_downloads(run:_Run, loop:asyncio.AbstractEventLoop, results:Iterable, bar:tqdm):
     "Start a download for each result that needs one, never too many ahead"
     seen = set()
     start = lambda result: _start_task(run, _download_and_record(run, result))
@@ -831,11 +741,7 @@ def _schedule_downloads(
     _wait_until(run, lambda run: 0, bar)
 
 # %% ../nbs/05_download.ipynb #363a01ac
-def _download_all(
-    run:_Run, # What the downloads share
-    results:Iterable, # ImageResults
-    total:int|None, # How many images or addresses the bar counts, where that is known
-):
+def _download_all(run:_Run, results:Iterable, total:int|None):
     "Download in a loop of its own until all is done, there is enough, or something stops the run"
     bar = tqdm(total=total, desc='downloading', unit=' images', delay=1, disable=NO_BARS)
     with _background_loop() as loop, bar:

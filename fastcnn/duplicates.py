@@ -16,6 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
+# %% ../nbs/08_duplicates.ipynb #15bc3ddc
 import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
@@ -71,17 +72,16 @@ def _thumbnails(
     return *_brightness_range(small), np.asarray(thumb), np.asarray(colour)
 
 # %% ../nbs/08_duplicates.ipynb #c98b7eec
-def _read_facts(
-    path:Path, # File in a class folder
-    min_side:int=4 # Pixels; an image with a shorter side holds no picture
-)->ImageFacts:
+_MIN_SIDE = 4 # pixels; an image with a shorter side holds no picture
+
+def _read_facts(path:Path)->ImageFacts:
     "What one reading of the file tells"
     file, size = f'{path.parent.name}/{path.name}', 0
     try:
         size = path.stat().st_size
         header = read_header(path)
         about = header.format, header.width, header.height, size
-        if min(header.width, header.height) < min_side: return ImageFacts(file, 'too_small', *about)
+        if min(header.width, header.height) < _MIN_SIDE: return ImageFacts(file, 'too_small', *about)
         return ImageFacts(file, '', *about, *_thumbnails(path))
     except UnreadableImage as error: return ImageFacts(file, error.reason, bytes=size)
     except OSError: return ImageFacts(file, 'unreadable', bytes=size)
@@ -310,19 +310,21 @@ class _Thumbnails:
         self.small = block_mean(self.full, 16)
         self.log_aspect = np.array([np.log(f.width/f.height) for f in images])
 
-    def pair(self, pairs, side):
-        "Both images of each pair, (P,side,side), the second in the orientation that the pair names"
-        source = self.small if side == 16 else self.full
-        a, b = (block_mean(source[pairs[:, k]], side) for k in (0, 1))
-        for orientation in set(pairs[:, 2].tolist()) - {0}:
-            turned = pairs[:, 2] == orientation
-            b[turned] = _reorient(b[turned], orientation)
-        return a, b
+# %% ../nbs/08_duplicates.ipynb #f873038e
+def _both(pairs:np.ndarray, side:int, thumbs:_Thumbnails)->tuple:
+    "Both images of each pair, (P,side,side), the second in the orientation that the pair names"
+    source = thumbs.small if side == 16 else thumbs.full
+    a, b = (block_mean(source[pairs[:, k]], side) for k in (0, 1))
+    for orientation in set(pairs[:, 2].tolist()) - {0}:
+        turned = pairs[:, 2] == orientation
+        b[turned] = _reorient(b[turned], orientation)
+    return a, b
 
-    def stretch(self, pairs):
-        "How much wider the second image of each pair is than the first, as a logarithm"
-        sign = np.where(pairs[:, 2] & 1, -1, 1) # a quarter turn swaps width and height
-        return self.log_aspect[pairs[:, 1]]*sign - self.log_aspect[pairs[:, 0]]
+# %% ../nbs/08_duplicates.ipynb #b5511d71
+def _stretch(pairs:np.ndarray, thumbs:_Thumbnails)->np.ndarray:
+    "How much wider the second image of each pair is than the first, as a logarithm, (P,)"
+    sign = np.where(pairs[:, 2] & 1, -1, 1) # a quarter turn swaps width and height
+    return thumbs.log_aspect[pairs[:, 1]]*sign - thumbs.log_aspect[pairs[:, 0]]
 
 # %% ../nbs/08_duplicates.ipynb #54f4cdfa
 _IDENTITY_POSE = np.float32([1, 0, 1, 0]) # in which nothing is moved
@@ -332,7 +334,7 @@ def _variance(x): return np.maximum(np.einsum('pij,pij->p', x, x)/x[0].size - x.
 # %% ../nbs/08_duplicates.ipynb #dcc5d242
 def _align(pairs:np.ndarray, pose:np.ndarray|None, thumbs:_Thumbnails, side:int, steps:int)->np.ndarray:
     "Lay the two images of each pair on each other: (P,6), pose, correlation, and detail (for a side of 64, else 0)"
-    a, b = thumbs.pair(pairs, side)
+    a, b = _both(pairs, side, thumbs)
     if pose is None and steps: pose = _initial_pose(a, b)
     for _ in range(steps): pose = _least_squares_step(a, b, pose)
     *images, correlation = _overlay(a, b, pose)
@@ -370,7 +372,7 @@ def _coarse_to_fine(pairs:np.ndarray, rows:np.ndarray, align:Callable)->tuple:
 def _keeps_proportions(pairs:np.ndarray, pose:np.ndarray, thumbs:_Thumbnails)->np.ndarray: # (P,), bool
     "Whether the second is a crop of the first, or all of it, squeezed or not"
     is_whole = np.abs(pose - _IDENTITY_POSE).max(1, initial=0) < 0.015
-    return is_whole | (np.abs(thumbs.stretch(pairs) - np.log(pose[:, 2]/pose[:, 0])) < 0.03)
+    return is_whole | (np.abs(_stretch(pairs, thumbs) - np.log(pose[:, 2]/pose[:, 0])) < 0.03)
 
 # %% ../nbs/08_duplicates.ipynb #b52f4469
 def _confirm_copies(pairs:np.ndarray, thumbs:_Thumbnails, correlation:np.ndarray, min_detail:float)->tuple:

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from .core import (ImageResult, InputError, Manifest, SidecarFile, atomic_file, atomic_write, check_label, sidecar,
-                          utc_now)
+from .core import (ImageResult, InputError, Manifest, SidecarFile, atomic_file, atomic_write, check_label,
+                          sidecar, utc_now)
 from .download import (DownloadError, Limits, check_url, class_folder, is_settled, known_images, prepare_image,
                               scratch_folder, start_thread)
 from .images import IMAGE_SUFFIXES, files_on_disk, image_files, list_images, tell_left_out
@@ -29,13 +29,12 @@ if TYPE_CHECKING: import pyarrow
 
 # %% ../nbs/07_exchange.ipynb #279ea691
 _GPS = 0x8825 # EXIF's tag for where a photograph was taken
-_EXIF_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RuntimeError, struct.error)
+_EXIF_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError,
+                RuntimeError, struct.error) # whatever Pillow raises where fields are damaged
 
 # %% ../nbs/07_exchange.ipynb #59baaf4f
-def _exif_without_place(
-    data:bytes # EXIF fields, perhaps after the mark Exif and two zeros
-)->bytes: # The same where they name no place; with the mark where they do; empty where they cannot be read
-    "EXIF fields that do not say where a photograph was taken"
+def _exif_without_place(data:bytes)->bytes:
+    "EXIF fields that do not say where a photograph was taken; none where they cannot be read"
     try:
         exif = Image.Exif()
         exif.load(data)
@@ -47,10 +46,10 @@ def _exif_without_place(
 # %% ../nbs/07_exchange.ipynb #ec2130a8
 _EXIF_MARK = b'Exif\0\0' # how such segments begin
 _XMP_MARKS = (b'http://ns.adobe.com/xap/1.0/', b'http://ns.adobe.com/xmp/extension/')
+_TEXT_WITH_EXIF = (b'Raw profile type exif', b'Raw profile type APP1')
 
-def _segment_without_place(
-    segment:bytes # Of a JPEG, with its marker and its length
-)->bytes: # Empty: to be left out
+# %% ../nbs/07_exchange.ipynb #548a3949
+def _segment_without_place(segment:bytes)->bytes: # Empty: to be left out
     "A segment that does not say where a photograph was taken"
     body = segment[4:]
     if segment[1] != 0xe1: return segment # only APP1 holds EXIF and XMP
@@ -60,9 +59,7 @@ def _segment_without_place(
     return segment[:2] + struct.pack('>H', len(body) + 2) + body if 0 < len(body) < 65_533 else b''
 
 # %% ../nbs/07_exchange.ipynb #8e059a71
-def _jpeg_without_place(
-    data:bytes # A JPEG file, perhaps damaged
-)->bytes:
+def _jpeg_without_place(data:bytes)->bytes:
     "A JPEG that does not say where it was taken; what phones write behind the picture goes with the place"
     segments, at = [data[:2]], 2
     while at + 4 <= len(data) and data[at] == 0xff and data[at + 1] != 0xda: # the picture begins at DA
@@ -76,11 +73,7 @@ def _jpeg_without_place(
     return header + (picture[:end] if end > 1 else picture)
 
 # %% ../nbs/07_exchange.ipynb #2b45229c
-_TEXT_WITH_EXIF = (b'Raw profile type exif', b'Raw profile type APP1')
-
-def _chunk_without_place(
-    chunk:bytes # Of a PNG, with its length and checksum
-)->bytes: # Empty: to be left out
+def _chunk_without_place(chunk:bytes)->bytes: # Empty: to be left out
     "A chunk that does not say where a photograph was taken"
     kind, body = chunk[4:8], chunk[8:-4]
     if kind in (b'tEXt', b'zTXt', b'iTXt'):
@@ -92,9 +85,7 @@ def _chunk_without_place(
     return struct.pack('>I', len(named) - 4) + named + struct.pack('>I', zlib.crc32(named)) if exif else b''
 
 # %% ../nbs/07_exchange.ipynb #6182c627
-def _png_without_place(
-    data:bytes # A PNG file, perhaps damaged
-)->bytes:
+def _png_without_place(data:bytes)->bytes:
     "A PNG that does not say where it was taken"
     chunks, at = [data[:8]], 8
     while at + 12 <= len(data):
@@ -104,10 +95,8 @@ def _png_without_place(
     return b''.join([*chunks, data[at:]])
 
 # %% ../nbs/07_exchange.ipynb #e240b72f
-def _without_place(
-    data:bytes # A file
-)->bytes: # The same bytes where nothing in it names a place
-    "A photograph that does not say where it was taken; formats other than JPEG and PNG lose all such fields later, when they are written anew"
+def _without_place(data:bytes)->bytes: # The same bytes where nothing in it names a place
+    "A photograph that does not say where it was taken; other formats are written anew later, without such fields"
     if data.startswith(b'\xff\xd8'): return _jpeg_without_place(data)
     return _png_without_place(data) if data.startswith(b'\x89PNG\r\n\x1a\n') else data
 
@@ -124,29 +113,33 @@ class _Importer:
         scratch:Path, # Folder for files that are being written
     ):
         self.manifest, self.scratch, self.limits, self.advice = Manifest(root), scratch, Limits(), set()
-        self.known, _, self.untracked = known_images(self.manifest) # SHA-256 of all images; SHA-256 → file of those without a row
+        self.known, _, self.untracked = known_images(self.manifest)
 
     def store(self, label:str, data:bytes)->dict:
         "Store an image unless the collection has it; how it ended"
-        try: suffix, (width, height), jpeg = start_thread(prepare_image, data, self.limits).result(self.limits.deadline)
+        decoding = start_thread(prepare_image, data, self.limits)
+        try: suffix, (width, height), jpeg = decoding.result(self.limits.deadline)
+        except TimeoutError: return _failed('timeout')
         except DownloadError as error:
             self.advice |= {error.advice} - {''}
             return _failed(error.reason)
-        except TimeoutError: return _failed('timeout')
         content = data if jpeg is None else jpeg
-        facts = dict(source_sha256=_sha256(data), sha256=_sha256(content), width=width, height=height, bytes=len(content))
-        return _failed('opted_out') if self.manifest.is_forgotten(facts) else facts | self._place(label, suffix, content, facts)
+        hashes = dict(source_sha256=_sha256(data), sha256=_sha256(content))
+        if self.manifest.is_forgotten(hashes): return _failed('opted_out')
+        facts = hashes | dict(width=width, height=height, bytes=len(content))
+        return facts | self._place(label, suffix, content, hashes)
 
-    def _place(self, label:str, suffix:str, content:bytes, facts:dict)->dict:
+    def _place(self, label:str, suffix:str, content:bytes, hashes:dict)->dict:
         "Write an image to its class folder unless it is there; how it ended"
-        hashes = {facts['sha256'], facts['source_sha256']}
-        name = facts['sha256'][:12] + suffix
-        if self.untracked.get(facts['sha256']) != f'{label}/{name}': # else a run that was killed has written it, but not its row
-            if any(digest in self.known or digest in self.untracked for digest in hashes): return dict(status='duplicate')
+        digest, name = hashes['sha256'], hashes['sha256'][:12] + suffix
+        left_by_a_killed_run = self.untracked.get(digest) == f'{label}/{name}' # the file is there, its row is not
+        if not left_by_a_killed_run:
+            is_known = any(found in self.known or found in self.untracked for found in hashes.values())
+            if is_known: return dict(status='duplicate')
             (self.scratch/'incoming').write_bytes(content)
             os.replace(self.scratch/'incoming', class_folder(self.manifest.root, label)/name)
-        self.known |= hashes
-        self.untracked.pop(facts['sha256'], None)
+        self.known |= set(hashes.values())
+        self.untracked.pop(digest, None)
         return dict(status='kept', file=f'{label}/{name}')
 
 # %% ../nbs/07_exchange.ipynb #f29963e2
@@ -165,30 +158,24 @@ def _files_of_csv(
         facts = {name: row[name] for name in _OWN_FIELDS if row.get(name)}
         found.append(dict(source=path.parent/(row['file'] or ''), label=row['label'] or '') | facts)
     gone = [row['source'].name for row in found if not row['source'].is_file()]
-    if gone: raise InputError(f'{len(gone)} of {len(found)} files that {path.name!r} names do not exist, such as {gone[0]!r}: mend the list')
-    return found
+    if not gone: return found
+    missing = f'{len(gone)} of {len(found)} files that {path.name!r} names do not exist'
+    raise InputError(f'{missing}, such as {gone[0]!r}: mend the list')
 
 # %% ../nbs/07_exchange.ipynb #7088f4fc
-def _files_of_folder(
-    folder:Path, # Of class folders, or of files
-    label:str=None, # Class of all files; default: the names of the class folders
-)->list[dict]: # One row per file: `source` (its path) and label
+def _files_of_folder(folder:Path, label:str=None)->list[dict]: # One row per file: `source` (its path) and label
     "The images of a folder; a warning says what is left out, and why"
     files, left_out = list_images(folder, follow_links=True)
     stray = [file.name for file in files if label is None and file.parent == folder]
     labelled = [file for file in files if label is not None or file.parent != folder]
-    if not labelled:
-        raise InputError(f'{str(folder)!r} holds no images in class folders: give a label, or put them into {folder.name}/LABEL/NAME.jpg')
+    hint = f'give a label, or put them into {folder.name}/LABEL/NAME.jpg'
+    if not labelled: raise InputError(f'{str(folder)!r} holds no images in class folders: {hint}')
     if stray: warnings.warn(f'{len(stray)} files lie beside the class folders and are left out, such as {stray[0]!r}')
     if left_out: warnings.warn(f'left out of {folder.name!r}: {tell_left_out(left_out)}')
     return [dict(source=file, label=file.relative_to(folder).parts[0] if label is None else label) for file in labelled]
 
 # %% ../nbs/07_exchange.ipynb #9b0a03a3
-def _files_to_add(
-    source:Path, # Folder, CSV or file
-    root:Path, # Image folder
-    label:str=None, # Class of all files
-)->list[dict]: # One row per file: `source`, label and what the CSV says
+def _files_to_add(source:Path, root:Path, label:str=None)->list[dict]:
     "What is to be added; refused as a whole where a label cannot be a folder's name"
     source, inside = Path(os.path.abspath(source)), Path(os.path.abspath(root))
     if not source.exists(): raise InputError(f'there is no {str(source)!r}')
@@ -202,21 +189,13 @@ def _files_to_add(
     return found
 
 # %% ../nbs/07_exchange.ipynb #d1dcc802
-def _read_own(
-    path:Path, # File
-    max_bytes:int, # Size at most
-)->bytes|None: # None: too large
+def _read_own(path:Path, max_bytes:int)->bytes|None: # None: too large
     "The content of a file, without the place where it was taken; empty where it must not be read"
     try: return _without_place(path.read_bytes()) if path.stat().st_size <= max_bytes else None
     except OSError: return b''
 
 # %% ../nbs/07_exchange.ipynb #530c9f11
-def _add_file(
-    importer:_Importer, # Of the collection
-    label:str, # Class
-    path:Path, # File
-    facts:dict, # Title, maker, licence
-)->dict: # How it ended
+def _add_file(importer:_Importer, label:str, path:Path, facts:dict)->dict: # How it ended
     "Add one file and note it, unless the manifest knows it"
     data = _read_own(path, importer.limits.max_bytes)
     outcome = _failed('too_large') if data is None else importer.store(label, data)
@@ -252,18 +231,13 @@ def add_images(
     return outcomes
 
 # %% ../nbs/07_exchange.ipynb #a9c5a03f
-def _is_to_be_packed(
-    file:Path, # Beside a collection
-    beside:Path, # That folder
-)->bool: # False for links, locks and what is half written
+def _is_to_be_packed(file:Path, beside:Path)->bool: # False for links, locks and what is half written
     "Whether a file beside a collection belongs in its zip"
     top = file.relative_to(beside).parts[0]
     return file.is_file() and not file.is_symlink() and file.suffix != '.lock' and not top.startswith(('tmp', '.tmp-'))
 
 # %% ../nbs/07_exchange.ipynb #602cf684
-def _packed_files(
-    root:Path # Image folder
-)->dict: # name in the zip → file
+def _packed_files(root:Path)->dict: # name in the zip → file
     "What belongs in the zip of a collection"
     beside, root = sidecar(root), Path(root)
     inside = {f'{root.name}/{file.relative_to(root).as_posix()}': file for file in image_files(root)}
@@ -289,35 +263,29 @@ def pack_images(
 _MAX_UNPACKED, _MAX_FILES = 20 * 2**30, 2_000_000 # bytes, files
 
 # %% ../nbs/07_exchange.ipynb #53dd2ec1
-def _leads_out(
-    name:str # Of an entry, as it stands in the zip
-)->bool:
+def _leads_out(name:str)->bool:
     "Whether a name could lead out of the folder, on any system"
     parts = name.split('/')
     on_a_disk = any(part[1:2] == ':' for part in parts) # such as C:
     return name.startswith('/') or '..' in parts or any(c in name for c in '\\\0') or on_a_disk
 
 # %% ../nbs/07_exchange.ipynb #d3119e64
-def _check_member(
-    info:zipfile.ZipInfo # One entry of a zip
-):
+def _check_member(info:zipfile.ZipInfo):
     "Refuse an entry that could write outside the folder"
     name, kind = info.orig_filename, stat.S_IFMT(info.external_attr >> 16)
-    if _leads_out(name): raise InputError(f'the zip holds {name!r}, which could lead out of the folder: do not trust it')
-    if kind not in (0, stat.S_IFREG, stat.S_IFDIR): raise InputError(f'the zip holds {name!r}, a link or device: do not trust it')
-    if info.flag_bits & 1: raise InputError(f'the zip holds {name!r}, which is locked by a password: unlock it first')
+    if _leads_out(name): trouble = 'which could lead out of the folder: do not trust it'
+    elif kind not in (0, stat.S_IFREG, stat.S_IFDIR): trouble = 'a link or device: do not trust it'
+    elif info.flag_bits & 1: trouble = 'which is locked by a password: unlock it first'
+    else: return
+    raise InputError(f'the zip holds {name!r}, {trouble}')
 
 # %% ../nbs/07_exchange.ipynb #75f1e9c3
-def _is_hidden(
-    name:str # Of an entry
-)->bool:
+def _is_hidden(name:str)->bool:
     "Whether an entry was left behind by a file manager"
     return any(part.startswith(('.', '__MACOSX')) for part in PurePosixPath(name).parts)
 
 # %% ../nbs/07_exchange.ipynb #8bf86907
-def _target_of(
-    name:str # Name of an entry, with / between its parts
-)->tuple[str,str]|None: # Which folder ("root" or "beside") and the path in it; None: left out
+def _target_of(name:str)->tuple[str,str]|None: # Which folder ("root" or "beside") and the path in it; None: left out
     "Where an entry of a zip belongs"
     parts = PurePosixPath(name).parts
     if _is_hidden(name): return None
@@ -325,36 +293,32 @@ def _target_of(
     if len(parts) in (2, 3) and parts[-1].lower().endswith(IMAGE_SUFFIXES): return 'root', '/'.join(parts[-2:])
 
 # %% ../nbs/07_exchange.ipynb #bacfdf5b
-def _check_targets(
-    targets:list[tuple[str,str]] # Of all entries that are to be written
-):
+def _check_targets(targets:list[tuple[str,str]]):
     "Refuse a zip without images, and one in which two entries would meet in one place"
-    if not any(kind == 'root' for kind, _ in targets): raise InputError('the zip holds no images in class folders: pack LABEL/NAME.jpg')
     taken = set(targets)
-    if len(taken) < len(targets): raise InputError('the zip holds two images of the same class and name: pack one collection at a time')
+    if not any(kind == 'root' for kind, _ in targets):
+        raise InputError('the zip holds no images in class folders: pack LABEL/NAME.jpg')
+    if len(taken) < len(targets):
+        raise InputError('the zip holds two images of the same class and name: pack one collection at a time')
     above = {(kind, str(folder)) for kind, name in taken for folder in PurePosixPath(name).parents}
     if taken & above: raise InputError('the zip holds a name as both a file and a folder: do not trust it')
 
 # %% ../nbs/07_exchange.ipynb #4fe0c106
-def _plan_unpacking(
-    archive:zipfile.ZipFile, # Opened
-    max_bytes:int, # Bytes that it may unpack to
-)->list: # (entry, target) of all that is to be written
+def _plan_unpacking(archive:zipfile.ZipFile, max_bytes:int)->list: # (entry, target) of all that is to be written
     "Look at the whole list of a zip before anything is written"
     for info in archive.infolist(): _check_member(info)
     infos = [info for info in archive.infolist() if not info.is_dir()]
+    bounds = f'{max_bytes:,} bytes or {_MAX_FILES:,} files'
     if sum(info.file_size for info in infos) > max_bytes or len(infos) > _MAX_FILES:
-        raise InputError(f'the zip would unpack to more than {max_bytes:,} bytes or {_MAX_FILES:,} files: allow more, or do not trust it')
+        raise InputError(f'the zip would unpack to more than {bounds}: allow more, or do not trust it')
     plan = [(info, target) for info in infos if (target := _target_of(info.filename))]
     _check_targets([target for _, target in plan])
     others = [info.filename for info in infos if not _target_of(info.filename) and not _is_hidden(info.filename)]
-    if others: warnings.warn(f'{len(others)} files of the zip are no images in class folders and are left out, such as {others[0]!r}')
+    if others: warnings.warn(f'{len(others)} files of the zip belong to no class: left out, such as {others[0]!r}')
     return plan
 
 # %% ../nbs/07_exchange.ipynb #73f9d96b
-def _check_new(
-    folder:Path # To be made
-):
+def _check_new(folder:Path):
     "Refuse to write over what is there"
     if folder.is_symlink() or folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f'{str(folder)!r} exists already: choose another folder')
@@ -362,6 +326,7 @@ def _check_new(
 # %% ../nbs/07_exchange.ipynb #ec7992b5
 _BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error, UnicodeDecodeError)
 
+# %% ../nbs/07_exchange.ipynb #d5de8673
 def unpack_images(
     path:Path, # Zip file
     root:Path, # Image folder to make; it must not exist or be empty
@@ -375,17 +340,14 @@ def unpack_images(
     root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root.parent, prefix='.unpacking-') as tmp:
         try: _unpack_into(path, Path(tmp), max_bytes)
-        except _BROKEN_ZIP as error: raise InputError(f'{str(path)!r} is no whole zip file ({error}): fetch it again') from error
+        except _BROKEN_ZIP as error:
+            raise InputError(f'{str(path)!r} is no whole zip file ({error}): fetch it again') from error
         for kind, folder in folders.items():
             if (Path(tmp)/kind).exists(): os.replace(Path(tmp)/kind, folder)
     return root
 
-# %% ../nbs/07_exchange.ipynb #d5de8673
-def _unpack_into(
-    path:Path, # Zip file
-    tmp:Path, # Folder for `root/…` and `beside/…`
-    max_bytes:int, # Bytes that it may unpack to
-):
+# %% ../nbs/07_exchange.ipynb #5464b8fa
+def _unpack_into(path:Path, tmp:Path, max_bytes:int):
     "Write the entries of a zip; each is read to its end, so that its checksum is checked"
     with zipfile.ZipFile(path) as archive:
         for info, (kind, name) in _plan_unpacking(archive, max_bytes):
@@ -427,30 +389,27 @@ def export_table(
     for path, writer in writers.items():
         batches = Manifest(root).batches(None, *status)
         first = next(batches)
+        escape = _escape_formulas if path.suffix == '.csv' else lambda batch: batch
         with atomic_file(path) as file, writer(file, first.schema) as table:
-            for batch in chain([first], batches): table.write(_escape_formulas(batch) if path.suffix == '.csv' else batch)
+            for batch in chain([first], batches): table.write(escape(batch))
     return list(writers)
 
 # %% ../nbs/07_exchange.ipynb #1480de56
 _SPLIT_NAMES = {'train', 'training', 'validation', 'valid', 'val', 'dev', 'test', 'testing', 'eval', 'evaluation'}
-_CARD_FIELDS = ('title', 'creator', 'license', 'license_url', 'landing_url', 'provider') # columns beside image and label
+_CARD_FIELDS = ('title', 'creator', 'license', 'license_url', 'landing_url', 'provider') # beside image and label
 
 # %% ../nbs/07_exchange.ipynb #05e82bdd
-def _image_metadata(
-    root:Path # Image folder
-)->list[dict]: # One row per image
+def _image_metadata(root:Path)->list[dict]: # One row per image
     "What the dataset says of each image"
     rows, metadata = {row.get('file'): row for row in Manifest(root).present()}, []
     for file in files_on_disk(root):
         row = rows.get(file, {})
-        metadata.append(dict(file_name=file, label=file.split('/')[0]) | {name: str(row.get(name) or '') for name in _CARD_FIELDS})
+        texts = {name: str(row.get(name) or '') for name in _CARD_FIELDS}
+        metadata.append(dict(file_name=file, label=file.split('/')[0]) | texts)
     return metadata
 
 # %% ../nbs/07_exchange.ipynb #6bb3c8d6
-def _metadata_table(
-    rows:list[dict], # Of `_image_metadata`
-    labels:list, # Classes, in the order of their numbers
-)->'pyarrow.Table':
+def _metadata_table(rows:list[dict], labels:list)->'pyarrow.Table':
     "The metadata with labels as numbers, and the note for `datasets` that names them"
     import pyarrow as pa
     text = {'dtype': 'string', '_type': 'Value'}
@@ -481,8 +440,9 @@ dataset_info:
 ---
 # {title}
 
-{images} images in {classes} classes, collected with [fastcnn](https://github.com/fastcnn/fastcnn). Title, maker, licence and page of each image are
-in its row and in `CREDITS.md`. The licence is each image's own: there is none for the whole. Images whose licence is unknown: {unknown}.
+{images} images in {classes} classes, collected with [fastcnn](https://github.com/fastcnn/fastcnn).
+Title, maker, licence and page of each image are in its row and in `CREDITS.md`.
+The licence is each image's own: there is none for the whole. Images whose licence is unknown: {unknown}.
 
 | class | images |
 | --- | --- |
@@ -496,18 +456,12 @@ in its row and in `CREDITS.md`. The licence is each image's own: there is none f
 # %% ../nbs/07_exchange.ipynb #0ac97b8b
 def _markdown_safe(text:str)->str: return re.sub(r'[^\w .,:/()+-]', ' ', text)
 
-def _count_rows(
-    counts:Counter # name → number
-)->str:
+def _count_rows(counts:Counter)->str:
     "The rows of a table in Markdown, the most frequent first"
     return '\n'.join(f'| {_markdown_safe(name) or "unknown"} | {count} |' for name, count in counts.most_common())
 
 # %% ../nbs/07_exchange.ipynb #559588f1
-def _dataset_card(
-    title:str, # Name of the collection
-    labels:list, # Classes, in the order of their numbers
-    rows:list[dict], # Of `_image_metadata`
-)->str: # README.md
+def _dataset_card(title:str, labels:list, rows:list[dict])->str: # README.md
     "The dataset card: what `datasets` and a person need to know"
     licenses, classes = Counter(row['license'] for row in rows), Counter(row['label'] for row in rows)
     names = '\n'.join(f"          '{i}': {dumps(label)}" for i, label in enumerate(labels))
@@ -517,20 +471,16 @@ def _dataset_card(
         unknown=licenses[''], counts=_count_rows(classes), licenses=_count_rows(licenses))
 
 # %% ../nbs/07_exchange.ipynb #c7cbecb4
-def _class_labels(
-    files:list[str] # Such as earth/3f2a9c1d07be.jpg
-)->list[str]: # Sorted
+def _class_labels(files:list[str])->list[str]: # Sorted
     "The classes of a dataset; one that `datasets` would not see as a class is refused"
     labels = sorted({file.split('/')[0] for file in files})
     taken = [label for label in labels if label.lower() in _SPLIT_NAMES]
     if not taken: return labels
-    raise InputError(f'datasets would take the class {taken[0]!r} for a part of the data: rename its folder, for example to "{taken[0]}_"')
+    hint = f'rename its folder, for example to "{taken[0]}_"'
+    raise InputError(f'datasets would take the class {taken[0]!r} for a part of the data: {hint}')
 
 # %% ../nbs/07_exchange.ipynb #f03ae3c2
-def _write_imagefolder(
-    root:Path, # Image folder
-    folder:Path, # Empty folder to fill
-):
+def _write_imagefolder(root:Path, folder:Path):
     "Images, metadata, card and credits of a dataset"
     import pyarrow.parquet as pq
     files = [f'{file.parent.name}/{file.name}' for file in image_files(root)]
@@ -558,17 +508,15 @@ def export_imagefolder(
     return folder
 
 # %% ../nbs/07_exchange.ipynb #346b278a
-def _files_to_forget(
-    root:Path, # Image folder
-    events:list[dict], # All events that are to go
-)->list[Path]:
+def _files_to_forget(root:Path, events:list[dict])->list[Path]:
     "Where the images of these events lie: under the name that a row gives, or their content, wherever they were moved"
     names = {row.get('file') for row in events}
     hashes = [row['sha256'] for row in events if isinstance(row.get('sha256'), str)]
     stems = {digest[:12] for digest in hashes if len(digest) == 64}
-    folders = [Path(root), sidecar(root)/SidecarFile.QUARANTINE]
-    found = [(folder, file) for folder in folders if folder == Path(root) or not folder.is_symlink() for file in files_on_disk(folder)]
-    return [folder/file for folder, file in found if file in names or Path(file).stem in stems]
+    quarantine, found = sidecar(root)/SidecarFile.QUARANTINE, []
+    for folder in [Path(root)] + [quarantine] * (not quarantine.is_symlink()):
+        found += [folder/file for file in files_on_disk(folder) if file in names or Path(file).stem in stems]
+    return found
 
 # %% ../nbs/07_exchange.ipynb #3f863e27
 def forget_images(
@@ -577,7 +525,7 @@ def forget_images(
     creator:str=None, # A maker, in any case and spacing
     landing_url:str=None, # Page on which images are shown
 )->dict: # What was removed: `files` and `addresses` as lists, `events` as a count
-    "Remove an image or a maker for good: files, manifest text and credits; called with nothing, finishes what a crash interrupted"
+    "Remove an image or a maker for good, with text and credits; with nothing, finish what a crash interrupted"
     asked = dict(url=url, creator=creator, landing_url=landing_url)
     asked = {field: value for field, value in asked.items() if value is not None}
     if not all(value.strip() for value in asked.values()):
@@ -586,31 +534,25 @@ def forget_images(
     events = manifest.mark_forgotten(**asked)
     files = _files_to_forget(root, events)
     for file in files: file.unlink(missing_ok=True)
-    (manifest.folder/SidecarFile.CLEANING).unlink(missing_ok=True) # it shows pictures; the next cleaning writes it again
+    (manifest.folder/SidecarFile.CLEANING).unlink(missing_ok=True) # it shows pictures; cleaning writes it again
     manifest.purge()
     manifest.write_credits()
     names = [f'{file.parent.name}/{file.name}' for file in files]
     return dict(files=names, addresses=sorted({row['url'] for row in events}), events=len(events))
 
 # %% ../nbs/07_exchange.ipynb #eab2414c
-URL_LIST_FIELDS = ('url', 'label', 'query', 'provider', 'landing_url', 'title', 'creator', 'license', 'license_url', 'sha1')
-# not width and height: img2dataset has columns of these names
+URL_LIST_FIELDS = ('url', 'label', 'query', 'provider', 'landing_url', 'title', 'creator', 'license', 'license_url',
+                   'sha1') # without width and height: img2dataset has columns of these names
 
 # %% ../nbs/07_exchange.ipynb #3ca4f7c7
-def _is_allowed(
-    url:str, # Address
-    allowed:set, # Hosts that may be private
-)->bool:
+def _is_allowed(url:str, allowed:set)->bool:
     "Whether an address may be visited"
     try: check_url(url, allowed)
     except DownloadError: return False
     return True
 
 # %% ../nbs/07_exchange.ipynb #04cd5eaa
-def _allowed_rows(
-    results:Iterable, # ImageResults
-    allowed:set, # Hosts that may be private
-)->Iterator[dict]:
+def _allowed_rows(results:Iterable, allowed:set)->Iterator[dict]:
     "Each (url, label) once; addresses that must not be visited are left out, with a warning that counts them"
     seen, refused = set(), []
     for result in results:
@@ -618,8 +560,8 @@ def _allowed_rows(
         seen.add(key)
         if _is_allowed(result.url, allowed): yield {name: getattr(result, name) for name in URL_LIST_FIELDS}
         else: refused.append(result.url)
-    if refused:
-        warnings.warn(f'{len(refused)} addresses lead to private hosts or not to the web, and are left out, such as {refused[0]!r}')
+    told = f'{len(refused)} addresses lead to private hosts or are not of the web, and are left out'
+    if refused: warnings.warn(f'{told}, such as {refused[0]!r}')
 
 # %% ../nbs/07_exchange.ipynb #d2534ac4
 def write_url_list(
@@ -636,26 +578,24 @@ def write_url_list(
     return path
 
 # %% ../nbs/07_exchange.ipynb #6e2dee0f
-_ERROR_PATTERNS = {
-    r'infinite loop': 'redirect_loop', r'HTTP Error (\d{3})': r'http_\1', r'X-Robots-Tag': 'opted_out', r'timed out': 'timeout',
-    r'IncompleteRead|hash mismatch': 'truncated', r'unknown url type|no host given': 'refused_address',
-    r'too small': 'too_small', r'too large': 'too_large', r'decod|cannot identify': 'not_an_image'} # img2dataset's words → our reasons
+_ERROR_PATTERNS = { # img2dataset's words → our reasons
+    r'infinite loop': 'redirect_loop', r'HTTP Error (\d{3})': r'http_\1', r'X-Robots-Tag': 'opted_out',
+    r'timed out': 'timeout', r'IncompleteRead|hash mismatch': 'truncated', r'too small': 'too_small',
+    r'unknown url type|no host given': 'refused_address', r'too large': 'too_large',
+    r'decod|cannot identify': 'not_an_image'}
 
 # %% ../nbs/07_exchange.ipynb #83d736cc
 def _reason_of(
     message:str|None # img2dataset's error_message
 )->str: # One of the manifest's reasons
-    "Our word for what went wrong with img2dataset; without a message it is a connection that broke, and worth another try"
+    "Our word for what went wrong with img2dataset; what is not told is a connection that broke"
     for pattern, reason in _ERROR_PATTERNS.items():
         if found := re.search(pattern, message or ''): return found.expand(reason)
     return 'connection'
 
 # %% ../nbs/07_exchange.ipynb #20f527c1
-def _tar_files(
-    path:Path, # Tar file, perhaps damaged or hostile
-    wanted:Callable, # Whether a member (TarInfo) is to be read
-)->Iterator[tuple[str,bytes]]:
-    "Name and content of the plain files in a tar, always going forward: over damaged sizes, `tarfile.open` hangs or goes in circles"
+def _tar_files(path:Path, wanted:Callable)->Iterator[tuple[str,bytes]]: # (name, content)
+    "The plain files in a tar, always going forward: over damaged sizes, `tarfile.open` hangs or goes in circles"
     end = path.stat().st_size
     with open(path, 'rb') as file:
         while len(head := file.read(tarfile.BLOCKSIZE)) == tarfile.BLOCKSIZE:
@@ -667,54 +607,59 @@ def _tar_files(
             file.seek(start + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE)
 
 # %% ../nbs/07_exchange.ipynb #3f014d8c
-def _shard_images(
-    table:Path # The shard's table, such as 00000.parquet; its images are in 00000.tar or 00000/
-)->Iterator[tuple[str,bytes]]:
+def _shard_images(table:Path)->Iterator[tuple[str,bytes]]:
     "Key and content of each image of a shard, one by one"
     folder, archive = table.with_suffix(''), table.with_suffix('.tar')
     wanted = lambda name, size: name.lower().endswith(IMAGE_SUFFIXES) and size <= Limits().max_bytes
     if archive.exists():
-        for name, data in _tar_files(archive, lambda member: wanted(member.name, member.size)): yield PurePosixPath(name).stem, data
+        members = _tar_files(archive, lambda member: wanted(member.name, member.size))
+        for name, data in members: yield PurePosixPath(name).stem, data
     elif folder.is_dir():
         for path in sorted(folder.iterdir()):
             if path.is_file() and wanted(path.name, path.stat().st_size): yield path.stem, path.read_bytes()
 
 # %% ../nbs/07_exchange.ipynb #ed5c4712
-def _read_rows(
+def _batches(
     path:Path # .parquet or .csv
-)->Iterator[dict]: # Rows as dicts of texts; none where the file cannot be read
-    "The rows of a shard's table or of a list of addresses, in portions"
+)->Iterable['pyarrow.RecordBatch']:
+    "A table in portions"
     import pyarrow as pa
     import pyarrow.csv as pa_csv
     import pyarrow.parquet as pq
-    texts = pa_csv.ConvertOptions(column_types=dict.fromkeys(URL_LIST_FIELDS, pa.string())) # the label 007 is no number
-    try:
-        batches = pa_csv.open_csv(path, convert_options=texts) if path.suffix == '.csv' else pq.ParquetFile(path).iter_batches(10_000)
-        for batch in batches:
-            for row in batch.to_pylist(): yield {name: '' if value is None else str(value) for name, value in row.items()}
-    except pa.ArrowInvalid: return # its writer was killed: without an end a parquet file says nothing
+    if path.suffix != '.csv': return pq.ParquetFile(path).iter_batches(10_000)
+    types = dict.fromkeys(URL_LIST_FIELDS, pa.string()) # the label 007 is no number
+    return pa_csv.open_csv(path, convert_options=pa_csv.ConvertOptions(column_types=types))
 
 # %% ../nbs/07_exchange.ipynb #111b7d4b
-def _shard_outcomes(
-    importer:_Importer, # Of the collection
-    table:Path, # The shard's table
-)->Iterator[tuple[dict,dict]]: # (row of the shard, how it ended)
+def _read_rows(
+    path:Path # .parquet or .csv
+)->Iterator[dict]: # Rows as dicts of texts; none where the file cannot be read
+    "The rows of a shard's table or of a list of addresses"
+    from pyarrow import ArrowInvalid
+    try:
+        for batch in _batches(path):
+            for row in batch.to_pylist():
+                yield {name: '' if value is None else str(value) for name, value in row.items()}
+    except ArrowInvalid: return # its writer was killed: without an end a parquet file says nothing
+
+# %% ../nbs/07_exchange.ipynb #4a673156
+_LABELS_HINT = """give img2dataset --save_additional_columns '["label", …]'"""
+_SHARDS_HINT = '00000.parquet with 00000.tar or 00000/: give the folder that img2dataset wrote'
+
+# %% ../nbs/07_exchange.ipynb #ead970c1
+def _shard_outcomes(importer:_Importer, table:Path)->Iterator[tuple[dict,dict]]: # (row of the shard, how it ended)
     "How each address of a shard ended; images are stored on the way"
     missing = {}
     for row in _read_rows(table):
-        if 'label' not in row:
-            raise InputError(f'{table.name!r} has no labels: give img2dataset --save_additional_columns \'["label", …]\'')
+        if 'label' not in row: raise InputError(f'{table.name!r} has no labels: {_LABELS_HINT}')
         if row['status'] == 'success': missing[row['key']] = row
         else: yield row, _failed(_reason_of(row['error_message']))
     for key, data in _shard_images(table):
         if row := missing.pop(key, None): yield row, importer.store(check_label(row['label']), data)
     for row in missing.values(): yield row, _failed('connection')
 
-# %% ../nbs/07_exchange.ipynb #4a673156
-def _record_outcomes(
-    importer:_Importer, # Of the collection
-    outcomes:Iterable, # Pairs of a shard's row and how it ended
-):
+# %% ../nbs/07_exchange.ipynb #67538ce7
+def _record_outcomes(importer:_Importer, outcomes:Iterable):
     "Write what became of the addresses of a shard, except what was settled before"
     manifest, rows = importer.manifest, []
     for row, outcome in outcomes:
@@ -741,8 +686,7 @@ def read_shards(
 )->Manifest: # How each address ended
     "Read img2dataset's shards: the same folder and manifest as after a download, each image checked again"
     tables = sorted(Path(folder).glob('*.parquet'))
-    if not tables:
-        raise InputError(f'{str(folder)!r} holds no shards (00000.parquet with 00000.tar or 00000/): give the folder that img2dataset wrote')
+    if not tables: raise InputError(f'{str(folder)!r} holds no shards such as {_SHARDS_HINT}')
     with scratch_folder(sidecar(root)) as scratch:
         importer = _Importer(root, scratch)
         for table in tables: _record_outcomes(importer, _shard_outcomes(importer, table))

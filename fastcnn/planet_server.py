@@ -142,29 +142,45 @@ def fault(self:_Collection, spec):
     return ''
 
 # %% ../nbs/03_planet_server.ipynb #b062741f
-async def _send_slowly(request, data, fault):
-    "Send 100 bytes every quarter of a second; or half of the file, and hang up"
+async def _begin_response(request, data):
+    "The headers of a JPEG, the file itself not yet sent"
     response = web.StreamResponse(headers={'Content-Type': 'image/jpeg', 'Content-Length': str(len(data))})
     await response.prepare(request)
-    if fault == 'cut':
-        await response.write(data[:len(data)//2])
-        request.transport.close()
-        return response
+    return response
+
+# %% ../nbs/03_planet_server.ipynb #f7135ca6
+async def _send_half(request, data):
+    "Send half of the file, and hang up"
+    response = await _begin_response(request, data)
+    await response.write(data[:len(data)//2])
+    request.transport.close()
+    return response
+
+# %% ../nbs/03_planet_server.ipynb #38bd831b
+async def _send_slowly(request, data):
+    "Send 100 bytes every quarter of a second"
+    response = await _begin_response(request, data)
     for at in range(0, len(data), 100):
         await response.write(data[at:at + 100])
         await asyncio.sleep(.25)
     return response
 
-# %% ../nbs/03_planet_server.ipynb #f7135ca6
-async def _serve_file(request, spec, fault, first, pool):
-    "A file, or what its fault makes of it"
+# %% ../nbs/03_planet_server.ipynb #dfb38a0e
+def _refusal(fault, first):
+    "The answer without a file that a fault stands for, or None; 429 and 503 heal at the second try"
     if fault in ('404', '403'): return web.Response(status=int(fault), text=fault)
     if fault == '429' and first: return web.Response(status=429, text='slow down', headers={'Retry-After': '1'})
     if fault == '503' and first: return web.Response(status=503, text='busy')
+
+# %% ../nbs/03_planet_server.ipynb #f3f70262
+async def _serve_file(request, spec, fault, first, pool):
+    "A file, or what its fault makes of it"
+    if refusal := _refusal(fault, first): return refusal
     if fault == 'hang': await asyncio.sleep(3600)
     try: data = await _drawn_file(spec, pool)
     except (RuntimeError, OSError) as error: return web.Response(status=500, text=str(error)) # or Python is ending
-    if fault in ('drip', 'cut'): return await _send_slowly(request, data, fault)
+    if fault == 'cut': return await _send_half(request, data)
+    if fault == 'drip': return await _send_slowly(request, data)
     if fault in DAMAGES: data = damaged_file(data, fault)
     return web.Response(body=data, content_type=_content_type(spec, fault))
 

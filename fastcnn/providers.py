@@ -212,12 +212,15 @@ def _commons_pages(service, params):
     while True:
         reply = service.ask_json('/w/api.php', params | more)
         nothing = nested_value(reply, 'batchcomplete') and not nested_value(reply, 'query')
-        if not nothing:
-            rows = row_list('commons', reply, 'query', 'pages')
-            yield sorted(rows, key=lambda row: pixel_count(nested_value(row, 'index')) or math.inf)
+        if not nothing: yield sorted(row_list('commons', reply, 'query', 'pages'), key=_search_rank)
         more = nested_value(reply, 'continue')
         if not isinstance(more, dict) or not more: return
         more = {clean_text(key): clean_text(str(value)) for key, value in more.items()}
+
+# %% ../nbs/04_providers.ipynb #ae709fe5
+def _search_rank(row):
+    "The place of a page in the order of the search; last where Commons does not say"
+    return pixel_count(nested_value(row, 'index')) or math.inf
 
 # %% ../nbs/04_providers.ipynb #334430ba
 def _commons_params(query, size):

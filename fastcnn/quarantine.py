@@ -47,6 +47,12 @@ def _complete_relabelling(manifest:Manifest, rows:list):
         if _is_movable(source, target): _move_file(source, target)
     if rows: manifest.append(*(row | dict(moved_from=None) for row in rows))
 
+# %% ../nbs/09_clean.ipynb #3f03e815
+def _relabel(manifest:Manifest, events:list):
+    "Write down where files are going to be moved within the folder, then do it"
+    if events: manifest.append(*events)
+    _complete_relabelling(manifest, events)
+
 # %% ../nbs/09_clean.ipynb #a5866a25
 def _complete_moves(manifest:Manifest):
     "Finish what an interrupted run left behind"
@@ -75,16 +81,13 @@ def _rows_by_file(manifest:Manifest)->dict: return {row.get('file'): row for row
 # %% ../nbs/09_clean.ipynb #5228f045
 def _rename_newcomers(manifest:Manifest):
     "Rename each file of the folder whose name is already taken in the quarantine"
-    root, aside = manifest.root, _quarantine(manifest.root)
-    rows = _rows_by_file(manifest)
+    root, aside, rows = manifest.root, _quarantine(manifest.root), _rows_by_file(manifest)
     for path in sorted(aside.glob('*/*')):
         file = f'{path.parent.name}/{path.name}'
         if not (root/file).exists(): continue
         free = _free_name(file, root, aside)
-        if file not in rows: _move_file(root/file, root/free); continue
-        event = rows[file] | dict(file=free, moved_from=file)
-        manifest.append(event)
-        _complete_relabelling(manifest, [event])
+        if file in rows: _relabel(manifest, [rows[file] | dict(file=free, moved_from=file)])
+        else: _move_file(root/file, root/free)
 
 # %% ../nbs/09_clean.ipynb #8720caf2
 def _user_row(manifest:Manifest, file:str)->dict:
@@ -101,7 +104,7 @@ def _user_row(manifest:Manifest, file:str)->dict:
 def restored_files(
     manifest:Manifest # Of the collection
 )->set[str]: # `label/name`
-    "The files that a person has put back; `relabel_images` keeps that in mind as a reason"
+    "The files that a person has put back; `relabel_images` keeps note of that as a reason"
     rows = manifest.rows('restored', 'relabelled')
     return {row.get('file') for row in rows if 'restored' in (row['status'], row.get('reason'))}
 
@@ -121,15 +124,20 @@ def locked_collection(
         yield manifest
 
 # %% ../nbs/09_clean.ipynb #1534fc80
+def _read_kept(path:Path)->int|None:
+    "How many images were looked at last; None where that is not known"
+    try: return json.loads(path.read_text())['kept']
+    except (OSError, ValueError, KeyError, TypeError): return None
+
+# %% ../nbs/09_clean.ipynb #159d33ee
 def note_kept(
     manifest:Manifest, # Of the collection
     kept:int=None, # Images in the folder that were looked at
     more:int=0 # Where `kept` is not given: by how many images that number has grown
 ):
-    "Tell the loader of images how many were looked at; what does not change is not written again"
+    "Tell the loader of images how many were looked at; a number that has not changed is not written again"
     path = manifest.folder/SidecarFile.CLEANED
-    try: old = json.loads(path.read_text())['kept']
-    except (OSError, ValueError, KeyError, TypeError): old = None
+    old = _read_kept(path)
     if kept is None and old is not None: kept = old + more
     if kept != old: atomic_write(path, json.dumps(dict(kept=kept)))
 
@@ -147,7 +155,7 @@ def _group_names(rows:dict, details:dict)->dict:
 
 # %% ../nbs/09_clean.ipynb #7e9fc2d0
 def _finding_events(manifest:Manifest, reasons:dict, details:dict)->list[dict]:
-    "What the manifest has to be told: who goes and why, and who belongs to which group"
+    "What the manifest does not know yet: which files go and why, and which group each belongs to"
     rows, events = _rows_by_file(manifest), []
     names = _group_names(rows, details)
     for file in sorted(details.keys() | reasons.keys()):
@@ -263,7 +271,6 @@ def relabel_images(
             row, reason = rows.get(old) or _user_row(manifest, old), 'restored' if old in restored else None
             return row | dict(status='relabelled', file=new, moved_from=old, reason=reason)
         events = [event(old, new) for old, new in names.items()]
-        if events: manifest.append(*events)
-        _complete_relabelling(manifest, events)
+        _relabel(manifest, events)
         if events: _update_credits(manifest)
     return names

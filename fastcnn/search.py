@@ -97,14 +97,17 @@ def _status_error(provider, reply):
     if code == 200: return None
     if 300 <= code < 400: return _redirect_error(provider, reply)
     told = f'(HTTP {code}){error_detail(reply)}'
-    if code in (202, 429) or code == 503 and wait:
-        wait = wait or USUAL_WAIT
-        advice = f'try again in {duration_text(wait)}, or {other}'
-        return RateLimitError(provider, f'we asked too often {told}: {advice}', code, wait)
+    if code in (202, 429) or code == 503 and wait: return _limit_error(provider, told, code, wait or USUAL_WAIT)
     if code in (401, 403):
         return BlockedError(provider, f'refuses to answer {told}: {other}, or try again tomorrow', code)
     if code >= 500: return SearchError(provider, f'is out of order {told}: try again later, or {other}', code)
     return ServiceChangedError(provider, f'no longer understands our question {told}: {other}, and tell us', code)
+
+# %% ../nbs/04_search.ipynb #21e43134
+def _limit_error(provider, told, code, wait):
+    "The error of a service that we asked too often"
+    advice = f'try again in {duration_text(wait)}, or choose another provider'
+    return RateLimitError(provider, f'we asked too often {told}: {advice}', code, wait)
 
 # %% ../nbs/04_search.ipynb #f1bfe119
 def _redirect_error(provider, reply):
@@ -339,7 +342,7 @@ def license_name(
     words = clean_text(words)
     ours, name = re.fullmatch(r'(\S+)( [0-9]\.[0-9])?', words), words.lower()
     if ours and ours[1] in LICENSES: return words
-    if name in ('public domain', 'public domain mark', 'pd'): return 'pdm'
+    if re.fullmatch(r'pd|public domain( mark)?', name): return 'pdm'
     if re.fullmatch(r'cc[ -]?(0|zero)([ -]1\.0)?', name): return 'cc0 1.0'
     found = re.fullmatch(r'(?:cc[ -])?(by(?:-n[cd]|-sa)*)(?: igo)?' + _VERSION, name) # IGO: as ESA licenses its images
     return f'{found[1]} {found[2] or ""}'.strip() if found and found[1] in LICENSES else words

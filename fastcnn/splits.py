@@ -74,6 +74,7 @@ def _share_out(self:GroupSplitter, groups, parts):
 # %% ../nbs/11_data.ipynb #eeedb35f
 def _sha256(image): return hashlib.sha256(image if isinstance(image, bytes) else Path(image).read_bytes()).hexdigest()
 
+# %% ../nbs/11_data.ipynb #6d4d04d9
 def with_groups(
     table:pd.DataFrame, # As `image_table` gives it
     groups:pd.DataFrame=None # As `find_duplicates` gives them; none: keep those of the table
@@ -94,6 +95,7 @@ def _pixel_digest(image):
     except UnreadableImage: return hashlib.sha256(str(image).encode()).hexdigest()
     return hashlib.sha256(pixels.tobytes() + repr(pixels.shape).encode()).hexdigest()
 
+# %% ../nbs/11_data.ipynb #dba19d97
 def _part_table(
     part, # DataLoader, table, or list of files
 )->pd.DataFrame: # name (`label/name`), image, group
@@ -102,7 +104,7 @@ def _part_table(
     if isinstance(items, pd.DataFrame): return items.reindex(columns=['name', 'image', 'group'])
     return pd.DataFrame(dict(name=['/'.join(Path(f).parts[-2:]) for f in items], image=list(items), group=None))
 
-# %% ../nbs/11_data.ipynb #dba19d97
+# %% ../nbs/11_data.ipynb #39aa63ee
 def find_leaks(
     parts:list, # DataLoaders, or the parts of a split: tables, or lists of files
     groups:pd.DataFrame=None # Near-duplicates, as `find_duplicates` gives them; default: the parts' column `group`
@@ -116,6 +118,7 @@ def find_leaks(
     found = pd.concat(found).drop_duplicates(['part', 'name']).sort_values(['group', 'part'], ignore_index=True)
     return found[['kind', 'group', 'part', 'name']]
 
+# %% ../nbs/11_data.ipynb #67f59a01
 def _crossing(table, kind, groups):
     "The rows whose group lies in more than one part"
     crosses = groups.notna() & (table.part.groupby(groups).transform('nunique') > 1)

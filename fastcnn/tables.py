@@ -30,6 +30,7 @@ def _warn_left_out(
     if no_class: told.append(f'{len(no_class)} in no class folder ({some})')
     if told: warnings.warn(f'left out of {str(source)!r}: {", ".join(told)}')
 
+# %% ../nbs/11_data.ipynb #2c4a804c
 def _safe_names(archive, path):
     "Names of the files in a zip; none of them leads out of it"
     names = [name for name in archive.namelist() if name[-1:] != '/']
@@ -38,7 +39,7 @@ def _safe_names(archive, path):
             raise InputError(f'{str(path)!r} holds {name!r}, which leads out of the archive: it is refused')
     return names
 
-# %% ../nbs/11_data.ipynb #2c4a804c
+# %% ../nbs/11_data.ipynb #2d79bc9e
 def _image_names(names):
     "The images among the files of a zip, and the others under the reason why they are none"
     images, left_out = [], {}
@@ -48,6 +49,7 @@ def _image_names(names):
         else: left_out.setdefault('hidden' if hidden else 'not_an_image', []).append(name)
     return images, left_out
 
+# %% ../nbs/11_data.ipynb #d9a695d0
 def _class_folders(names):
     "Class of each file: its outermost folder, below one that holds all others"
     parts = [PurePosixPath(name).parts for name in names]
@@ -76,6 +78,7 @@ def _feature_of_type(schema, kind):
     features = meta.get('info', {}).get('features', {})
     return next(((name, f) for name, f in features.items() if f.get('_type') == kind), (None, {}))
 
+# %% ../nbs/11_data.ipynb #87f3b2d0
 def _image_column(table):
     "Its name: as the metadata says, else `img` or `image`"
     usual = [name for name in ('img', 'image') if name in table.column_names]
@@ -158,6 +161,7 @@ def _decoding_error(image):
     try: read_image(image, side=1) # a JPEG at an eighth of its size: every byte is read, little is computed
     except UnreadableImage as error: return str(error)
 
+# %% ../nbs/11_data.ipynb #b30a441a
 def readable_images(
     table:pd.DataFrame # As `image_table` gives it
 )->pd.DataFrame: # The rows whose image can be decoded

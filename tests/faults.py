@@ -24,9 +24,10 @@ def jpeg(seed, size=(48, 40), format='JPEG', **options):
 @functools.cache
 def bomb(format='PNG'):
     "A small file that would unpack to 400 million pixels"
-    buffer = io.BytesIO()
-    Image.new('1', (20_000, 20_000)).save(buffer, format)
-    return buffer.getvalue()
+    buffer, side = io.BytesIO(), 20_000
+    Image.new('1', (side, side) if format == 'PNG' else (8, 8)).save(buffer, format)
+    body = buffer.getvalue()
+    return body if format == 'PNG' else body[:6] + struct.pack('<HH', side, side) + body[10:] # a GIF's frame may be small
 
 
 class Faults(BaseHTTPRequestHandler):

@@ -1,5 +1,5 @@
 "The fast data path: the same pictures as fastai's own, from a cache that outlives two processes, kills and changed files."
-import gc, hashlib, os, random, shutil, signal, subprocess, sys, time
+import gc, hashlib, os, random, shutil, signal, subprocess, sys, time, zipfile
 from io import BytesIO
 from pathlib import Path
 
@@ -23,7 +23,8 @@ from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
 from fastcnn.core import InputError
 from fastcnn.data import MARGIN, ImageDL, PixelCache, image_dataloaders, resident_dataloaders
 from fastcnn.images import UnreadableImage
-from fastcnn.training import scratch_learner, with_batch_size, with_normalization
+from fastcnn.deploy import export_model, predict
+from fastcnn.training import scratch_learner, transfer_learner, with_batch_size, with_normalization
 from test_clean import picture
 
 TFMS = dict(article=dict(max_rotate=20, max_zoom=1.2), defaults={}, dihedral=dict(flip_vert=True, max_lighting=0.4),
@@ -68,7 +69,7 @@ def test_one_step_shows_what_fastai_shows_with_the_same_draws(options):
     dl = image_dataloaders(copies(square, 30), size=118, batch_size=24, batch_tfms=tfms, normalize=False).train
     assert len(dl.fused) == len(tfms) and dl.bs == 24
     set_seed(5)
-    ours = dl.one_batch()[0].as_subclass(torch.Tensor)
+    ours = dl.after_batch(next(dl.create_batches(list(range(24)))))[0].as_subclass(torch.Tensor).cpu() # `iter` would draw a number of its own
     set_seed(5)
     theirs = TensorImage(torch.tensor(np.asarray(square)).permute(2, 0, 1).expand(24, 3, 170, 170)/255)
     for tfm in tfms: theirs = tfm(theirs, split_idx=0)
@@ -174,6 +175,41 @@ def test_half_a_jpeg_is_broken(margin):
     picture(4, (420, 300)).save(file, 'JPEG')
     for share in (.1, .5, .9):
         with pytest.raises(UnreadableImage, match='end is missing'): decoded(file.getvalue()[:int(share*file.tell())], 50, margin)
+
+
+# the exported model
+
+@pytest.fixture(scope='module')
+def real_photos(tmp_path_factory):
+    "Ants and bees to learn from, and other photographs, all in full size"
+    data, root = Path(os.environ.get('FASTCNN_DATA', 'nowhere')), tmp_path_factory.mktemp('real')
+    if not (data/'ants_bees.zip').exists(): pytest.skip('no ants_bees.zip in the folder that FASTCNN_DATA names')
+    for name in ('ants_bees', 'photos'):
+        with zipfile.ZipFile(data/f'{name}.zip') as archive: archive.extractall(root/name)
+    for label in ('ants', 'bees'):
+        (root/'set'/label).mkdir(parents=True)
+        for file in sorted((root/'ants_bees'/'train'/label).glob('*.jpg'))[:60]: shutil.copy(file, root/'set'/label)
+    return root/'set', sorted((root/'photos').rglob('*.jpg'))[:80] + sorted((root/'ants_bees'/'valid').rglob('*.jpg'))[::3]
+
+
+@pytest.mark.parametrize('arch, size', [('conv_stack', 128), ('lite/efficientnet_lite0', 224)])
+def test_validation_and_the_exported_model_give_the_same_answers(real_photos, tmp_path, record_property, arch, size):
+    root, files = real_photos
+    set_seed(1)
+    dls = image_dataloaders(root, size=size, batch_size=16)
+    learn = scratch_learner(dls) if arch == 'conv_stack' else transfer_learner(dls, arch)
+    with learn.no_bar(): learn.fit_one_cycle(3 if arch == 'conv_stack' else 2, 3e-3)
+    files += [Path(file) for file in dls.valid.items.image]
+    probabilities = learn.get_preds(dl=dls.test_dl(files))[0].numpy()
+    answers = predict(export_model(learn, tmp_path/'model'), files)
+    exported = answers[[f'p_{label}' for label in dls.vocab]].to_numpy()
+    difference = np.abs(probabilities - exported).max(1)
+    print(difference.max(), (probabilities.argmax(1) != exported.argmax(1)).sum())
+    record_property('largest difference of a probability', round(float(difference.max()), 4))
+    assert probabilities.std(0).max() > .05, 'answers that are all alike would hide a difference'
+    assert difference.max() <= .02
+    sure = np.abs(probabilities[:, 0] - .5) > .01 # of two classes at .5 rounding decides
+    assert (probabilities.argmax(1) == exported.argmax(1))[sure].all()
 
 
 # as people have them

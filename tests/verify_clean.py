@@ -55,14 +55,16 @@ def check_settled(root):
     "Every image lies where the manifest says, and nothing is left half done"
     manifest = Manifest(root)
     assert not [row for row in manifest if row.get('moved_from')]
-    for row in manifest: assert ((root/row['file']).exists(), (sidecar(root)/SidecarFile.QUARANTINE/row['file']).exists()) == (row['status'] != 'quarantined', row['status'] == 'quarantined')
+    for row in manifest:
+        is_away = row['status'] == 'quarantined'
+        assert (root/row['file']).exists() != is_away and (sidecar(root)/SidecarFile.QUARANTINE/row['file']).exists() == is_away
 
 
 @pytest.mark.parametrize('seed', range(20))
 def test_killed_at_a_random_moment(messy, tmp_path, seed, record_property):
     root = shutil.copytree(messy, tmp_path/'set')
     before, names, rng = everything(root), contents(root), random.Random(seed)
-    for attempt in range(3): # killed three times in a row
+    for _ in range(3): # killed three times in a row
         work = subprocess.Popen([sys.executable, '-c', AT_WORK, str(root)], stdout=subprocess.PIPE, text=True)
         assert work.stdout.readline() == 'ready\n'
         if seed % 2: time.sleep(rng.uniform(0, 1.5)) # at any moment

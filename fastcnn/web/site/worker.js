@@ -88,7 +88,7 @@ async function heat({ best }, tell) {
 }
 
 const jobs = { start, run, pixels, classify, heat }
-onmessage = async ({ data: { id, job, ...given } }) => {
+self.onmessage = async ({ data: { id, job, ...given } }) => {
   try {
     postMessage({ id, result: await jobs[job](given, progress => postMessage({ id, progress })) })
   } catch (error) {
