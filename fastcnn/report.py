@@ -11,26 +11,25 @@ __all__ = ['contact_sheet', 'write_report', 'evaluation_sections', 'learner_sect
 import base64, io, math, re, unicodedata
 from pathlib import Path
 
+import fastcnn
 import jinja2
 from markupsafe import Markup
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from .core import UNREADABLE, InputError, atomic_write, open_image, utc_now
+from .core import InputError, atomic_write, utc_now
+from .images import UnreadableImage, read_image
 
 # %% ../nbs/22_report.ipynb #c4c6562a
-def _picture(
+def _small_picture(
     source, # Path or bytes of an image file, or a PIL image
     size:int # Side of a cell in pixels
 )->Image.Image|None: # RGB, at most size×size; None if it cannot be read
     "One picture of a sheet"
-    try:
-        image = open_image(source)
-        image.draft('RGB', (2*size, 2*size)) # a large JPEG is decoded at a reduced scale
-        return ImageOps.contain(image.convert('RGB'), (size, size))
-    except (*UNREADABLE, Image.DecompressionBombError): return None # the sheet shows a cross
+    try: return ImageOps.contain(Image.fromarray(read_image(source, 2*size)), (size, size))
+    except UnreadableImage: return None # the sheet shows a cross
 
 # %% ../nbs/22_report.ipynb #44e29054
-def _fitting(
+def _shortened(
     text:str, # Caption
     font, # Pillow's font
     width:int # Pixels
@@ -58,14 +57,14 @@ def _draw_cell(
         draw.rectangle(box, outline='#b02020')
         draw.line(box, fill='#b02020')
         draw.line((left, top + size - 1, left + size - 1, top), fill='#b02020')
-    text = _fitting(caption, font, size)
+    text = _shortened(caption, font, size)
     draw.text((left + (size - font.getlength(text))/2, top + size + 2), text, fill='#333', font=font)
 
 # %% ../nbs/22_report.ipynb #6041b5ec
 def contact_sheet(
     pictures:list, # Paths of image files, or PIL images
     captions:list=None, # A text below each, cut to the width; none: no captions
-    columns:int=8, # Pictures a row
+    columns:int=8, # Pictures per row
     size:int=112, # Side of a cell in pixels
     gap:int=6 # Pixels between cells
 )->Image.Image: # RGB, white behind the pictures
@@ -78,7 +77,7 @@ def contact_sheet(
     for i, source in enumerate(pictures):
         corner = gap + i % columns*pitch, gap + i//columns*height
         caption = captions[i] if captions is not None and i < len(captions) else ''
-        _draw_cell(sheet, corner, size, _picture(source, size), caption, font)
+        _draw_cell(sheet, corner, size, _small_picture(source, size), caption, font)
     return sheet
 
 # %% ../nbs/22_report.ipynb #c9e3f9f2
@@ -100,7 +99,7 @@ def _image_tag(
 def _figure_tag(
     figure, # matplotlib Figure
     alt:str, # What it shows, in words
-    dpi:int=144 # Pixels an inch: twice what a screen shows, for sharp letters
+    dpi:int=144 # Pixels per inch: twice what a screen shows, for sharp letters
 )->dict: # As `_image_tag`, shown at half its pixels
     "A matplotlib figure as part of the page"
     figure.savefig(stream := io.BytesIO(), format='png', dpi=dpi, facecolor='white', bbox_inches='tight', pad_inches=0.08)
@@ -143,7 +142,7 @@ def _table_tag(
                 numeric=numeric, rows=rows, caption=caption, more=len(frame) - len(shown))
 
 # %% ../nbs/22_report.ipynb #09df4fcf
-def _block(
+def _as_block(
     value, # str, matplotlib Figure, PIL image, DataFrame, or (one of these, words)
     heading:str # Of its section, the words of a picture that has none
 )->dict: # For the template
@@ -156,78 +155,7 @@ def _block(
     raise InputError(f'a report cannot show a {type(value).__name__}: give a text, a figure, an image, a DataFrame, or (one of these, its words)')
 
 # %% ../nbs/22_report.ipynb #b087f1ef
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1c2330; --soft: #5b6575; --page: #fbfbfd; --card: #fff; --line: #dfe3ea; --accent: #1f5fbf; --tint: #eef3fb }
-@media (prefers-color-scheme: dark) { :root { --ink: #e8ebf1; --soft: #a3adbd; --page: #12161d; --card: #1b212b; --line: #323b49; --accent: #8ab8ff; --tint: #1d2838 } }
-* { box-sizing: border-box }
-html { scroll-behavior: smooth; scroll-padding-top: 1rem }
-body { margin: 0; font: 1rem/1.6 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; color: var(--ink); background: var(--page) }
-.frame { display: grid; grid-template-columns: minmax(0, 1fr); max-width: 74rem; margin: 0 auto; padding: 0 1.25rem 4rem; gap: 0 3rem }
-header { grid-column: 1/-1; padding: 2.5rem 0 1.25rem }
-h1 { font-size: clamp(1.7rem, 1.2rem + 2.4vw, 2.6rem); line-height: 1.15; letter-spacing: -.02em; margin: 0 0 .4rem; text-wrap: balance }
-h2 { font-size: 1.4rem; line-height: 1.25; margin: 0 0 .8rem; letter-spacing: -.01em }
-.subtitle { font-size: 1.1rem; color: var(--soft); margin: 0; max-width: 46rem }
-.made { font-size: .85rem; color: var(--soft); margin: .6rem 0 0 }
-.highlights { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .75rem; margin: 1.5rem 0 0; padding: 0 }
-.highlights div { background: var(--tint); border: 1px solid var(--line); border-radius: .6rem; padding: .7rem .9rem }
-.highlights dt { font-size: .85rem; color: var(--soft) }
-.highlights dd { font-size: 1.5rem; font-weight: 650; margin: 0; font-variant-numeric: tabular-nums }
-nav { font-size: .92rem; padding: .9rem 1rem; border: 1px solid var(--line); border-radius: .6rem; background: var(--card); margin-bottom: 1.5rem; align-self: start }
-nav h2 { font-size: .8rem; text-transform: uppercase; letter-spacing: .08em; color: var(--soft); margin: 0 0 .4rem }
-nav ol { margin: 0; padding-left: 1.4rem } nav li { padding: .12rem 0 }
-a { color: var(--accent) } nav a { text-decoration: none } nav a:hover, nav a:focus-visible { text-decoration: underline }
-section { padding: 1.6rem 0 1rem; border-top: 1px solid var(--line) } section:first-of-type { border-top: 0; padding-top: .2rem }
-p { max-width: 46rem; margin: .7rem 0; overflow-wrap: anywhere; white-space: pre-line }
-figure { margin: 1.1rem 0; overflow-x: auto } figure img { display: block; max-width: 100%; height: auto; background: #fff; padding: .5rem; border: 1px solid var(--line); border-radius: .6rem }
-figure img.wide { max-width: max(100%, 40rem) }
-.scroll { overflow: auto; max-height: 36rem; margin: 1.1rem 0; border: 1px solid var(--line); border-radius: .6rem; background: var(--card); width: fit-content; max-width: 100% }
-table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums } caption { text-align: left; padding: .6rem .8rem .3rem; color: var(--soft) }
-th, td { padding: .42rem .8rem; text-align: left; border-top: 1px solid var(--line); vertical-align: top; max-width: 26rem; overflow-wrap: break-word }
-thead th, thead td { border-top: 0; background: var(--tint); white-space: nowrap; position: sticky; top: 0 } tbody th { font-weight: 600; min-width: 9rem } .number { text-align: right }
-.more { color: var(--soft); font-size: .88rem; padding: .4rem .8rem; margin: 0; border-top: 1px solid var(--line) }
-.skip { position: absolute; left: -99rem } .skip:focus { left: 1rem; top: 1rem; background: var(--card); padding: .5rem }
-:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px }
-@media (min-width: 62rem) { .frame { grid-template-columns: 13.5rem minmax(0, 1fr) } nav { position: sticky; top: 1.25rem; max-height: calc(100vh - 2.5rem); overflow-y: auto } }
-@media (prefers-reduced-motion: reduce) { html { scroll-behavior: auto } }
-@media print { :root { color-scheme: light; --ink: #000; --soft: #444; --page: #fff; --card: #fff; --line: #bbb; --tint: #f4f4f4 } nav, .skip { display: none } .frame { display: block; max-width: none; padding: 0 } figure, tr, .highlights div { break-inside: avoid } h2 { break-after: avoid } .scroll { overflow: visible; max-height: none; width: auto } figure img.wide { max-width: 100% } }
-"""
-
-# %% ../nbs/22_report.ipynb #16a5cafb
-_PAGE = """<!doctype html>
-<html lang="{{ lang }}">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="generator" content="fastcnn">
-<title>{{ title }}</title>
-<style>{{ style }}</style>
-</head>
-<body>
-<a class="skip" href="#content">Skip to the content</a>
-<div class="frame">
-<header>
-<h1>{{ title }}</h1>
-{% if subtitle %}<p class="subtitle">{{ subtitle }}</p>{% endif %}
-<p class="made">Made with fastcnn, {{ made }}</p>
-{% if highlights %}<dl class="highlights">{% for name, value in highlights.items() %}<div><dt>{{ name }}</dt><dd>{{ value }}</dd></div>{% endfor %}</dl>{% endif %}
-</header>
-<nav aria-labelledby="contents"><h2 id="contents">Contents</h2><ol>{% for s in sections %}<li><a href="#{{ s.id }}">{{ s.heading }}</a></li>{% endfor %}</ol></nav>
-<main id="content">
-{% for s in sections %}<section id="{{ s.id }}" aria-labelledby="{{ s.id }}-title">
-<h2 id="{{ s.id }}-title">{{ s.heading }}</h2>
-{% for b in s.blocks %}{% if b.kind == 'text' %}<p>{{ b.text }}</p>
-{% elif b.kind == 'image' %}<figure{% if b.width > 640 %} tabindex="0"{% endif %}><img{% if b.width > 640 %} class="wide"{% endif %} src="{{ b.src }}" alt="{{ b.alt }}" width="{{ b.width }}" height="{{ b.height }}"></figure>
-{% else %}<div class="scroll" role="region" tabindex="0" aria-label="{{ b.caption or s.heading }}"><table>{% if b.caption %}<caption>{{ b.caption }}</caption>{% endif %}
-<thead><tr>{% if b.corner is not none %}{% if b.corner %}<th scope="col">{{ b.corner }}</th>{% else %}<td></td>{% endif %}{% endif %}{% for c in b.columns %}<th scope="col"{% if b.numeric[loop.index0] %} class="number"{% endif %}>{{ c }}</th>{% endfor %}</tr></thead>
-<tbody>{% for name, cells in b.rows %}<tr>{% if name is not none %}<th scope="row">{{ name }}</th>{% endif %}{% for c in cells %}<td{% if b.numeric[loop.index0] %} class="number"{% endif %}>{{ c }}</td>{% endfor %}</tr>
-{% endfor %}</tbody></table>{% if b.more %}<p class="more">and {{ b.more }} more rows</p>{% endif %}</div>
-{% endif %}{% endfor %}</section>
-{% endfor %}</main>
-</div>
-</body>
-</html>
-"""
+_WEB = Path(fastcnn.__file__).parent/'web'/'report' # style.css, and page.html.jinja, which has room for the sections
 
 # %% ../nbs/22_report.ipynb #ee00eda6
 def _anchor(
@@ -259,19 +187,22 @@ def write_report(
     taken, shown = set(), []
     for heading, values in sections:
         values = values if isinstance(values, list) else [values]
-        shown.append(dict(heading=heading, id=_anchor(heading, taken), blocks=[_block(v, heading) for v in values]))
-    page = jinja2.Environment(autoescape=True, trim_blocks=True).from_string(_PAGE)
-    text = page.render(title=title, subtitle=subtitle, sections=shown, highlights=highlights or {}, lang=lang,
-                       style=Markup(_STYLE), made=utc_now()[:16].replace('T', ' ') + ' UTC')
-    return atomic_write(path, text)
+        shown.append(dict(heading=heading, id=_anchor(heading, taken), blocks=[_as_block(v, heading) for v in values]))
+    templates = jinja2.Environment(loader=jinja2.FileSystemLoader(_WEB), autoescape=True, trim_blocks=True)
+    style = Markup((_WEB/'style.css').read_text(encoding='utf-8'))
+    made = utc_now()[:16].replace('T', ' ') + ' UTC'
+    return atomic_write(path, templates.get_template('page.html.jinja').render(
+        title=title, subtitle=subtitle, sections=shown, highlights=highlights or {}, lang=lang, style=style, made=made))
 
 # %% ../nbs/22_report.ipynb #5af19276
-def _in_words(evaluation):
+def _accuracy_in_words(evaluation):
     "The figures of an evaluation as sentences"
-    (low, high), images, classes = evaluation.accuracy_interval, int(evaluation.per_class.images.sum()), len(evaluation.per_class)
-    refused = f' {1 - evaluation.coverage:.1%} of the images were refused as none of the classes; all figures are about the others.' if evaluation.coverage < 1 else ''
-    return (f'{round(evaluation.accuracy*images):,} of {images:,} images are named rightly: accuracy {evaluation.accuracy:.3f}. With 95% confidence the true one lies between '
-            f'{low:.3f} and {high:.3f}; guessing among {classes} classes gives {1/classes:.3f}.{refused}')
+    low, high = evaluation.accuracy_interval
+    images, classes = int(evaluation.per_class.images.sum()), len(evaluation.per_class)
+    refused = f' {1 - evaluation.coverage:.1%} of the images were refused as none of the classes; all figures are about the others.'
+    return (f'{round(evaluation.accuracy*images):,} of {images:,} images are classified correctly: accuracy {evaluation.accuracy:.3f}. '
+            f'With 95% confidence the true one lies between {low:.3f} and {high:.3f}; guessing among {classes} classes gives {1/classes:.3f}.'
+            f'{refused if evaluation.coverage < 1 else ""}')
 
 def _worst_confusion(evaluation):
     "The most frequent mistake as a sentence"
@@ -285,9 +216,12 @@ def _worst_confusion(evaluation):
 
 def _scores(per_class):
     "Precision and recall with their intervals, as one reads them"
-    interval = lambda name: [f'{low:.2f} to {high:.2f}' if low == low else '' for low, high in zip(per_class[f'{name}_low'], per_class[f'{name}_high'])]
-    return per_class.drop(columns=[c for c in per_class if c.endswith(('_low', '_high'))]).assign(**{f'{name}, 95%': interval(name) for name in ('precision', 'recall')})[
-        ['images', 'precision', 'precision, 95%', 'recall', 'recall, 95%', 'f1', *per_class.columns.intersection(['refused'])]]
+    def interval(name):
+        bounds = zip(per_class[f'{name}_low'], per_class[f'{name}_high'])
+        return [f'{low:.2f} to {high:.2f}' if low == low else '' for low, high in bounds]
+    intervals = {f'{name}, 95%': interval(name) for name in ('precision', 'recall')}
+    columns = ['images', 'precision', 'precision, 95%', 'recall', 'recall, 95%', 'f1', *per_class.columns.intersection(['refused'])]
+    return per_class.assign(**intervals)[columns]
 
 # %% ../nbs/22_report.ipynb #5cb24583
 def evaluation_sections(
@@ -297,16 +231,24 @@ def evaluation_sections(
     from fastcnn.evaluation import plot_calibration, plot_confusion_matrix, plot_per_class
     trust = (f'On average a confidence is {evaluation.expected_calibration_error:.3f} away from the share of right answers (expected calibration error). '
              f'The log loss is {evaluation.log_loss:.3f}; guessing gives {math.log(len(evaluation.per_class)):.3f}.')
-    return [('How good is it?', [_in_words(evaluation), (plot_per_class(evaluation), 'Precision and recall of each class with their 95% intervals'),
-                                 (_scores(evaluation.per_class), 'Precision (of what it calls so, the share that is so) and recall (of what is so, the share that it calls so)')]),
-            ('What is taken for what?', [_worst_confusion(evaluation), (plot_confusion_matrix(evaluation), 'Confusion matrix: the share of each true class that was called so')]),
-            ('Can its confidence be trusted?', [trust, (plot_calibration(evaluation), 'Share of right answers against confidence, with the number of images in each bin'),
-                                                (evaluation.calibration.rename_axis('confidence up to'), 'Answers by confidence; low and high: the 95% interval of the accuracy')])]
+    bins = evaluation.calibration.rename_axis('confidence up to')
+    return [
+        ('How good is it?', [
+            _accuracy_in_words(evaluation),
+            (plot_per_class(evaluation), 'Precision and recall of each class with their 95% intervals'),
+            (_scores(evaluation.per_class), 'Precision: of what it calls so, the share that is so. Recall: of what is so, the share that it calls so.')]),
+        ('What is taken for what?', [
+            _worst_confusion(evaluation),
+            (plot_confusion_matrix(evaluation), 'Confusion matrix: the share of each true class that was called so')]),
+        ('Can its confidence be trusted?', [
+            trust,
+            (plot_calibration(evaluation), 'Share of right answers against confidence, with the number of images in each bin'),
+            (bins, 'Answers by confidence; low and high: the 95% interval of the accuracy')])]
 
 # %% ../nbs/22_report.ipynb #85b23ba4
-def _or_why_not(show, *args):
-    "What `show` returns, or its one line of why it cannot"
-    try: return show(*args)
+def _figure_or_reason(words, show, *args):
+    "What `show` returns, with its words, or one line on why it cannot"
+    try: return show(*args), words
     except InputError as error: return f'Not shown: {error}.'
 
 def _worst_mistakes(worst):
@@ -315,7 +257,7 @@ def _worst_mistakes(worst):
     return 'Worst mistakes', ['The label, and what the network says instead. Sometimes it is the label that is wrong.',
                               (contact_sheet(worst.image.tolist(), captions, columns=6), 'The images with the largest losses')]
 
-def _prepared(learn, images):
+def _as_network_input(learn, images):
     "Images of a table as the network gets them: (N, C, H, W), and the same to look at"
     items = images if hasattr(learn.dls.train.items, 'columns') else images.image.tolist()
     batch = learn.dls.test_dl(items, bs=len(images)).one_batch()[0]
@@ -323,7 +265,7 @@ def _prepared(learn, images):
 
 def _grad_cam_figure(learn, worst):
     from fastcnn.evaluation import grad_cam, show_grad_cam
-    batch, shown = _prepared(learn, worst)
+    batch, shown = _as_network_input(learn, worst)
     return show_grad_cam(shown, grad_cam(learn.model, batch), [f'{row.label}?\n{row.predicted}' for row in worst.itertuples()])
 
 # %% ../nbs/22_report.ipynb #afa46e6e
@@ -332,16 +274,20 @@ def learner_sections(
     worst=None # DataFrame of `fastcnn.evaluation.top_losses`, its `image` as the Learner's DataLoaders take them
 )->list: # Sections for `write_report`
     "How a network was trained, where it fails, where it looks, and what it looks like inside"
-    from fastcnn.evaluation import plot_loss_curves, show_feature_maps, show_kernels
-    training = _or_why_not(plot_loss_curves, learn)
-    sections = [('The training', [(training, 'Losses on the left, metrics on the right, epoch by epoch') if hasattr(training, 'savefig') else training])]
-    described = lambda found, words: (found, words) if hasattr(found, 'savefig') else found
-    if worst is not None and len(worst):
-        looked = described(_or_why_not(_grad_cam_figure, learn, worst.head(6)), 'The worst mistakes, and below each the places that spoke for the wrong answer, bright')
-        sections += [_worst_mistakes(worst), ('Where did it look?', ['Grad-CAM: bright places spoke for the answer that was given.', looked])]
-        maps = _or_why_not(show_feature_maps, learn.model, _prepared(learn, worst.head(1))[0][0])
-        sections.append(('On the way through', ['The feature maps of the first of these images, layer by layer.', described(maps, 'Rows of feature maps, from fine to coarse')]))
-    return [*sections, ('Kernels', ['The kernels of the first convolution.', described(_or_why_not(show_kernels, learn.model), 'Small squares, one for each kernel')])]
+    from fastcnn.evaluation import plot_loss_curves, show_kernels
+    training = _figure_or_reason('Losses on the left, metrics on the right, epoch by epoch', plot_loss_curves, learn)
+    kernels = _figure_or_reason('Small squares, one for each kernel', show_kernels, learn.model)
+    inside = _sections_of_mistakes(learn, worst) if worst is not None and len(worst) else []
+    return [('The training', [training]), *inside, ('Kernels', ['The kernels of the first convolution.', kernels])]
+
+def _sections_of_mistakes(learn, worst):
+    "The worst mistakes, where the network looked, and what its layers made of the first of them"
+    from fastcnn.evaluation import show_feature_maps
+    looked = _figure_or_reason('The worst mistakes, and below each the places that spoke for the wrong answer, bright', _grad_cam_figure, learn, worst.head(6))
+    first = _as_network_input(learn, worst.head(1))[0][0]
+    maps = _figure_or_reason('Rows of feature maps, from fine to coarse', show_feature_maps, learn.model, first)
+    return [_worst_mistakes(worst), ('Where did it look?', ['Grad-CAM: bright places spoke for the answer that was given.', looked]),
+            ('On the way through', ['The feature maps of the first of these images, layer by layer.', maps])]
 
 # %% ../nbs/22_report.ipynb #46a51abd
 def evaluation_report(
