@@ -1,10 +1,11 @@
 "The command as a user meets it: what goes wrong, with which exit status, and that nothing is lost."
-import csv, json, os, signal, subprocess, sys, time, zipfile
+import contextlib, csv, io, json, os, signal, subprocess, sys, time, warnings, zipfile
 
 import pytest
 from PIL import Image
 
-from fastcnn.core import Manifest, sidecar
+from fastcnn.cli import command_parser, main
+from fastcnn.core import InputError, Manifest, sidecar
 from fastcnn.images import image_files, read_image
 from fastcnn.planet_server import PlanetServer
 from fastcnn.planets import planet_collection
@@ -19,9 +20,17 @@ def run(*argv, **options):
     return done.returncode, json.loads(done.stdout.splitlines()[-1]), done.stderr
 
 
+def run_here(*argv):
+    "The same in this process, which has torch and fastai already: for what need not start anew"
+    out, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors), warnings.catch_warnings():
+        status = main([*map(str, argv), '--json'])
+    return status, json.loads(out.getvalue().splitlines()[-1]), errors.getvalue()
+
+
 def refused(*argv, words):
     "The command refuses with status 2 and one line that says why"
-    status, found, errors = run(*argv)
+    status, found, errors = run_here(*argv)
     assert (status, list(found)) == (2, ['error']) and words in found['error'], (status, found)
     assert [line for line in errors.splitlines() if line.startswith('fastcnn: ')] == [f'fastcnn: {found["error"]}']
 
@@ -64,7 +73,8 @@ def test_archives_that_cannot_be_trusted(tmp_path):
     (tmp_path/'garbage.zip').write_bytes(b'PK\x03\x04 garbage')
     (tmp_path/'garbage.parquet').write_bytes(b'PAR1 garbage')
     hostile = zipped(tmp_path/'hostile.zip', ['earth/a.jpg', '../../evil.jpg'])
-    for path, words in [('garbage.zip', 'cannot be read as a zip'), ('garbage.parquet', 'cannot be read as parquet'), (hostile.name, 'leads out of the archive')]:
+    told = {'garbage.zip': 'cannot be read as a zip', 'garbage.parquet': 'cannot be read as parquet', hostile.name: 'leads out of the archive'}
+    for path, words in told.items():
         refused('train', tmp_path/path, '--out', tmp_path/'model', words=words)
     assert sorted(p.name for p in tmp_path.iterdir()) == ['garbage.parquet', 'garbage.zip', 'hostile.zip']
 
@@ -104,10 +114,10 @@ def test_a_demo_deletes_nothing_of_yours(name, tmp_path):
 def test_a_broken_image_is_left_out_by_name(tmp_path, folder):
     broken = folder/'earth'/'half.jpg'
     broken.write_bytes(image_files(folder)[0].read_bytes()[:700])
-    try: status, found, errors = run('train', folder, '--out', tmp_path/'model', '--size', 32, '--epochs', 1, '--bs', 8)
+    try: status, found, errors = run_here('train', folder, '--out', tmp_path/'model', '--size', 32, '--epochs', 1, '--bs', 8)
     finally: broken.unlink()
     assert status == 0 and 'earth/half.jpg' in errors and found['images'] == 48
-    status, judged, _ = run('evaluate', tmp_path/'model', folder)
+    status, judged, _ = run_here('evaluate', tmp_path/'model', folder)
     assert status == 0 and judged['images'] == 48
     again = run('train', folder, '--out', tmp_path/'model', '--size', 32, '--epochs', 1, '--bs', 8)
     assert again[0] == 0 and again[1]['accuracy'] == found['accuracy'] # the same seed, the same model, in place of the first
@@ -122,7 +132,7 @@ def model(folder, tmp_path_factory):
 
 
 def test_a_folder_is_predicted(model, folder, tmp_path):
-    status, found, errors = run('predict', model, folder)
+    status, found, errors = run_here('predict', model, folder)
     files = [str(f) for f in image_files(folder)]
     assert status == 0 and [p['file'] for p in found['predictions']] == files and all(set(p) == {'file', 'label', 'probability'} for p in found['predictions'])
     (tmp_path/'empty').mkdir()
@@ -163,22 +173,25 @@ def test_interrupted_predictions_stay(model, folder, tmp_path):
     files, table = image_files(folder), tmp_path/'answers.jsonl'
     table.write_text('old')
     (tmp_path/'many').mkdir()
-    for i in range(20_000): os.link(files[i % len(files)], tmp_path/'many'/f'{i:05}.jpg')
-    running = subprocess.Popen([*COMMAND, 'predict', str(model), str(tmp_path/'many'), '--out', str(table), '--json'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for i in range(60_000): os.link(files[i % len(files)], tmp_path/'many'/f'{i:05}.jpg')
+    command = [*COMMAND, 'predict', str(model), str(tmp_path/'many'), '--out', str(table), '--json']
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     part = tmp_path/'answers.jsonl.part'
     for _ in range(3000):
         if part.exists() and part.stat().st_size > 50_000: break
         time.sleep(0.02)
     running.send_signal(signal.SIGINT)
     out, errors = running.communicate(timeout=60)
+    assert running.returncode == 130, (running.returncode, out, errors)
     rows = [json.loads(line) for line in part.read_text().splitlines()]
-    assert running.returncode == 130 and 'Traceback' not in errors and table.read_text() == 'old'
-    assert 100 < len(rows) < 20_000 and [r['file'] for r in rows] == [str(tmp_path/'many'/f'{i:05}.jpg') for i in range(len(rows))]
+    assert 'Traceback' not in errors and table.read_text() == 'old'
+    assert 100 < len(rows) < 60_000 and [r['file'] for r in rows] == [str(tmp_path/'many'/f'{i:05}.jpg') for i in range(len(rows))]
     assert json.loads(out.splitlines()[-1])['error'] == f'interrupted: the answers so far are in {part}'
 
 
 def test_from_a_model_to_a_page(tmp_path, folder):
-    status, found, _ = run('train', folder, '--out', tmp_path/'model', '--size', 32, '--epochs', 1, '--bs', 8, '--report', tmp_path/'report.html')
+    training = '--size', 32, '--epochs', 1, '--bs', 8, '--report', tmp_path/'report.html'
+    status, found, _ = run_here('train', folder, '--out', tmp_path/'model', *training)
     assert status == 0 and found['report'] == str(tmp_path/'report.html') and 'Where did it look?' in (tmp_path/'report.html').read_text()
     assert 0 <= found['refused'] <= 1
     refused('publish', tmp_path/'model', '--out', tmp_path/'site', '--runtime', tmp_path/'model', words='holds no ort')
@@ -222,6 +235,36 @@ def test_a_full_disk_exits_1_and_a_second_run_finishes(tmp_path, server):
         assert status == 0 and len(list((disk/'planets').glob('earth/*'))) == 40, (found, errors)
         for file in (disk/'planets').glob('earth/*'): read_image(file)
     finally: subprocess.run(['umount', str(disk)], check=True)
+
+
+def test_a_refusal_is_the_same_in_a_process_of_its_own(tmp_path):
+    for argv in (['dance'], ['clean', tmp_path/'out'], ['train', tmp_path, '--out', tmp_path/'model', '--lr', 'fast']):
+        assert run(*argv) == run_here(*argv)
+
+
+def test_help_knows_every_argument(capsys):
+    "Each parameter of a verb has a comment, which is its help; what must be given is asked for"
+    for verb in 'demo search add clean restore info export cache forget train evaluate predict publish'.split():
+        with pytest.raises(SystemExit) as stop: command_parser().parse_args([verb, '--help'])
+        assert stop.value.code == 0
+        lines = capsys.readouterr().out.split('options:')
+        assert '--json' in lines[1] and '**' not in lines[0]
+    for argv, words in (['search', 'x', '--out', 'y'], '--label'), (['train', 'x'], '--out'), (['predict', 'm'], 'FILE'):
+        with pytest.raises(InputError, match=words): command_parser().parse_args(argv)
+
+
+def test_a_closed_pipe_ends_quietly(folder):
+    "As with `fastcnn info … | head -0`"
+    running = subprocess.Popen([*COMMAND, 'info', str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    running.stdout.close()
+    assert running.stderr.read() == '' and running.wait(timeout=60) == 0
+
+
+def test_no_number_that_json_does_not_know(monkeypatch, capsys):
+    "NaN and infinity become null"
+    monkeypatch.setattr('fastcnn.cli.collection_facts', lambda root: dict(classes=dict(a=float('nan')), bytes=[float('inf'), 1.5]))
+    assert main(['info', 'x', '--json']) == 0
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == dict(classes=dict(a=None), bytes=[None, 1.5])
 
 
 def test_json_is_all_there_is_on_standard_output(folder):

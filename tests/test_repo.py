@@ -274,6 +274,12 @@ def test_cells_are_short(path):
     assert not long
 
 
+def test_lines_are_calm():
+    "At most 3 in 100 of the package are longer than 120 characters; none is longer than ruff allows"
+    lines = [line for path in LIBRARY for line in path.read_text().splitlines()]
+    assert sum(len(line) > 120 for line in lines) <= .03*len(lines)
+
+
 @each_module
 def test_functions_are_short(path):
     functions = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
