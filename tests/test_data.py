@@ -6,7 +6,9 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from fastcnn.clean import clean_images, find_duplicates, restore_images, set_aside
+from fastcnn.clean import clean_images
+from fastcnn.duplicates import find_duplicates
+from fastcnn.quarantine import restore_images, set_aside
 from fastcnn.data import image_dataloaders
 from fastcnn.splits import GroupSplitter, find_leaks, with_groups
 from fastcnn.tables import image_table

@@ -494,7 +494,8 @@ RARE = [('alexnet', 64), ('resnet50', 64), ('custom_cnn', 32), ('mlp', 32), ('to
 @pytest.mark.filterwarnings('ignore:the exported model will not answer')
 def test_export_and_back(name, size, tmp_path):
     "export_model checks graph against network; what load_exported builds again gives the same"
-    from fastcnn.deploy import export_model, load_exported, predict
+    from fastcnn.deploy import export_model
+    from fastcnn.exported import load_exported, predict
     from PIL import Image
     torch.manual_seed(0)
     options = dict(variant='paper') if name == 'lenet' else SMALL.get(name, {})

@@ -23,8 +23,10 @@ from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
 from fastcnn.core import InputError
 from fastcnn.data import MARGIN, ImageDL, PixelCache, image_dataloaders, resident_dataloaders
 from fastcnn.images import UnreadableImage
-from fastcnn.deploy import export_model, predict
-from fastcnn.training import scratch_learner, transfer_learner, with_batch_size, with_normalization
+from fastcnn.deploy import export_model
+from fastcnn.exported import predict
+from fastcnn.training import scratch_learner, with_batch_size
+from fastcnn.transfer import transfer_learner, with_normalization
 from test_clean import picture
 
 TFMS = dict(article=dict(max_rotate=20, max_zoom=1.2), defaults={}, dihedral=dict(flip_vert=True, max_lighting=0.4),

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import notebooks
-from fastcnn.collect import LIST_FIELDS, _shard_images, read_shards, write_url_list
-from fastcnn.core import ImageResult, InputError, Manifest, files_on_disk
+from fastcnn.exchange import URL_LIST_FIELDS, read_shards, shard_images, write_url_list
+from fastcnn.core import ImageResult, InputError, Manifest
+from fastcnn.images import files_on_disk
 from faults import ENDINGS, HERE, check_whole, jpeg
 
 PEERS = notebooks.ROOT/'.venv-peers'/'bin'
@@ -153,11 +154,11 @@ def write_shard(folder, number, samples, format='webdataset', cut=0):
     table, images = [], {}
     for i, (row, data) in enumerate(samples):
         key = f'{number:05}{i:04}'
-        table.append({name: row.get(name) for name in LIST_FIELDS} | dict(key=key, status=row.get('status', 'success'), error_message=row.get('told'), width=None, height=None,
+        table.append({name: row.get(name) for name in URL_LIST_FIELDS} | dict(key=key, status=row.get('status', 'success'), error_message=row.get('told'), width=None, height=None,
                                                                         original_width=None, original_height=None, sha256=None))
         if data is not None: images[f'{key}.jpg'] = data; images[f'{key}.json'] = json.dumps(table[-1]).encode()
     folder.mkdir(exist_ok=True)
-    texts = pa.schema([(name, pa.string()) for name in (*LIST_FIELDS, 'key', 'status', 'error_message', 'sha256')] + [(name, pa.int32()) for name in ('width', 'height', 'original_width', 'original_height')])
+    texts = pa.schema([(name, pa.string()) for name in (*URL_LIST_FIELDS, 'key', 'status', 'error_message', 'sha256')] + [(name, pa.int32()) for name in ('width', 'height', 'original_width', 'original_height')])
     pq.write_table(pa.Table.from_pylist(table, texts), folder/f'{number:05}.parquet')
     (folder/f'{number:05}_stats.json').write_text('{}')
     if format == 'files':
@@ -216,7 +217,7 @@ def test_damaged_shards_never_stop_us(tmp_path):
         data[head + 148:head + 156] = b' ' * 8
         data[head + 148:head + 156] = b'%06o\0 ' % sum(data[head:head + 512])
         (tmp_path/'00000.tar').write_bytes(data)
-        ends.add(sum(1 for _ in _shard_images(tmp_path/'00000.parquet')))
+        ends.add(sum(1 for _ in shard_images(tmp_path/'00000.parquet')))
     assert ends == {0, 1, 2, 3}
 
 

@@ -18,7 +18,8 @@ from torch.testing import assert_close
 
 from fastcnn.core import InputError
 from fastcnn.data import image_dataloaders
-from fastcnn.deploy import export_model, load_exported, predict, read_config
+from fastcnn.deploy import export_model
+from fastcnn.exported import load_exported, predict, read_config
 from fastcnn.models import ARCHITECTURES, backbone_preprocessing, build_model, find_head
 from fastcnn.training import scratch_learner
 from fastcnn.transfer import parameter_groups, transfer_learner, with_normalization
