@@ -497,11 +497,14 @@ def _read_parts(table, split, pixels):
         table = leave_out_broken(table, errors) # the others may now lie in other parts
 
 # %% ../nbs/11_data.ipynb #bfad428d
+_FLAT = 1e-4 # A channel that varies less than this, of 1, has one value everywhere: it is moved to 0 and not stretched
+
 def _sample_stats(table, pixels, seed, most=300):
     "Mean and standard deviation of each channel, of some images of the training part"
     some = table.sample(min(most, len(table)), random_state=seed)
     with pixels.reader() as read:
-        return channel_stats([read(content, image, margin=True) for content, image in zip(some.content, some.image)])
+        mean, std = channel_stats([read(*row, margin=True) for row in zip(some.content, some.image)])
+    return mean, [s if s > _FLAT else 1. for s in std]
 
 # %% ../nbs/11_data.ipynb #18f0fd18
 def _check_parts(root, table, parts):

@@ -986,7 +986,7 @@ _add('transfer/frozen_norm',
      'mode. What has changed in the body\'s BatchNorm afterwards: its `"weights"`, its `"averages"`, or `"nothing"`?',
      'averages',
      'The running mean and variance are not parameters: gradients do not move them, but every batch in `train()` '
-     'mode does. Only `eval()` stops them; that is what `FixedBatchNorm` is for.',
+     'mode does. Only `eval()` stops them; that is what `FreezeBatchNorm` is for.',
      ('weights',
       'The weights and shifts of a BatchNorm are parameters, and a parameter with `requires_grad=False` gets no '
       'gradient. What else does a BatchNorm keep?'),

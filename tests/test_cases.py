@@ -3,9 +3,6 @@
 A telephone's photographs that lie in the file, 16-bit grey, cut-outs over hidden black, pictures with empty channels: the network learns them,
 and the exported model gives each file the Learner's own answer.
 """
-import io
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -29,14 +26,6 @@ def stripes(lie, rng):
     return (.2 + .5*plane + rng.normal(size=(SIDE, SIDE))*.04).clip(0, 1)
 
 
-def disc(ring, rng):
-    "A disc or a ring: (SIDE, SIDE), 0 to 1"
-    y, x = np.mgrid[:SIDE, :SIDE]
-    distance, radius = np.hypot(x - rng.uniform(24, 40), y - rng.uniform(24, 40)), rng.uniform(12, 20)
-    inside = (distance < radius) & (not ring or distance > radius*.6)
-    return (.25 + .5*inside + rng.normal(size=distance.shape)*.04).clip(0, 1)
-
-
 def rgb(plane): return Image.fromarray(np.repeat((plane*255).astype(np.uint8)[..., None], 3, -1))
 
 
@@ -47,8 +36,8 @@ def phone(orientation, suffix):
     return save
 
 
-def deep(dtype, white, suffix, shift=0):
-    def save(label, rng, path): Image.fromarray(((disc(label, rng) - shift).clip(0)*white).astype(dtype)).save(path.with_suffix(suffix))
+def deep(dtype, white, suffix):
+    def save(label, rng, path): Image.fromarray((stripes(label, rng)*white).astype(dtype)).save(path.with_suffix(suffix))
     return save
 
 
@@ -87,7 +76,10 @@ def folder(root, save, n):
     return root
 
 
-@pytest.mark.parametrize('kind', KINDS)
+TRAINED = ['phone turned right', 'phone, mirrored', '16-bit PNG', 'float TIFF', 'cut-out over noise', 'green only'] # some seconds each
+
+
+@pytest.mark.parametrize('kind', TRAINED)
 def test_the_exported_model_answers_as_the_learner(kind, tmp_path):
     root = folder(tmp_path/'mine', KINDS[kind], 60)
     torch.manual_seed(0)
@@ -110,8 +102,7 @@ def test_the_picture_is_the_one_a_person_sees(kind, tmp_path):
     rng = np.random.default_rng(5)
     KINDS[kind](1, rng, tmp_path/'x')
     pixels = read_image(next(tmp_path.iterdir()))
-    draw = disc if 'TIFF' in kind or '16-bit' in kind else stripes
-    truth = draw(1, np.random.default_rng(5))*255
+    truth = stripes(1, np.random.default_rng(5))*255
     inside = np.hypot(*(np.mgrid[:SIDE, :SIDE] - SIDE/2)) < (18 if 'cut-out' in kind else SIDE)
     channel = 2 if 'blue' in kind else 1
     assert np.abs(pixels[inside][:, channel] - truth[inside]).mean() < 3
