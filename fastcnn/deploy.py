@@ -164,8 +164,8 @@ def _write_model(folder, learn):
     (folder/'model.onnx').write_bytes(graph)
     _write_weights(model, folder/'model.safetensors')
     architecture = getattr(model, 'architecture', None)
-    return dict(format=FORMAT, version=__version__, created=utc_now(), architecture=architecture, size=size, mean=mean, std=std, classes=[str(c) for c in dls.vocab], none_of_these=none_of_these,
-                accuracy=None, accuracy_interval=None, split='test')
+    return dict(format=FORMAT, version=__version__, created=utc_now(), architecture=architecture, size=size, mean=mean,
+                std=std, classes=[str(c) for c in dls.vocab], none_of_these=none_of_these, accuracy=None, accuracy_interval=None, split='test')
 
 # %% ../nbs/19_deploy.ipynb #0c9061c2
 def _results(config):
