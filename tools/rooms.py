@@ -95,7 +95,7 @@ def draw(rooms, edges, path=PICTURE):
     for i, name in enumerate(composers): draw_box(axes, name, (i + .5)*10/len(composers), top, half=4.6/len(composers))
     for a, b in sorted(edges): draw_arrow(axes, a, b, at[a], at[b])
     axes.set(xlim=(-.1, 10.1), ylim=(-1.4, top + .75))
-    axes.text(5, top + .45, 'may import all below:', ha='center')
+    axes.text(5, top + .45, 'these may import all below', ha='center')
     axes.axis('off')
     figure.savefig(path, metadata={'Date': None, 'Title': 'The rooms of fastcnn and what each imports'})
     plt.close(figure)
