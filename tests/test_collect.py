@@ -6,7 +6,7 @@ import pytest
 from fastcnn.collect import Shortfall, collect_images, collection_counts, duckduckgo_search
 from fastcnn.core import Manifest
 from fastcnn.images import image_files
-from fastcnn.search import PROVIDERS, Blocked
+from fastcnn.search import PROVIDERS, BlockedError
 from faults import HERE, check_whole, jpeg
 
 
@@ -54,19 +54,19 @@ def test_what_providers_answered_is_in_the_shortfall(server, root, monkeypatch):
     def provide(name):
         def brought(*question):
             yield from found[name]
-            if name == 'one': raise Blocked('one', 'refuses to answer (403)', 403)
+            if name == 'one': raise BlockedError('one', 'refuses to answer (403)', 403)
         return brought
     for name in found: monkeypatch.setitem(PROVIDERS, name, provide(name))
     gather = lambda n: collect_images('mars', 'mars', root, n, provider='one,two', allow_hosts=HERE)
     with pytest.warns(Shortfall, match='2 of 5.*refuses to answer') as told: gather(5)
     shortfall, = [warning.message for warning in told if isinstance(warning.message, Shortfall)]
-    assert shortfall.errors == [dict(provider='one', kind='Blocked', status=403, wait=None, message='one: refuses to answer (403)')]
+    assert shortfall.errors == [dict(provider='one', kind='BlockedError', status=403, wait=None, message='one: refuses to answer (403)')]
     others = [str(warning.message) for warning in told if not isinstance(warning.message, Shortfall)]
     assert any('one: refuses' in text for text in others) # replaced by the next, and said so
     found |= {'one': server.results('missing'), 'two': []} # a provider that fails after it has begun
     with pytest.warns(Shortfall, match='1 http_404.*refuses to answer'): gather(5)
     found['one'] = []
-    with pytest.raises(Blocked): collect_images('mars', 'mars', root, 5, provider='one', allow_hosts=HERE)
+    with pytest.raises(BlockedError): collect_images('mars', 'mars', root, 5, provider='one', allow_hosts=HERE)
 
 
 def test_the_articles_own_call(monkeypatch, tmp_path):
