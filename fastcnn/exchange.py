@@ -607,7 +607,7 @@ def _tar_files(path:Path, wanted:Callable)->Iterator[tuple[str,bytes]]: # (name,
             file.seek(start + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE)
 
 # %% ../nbs/07_exchange.ipynb #3f014d8c
-def _shard_images(table:Path)->Iterator[tuple[str,bytes]]:
+def shard_images(table:Path)->Iterator[tuple[str,bytes]]:
     "Key and content of each image of a shard, one by one"
     folder, archive = table.with_suffix(''), table.with_suffix('.tar')
     wanted = lambda name, size: name.lower().endswith(IMAGE_SUFFIXES) and size <= Limits().max_bytes
@@ -654,7 +654,7 @@ def _shard_outcomes(importer:_Importer, table:Path)->Iterator[tuple[dict,dict]]:
         if 'label' not in row: raise InputError(f'{table.name!r} has no labels: {_LABELS_HINT}')
         if row['status'] == 'success': missing[row['key']] = row
         else: yield row, _failed(_reason_of(row['error_message']))
-    for key, data in _shard_images(table):
+    for key, data in shard_images(table):
         if row := missing.pop(key, None): yield row, importer.store(check_label(row['label']), data)
     for row in missing.values(): yield row, _failed('connection')
 

@@ -60,7 +60,7 @@ def test_what_providers_answered_is_in_the_shortfall(server, root, monkeypatch):
     gather = lambda n: collect_images('mars', 'mars', root, n, provider='one,two', allow_hosts=HERE)
     with pytest.warns(Shortfall, match='2 of 5.*refuses to answer') as told: gather(5)
     shortfall, = [warning.message for warning in told if isinstance(warning.message, Shortfall)]
-    assert shortfall.errors == [dict(provider='one', kind='Blocked', status=403, wait=None, message='one: refuses to answer (403)')]
+    assert shortfall.errors == [dict(provider='one', kind='BlockedError', status=403, wait=None, message='one: refuses to answer (403)')]
     others = [str(warning.message) for warning in told if not isinstance(warning.message, Shortfall)]
     assert any('one: refuses' in text for text in others) # replaced by the next, and said so
     found |= {'one': server.results('missing'), 'two': []} # a provider that fails after it has begun
