@@ -22,7 +22,7 @@ PEER = dict(cifar10='custom_cnn', mnist='mnist_cnn') # the articles' settings st
 
 
 def read(data, part):
-    from fastcnn.data import read_image_parquet
+    from fastcnn.tables import read_image_parquet
     return read_image_parquet(Path(os.environ['FASTCNN_DATA'])/data/f'{part}.parquet')
 
 
