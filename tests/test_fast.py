@@ -11,8 +11,9 @@ from torch.testing import assert_close
 
 from fastcnn import fast
 from fastcnn.core import InputError
-from fastcnn.data import ResidentDL, image_dataloaders, resident_dataloaders
-from fastcnn.deploy import export_model, load_exported, predict
+from fastcnn.data import InMemoryDL, image_dataloaders, resident_dataloaders
+from fastcnn.deploy import export_model
+from fastcnn.exported import load_exported, predict
 from fastcnn.fast import Muon, fit_fast, flip_shift_tta, has_bfloat16, in_bfloat16, in_threads, newton_schulz
 from fastcnn.models import Whitening, whitened_stack
 
@@ -222,7 +223,7 @@ def test_it_learns_and_the_same_seed_gives_the_same_figures(dls):
     one, two, other = (quick(dls, seed=seed) for seed in (1, 1, 2))
     assert one.recorder.losses == two.recorder.losses != other.recorder.losses
     assert one.validate()[1] > .9
-    assert isinstance(one.dls.train, ResidentDL)
+    assert isinstance(one.dls.train, InMemoryDL)
     rates = quick(dls, seed=1, hard=1.).recorder.hps['lr'] # with all images in each epoch; else the last one is a single step here, which begins far above 0
     assert 0 < rates[-1] < .1*max(rates)
 

@@ -18,7 +18,8 @@ from torch.testing import assert_close
 
 from fastcnn.core import InputError
 from fastcnn.data import image_dataloaders
-from fastcnn.deploy import export_model, load_exported, predict, read_config
+from fastcnn.deploy import export_model
+from fastcnn.exported import load_exported, predict, read_config
 from fastcnn.models import ARCHITECTURES, backbone_preprocessing, build_model, find_head
 from fastcnn.training import scratch_learner
 from fastcnn.transfer import parameter_groups, transfer_learner, with_normalization
@@ -254,11 +255,11 @@ def test_other_options_reach_the_network(dls):
 
 @pytest.mark.parametrize('call, words', [
     (lambda dls: transfer_learner(dls, 'resnet81'), 'unknown architecture'),
-    (lambda dls: transfer_learner(dls, 'custom_cnn'), "nobody offers trained weights for 'custom_cnn'"),
+    (lambda dls: transfer_learner(dls, 'custom_cnn'), "there are no trained weights for 'custom_cnn'"),
     (lambda dls: transfer_learner(dls, nn.Linear(2, 2)), 'arch is neither a name nor a network'),
     (lambda dls: transfer_learner(dls, teacher()), 'the mean and std that the network was trained with are needed'),
     (lambda dls: transfer_learner(dls, build_model('conv_stack', 3, size=100), stats=STATS), f'the weights do not fit conv_stack for 3 channels of {SIZE} px'),
-    (lambda dls: transfer_learner(dls, LITE, head_dropout=2), 'head_dropout=2 is no share'),
+    (lambda dls: transfer_learner(dls, LITE, head_dropout=2), 'head_dropout=2 is not a fraction'),
     (lambda dls: transfer_learner(dls, LITE, depth=3), 'takes no depth: it takes drop_connect_rate'),
     (lambda dls: parameter_groups(build_model('mlp', 3, size=8)), 'mlp has 1 layers before its head: too few to freeze')])
 def test_what_cannot_work_is_refused(dls, call, words):
