@@ -163,11 +163,14 @@ def _resized_square(
     place = [(max(size, int(scale*edge + 0.5)) - size)//2 for edge in (width, height)]
     edges = [start/scale/reduced for start in (*place, *(p + size for p in place))]
     box = [min(edge, most) for edge, most in zip(edges, pixels.shape[1::-1]*2)]
-    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.BILINEAR, box))
+    channels = [Image.fromarray(channel) for channel in np.moveaxis(pixels, -1, 0).astype(np.float32)]
+    # in floats, and rounded once: on bytes Pillow would round between the two directions too
+    found = [np.asarray(channel.resize((size, size), Image.BILINEAR, box)) for channel in channels]
+    return np.round(np.stack(found, -1)).clip(0, 255).astype(np.uint8)
 
 # %% ../nbs/11_data.ipynb #d4f9d708
 _SHAPE = struct.Struct('<II') # in front of the pixels: height and width
-_DECODING = 2 # counts the changes of our decoding: what an earlier one has kept is decoded anew
+_DECODING = 3 # counts the changes of our decoding: what an earlier one has kept is decoded anew
 
 @cache
 def _environment(

@@ -32,12 +32,13 @@ crop (uint8[N,H,W,3] image) => (float[N,3,SIZE,SIZE] cropped)
     resized = Resize <mode = "linear", antialias = 1, exclude_outside = 1,
                       axes = [2, 3], keep_aspect_ratio_policy = "not_smaller"> (pixels, , , square)
     clipped = Clip (resized, black, white)
-    cropped = CenterCropPad <axes = [2, 3]> (clipped, square)
+    levels = Round (clipped)
+    cropped = CenterCropPad <axes = [2, 3]> (levels, square)
 }'''
 
 def crop_graph(
     size:int # Side of the square, pixels
-): # onnx.ModelProto: `image` (N, H, W, 3) uint8 → `cropped` (N, 3, size, size) float, 0 to 255
+): # onnx.ModelProto: `image` (N, H, W, 3) uint8 → `cropped` (N, 3, size, size) whole numbers, 0 to 255
     "Shorter side to `size`, and the middle of it"
     from onnx import parser
     return parser.parse_model(_CROP.replace('SIZE', str(size)).replace('OPSET', str(OPSET)))

@@ -194,14 +194,15 @@ def real_photos(tmp_path_factory):
     return root/'set', sorted((root/'photos').rglob('*.jpg'))[:80] + sorted((root/'ants_bees'/'valid').rglob('*.jpg'))[::3]
 
 
-@pytest.mark.parametrize('arch, size, bound', [('conv_stack', 128, .02), ('lite/efficientnet_lite0', 224, .04)])
-def test_validation_and_the_exported_model_give_the_same_answers(real_photos, tmp_path, record_property, arch, size, bound):
-    "What is left is that batches hold 8 bits and the graph floats: a quarter of a grey level in the mean, .025 for the backbone's worst photograph"
+@pytest.mark.parametrize('arch, size', [('conv_stack', 128), ('lite/efficientnet_lite0', 224)])
+def test_validation_and_the_exported_model_give_the_same_answers(real_photos, tmp_path, record_property, arch, size):
+    "Both round to 8 bits once; what is left is where a value lies on the border between two levels"
     root, files = real_photos
+    if arch != 'conv_stack': files = files[:40] # a pretrained network takes a second for ten
     set_seed(1)
     dls = image_dataloaders(root, size=size, batch_size=16)
     learn = scratch_learner(dls) if arch == 'conv_stack' else transfer_learner(dls, arch)
-    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(3 if arch == 'conv_stack' else 2, 3e-3)
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(3 if arch == 'conv_stack' else 1, 3e-3)
     files += [Path(file) for file in dls.valid.items.image]
     probabilities = learn.get_preds(dl=learn.dls.test_dl(files))[0].numpy()
     answers = predict(export_model(learn, tmp_path/'model'), files)
@@ -209,8 +210,8 @@ def test_validation_and_the_exported_model_give_the_same_answers(real_photos, tm
     difference = np.abs(probabilities - exported).max(1)
     record_property('largest difference of a probability', round(float(difference.max()), 4))
     assert probabilities.std(0).max() > .05, 'answers that are all alike would hide a difference'
-    assert difference.max() <= bound and difference.mean() < .005
-    sure = np.abs(probabilities[:, 0] - .5) > .01 # of two classes at .5 rounding decides
+    assert difference.max() <= .02 and difference.mean() < .002
+    sure = np.abs(probabilities[:, 0] - .5) > .002 # of two classes at .5 rounding decides
     assert (probabilities.argmax(1) == exported.argmax(1))[sure].all()
 
 

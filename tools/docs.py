@@ -95,7 +95,7 @@ def copy_katex(site):
     "KaTeX's files into the site; whether they could be had, and one line why not"
     try: dist = npm.katex()/'dist'
     except npm.Unavailable as why:
-        print(f'docs: {why}, so formulas stay plain TeX', file=sys.stderr)
+        print(f'docs: formulas stay plain TeX: {why}', file=sys.stderr)
         return False
     fonts = [f'fonts/{path.name}' for path in dist.glob('fonts/*.woff2')]
     for name in ['katex.min.css', 'katex.min.js', 'contrib/auto-render.min.js', *fonts]:
