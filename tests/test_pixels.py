@@ -203,7 +203,7 @@ def test_validation_and_the_exported_model_give_the_same_answers(real_photos, tm
     dls = image_dataloaders(root, size=size, batch_size=16)
     learn = scratch_learner(dls) if arch == 'conv_stack' else transfer_learner(dls, arch)
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(3 if arch == 'conv_stack' else 1, 3e-3)
-    files += [Path(file) for file in dls.valid.items.image]
+    files = files + [Path(file) for file in dls.valid.items.image]
     probabilities = learn.get_preds(dl=learn.dls.test_dl(files))[0].numpy()
     answers = predict(export_model(learn, tmp_path/'model'), files)
     exported = answers[[f'p_{label}' for label in dls.vocab]].to_numpy()
