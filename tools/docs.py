@@ -32,7 +32,7 @@ def page_name(path):
 
 
 def relative_links(text, up):
-    "Links between notebooks, nbdev's absolute ones too, as links between pages; the repository's pictures as the site's"
+    "Links between notebooks, nbdev's absolute ones too, as links between pages; its pictures as the site's"
     text = re.sub(rf'({SITE}\w+\.html#\w+)\.[\w.]+', r'\1', text) # a method stands with its class
     text = re.sub(rf'({SITE}\w+\.html)#_\w+', r'\1', text) # a private name has no entry
     text = re.sub(r'(\]\([^)\s]*?)\b\d\d_(\w+\.ipynb)', r'\1\2', text.replace(SITE, up))
