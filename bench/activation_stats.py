@@ -76,7 +76,9 @@ if __name__ == '__main__':
                 found[tool].append(statistics.median(times(tool, name, size, args.batches)))
                 print(f'{network}, repeat {number + 1}, {tool}: {found[tool][-1]:.3f}', file=sys.stderr, flush=True)
         cost = statistics.median(found['fastcnn']) - 1
-        kept[network] = dict(a_measured_batch={tool: spread(ratios) for tool, ratios in found.items()}, by_default={n: round(1 + cost*measured(n)/n, 4) for n in (50, 500)})
-    result = dict(about=machine('fastcnn', 'fastai', 'torch'), seed=args.seed, repeats=args.repeats, batches=args.batches, threads=int(os.environ['OMP_NUM_THREADS']), networks=kept)
+        kept[network] = dict(a_measured_batch={tool: spread(ratios) for tool, ratios in found.items()},
+                             by_default={n: round(1 + cost*measured(n)/n, 4) for n in (50, 500)})
+    result = dict(about=machine('fastcnn', 'fastai', 'torch'), seed=args.seed, repeats=args.repeats, batches=args.batches,
+                  threads=int(os.environ['OMP_NUM_THREADS']), networks=kept)
     print(json.dumps(result, indent=1))
     (HERE/'results'/'activation_stats.json').write_text(json.dumps(result, indent=1) + '\n')

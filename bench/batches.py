@@ -2,10 +2,11 @@
 
     python bench/batches.py [--repeats 3]
 
-Article A's recipe at 200 pixels. Two data sets: 200 web photographs five times (each file with a tail of its own, so that no content is the
-same twice) and the built-in planets. An epoch is all batches of the training and of the validation part; the first one begins when the DataLoaders
-are made, and for fastcnn with an empty cache. fastai is run with 0, 1 and 2 workers, torchvision with 1 and 2: the best counts. Each run is a process of its own,
-in random order within each repeat.
+Article A's recipe at 200 pixels. Two data sets: 200 web photographs five times (each file with a tail of its own, so
+that no content is the same twice) and the built-in planets. An epoch is all batches of the training and of the
+validation part; the first one begins when the DataLoaders are made, and for fastcnn with an empty cache. fastai is run
+with 0, 1 and 2 workers, torchvision with 1 and 2: the best counts. Each run is a process of its own, in random order
+within each repeat.
 """
 import argparse, json, random, shutil, statistics, sys, tempfile, time, zipfile
 from pathlib import Path
@@ -39,9 +40,12 @@ def fastcnn(root, workers):
 
 
 def fastai(root, workers):
-    from fastai.vision.all import (CategoryBlock, DataBlock, ImageBlock, Normalize, RandomSplitter, Resize, aug_transforms, get_image_files, imagenet_stats, parent_label)
-    return DataBlock(blocks=(ImageBlock, CategoryBlock), get_items=get_image_files, splitter=RandomSplitter(seed=42, valid_pct=0.2), get_y=parent_label, item_tfms=Resize(460),
-                     batch_tfms=[*aug_transforms(size=SIZE, max_rotate=20, max_zoom=1.2), Normalize.from_stats(*imagenet_stats)]).dataloaders(root, bs=BATCH, num_workers=workers)
+    from fastai.vision.all import (CategoryBlock, DataBlock, ImageBlock, Normalize, RandomSplitter, Resize,
+                                   aug_transforms, get_image_files, imagenet_stats, parent_label)
+    augmented = [*aug_transforms(size=SIZE, max_rotate=20, max_zoom=1.2), Normalize.from_stats(*imagenet_stats)]
+    block = DataBlock(blocks=(ImageBlock, CategoryBlock), get_items=get_image_files, get_y=parent_label,
+                      splitter=RandomSplitter(seed=42, valid_pct=0.2), item_tfms=Resize(460), batch_tfms=augmented)
+    return block.dataloaders(root, bs=BATCH, num_workers=workers)
 
 
 def torchvision(root, workers):
@@ -53,14 +57,16 @@ def torchvision(root, workers):
     from torchvision.transforms import InterpolationMode, v2
     torch.set_num_threads(1)
     last = [v2.ToDtype(torch.float32, scale=True), v2.Normalize([.485, .456, .406], [.229, .224, .225])]
-    train = v2.Compose([v2.RandomResizedCrop(SIZE, scale=(1/1.44, 1), ratio=(1, 1), antialias=True), v2.RandomHorizontalFlip(), v2.RandomRotation(20, InterpolationMode.BILINEAR),
+    train = v2.Compose([v2.RandomResizedCrop(SIZE, scale=(1/1.44, 1), ratio=(1, 1), antialias=True),
+                        v2.RandomHorizontalFlip(), v2.RandomRotation(20, InterpolationMode.BILINEAR),
                         v2.RandomPerspective(.2, .75), v2.ColorJitter(.2, .2), *last])
     valid = v2.Compose([v2.Resize(SIZE, antialias=True), v2.CenterCrop(SIZE), *last])
     load = lambda path: decode_image(read_file(path), ImageReadMode.RGB)
     sets = [ImageFolder(root, transform=transform, loader=load) for transform in (train, valid)]
     order = torch.randperm(len(sets[0])).tolist()
     parts = order[len(order)//5:], order[:len(order)//5]
-    return [DataLoader(Subset(data, part), BATCH, shuffle=data is sets[0], drop_last=data is sets[0], num_workers=workers, persistent_workers=True, prefetch_factor=4)
+    return [DataLoader(Subset(data, part), BATCH, shuffle=data is sets[0], drop_last=data is sets[0],
+                       num_workers=workers, persistent_workers=True, prefetch_factor=4)
             for data, part in zip(sets, parts)]
 
 
@@ -91,7 +97,9 @@ def compare(root, repeats, work, rng):
         for tool, pairs in found.items(): rates[tool].append([max(values) for values in zip(*pairs)])
     result = {tool: {epoch: spread([pair[i] for pair in pairs], 2) for i, epoch in enumerate(('first', 'later'))} for tool, pairs in rates.items()}
     for tool in ('fastai', 'torchvision'):
-        for i, epoch in enumerate(('first', 'later')): result[tool][f'fastcnn_times_{epoch}'] = spread([a[i]/b[i] for a, b in zip(rates['fastcnn'], rates[tool])], 2)
+        for i, epoch in enumerate(('first', 'later')):
+            times = [a[i]/b[i] for a, b in zip(rates['fastcnn'], rates[tool])]
+            result[tool][f'fastcnn_times_{epoch}'] = spread(times, 2)
     return result
 
 
@@ -137,8 +145,11 @@ if __name__ == '__main__':
         work = Path(tmp)
         photographs(work/'photographs', 5), planets(work/'planets')
         for name in ('photographs', 'planets'):
-            kept[name] = dict(images=len(list((work/name).glob('*/*.jpg'))), tools=compare(work/name, args.repeats, work, rng), milliseconds=own_process(__file__, work/'pixels', 'stages', str(work/name)))
+            kept[name] = dict(images=len(list((work/name).glob('*/*.jpg'))),
+                              tools=compare(work/name, args.repeats, work, rng),
+                              milliseconds=own_process(__file__, work/'pixels', 'stages', str(work/name)))
             shutil.rmtree(work/'pixels', ignore_errors=True)
-    result = dict(about=machine('fastcnn', 'fastai', 'torch', 'torchvision', 'opencv-python-headless', 'lmdb', 'Pillow'), seed=args.seed, repeats=args.repeats, size=SIZE, batch_size=BATCH, data=kept)
+    about = machine('fastcnn', 'fastai', 'torch', 'torchvision', 'opencv-python-headless', 'lmdb', 'Pillow')
+    result = dict(about=about, seed=args.seed, repeats=args.repeats, size=SIZE, batch_size=BATCH, data=kept)
     print(json.dumps(result, indent=1))
     (HERE/'results'/'batches.json').write_text(json.dumps(result, indent=1) + '\n')

@@ -2,11 +2,12 @@
 
     python bench/distributed.py [--seeds 5] [--epochs 8] [--images 320] [--size 64] [--batch-size 64] [--out FILE]     writes bench/results/distributed.json
 
-The same images (planets drawn by `planet_collection`, those of each class in equal number), the same split and batch size in all, the same network and schedule.
-Each training is a program of its own, started by torchrun with 1 or 2 processes; the two ways take turns, in an order drawn for each seed. `seconds` is what the fit
-took, without imports, reading the folder, or a first epoch that fills the caches. `ratio` is the time of two processes over that of one with the same seed: below
-1, two are faster. `accuracy` is that of the validation part after the last epoch: the mean over the seeds with
-Student's interval, as `mean_interval` has it. Speed is reported as it is.
+The same images (planets drawn by `planet_collection`, those of each class in equal number), the same split and batch
+size in all, the same network and schedule. Each training is a program of its own, started by torchrun with 1 or 2
+processes; the two ways take turns, in an order drawn for each seed. `seconds` is what the fit took, without imports,
+reading the folder, or a first epoch that fills the caches. `ratio` is the time of two processes over that of one with
+the same seed: below 1, two are faster. `accuracy` is that of the validation part after the last epoch: the mean over
+the seeds with Student's interval, as `mean_interval` has it. Speed is reported as it is.
 """
 import argparse, json, os, random, subprocess, sys, tempfile, time
 from copy import deepcopy
@@ -56,8 +57,10 @@ def train(root, seed, args):
 def run(processes, root, seed, args):
     "Figures of a training in `processes` processes"
     options = ['--epochs', args.epochs, '--size', args.size, '--batch-size', args.batch_size, '--train', root, '--seed', seed]
-    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node', processes, '--rdzv_backend', 'c10d', '--rdzv_endpoint', '127.0.0.1:0', __file__, *options]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=os.environ | dict(OMP_NUM_THREADS=str(THREADS[processes]), PYTHONWARNINGS='ignore'))
+    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node', processes, '--rdzv_backend', 'c10d',
+               '--rdzv_endpoint', '127.0.0.1:0', __file__, *options]
+    env = os.environ | dict(OMP_NUM_THREADS=str(THREADS[processes]), PYTHONWARNINGS='ignore')
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=env)
     if done.returncode: sys.exit(done.stderr[-3000:])
     return json.loads(done.stdout.strip().splitlines()[-1])
 
@@ -67,7 +70,8 @@ def summary(runs):
     from fastcnn.evaluation import mean_interval
     reached = [r['accuracy'] for r in runs]
     mean, half = mean_interval(reached)
-    return dict(accuracies=[round(a, 4) for a in reached], accuracy=round(mean, 4), interval=[round(mean - half, 4), round(mean + half, 4)], seconds=spread([r['seconds'] for r in runs]))
+    return dict(accuracies=[round(a, 4) for a in reached], accuracy=round(mean, 4),
+                interval=[round(mean - half, 4), round(mean + half, 4)], seconds=spread([r['seconds'] for r in runs]))
 
 
 def compare(args):
@@ -82,13 +86,15 @@ def compare(args):
                 print(f'seed {seed}, {NAMES[processes]}: {found[processes][-1]}', file=sys.stderr, flush=True)
     ratios = [two['seconds']/one['seconds'] for one, two in zip(found[1], found[2])]
     ways = {NAMES[processes]: summary(found[processes]) for processes in THREADS}
-    return dict(about=machine('fastcnn', 'fastai', 'torch', 'accelerate'), seeds=args.seeds, epochs=args.epochs, images=args.images, size=args.size, batch_size=args.batch_size,
+    return dict(about=machine('fastcnn', 'fastai', 'torch', 'accelerate'), seeds=args.seeds, epochs=args.epochs,
+                images=args.images, size=args.size, batch_size=args.batch_size,
                 ways=ways, ratio=spread(ratios))
 
 
 if __name__ == '__main__':
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default, told in (('seeds', 5, 'trainings of each kind, at least 2'), ('epochs', 8, 'of each training'), ('images', 320, 'of each planet'), ('size', 64, 'pixels'), ('batch-size', 64, 'in all')):
+    for name, default, told in (('seeds', 5, 'trainings of each kind, at least 2'), ('epochs', 8, 'of each training'),
+                                ('images', 320, 'of each planet'), ('size', 64, 'pixels'), ('batch-size', 64, 'in all')):
         parser.add_argument(f'--{name}', type=int, default=default, help=told)
     parser.add_argument('--out', type=Path, default=HERE/'results'/'distributed.json')
     parser.add_argument('--train', type=Path, help=argparse.SUPPRESS) # one of the programs that are compared

@@ -75,6 +75,7 @@ if __name__ == '__main__':
                 rounds.append({tool: run(tool, urls, f'http://127.0.0.1:{port}/stats') for tool in random.sample(args.tools, len(args.tools))})
                 print(f'round {number + 1}:', {tool: round(found['seconds'], 2) for tool, found in rounds[-1].items()}, file=sys.stderr, flush=True)
         finally: server.kill()
-    found = dict(about=machine('fastcnn', 'aiohttp', 'fastai', 'pillow'), data=data | dict(hosts=len(HOSTS), latency_ms=50), repeats=args.repeats, tools=summary(rounds))
+    found = dict(about=machine('fastcnn', 'aiohttp', 'fastai', 'pillow'), data=data | dict(hosts=len(HOSTS), latency_ms=50),
+                 repeats=args.repeats, tools=summary(rounds))
     print(json.dumps(found, indent=1))
     if len(args.tools) == len(TOOLS): (HERE/'results'/'download.json').write_text(json.dumps(found, indent=1) + '\n')

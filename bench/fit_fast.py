@@ -2,10 +2,13 @@
 
     python bench/fit_fast.py [--seeds 5] [--images N]     writes bench/results/fit_fast.json
 
-The peer is the article's loop as written: PIL images and ToTensor in a DataLoader of 2 workers, its batch size, Adam. Before each of our seeds, `--peer` of its batches are timed
-(after 20 to warm up), and ten epochs are worked out from them; the accuracy that ten epochs reach stands in articles.json, from `tools/articles.py`. The peer's images are decoded
-beforehand and that is not counted. Ours are counted from the bytes of the files: hashing, splitting, decoding, the cache (empty at each seed), whitening, all steps. Of 40,000 images
-for CIFAR-10, 59,600 for MNIST and 11,600 for `mnist_soon`; the 400 that fastai validates on after each epoch are counted too. The test file is used for the accuracy alone.
+The peer is the article's loop as written: PIL images and ToTensor in a DataLoader of 2 workers, its batch size, Adam.
+Before each of our seeds, `--peer` of its batches are timed (after 20 to warm up), and ten epochs are worked out from
+them; the accuracy that ten epochs reach stands in articles.json, from `tools/articles.py`. The peer's images are
+decoded beforehand and that is not counted. Ours are counted from the bytes of the files: hashing, splitting, decoding,
+the cache (empty at each seed), whitening, all steps. Of 40,000 images for CIFAR-10, 59,600 for MNIST and 11,600 for
+`mnist_soon`; the 400 that fastai validates on after each epoch are counted too. The test file is used for the accuracy
+alone.
 """
 import argparse, json, os, sys, tempfile, time
 from itertools import islice
@@ -67,7 +70,8 @@ def ours(table, test, size, seed, resident, **options):
     dl = learn.dls.test_dl(test, with_labels=True)
     plain = float(learn.validate(dl=dl)[1])
     looks = float(accuracy(*flip_shift_tta(learn, dl, flip=resident.get('flip', True))))
-    return dict(seed=seed, seconds=round(seconds, 1), data_seconds=round(data, 1), plain=round(plain, 4), accuracy=round(looks, 4), training_images=len(dls.train_ds))
+    return dict(seed=seed, seconds=round(seconds, 1), data_seconds=round(data, 1), plain=round(plain, 4),
+                accuracy=round(looks, 4), training_images=len(dls.train_ds))
 
 
 def compare(row, seeds, images, batches):
@@ -87,7 +91,8 @@ def compare(row, seeds, images, batches):
         runs.append(found | dict(peer_epoch_seconds=round(peer, 1)))
         runs[-1]['part'] = round(runs[-1]['seconds']/(10*peer), 4)
         print(row, runs[-1], file=sys.stderr, flush=True)
-    return dict(peer=name, data=data, options=options, runs=runs, accuracy=spread([run['accuracy'] for run in runs]), part=spread([run['part'] for run in runs]))
+    return dict(peer=name, data=data, options=options, runs=runs, accuracy=spread([run['accuracy'] for run in runs]),
+                part=spread([run['part'] for run in runs]))
 
 
 def main():

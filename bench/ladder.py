@@ -2,9 +2,11 @@
 
     python bench/ladder.py [--seeds 5] [--images 125]     writes bench/results/ladder_time.json
 
-A ladder is ten epochs: six steps, a fresh network in each. The peer is fastai's own: DataBlock, `Resize(460)`, `aug_transforms(size=200, max_rotate=20, max_zoom=1.2)`, the DataLoaders' own
-number of workers, Learner. Ours is `image_dataloaders` and `fit_ladder`, first with an empty cache and then with a full one. The three take turns, each in a process of its own, in another
-order for each seed; imports are not counted, making the DataLoaders is. The accuracy is that of the last step, on each tool's own fifth of the images.
+A ladder is ten epochs: six steps, a fresh network in each. The peer is fastai's own: DataBlock, `Resize(460)`,
+`aug_transforms(size=200, max_rotate=20, max_zoom=1.2)`, the DataLoaders' own number of workers, Learner. Ours is
+`image_dataloaders` and `fit_ladder`, first with an empty cache and then with a full one. The three take turns, each in
+a process of its own, in another order for each seed; imports are not counted, making the DataLoaders is. The accuracy
+is that of the last step, on each tool's own fifth of the images.
 """
 import argparse, json, random, sys, tempfile, time
 from pathlib import Path
@@ -17,11 +19,13 @@ SIZE, BATCH, LR = 200, 64, 3e-3
 
 
 def fastai(root, seed):
-    from fastai.vision.all import (CategoryBlock, CrossEntropyLossFlat, DataBlock, ImageBlock, Learner, RandomSplitter, Resize, accuracy, aug_transforms, get_image_files, parent_label, set_seed)
+    from fastai.vision.all import (CategoryBlock, CrossEntropyLossFlat, DataBlock, ImageBlock, Learner, RandomSplitter,
+                                   Resize, accuracy, aug_transforms, get_image_files, parent_label, set_seed)
     from fastcnn.models import conv_stack
     from fastcnn.training import LADDER
     start = time.perf_counter()
-    block = DataBlock(blocks=(ImageBlock, CategoryBlock), get_items=get_image_files, splitter=RandomSplitter(seed=seed, valid_pct=0.2), get_y=parent_label, item_tfms=Resize(460),
+    block = DataBlock(blocks=(ImageBlock, CategoryBlock), get_items=get_image_files, get_y=parent_label,
+                      splitter=RandomSplitter(seed=seed, valid_pct=0.2), item_tfms=Resize(460),
                       batch_tfms=aug_transforms(size=SIZE, max_rotate=20, max_zoom=1.2))
     for step in LADDER.itertuples():
         set_seed(seed)
@@ -57,7 +61,8 @@ def main(args):
             run = lambda name: own_process(__file__, caches[name], 'fastai' if name == 'fastai' else 'fastcnn', str(work/'planets'), seed)
             if not seed: run('filled') # which fills it
             found = {name: run(name) for name in rng.sample(list(caches), len(caches))}
-            runs.append(dict(seed=seed) | {f'{name}_{what}': round(value, 4) for name, pair in found.items() for what, value in zip(('seconds', 'accuracy'), pair)})
+            runs.append(dict(seed=seed) | {f'{name}_{what}': round(value, 4) for name, pair in found.items()
+                                           for what, value in zip(('seconds', 'accuracy'), pair)})
             print(runs[-1], file=sys.stderr, flush=True)
         number = len(list((work/'planets').glob('*/*.jpg')))
     parts = {f'part_{name}': spread([run[f'{name}_seconds']/run['fastai_seconds'] for run in runs], 3) for name in ('filling', 'filled')}

@@ -2,11 +2,14 @@
 
     python bench/predict.py [--repeats 5] [--images 2000] [--seed 2026] [--scale]     writes bench/results/predict.json
 
-One `conv_stack` on 200 pixels, untrained, in fastai's own DataLoaders, exported both ways. `cold`: a new process for one image, `fastcnn predict MODEL FILE
---json` against a script that calls `load_learner` and `predict`; wall clock and processor time (user and system, all threads). `many`: images/s of `predict`
-on built-in planets against `learn.get_preds(dl=learn.dls.test_dl(files))` with 0 and with 2 workers, of which the better is compared; a process each, its start not
-counted. `network`: torch against ONNX Runtime on one batch that lies in memory, one thread each, and nothing else. `memory`: the peak (VmHWM) of `fastcnn predict MODEL FOLDER --out TABLE`
-over more and more images, which are hard links to the same planets; `--scale` adds 100,000. Tools take turns in random order; ratios are taken within a turn.
+One `conv_stack` on 200 pixels, untrained, in fastai's own DataLoaders, exported both ways. `cold`: a new process for one
+image, `fastcnn predict MODEL FILE --json` against a script that calls `load_learner` and `predict`; wall clock and
+processor time (user and system, all threads). `many`: images/s of `predict` on built-in planets against
+`learn.get_preds(dl=learn.dls.test_dl(files))` with 0 and with 2 workers, of which the better is compared; a process
+each, its start not counted. `network`: torch against ONNX Runtime on one batch that lies in memory, one thread each, and
+nothing else. `memory`: the peak (VmHWM) of `fastcnn predict MODEL FOLDER --out TABLE` over more and more images, which
+are hard links to the same planets; `--scale` adds 100,000. Tools take turns in random order; ratios are taken within a
+turn.
 """
 import argparse, json, os, random, subprocess, sys, tempfile, time
 from pathlib import Path
@@ -28,7 +31,8 @@ def make(folder, images):
     from fastcnn.planets import planet_collection
     planet_collection(folder/'planets', n=-(-images//4), seed=2026, nuisances=0, duplicates=0, broken=0)
     set_seed(42)
-    dls = ImageDataLoaders.from_folder(folder/'planets', valid_pct=.2, seed=42, item_tfms=Resize(SIZE), batch_tfms=Normalize.from_stats(*[[.5]*3]*2), bs=64, num_workers=0)
+    dls = ImageDataLoaders.from_folder(folder/'planets', valid_pct=.2, seed=42, item_tfms=Resize(SIZE),
+                                       batch_tfms=Normalize.from_stats(*[[.5]*3]*2), bs=64, num_workers=0)
     learn = Learner(dls, conv_stack(4, SIZE), loss_func=CrossEntropyLossFlat())
     export_model(learn, folder/'model')
     learn.export(folder/'learner.pkl')
@@ -70,7 +74,8 @@ def network(name, size, repeats):
         with torch.inference_mode():
             assert abs(tools['torch']() - tools['onnxruntime']()).max() < 1e-4
             times = [{tool: clocked(tools[tool])/batch for tool in random.sample(list(tools), 2)} for _ in range(repeats)]
-        found[batch] = dict({f'{tool}_ms': spread([t[tool]*1e3 for t in times]) for tool in tools}, torch_over_onnxruntime=spread([t['torch']/t['onnxruntime'] for t in times]))
+        found[batch] = dict({f'{tool}_ms': spread([t[tool]*1e3 for t in times]) for tool in tools},
+                            torch_over_onnxruntime=spread([t['torch']/t['onnxruntime'] for t in times]))
     return found
 
 
@@ -124,7 +129,8 @@ def all_cold(folder, repeats):
     file = sorted((folder/'planets').rglob('*.jpg'))[0]
     for tool in ('fastcnn', 'fastai'): cold(tool, folder, file) # from here on all files are in the disk cache
     turns = rounds(['fastcnn', 'fastai'], repeats, lambda tool: cold(tool, folder, file), 'cold')
-    return {clock: dict({tool: spread([t[tool][clock] for t in turns]) for tool in turns[0]}, fastcnn_over_fastai=spread([t['fastcnn'][clock]/t['fastai'][clock] for t in turns]))
+    return {clock: dict({tool: spread([t[tool][clock] for t in turns]) for tool in turns[0]},
+                        fastcnn_over_fastai=spread([t['fastcnn'][clock]/t['fastai'][clock] for t in turns]))
             for clock in ('wall', 'cpu')}
 
 
@@ -152,7 +158,8 @@ if __name__ == '__main__':
     with tempfile.TemporaryDirectory() as tmp:
         folder = Path(tmp)
         child('make', folder, args.images)
-        result = dict(about=machine('fastcnn', 'fastai', 'torch', 'onnxruntime', 'pillow'), seed=args.seed, repeats=args.repeats, size=SIZE, cold=all_cold(folder, args.repeats),
+        result = dict(about=machine('fastcnn', 'fastai', 'torch', 'onnxruntime', 'pillow'), seed=args.seed,
+                      repeats=args.repeats, size=SIZE, cold=all_cold(folder, args.repeats),
                       many=all_many(folder, args.repeats, args.images), network={f'{n} {s}': child('network', n, s, args.repeats) for n, s in NETWORKS},
                       memory={n: child('memory', folder, n) for n in args.counts + [100_000]*args.scale})
     print(json.dumps(result, indent=1))

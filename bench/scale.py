@@ -4,9 +4,11 @@
 
 A point takes the place of the one that stood there before; the others stay, each with its date. Some 10 GB of files are written, and up to 20 GB of cache.
 
-The files are the 200 web photographs at a shorter side of 500 pixels, each copy with a tail of its own, so that no content is the same twice. Each point is a process of its own with
-an empty cache: `first` begins when the DataLoaders are made, `later` is the epoch after it. Memory is what the process holds for itself (RssAnon, sampled every 20th of a second), above what it
-held after its imports; pages of the cache's memory-mapped file are the system's to take back and are told apart (RssFile).
+The files are the 200 web photographs at a shorter side of 500 pixels, each copy with a tail of its own, so that no
+content is the same twice. Each point is a process of its own with an empty cache: `first` begins when the DataLoaders
+are made, `later` is the epoch after it. Memory is what the process holds for itself (RssAnon, sampled every 20th of a
+second), above what it held after its imports; pages of the cache's memory-mapped file are the system's to take back and
+are told apart (RssFile).
 """
 import argparse, io, json, shutil, sys, tempfile, threading, time, zipfile
 from pathlib import Path
@@ -56,7 +58,8 @@ def job(root, number, size):
         seconds.append(time.perf_counter() - start)
         start = time.perf_counter()
     done.set()
-    return dict(images=number, size=size, first=round(images/seconds[0], 1), later=round(images/seconds[1], 1), seconds=[round(s, 1) for s in seconds], own_mb=round(peak[0] - before), file_mb=round(peak[1]),
+    return dict(images=number, size=size, first=round(images/seconds[0], 1), later=round(images/seconds[1], 1),
+                seconds=[round(s, 1) for s in seconds], own_mb=round(peak[0] - before), file_mb=round(peak[1]),
                 cache_mb=round(PixelCache(size).bytes/1e6))
 
 
@@ -70,7 +73,9 @@ def main(args):
                 known[number, size] = own_process(__file__, f'{tmp}/pixels', f'{tmp}/images', number, size) | dict(date=utc_now())
                 shutil.rmtree(f'{tmp}/pixels')
                 print(known[number, size], file=sys.stderr, flush=True)
-                atomic_write(args.out, json.dumps(machine('fastcnn', 'torch', 'opencv-python-headless', 'lmdb') | dict(points=[known[at] for at in sorted(known)]), indent=1) + '\n')
+                about = machine('fastcnn', 'torch', 'opencv-python-headless', 'lmdb')
+                points = dict(points=[known[at] for at in sorted(known)])
+                atomic_write(args.out, json.dumps(about | points, indent=1) + '\n')
 
 
 if __name__ == '__main__':

@@ -326,8 +326,8 @@ def _answers(model, images):
     total = sum(1 for _ in _each_image(images, tell=False)) if hasattr(images, '__len__') else None
     work, images = functools.partial(_answer_some, model), _each_image(images)
     broken, seen, first = 0, 0, ''
-    for seen, answer in enumerate(work(list(images)) if total == 1 else _map_in_order(work, images, total), 1):
-        broken, first = broken + bool(answer.error), first or answer.error
+    for answer in work(list(images)) if total == 1 else _map_in_order(work, images, total):
+        broken, seen, first = broken + bool(answer.error), seen + 1, first or answer.error
         yield answer
     if broken and broken == seen: raise InputError(first)
     if broken: warnings.warn(f'{broken} of {seen} images have no answer, the first one: {first}')

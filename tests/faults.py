@@ -110,7 +110,7 @@ class Faults(BaseHTTPRequestHandler):
     def reserved(self, seed, query): self.good(seed, query) # tdmrep.json reserves these
     def moved_to_disallowed(self, seed, query): self.reply(302, Location=f'/disallowed/{seed}')
     def to_nowhere(self, seed, query): self.reply(302, Location='http://[oops')
-    def bomb(self, seed, query): self.reply(body=bomb())
+    def bomb(self, seed, query): self.reply(body=bomb('PNG'))
     def gif_bomb(self, seed, query): self.reply(body=bomb('GIF'))
     def huge(self, seed, query): self.reply(body=b'\xff\xd8\xff' + bytes(3 * 2**20))
     def query(self, seed, query): self.reply(body=jpeg(seed)) if query['id'] == ['a/b=='] else self.reply(404)

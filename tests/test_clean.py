@@ -225,7 +225,7 @@ def broken_zoo():
     zoo |= {name: (data, {'not_an_image'}) for name, data in texts.items()}
     crc = bytearray(encoded('PNG'))
     crc[len(crc)//2] ^= 255
-    return zoo | {'empty.jpg': (b'', {'empty'}), 'checksum.png': (bytes(crc), {'damaged', 'truncated'}), 'bomb.png': (bomb(), {'too_large'}),
+    return zoo | {'empty.jpg': (b'', {'empty'}), 'checksum.png': (bytes(crc), {'damaged', 'truncated'}), 'bomb.png': (bomb('PNG'), {'too_large'}),
                   'dot.png': (jpeg(0, (1, 1), 'PNG'), {'too_small'})}
 
 

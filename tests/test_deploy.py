@@ -17,7 +17,6 @@ from fastcnn.core import InputError
 from fastcnn.data import image_dataloaders
 from fastcnn.deploy import export_model, write_config
 from fastcnn.exported import load_exported, open_exported, predict, predict_each, read_config
-from fastcnn.models import build_model
 from fastcnn.training import scratch_learner
 
 SIZE = 32
@@ -119,7 +118,8 @@ def test_a_graph_that_differs_is_refused(dls, tmp_path, by):
 def test_strange_pictures_are_none_of_these(exported):
     rng = np.random.default_rng(3)
     own = predict(exported[0], [stripes(rng, i % 2) for i in range(200)])
-    strange = predict(exported[0], [Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)) for _ in range(20)] + [Image.new('RGB', (50, 50), c) for c in ('red', 'white', 'lime')])
+    noise = [Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)) for _ in range(20)]
+    strange = predict(exported[0], noise + [Image.new('RGB', (50, 50), c) for c in ('red', 'white', 'lime')])
     assert own.label.isna().mean() <= .1 and strange.label.isna().all() and strange.probability.notna().all()
     assert strange.label.tolist() == [None]*23 and list(own.columns) == ['file', 'label', 'probability', 'novelty', 'error', 'p_across', 'p_down']
 
@@ -145,8 +145,10 @@ def test_models_of_format_1_still_predict(exported, folder, picture):
     load_exported(folder)
 
 
-@pytest.mark.parametrize('program, blocked', [('predict(sys.argv[1], sys.argv[2:])', ['torch', 'fastai', 'onnx']), ('next(predict_each(sys.argv[1], sys.argv[2:]))', ['torch', 'pandas', 'scipy', 'urllib3', 'tqdm', 'onnx']),
-                                              ('load_exported(sys.argv[1])', ['fastai'])])
+@pytest.mark.parametrize('program, blocked', [
+    ('predict(sys.argv[1], sys.argv[2:])', ['torch', 'fastai', 'onnx']),
+    ('next(predict_each(sys.argv[1], sys.argv[2:]))', ['torch', 'pandas', 'scipy', 'urllib3', 'tqdm', 'onnx']),
+    ('load_exported(sys.argv[1])', ['fastai'])])
 def test_used_where_these_are_not_installed(exported, folder, picture, program, blocked):
     picture.save(folder.parent/'picture.png')
     start = f'import sys\nfor name in {blocked}: sys.modules[name] = None\nfrom fastcnn.exported import predict, predict_each, load_exported\n'
@@ -161,7 +163,8 @@ def test_card_is_one_for_the_hub(dls, exported, tmp_path):
     assert (found.license, found.library_name, found.pipeline_tag) == ('cc0-1.0', 'fastcnn', 'image-classification')
     assert {r.metric_type: r.metric_value for r in found.eval_results} == dict(accuracy=.9, f1=.89)
     text = (path/'README.md').read_text()
-    assert '| down | 0.870 |' in text and 'never' not in card.load(exported[0]/'README.md').data.to_yaml() and 'Stripes, made here.' in (exported[0]/'README.md').read_text()
+    assert '| down | 0.870 |' in text and 'Stripes, made here.' in (exported[0]/'README.md').read_text()
+    assert 'never' not in card.load(exported[0]/'README.md').data.to_yaml()
     assert read_config(path)['per_class_f1'] == figures['per_class_f1']
 
 
@@ -196,19 +199,23 @@ def test_each_image_has_its_own_answer(exported):
     rng = np.random.default_rng(5)
     images = [stripes(rng, i % 2).resize([(48, 48), (60, 40), (48, 48), (300, 50)][i % 4 if i < 60 else 0]) for i in range(100)]
     together, alone = predict(exported[0], images), pd.concat([predict(exported[0], image) for image in images], ignore_index=True)
-    assert (together.label == alone.label).mean() >= .99 and np.allclose(together[['p_across', 'p_down', 'novelty']], alone[['p_across', 'p_down', 'novelty']], atol=1e-4)
+    numbers = ['p_across', 'p_down', 'novelty']
+    assert (together.label == alone.label).mean() >= .99 and np.allclose(together[numbers], alone[numbers], atol=1e-4)
     assert together.p_across.nunique() > 90
     each = pd.DataFrame(predict_each(exported[0], iter(images)))
-    assert list(each.columns) == list(together.columns) and each.label.tolist() == together.label.tolist() and np.allclose(each.novelty, together.novelty, atol=1e-4)
+    assert list(each.columns) == list(together.columns) and each.label.tolist() == together.label.tolist()
+    assert np.allclose(each.novelty, together.novelty, atol=1e-4)
 
 
 def test_broken_images_are_reported_in_their_place(exported, picture, tmp_path):
     for i in range(40): picture.save(tmp_path/f'{i:02}.png')
     for i in (0, 17, 39): (tmp_path/f'{i:02}.png').write_bytes((tmp_path/f'{i:02}.png').read_bytes()[:500])
-    with pytest.warns(UserWarning, match="3 of 41 images have no answer, the first one: '.*00.png' cannot be read"): found = predict(exported[0], [tmp_path, tmp_path/'none.png'][:1] + [picture])
+    with pytest.warns(UserWarning, match="3 of 41 images have no answer, the first one: '.*00.png' cannot be read"):
+        found = predict(exported[0], [tmp_path, tmp_path/'none.png'][:1] + [picture])
     bad = found.error != ''
     assert np.flatnonzero(bad).tolist() == [0, 17, 39] and found[bad].error.str.contains('cannot be read as an image').all()
-    assert found[bad].label.isna().all() and found[bad].filter(regex='^p|novelty').isna().all(axis=None) and found[~bad].filter(regex='^p|novelty').notna().all(axis=None)
+    broken, whole = (found[part].filter(regex='^p|novelty') for part in (bad, ~bad))
+    assert found[bad].label.isna().all() and broken.isna().all(axis=None) and whole.notna().all(axis=None)
     assert found[~bad].p_across.nunique() == 1
     for wrong in ([tmp_path/'00.png'], [tmp_path/'00.png', tmp_path/'none.png']):
         with pytest.raises(InputError, match='00.png.* cannot be read as an image'): predict(exported[0], wrong)
@@ -259,7 +266,10 @@ def many(model, folder, n):
 
 # Folders that mean harm
 
-def graph(nodes, *constants, outputs=dict(probabilities=['N', 2], novelty=['N'])):
+OUTPUTS = dict(probabilities=['N', 2], novelty=['N'])
+
+
+def graph(nodes, *constants, outputs=OUTPUTS):
     "The bytes of a graph with the right input and, unless told otherwise, the right outputs"
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()]
     made = helper.make_graph(nodes, 'g', [helper.make_tensor_value_info('image', TensorProto.UINT8, ['N', 'H', 'W', 3])], values, list(constants))
@@ -274,7 +284,8 @@ FAIR, FAR = constant('p', [.5, .5]), constant('n', 0.)
 def forever():
     kinds = dict(i=TensorProto.INT64, c=TensorProto.BOOL, v=TensorProto.FLOAT, c2=TensorProto.BOOL, v2=TensorProto.FLOAT)
     value = lambda name, shape: helper.make_tensor_value_info(name, kinds[name], shape)
-    body = helper.make_graph([give('c2', 'c'), give('v2', 'v')], 'body', [value('i', []), value('c', []), value('v', [1, 2])], [value('c2', []), value('v2', [1, 2])])
+    body = helper.make_graph([give('c2', 'c'), give('v2', 'v')], 'body', [value('i', []), value('c', []), value('v', [1, 2])],
+                             [value('c2', []), value('v2', [1, 2])])
     return graph([helper.make_node('Loop', ['often', 'yes', 'p'], ['probabilities'], body=body), give('novelty', 'n')], FAIR, FAR,
                  numpy_helper.from_array(np.array(10**15), 'often'), numpy_helper.from_array(np.array(True), 'yes'))
 
@@ -291,10 +302,12 @@ GRAPHS = dict(
     no_numbers=lambda: graph([give('probabilities', 'p'), give('novelty', 'n')], constant('p', [np.nan, .5]), FAR),
     novelty_no_number=lambda: graph([give('probabilities', 'p'), give('novelty', 'n')], FAIR, constant('n', np.nan)),
     other_shape=lambda: graph([give('probabilities', 'p'), give('novelty', 'n')], constant('p', [.5, .5], [.5, .5]), FAR),
-    three_classes=lambda: graph([give('probabilities', 'p'), give('novelty', 'n')], constant('p', [.5, .25, .25]), FAR, outputs=dict(probabilities=['N', 3], novelty=['N'])),
+    three_classes=lambda: graph([give('probabilities', 'p'), give('novelty', 'n')], constant('p', [.5, .25, .25]), FAR,
+                                outputs=dict(probabilities=['N', 3], novelty=['N'])),
     own_operator=lambda: graph([helper.make_node('Evil', ['image'], ['probabilities'], domain='evil'), give('novelty', 'n')], FAR),
-    huge=lambda: graph([helper.make_node('ConstantOfShape', ['s'], ['b']), helper.make_node('ReduceMean', ['b'], ['m']), helper.make_node('Mul', ['p', 'm'], ['probabilities']),
-                        give('novelty', 'n')], numpy_helper.from_array(np.array([10**5, 10**6]), 's'), FAIR, FAR),
+    huge=lambda: graph([helper.make_node('ConstantOfShape', ['s'], ['b']), helper.make_node('ReduceMean', ['b'], ['m']),
+                        helper.make_node('Mul', ['p', 'm'], ['probabilities']), give('novelty', 'n')],
+                       numpy_helper.from_array(np.array([10**5, 10**6]), 's'), FAIR, FAR),
     forever=forever, passwords=lambda: outside('/etc/passwd'), upwards=lambda: outside('../secret'), garbage=lambda: b'\x08'*1000, empty=lambda: b'')
 
 
@@ -334,8 +347,11 @@ def test_hostile_file_is_refused(folder, picture, do, name, monkeypatch):
     assert '\n' not in str(refused.value) and not (folder.parent/'pickled').exists()
 
 
-CONFIGS = dict(size=[10**6, 0, -3, 48.5, '48', None, True, 10**400], classes=[[], ['a'], ['a', 'a'], 'ab', [1, 2], {}, None, ['a', 'b'*1000]], mean=[[1, 2], [1e30]*3, 'abc', [None]*3],
-               std=[[0, 1, 1], [-1]*3], format=[99, '2'], none_of_these=[1, dict(threshold='low'), {}], architecture=['conv_stack', [], dict(n_classes=2)], accuracy=[7, 'good'])
+CONFIGS = dict(size=[10**6, 0, -3, 48.5, '48', None, True, 10**400],
+               classes=[[], ['a'], ['a', 'a'], 'ab', [1, 2], {}, None, ['a', 'b'*1000]],
+               mean=[[1, 2], [1e30]*3, 'abc', [None]*3], std=[[0, 1, 1], [-1]*3], format=[99, '2'],
+               none_of_these=[1, dict(threshold='low'), {}], architecture=['conv_stack', [], dict(n_classes=2)],
+               accuracy=[7, 'good'])
 
 
 @pytest.mark.parametrize('key, value', [(k, v) for k, values in CONFIGS.items() for v in values], ids=lambda v: str(v)[:20])
@@ -344,15 +360,19 @@ def test_hostile_value_is_refused(folder, picture, key, value):
     with pytest.raises(InputError): predict(folder, [picture])
 
 
-@pytest.mark.parametrize('text', [b'[' * 10**6, b'{"a":' * 10**5, b'\xff\xfe{}', b'{"size": NaN}', b'[]', b'null', b'{"size": ' + b'9'*10**5 + b'}', b' ' * (2 << 20)], ids=range(8))
+@pytest.mark.parametrize('text', [b'[' * 10**6, b'{"a":' * 10**5, b'\xff\xfe{}', b'{"size": NaN}', b'[]', b'null',
+                                  b'{"size": ' + b'9'*10**5 + b'}', b' ' * (2 << 20)], ids=range(8))
 def test_hostile_json_is_refused(folder, picture, text):
     (folder/'config.json').write_bytes(text)
     with pytest.raises(InputError): predict(folder, [picture])
 
 
-ARCHITECTURES = [dict(channels=[99_999]*4), dict(channels=[10**9]*4), dict(channels=[8]*10**4), dict(channels=['8']*4), dict(kernel_sizes=[99_999]*5), dict(stride=0), dict(stage='evil'),
-                 dict(size=10**6), dict(n_classes=10**9), dict(in_channels=10**9), dict(name='os.system'), dict(name='mlp', hidden=[99_999]*60), dict(name='../evil'),
-                 dict(name='torchvision/vgg19'), dict(name='torchvision/mobilenet_v2', width_mult=10**5), dict(name='torchvision/resnet18', weights='x'), dict(name='timm/resnet18', checkpoint_path='/etc/passwd')]
+ARCHITECTURES = [dict(channels=[99_999]*4), dict(channels=[10**9]*4), dict(channels=[8]*10**4), dict(channels=['8']*4),
+                 dict(kernel_sizes=[99_999]*5), dict(stride=0), dict(stage='evil'), dict(size=10**6),
+                 dict(n_classes=10**9), dict(in_channels=10**9), dict(name='os.system'),
+                 dict(name='mlp', hidden=[99_999]*60), dict(name='../evil'), dict(name='torchvision/vgg19'),
+                 dict(name='torchvision/mobilenet_v2', width_mult=10**5), dict(name='torchvision/resnet18', weights='x'),
+                 dict(name='timm/resnet18', checkpoint_path='/etc/passwd')]
 
 
 @pytest.mark.parametrize('change', ARCHITECTURES, ids=lambda v: str(v)[:40])
@@ -364,7 +384,8 @@ def test_hostile_architecture_is_refused(folder, change):
     assert '\n' not in str(refused.value) and time.time() - start < 20
 
 
-@pytest.mark.parametrize('change', [lambda w: {k: v*torch.nan for k, v in w.items()}, lambda w: {k: v[:1] for k, v in w.items() if v.ndim}, lambda w: {}, lambda w: w | dict(more=torch.zeros(3))])
+@pytest.mark.parametrize('change', [lambda w: {k: v*torch.nan for k, v in w.items()}, lambda w: {k: v[:1] for k, v in w.items() if v.ndim},
+                                    lambda w: {}, lambda w: w | dict(more=torch.zeros(3))])
 def test_hostile_weights_are_refused(folder, change):
     save_file(change({k: v for k, v in load_file(folder/'model.safetensors').items()}) or dict(other=torch.zeros(1)), folder/'model.safetensors')
     seal(folder)
@@ -395,7 +416,8 @@ def test_refusing_costs_little(exported, tmp_path):
         seal(made, **changes)
         return made
     told = read_config(exported[0])['architecture']
-    folders = [hostile('huge'), *(hostile(f'{i}', architecture=(dict(n_classes=2, size=SIZE) if 'name' in c else told) | c) for i, c in enumerate(ARCHITECTURES[:1] + ARCHITECTURES[11:12]))]
+    changes = [(dict(n_classes=2, size=SIZE) if 'name' in c else told) | c for c in ARCHITECTURES[:1] + ARCHITECTURES[11:12]]
+    folders = [hostile('huge'), *(hostile(f'{i}', architecture=changed) for i, changed in enumerate(changes))]
     done = subprocess.run([sys.executable, '-c', HOSTILE, exported[0], *folders], capture_output=True, text=True, check=True, timeout=300)
     kilobytes, seconds = map(float, done.stdout.split())
     assert kilobytes < 300_000 and seconds < 30
@@ -445,9 +467,12 @@ class Hub(BaseHTTPRequestHandler):
             hub.created = json.loads(body)
             return self.reply(dict(url=f'{hub.url}/me/planets', id='me/planets'))
         if path.endswith('/preupload/main'):
-            return self.reply(dict(files=[dict(path=f['path'], uploadMode='lfs' if f['path'].startswith('model.') else 'regular', shouldIgnore=False) for f in json.loads(body)['files']]))
+            kind = lambda name: 'lfs' if name.startswith('model.') else 'regular'
+            return self.reply(dict(files=[dict(path=f['path'], uploadMode=kind(f['path']), shouldIgnore=False)
+                                          for f in json.loads(body)['files']]))
         if path.endswith('/objects/batch'):
-            return self.reply(dict(transfer='basic', objects=[dict(o, actions=dict(upload=dict(href=f'{hub.url}/put/{o["oid"]}'))) for o in json.loads(body)['objects']]))
+            upload = lambda o: dict(upload=dict(href=f'{hub.url}/put/{o["oid"]}'))
+            return self.reply(dict(transfer='basic', objects=[dict(o, actions=upload(o)) for o in json.loads(body)['objects']]))
         if '/commit/main' in path:
             hub.commit = [json.loads(line) for line in body.splitlines()]
             return self.reply(dict(commitUrl=f'{hub.url}/me/planets/commit/1', commitOid='1', success=True))
@@ -480,8 +505,12 @@ def hub():
 
 def pushed(hub, folder, token, tmp_path):
     "push_to_hub in a process of its own, which reads the Hub's address when it starts"
-    program = 'import sys\nfrom fastcnn.deploy import push_to_hub\ntry: print(push_to_hub(sys.argv[1], sys.argv[2], token=sys.argv[3] or None))\nexcept Exception as e: print(type(e).__name__, e)'
-    env = {k: v for k, v in os.environ.items() if not k.startswith(('HF_', 'HUGGING'))} | dict(HF_ENDPOINT=hub.url if hub else 'http://127.0.0.1:9', HF_HOME=str(tmp_path/'hf'), HF_HUB_DISABLE_XET='1', HF_HUB_DISABLE_PROGRESS_BARS='1')
+    program = ('import sys\nfrom fastcnn.deploy import push_to_hub\n'
+               'try: print(push_to_hub(sys.argv[1], sys.argv[2], token=sys.argv[3] or None))\n'
+               'except Exception as e: print(type(e).__name__, e)')
+    env = {k: v for k, v in os.environ.items() if not k.startswith(('HF_', 'HUGGING'))}
+    env |= dict(HF_ENDPOINT=hub.url if hub else 'http://127.0.0.1:9', HF_HOME=str(tmp_path/'hf'), HF_HUB_DISABLE_XET='1',
+                HF_HUB_DISABLE_PROGRESS_BARS='1')
     done = subprocess.run([sys.executable, '-c', program, folder, 'me/planets', token], env=env, capture_output=True, text=True, timeout=120)
     return done.stdout.strip() or done.stderr
 
@@ -495,7 +524,9 @@ def test_upload_holds_the_four_files_and_no_more(hub, folder, tmp_path):
     assert sorted(hub.stored.values(), key=len) == sorted([(folder/name).read_bytes() for name in ('model.onnx', 'model.safetensors')], key=len)
 
 
-@pytest.mark.parametrize('token, status, words', [('', None, 'hf auth login'), ('hf_wrong', None, 'hf auth login'), ('hf_good', 404, 'no such account'), ('hf_good', 403, 'may not write'), ('hf_good', 500, 'RuntimeError')])
+@pytest.mark.parametrize('token, status, words', [
+    ('', None, 'hf auth login'), ('hf_wrong', None, 'hf auth login'), ('hf_good', 404, 'no such account'),
+    ('hf_good', 403, 'may not write'), ('hf_good', 500, 'RuntimeError')])
 def test_refused_upload_is_one_line(hub, folder, tmp_path, token, status, words):
     hub.status = status
     said = pushed(hub, folder, token, tmp_path)
@@ -514,7 +545,9 @@ def test_demo_app_answers(exported, picture, tmp_path):
     from gradio_client import Client, handle_file
     picture.save(tmp_path/'stripes.png')
     Image.new('RGB', (60, 60), 'red').save(tmp_path/'red.png')
-    program = 'import sys, time\nfrom fastcnn.publish import demo_app\napp = demo_app(sys.argv[1], launch=False)\napp.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)\nprint(app.local_url, flush=True)\ntime.sleep(120)'
+    program = ('import sys, time\nfrom fastcnn.publish import demo_app\napp = demo_app(sys.argv[1], launch=False)\n'
+               'app.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)\n'
+               'print(app.local_url, flush=True)\ntime.sleep(120)')
     server = subprocess.Popen([sys.executable, '-c', program, exported[0]], stdout=subprocess.PIPE, text=True)
     try:
         client = Client(server.stdout.readline().strip(), verbose=False)

@@ -16,8 +16,9 @@ from torch import nn
 
 from fastcnn.core import InputError
 from fastcnn.data import image_dataloaders
-from fastcnn.evaluation import (USEFUL_SIDE, accuracy_interval, calibration_table, evaluate, grad_cam, mean_interval, plot_calibration, plot_confusion_matrix,
-                                plot_loss_curves, plot_per_class, predict_items, predictions_for_cleaning, show_feature_maps, show_grad_cam, show_kernels, top_losses)
+from fastcnn.evaluation import (USEFUL_SIDE, accuracy_interval, calibration_table, evaluate, grad_cam, mean_interval,
+                                plot_calibration, plot_confusion_matrix, plot_loss_curves, plot_per_class, predict_items,
+                                predictions_for_cleaning, show_feature_maps, show_grad_cam, show_kernels, top_losses)
 from fastcnn.models import ARCHITECTURES, build_model, conv_stack
 from fastcnn.report import contact_sheet, evaluation_report
 from fastcnn.training import scratch_learner
@@ -54,8 +55,9 @@ def test_figures_are_sklearns(case):
     found = evaluate(probabilities, targets, vocab)
     macro = dict(labels=seen, average='macro', zero_division=0)
     assert found.accuracy == pytest.approx(metrics.accuracy_score(targets, predicted))
-    assert (found.f1, found.precision, found.recall) == pytest.approx((metrics.f1_score(targets, predicted, **macro), metrics.precision_score(targets, predicted, **macro),
-                                                                       metrics.recall_score(targets, predicted, **macro)))
+    assert (found.f1, found.precision, found.recall) == pytest.approx((
+        metrics.f1_score(targets, predicted, **macro), metrics.precision_score(targets, predicted, **macro),
+        metrics.recall_score(targets, predicted, **macro)))
     assert found.log_loss == pytest.approx(metrics.log_loss(targets, probabilities, labels=range(len(vocab))))
     each = dict(labels=range(len(vocab)), average=None, zero_division=np.nan)
     table = found.per_class
@@ -142,7 +144,8 @@ EVEN = np.full((3, 2), .5)
     ((EVEN, ['a', 'b', 'x'], ['a', 'b']), "label 'x' is none of the classes a, b"), ((EVEN, ['a', 'b', None], ['a', 'b']), 'is a label missing'),
     ((EVEN, [0, 1, .5], ['a', 'b']), 'is a label missing'), ((EVEN, [0, 1, math.nan], ['a', 'b']), 'is a label missing'),
     ((EVEN, [0, 1], ['a', 'b']), '3 rows of probabilities for 2 targets'), ((EVEN, [0, 1, 1], ['a', 'b', 'c']), '3 classes need as many columns'),
-    ((EVEN[0], [0, 1], ['a', 'b']), r'shape \(2,\)'), (([[.5, .5], [1]], [0, 1], ['a', 'b']), 'not a table of numbers'), ((EVEN, [0, 1, 1], ['a', 'a']), 'named twice'),
+    ((EVEN[0], [0, 1], ['a', 'b']), r'shape \(2,\)'), (([[.5, .5], [1]], [0, 1], ['a', 'b']), 'not a table of numbers'),
+    ((EVEN, [0, 1, 1], ['a', 'a']), 'named twice'),
     ((np.array([[.5, .5], [math.nan, 1], [1, 0]]), [0, 1, 1], ['a', 'b']), 'row 1 of the probabilities is not finite'),
     (([[.5, .5], [2, -1]], [0, 1], ['a', 'b']), 'row 1 sums to 1, its smallest value is -1'), (([[.5, .4]], [0], ['a', 'b']), 'row 0 sums to 0.9'),
     (([], [], ['a', 'b']), 'no images to evaluate on'), ((EVEN, [0, 1, 1], ['a', 'b'], [True]*3), 'all 3 images were refused'),
@@ -155,7 +158,8 @@ def test_what_cannot_be_judged_is_told_in_one_line(args, words):
 def test_tensors_tables_and_rounded_probabilities():
     probabilities, targets = torch.rand(30, 3).softmax(1), torch.randint(3, (30,))
     plain = evaluate(probabilities.numpy(), targets.numpy(), list('abc'))
-    assert pd.Series(evaluate(probabilities.requires_grad_(), targets, list('abc')).summary()).explode().tolist() == pytest.approx(pd.Series(plain.summary()).explode().tolist())
+    values = lambda found: pd.Series(found.summary()).explode().tolist()
+    assert values(evaluate(probabilities.requires_grad_(), targets, list('abc'))) == pytest.approx(values(plain))
     assert evaluate(pd.DataFrame(probabilities.detach().numpy().round(3)), list(targets), list('abc')).accuracy == plain.accuracy
     evaluate(probabilities.detach().bfloat16(), targets, list('abc'))
 
@@ -257,7 +261,8 @@ def test_layers_that_are_chosen():
 
 def everything(model):
     "All that may not change"
-    return (dict(model.state_dict()), [m.training for m in model.modules()], [p.requires_grad for p in model.parameters()], [p.grad for p in model.parameters()],
+    return (dict(model.state_dict()), [m.training for m in model.modules()],
+            [p.requires_grad for p in model.parameters()], [p.grad for p in model.parameters()],
             [len(m._forward_hooks) for m in model.modules()], torch.get_rng_state())
 
 
@@ -310,8 +315,10 @@ def test_it_points_at_what_decides():
     torch.testing.assert_close(heat, (image[0, 0] > 0).float())
 
 
-@pytest.mark.parametrize('options, words', [(dict(targets=7), r'numbered from 0 to 3'), (dict(targets=[0, -1]), 'numbered from 0'), (dict(layer='nowhere'), "'nowhere' is no layer that makes maps: choose one of 0.0"),
-                                            (dict(layer='5'), 'is no layer that makes maps')])
+@pytest.mark.parametrize('options, words', [
+    (dict(targets=7), r'numbered from 0 to 3'), (dict(targets=[0, -1]), 'numbered from 0'),
+    (dict(layer='nowhere'), "'nowhere' is no layer that makes maps: choose one of 0.0"),
+    (dict(layer='5'), 'is no layer that makes maps')])
 def test_what_grad_cam_cannot_explain(options, words):
     with pytest.raises(InputError, match=words): grad_cam(conv_stack(4, 32), asymmetric_images(2, 32, 3), **options)
 
@@ -320,7 +327,8 @@ def test_other_mistakes_are_told():
     images = asymmetric_images(2, 32, 3)
     diverged = conv_stack(4, 32)
     nn.init.constant_(diverged[0][0].weight, math.nan)
-    for model, x, words in [(build_model('mlp', 4, 32), images, 'Grad-CAM needs a network with convolutions'), (conv_stack(4, 32), images[0], r'give a batch \(N, C, H, W\)'),
+    for model, x, words in [(build_model('mlp', 4, 32), images, 'Grad-CAM needs a network with convolutions'),
+                            (conv_stack(4, 32), images[0], r'give a batch \(N, C, H, W\)'),
                             (diverged, images, 'not finite'), (nn.Conv2d(3, 2, 3), images, 'not with .images, classes.')]:
         with pytest.raises(InputError, match=words): grad_cam(model, x)
 
@@ -380,7 +388,6 @@ def test_feature_maps_are_what_the_layer_makes():
     image = asymmetric_images(1, 24, 3)
     figure = show_feature_maps(model, image[0], layers=['0', '1'], most=5)
     for axis, maps in zip(figure.axes, [model[0](image)[0].detach(), model[:2](image)[0].detach()]):
-        drawn = axis.images[0].get_array()[::2, :][:, ::2]
         for k, strongest in enumerate(maps.flatten(1).std(1, correction=0).argsort(descending=True, stable=True)):
             np.testing.assert_allclose(axis.images[0].get_array()[::2, k*51:k*51 + 48:2], maps[strongest], atol=1e-6)
 
@@ -427,7 +434,8 @@ def test_the_cleaner_takes_them(colours):
 
 @pytest.mark.parametrize('parts', [(0, 1, 2), (2,), (), (3,)])
 def test_the_test_part_is_not_cleaned_by_loss(colours, parts):
-    with pytest.raises(InputError, match='clean by loss in parts 0 .training. and 1 .validation. only'): predictions_for_cleaning(scratch_learner(colours, ByColour()), parts)
+    with pytest.raises(InputError, match='clean by loss in parts 0 .training. and 1 .validation. only'):
+        predictions_for_cleaning(scratch_learner(colours, ByColour()), parts)
 
 
 def test_predicting_leaves_the_history(colours):
@@ -482,7 +490,11 @@ def test_page_needs_nothing_else(page_file):
 @pytest.mark.parametrize('width', [1180, 390])
 def test_page_in_a_browser(browser, page_file, width, tmp_path):
     page, trouble = browser.new_page(viewport=dict(width=width, height=900)), []
-    page.route('**/*', lambda route: route.continue_() if route.request.url.startswith(('file:', 'data:')) else (trouble.append(route.request.url), route.abort()))
+    def answer(route):
+        if route.request.url.startswith(('file:', 'data:')): return route.continue_()
+        trouble.append(route.request.url)
+        route.abort()
+    page.route('**/*', answer)
     page.on('console', lambda message: trouble.append(message.text))
     page.goto(page_file.as_uri())
     assert page.evaluate('document.documentElement.scrollWidth') <= width
@@ -492,7 +504,9 @@ def test_page_in_a_browser(browser, page_file, width, tmp_path):
     page.close()
     assert trouble == []
     folder = ROOT/'images' if os.environ.get('FASTCNN_PICTURES') else None # python -m pytest tests/test_evaluation.py -k browser
-    if folder and width > 1000: Image.open(tmp_path/'page.png').convert('RGB').quantize(128, dither=Image.Dither.NONE).save(folder/'evaluation.png', optimize=True)
+    if folder and width > 1000:
+        shot = Image.open(tmp_path/'page.png').convert('RGB')
+        shot.quantize(128, dither=Image.Dither.NONE).save(folder/'evaluation.png', optimize=True)
 
 
 def test_contact_sheet_takes_bytes_and_crosses_out_what_is_broken(tmp_path):

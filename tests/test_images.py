@@ -170,7 +170,10 @@ def test_a_picture_of_pillows_is_left_as_it_was():
 
 # --- folders
 
-@given(st.lists(st.tuples(st.sampled_from(['', 'a', 'a/b', '.git', '__MACOSX']), st.sampled_from(['x.jpg', 'y.JFIF', 'z.txt', '.hidden.png', 'Thumbs.db'])), max_size=12))
+FOLDERS, NAMES = ['', 'a', 'a/b', '.git', '__MACOSX'], ['x.jpg', 'y.JFIF', 'z.txt', '.hidden.png', 'Thumbs.db']
+
+
+@given(st.lists(st.tuples(st.sampled_from(FOLDERS), st.sampled_from(NAMES)), max_size=12))
 @settings(max_examples=40, deadline=None)
 def test_every_file_is_listed_or_left_out(names):
     with tempfile.TemporaryDirectory() as root:

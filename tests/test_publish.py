@@ -1,5 +1,5 @@
 "The published page as its visitor meets it: in a real browser, on the loopback address, with the network cut off."
-import base64, functools, io, os, shutil, subprocess, tarfile, time
+import base64, functools, io, os, shutil, tarfile, time
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
-from fastcnn.core import InputError, cache_folder
+from fastcnn.core import InputError
 from fastcnn.deploy import export_model, write_config
 from fastcnn.exported import load_exported, predict, read_config
 from fastcnn.images import read_image
@@ -204,7 +204,8 @@ KINDS = dict(jpeg=encoded, png=lambda i: encoded(i, 'PNG'), grey=lambda i: encod
              alpha=lambda i: encoded(with_alpha(i), 'PNG'), grey_alpha=lambda i: encoded(with_alpha(i.convert('L')), 'PNG'),
              palette=lambda i: encoded(i.quantize(64), 'PNG', transparency=3), progressive=lambda i: encoded(i, progressive=True, quality=60),
              webp=lambda i: encoded(with_alpha(i), 'WEBP', lossless=True, exact=True), gif=lambda i: encoded(i.quantize(64), 'GIF'),
-             deep=lambda i: encoded(Image.fromarray(np.asarray(i.convert('L')).astype(np.uint16)*257), 'PNG'), tiny=lambda i: encoded(i.resize((9, 5)), 'PNG'), large=lambda i: encoded(i.resize((1900, 1400))),
+             deep=lambda i: encoded(Image.fromarray(np.asarray(i.convert('L')).astype(np.uint16)*257), 'PNG'),
+             tiny=lambda i: encoded(i.resize((9, 5)), 'PNG'), large=lambda i: encoded(i.resize((1900, 1400))),
              **{f'turned_{n}': functools.partial(turned, orientation=n) for n in range(2, 9)})
 
 
@@ -329,7 +330,8 @@ def test_keyboard(page, photo):
     for _ in range(9):
         page.keyboard.press('Tab')
         walked.append(focused(page))
-        ring = page.evaluate("e => Math.max(...[e, e.parentElement].map(e => { const s = getComputedStyle(e); return s.outlineStyle === 'none' ? 0 : parseFloat(s.outlineWidth) }))",
+        width = "s => s.outlineStyle === 'none' ? 0 : parseFloat(s.outlineWidth)"
+        ring = page.evaluate(f'e => Math.max(...[e, e.parentElement].map(e => ({width})(getComputedStyle(e))))',
                              page.evaluate_handle('document.activeElement'))
         assert ring >= 1, walked[-1] # where the focus is can be seen
     assert walked[:2] == ['file', 'open'] and len([w for w in walked if w.startswith('example')]) == 4 and walked[6] == 'look'
@@ -364,7 +366,8 @@ THROWS = "navigator.mediaDevices.getUserMedia = async () => {{ throw new DOMExce
 
 @pytest.mark.parametrize('script, said', [
     ("Object.defineProperty(navigator, 'mediaDevices', {configurable: true, value: undefined})", 'https pages only'),
-    (THROWS.format('NotAllowedError'), 'not allowed'), (THROWS.format('NotFoundError'), 'No camera was found'), (THROWS.format('NotReadableError'), 'cannot be used now')])
+    (THROWS.format('NotAllowedError'), 'not allowed'), (THROWS.format('NotFoundError'), 'No camera was found'),
+    (THROWS.format('NotReadableError'), 'cannot be used now')])
 def test_camera_that_is_not_there(page, script, said):
     page.evaluate(f'() => {{ {script} }}')
     page.locator('#open').click()
@@ -429,7 +432,7 @@ def on_planet(image, cells):
 def test_heat_lies_on_the_planet(page, model):
     "In small pictures of planets in an empty sky, all of what counts for the model is on the planet or at its rim"
     shares = []
-    for i, label in enumerate(PLANETS):
+    for label in PLANETS:
         image = Image.new('RGB', (256, 256))
         image.paste(planet_image(label, 7, (96, 96)), (150, 10)) # off the diagonal
         page.locator('#file').set_input_files(dict(name=f'{label}.png', mimeType='image/png', buffer=encoded(image, 'PNG')))
@@ -476,7 +479,9 @@ def test_looks(page, axe, width, scheme):
     assert (max(paper) < 60) == (scheme == 'dark')
     assert violations(page, axe) == []
     keep(page, 'publish-1.png' if (width, scheme) == (1280, 'light') else f'page-{width}-{scheme}.png')
-    if width == 390: assert page.locator('button:visible, .button:visible').evaluate_all('all => Math.min(...all.map(b => b.offsetHeight))') >= 44 # a thumb's size
+    if width == 390: # a thumb's size
+        lowest = 'all => Math.min(...all.map(b => b.offsetHeight))'
+        assert page.locator('button:visible, .button:visible').evaluate_all(lowest) >= 44
     page.set_viewport_size(dict(width=1280, height=900))
     page.emulate_media(color_scheme='light')
 
@@ -601,8 +606,10 @@ def fake_npm(folder, script):
     return str(folder)
 
 
-@pytest.mark.parametrize('script, said', [('', 'npm is missing'), ('echo E404 >&2; exit 1', 'npm could not fetch the runtime, with exit status 1'),
-                                          ('true', 'npm could not fetch'), ('echo hello > onnxruntime-web-1.30.0.tgz', 'is not onnxruntime-web@1.30.0 as published')])
+@pytest.mark.parametrize('script, said', [
+    ('', 'npm is missing'), ('echo E404 >&2; exit 1', 'npm could not fetch the runtime, with exit status 1'),
+    ('true', 'npm could not fetch'),
+    ('echo hello > onnxruntime-web-1.30.0.tgz', 'is not onnxruntime-web@1.30.0 as published')])
 def test_npm_fails(model, runtime, tmp_path, monkeypatch, script, said):
     monkeypatch.setenv('FASTCNN_CACHE', str(tmp_path/'cache'))
     monkeypatch.setenv('PATH', fake_npm(tmp_path/'bin', script) + ':/bin' if script else str(tmp_path))

@@ -97,9 +97,16 @@ def test_a_million_rows_stay_under_a_gigabyte(tmp_path, record_property):
 
 
 labels, endings = st.sampled_from('ab'), st.sampled_from([('kept', ''), ('failed', 'timeout'), ('failed', 'http_404'), ('duplicate', '')])
-events = st.builds(lambda i, label, ending, title: dict(url=f'http://x/{i}', label=label, status=ending[0], title=title) | (dict(reason=ending[1]) if ending[1] else {}),
-                   st.integers(0, 8), labels, endings, st.text(min_size=1, max_size=9))
-tears = st.sampled_from([b'', b'{"url": "http://x/1", "la', b'{}', b'[1]\n', b'\xff\xfe\n', b'\n\n', b'{"url": 1}\n', b'null', b'{"url": "u", "label": "a", "status": []}\n'])
+
+
+def event(i, label, ending, title):
+    row = dict(url=f'http://x/{i}', label=label, status=ending[0], title=title)
+    return row | (dict(reason=ending[1]) if ending[1] else {})
+
+
+events = st.builds(event, st.integers(0, 8), labels, endings, st.text(min_size=1, max_size=9))
+tears = st.sampled_from([b'', b'{"url": "http://x/1", "la', b'{}', b'[1]\n', b'\xff\xfe\n', b'\n\n', b'{"url": 1}\n', b'null',
+                         b'{"url": "u", "label": "a", "status": []}\n'])
 
 
 @settings(max_examples=60, deadline=None)
@@ -154,12 +161,14 @@ def write_shard(folder, number, samples, format='webdataset', cut=0):
     table, images = [], {}
     for i, (row, data) in enumerate(samples):
         key = f'{number:05}{i:04}'
-        table.append({name: row.get(name) for name in URL_LIST_FIELDS} | dict(key=key, status=row.get('status', 'success'), error_message=row.get('told'), width=None, height=None,
-                                                                        original_width=None, original_height=None, sha256=None))
+        told = dict(key=key, status=row.get('status', 'success'), error_message=row.get('told'))
+        unknown = dict(width=None, height=None, original_width=None, original_height=None, sha256=None)
+        table.append({name: row.get(name) for name in URL_LIST_FIELDS} | told | unknown)
         if data is not None: images[f'{key}.jpg'] = data; images[f'{key}.json'] = json.dumps(table[-1]).encode()
     folder.mkdir(exist_ok=True)
-    texts = pa.schema([(name, pa.string()) for name in (*URL_LIST_FIELDS, 'key', 'status', 'error_message', 'sha256')] + [(name, pa.int32()) for name in ('width', 'height', 'original_width', 'original_height')])
-    pq.write_table(pa.Table.from_pylist(table, texts), folder/f'{number:05}.parquet')
+    texts = [(name, pa.string()) for name in (*URL_LIST_FIELDS, 'key', 'status', 'error_message', 'sha256')]
+    sizes = [(name, pa.int32()) for name in ('width', 'height', 'original_width', 'original_height')]
+    pq.write_table(pa.Table.from_pylist(table, pa.schema(texts + sizes)), folder/f'{number:05}.parquet')
     (folder/f'{number:05}_stats.json').write_text('{}')
     if format == 'files':
         for name, data in images.items():
@@ -175,20 +184,27 @@ def write_shard(folder, number, samples, format='webdataset', cut=0):
     (folder/f'{number:05}.tar').write_bytes(buffer.getvalue()[:len(buffer.getvalue()) - cut])
 
 
-def address(i, **more): return dict(url=f'https://example.org/{i}.jpg', label='mars', creator='Ada', license='by 4.0', landing_url='https://example.org', provider='p') | more
+def address(i, **more):
+    return dict(url=f'https://example.org/{i}.jpg', label='mars', creator='Ada', license='by 4.0',
+                landing_url='https://example.org', provider='p') | more
+
+
 def refused(i, told): return address(i, status='failed_to_download', told=told), None
 
 
 @pytest.mark.parametrize('format', ['webdataset', 'files'])
 def test_shards_become_the_same_folder_and_manifest(root, tmp_path, format):
     shards = tmp_path/'shards'
-    write_shard(shards, 0, [(address(0), jpeg(0)), (address(1), b'<html>'), refused(2, 'HTTP Error 429: Too Many Requests'), (address(3), jpeg(0)), (address(4), jpeg(4)[:-200])], format)
-    write_shard(shards, 1, [refused(5, '<urlopen error timed out>'), refused(6, 'Use of image disallowed by X-Robots-Tag directive'), (address(7), jpeg(7, (1, 1))), (address(8), jpeg(8))], format)
+    write_shard(shards, 0, [(address(0), jpeg(0)), (address(1), b'<html>'), refused(2, 'HTTP Error 429: Too Many Requests'),
+                            (address(3), jpeg(0)), (address(4), jpeg(4)[:-200])], format)
+    write_shard(shards, 1, [refused(5, '<urlopen error timed out>'), refused(6, 'Use of image disallowed by X-Robots-Tag directive'),
+                            (address(7), jpeg(7, (1, 1))), (address(8), jpeg(8))], format)
     (shards/'00002.parquet').write_bytes(b'PAR1 and then it was killed')
     listed = write_url_list([ImageResult(address(i)['url'], label='mars', creator='Ada') for i in range(11)], tmp_path/'list.csv')
     manifest = read_shards(shards, root, listed)
-    assert check_whole(root).counts() == {'kept': 2, 'duplicate': 1, 'failed:not_an_image': 1, 'failed:truncated': 1, 'failed:http_429': 1, 'failed:timeout': 1, 'failed:opted_out': 1,
-                                          'failed:too_small': 1, 'failed:connection': 2}
+    assert check_whole(root).counts() == {
+        'kept': 2, 'duplicate': 1, 'failed:not_an_image': 1, 'failed:truncated': 1, 'failed:http_429': 1,
+        'failed:timeout': 1, 'failed:opted_out': 1, 'failed:too_small': 1, 'failed:connection': 2}
     assert all(row['creator'] == 'Ada' for row in manifest) and manifest.get(address(8)['url'], 'mars')['license'] == 'by 4.0'
     before = manifest.path.read_bytes()
     again = read_shards(shards, root, listed)
@@ -236,7 +252,8 @@ def test_hostile_shards(root, tmp_path):
 
 def test_addresses_that_nobody_should_visit_are_not_listed(tmp_path):
     bad = ['file:///etc/passwd', 'http://127.0.0.1/x.jpg', 'http://169.254.169.254/latest', 'ftp://example.org/1.jpg']
-    with pytest.warns(UserWarning, match='4 addresses'): path = write_url_list([ImageResult(url, label='a') for url in bad + ['https://example.org/1.jpg'] * 2], tmp_path/'l.parquet')
+    listed = [ImageResult(url, label='a') for url in bad + ['https://example.org/1.jpg'] * 2]
+    with pytest.warns(UserWarning, match='4 addresses'): path = write_url_list(listed, tmp_path/'l.parquet')
     assert pq.read_table(path)['url'].to_pylist() == ['https://example.org/1.jpg']
     assert len(pq.read_table(write_url_list([ImageResult(bad[1], label='a')], tmp_path/'m.parquet', allow_hosts=HERE))) == 1
     with pytest.raises(InputError, match='neither'): write_url_list([], tmp_path/'l.txt')
@@ -251,7 +268,8 @@ def recommended_command():
 @pytest.mark.verify
 def test_img2dataset_with_spark_ends_in_the_same_manifest(server, root, tmp_path, record_property):
     if not (PEERS/'img2dataset').exists(): pytest.skip('no .venv-peers: make bench builds it')
-    faults = ['good'] * 30 + ['missing', 'forbidden', 'html', 'svg', 'empty', 'tiny', 'truncated', 'noai', 'bomb', 'short_body', 'reset', 'loop', 'moved', 'down'] + ['good']
+    faults = ['good'] * 30 + ['missing', 'forbidden', 'html', 'svg', 'empty', 'tiny', 'truncated', 'noai', 'bomb',
+                              'short_body', 'reset', 'loop', 'moved', 'down'] + ['good']
     results = server.results(*faults, label='mars')
     listed = write_url_list(results, tmp_path/'list.parquet', allow_hosts=HERE)
     command = recommended_command()

@@ -250,7 +250,8 @@ def test_fine_tune_after_load(dls, tmp_path):
 
 def test_other_options_reach_the_network(dls):
     learn = learner(dls, LITE, drop_connect_rate=0.)
-    assert learn.model._global_params.drop_connect_rate == 0 and learn.model._dropout.p == .2
+    assert learn.model._global_params.drop_connect_rate == 0
+    assert [layer.p for layer in learn.model.modules() if isinstance(layer, nn.Dropout)] == [.2]
 
 
 @pytest.mark.parametrize('call, words', [

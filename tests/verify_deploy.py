@@ -4,7 +4,6 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
-from PIL import Image
 
 from fastcnn.data import image_dataloaders
 from fastcnn.deploy import export_model

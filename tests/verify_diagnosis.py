@@ -27,7 +27,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from fastcnn.data import image_dataloaders
-from fastcnn.diagnosis import PROBLEMS, diagnose
+from fastcnn.diagnosis import diagnose
 from fastcnn.models import ResidualBlock, conv_block, conv_stack
 from fastcnn.planets import PLANETS, planet_collection, planet_image
 from fastcnn.transfer import transfer_learner
@@ -92,7 +92,8 @@ def lenet(rng, n_classes, bn, act):
 
 def resnet(rng, n_classes, bn, act):
     width = rng.choice([4, 6])
-    return nn.Sequential(conv_block(3, width, 3, 2), ResidualBlock(width, width*2, 2), ResidualBlock(width*2, width*4, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width*4, n_classes))
+    return nn.Sequential(conv_block(3, width, 3, 2), ResidualBlock(width, width*2, 2), ResidualBlock(width*2, width*4, 2),
+                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width*4, n_classes))
 
 
 FAMILIES = dict(stack=stack, deep=deep, lenet=lenet, resnet=resnet)
@@ -102,14 +103,18 @@ PLAIN = ('stack', 'deep', 'lenet') # those that work without BatchNorm
 def log_uniform(rng, low, high): return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
-def healthy(seed, families=tuple(FAMILIES), bn=None, act=None, epochs=(3, 4), n_train=(240, 320), batch_sizes=(16, 32), sources=('planets', 'mnist', 'planets', 'mnist', 'cifar10')):
+def healthy(seed, families=tuple(FAMILIES), bn=None, act=None, epochs=(3, 4), n_train=(240, 320), batch_sizes=(16, 32),
+            sources=('planets', 'mnist', 'planets', 'mnist', 'cifar10')):
     "A training without a fault; the same seed with a fault planted differs in nothing else"
     rng = random.Random(seed)
     family, opt, data = rng.choice(families), rng.choice(['adam', 'adam', 'sgd', 'rmsprop']), task(rng, rng.randint(*n_train), rng.randint(120, 160), sources)
     bn = family == 'resnet' or (rng.random() < 0.6 if bn is None else bn)
-    lr = dict(adam=log_uniform(rng, 1e-3, 5e-3), sgd=log_uniform(rng, 0.015, 0.06), rmsprop=log_uniform(rng, 5e-4, 2e-3))[opt]/(1 if bn else 2 if opt == 'sgd' else 1)
-    return SimpleNamespace(seed=seed, rng=rng, data=data, family=family, bn=bn, act=act or rng.choice([nn.ReLU, nn.ReLU, nn.Tanh]), net_seed=rng.randrange(10**9), net=None, start=lambda model: None,
-                           opt=opt, lr=lr, bs=rng.choice(batch_sizes), epochs=rng.randint(*epochs), cycle=rng.random() < 0.5, shuffle=True, loss=CrossEntropyLossFlat(), scale=centre)
+    rates = dict(adam=log_uniform(rng, 1e-3, 5e-3), sgd=log_uniform(rng, 0.015, 0.06), rmsprop=log_uniform(rng, 5e-4, 2e-3))
+    lr = rates[opt]/(1 if bn else 2 if opt == 'sgd' else 1)
+    return SimpleNamespace(
+        seed=seed, rng=rng, data=data, family=family, bn=bn, act=act or rng.choice([nn.ReLU, nn.ReLU, nn.Tanh]),
+        net_seed=rng.randrange(10**9), net=None, start=lambda model: None, opt=opt, lr=lr, bs=rng.choice(batch_sizes),
+        epochs=rng.randint(*epochs), cycle=rng.random() < 0.5, shuffle=True, loss=CrossEntropyLossFlat(), scale=centre)
 
 
 def centre(x, mean, std): return (x - mean)/std
@@ -305,9 +310,10 @@ def overfitting(seed):
 def underfitting(seed):
     make = partial(healthy, seed, epochs=(4, 6))
     case = make()
-    n, net_seed, data, family, bn, act = case.data.n_classes, case.net_seed, case.data, case.family, case.bn, case.act
+    n, net_seed, family, bn, act = case.data.n_classes, case.net_seed, case.family, case.bn, case.act
     case.net = [lambda: nn.Sequential(nn.AvgPool2d(32), nn.Flatten(), nn.Linear(3, 2), nn.Tanh(), nn.Linear(2, n)),
-                lambda: nn.Sequential(nn.Conv2d(3, 1, 3, 2), nn.Tanh(), nn.Conv2d(1, 1, 3, 2), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, n)),
+                lambda: nn.Sequential(nn.Conv2d(3, 1, 3, 2), nn.Tanh(), nn.Conv2d(1, 1, 3, 2), nn.Tanh(),
+                                      nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, n)),
                 lambda: nn.Sequential(nn.Dropout(0.95), FAMILIES[family](random.Random(net_seed), n, bn, act))][seed % 3]
     return case, again(make)
 
@@ -328,11 +334,14 @@ def tiny_batches(seed):
     return case, again(make, bs=32, epochs=case.epochs*(32//case.bs))
 
 
-FAULTS = {make.__name__: make for make in (dead_relu, exploding_activations, vanishing_activations, exploding_gradients, vanishing_gradients, learning_rate_too_high,
-          learning_rate_too_low, unnormalised_input, twice_normalised_input, shuffled_labels, missing_class_of_a_split, missing_class_of_a_batch, overfitting, underfitting,
-          leak_between_splits, tiny_batches)}
-HARMLESS = {'leak_between_splits', 'missing_class_of_a_split', 'overfitting'} # a leak flatters, a missing class may make it easier, and who stops early has learnt less
-MAY_DO_NOTHING = dict(learning_rate_too_high=healthy, underfitting=partial(healthy, epochs=(4, 6))) # the same variant, the fault left out: some rates BatchNorm and Adam bear, some mean colours tell the classes
+FAULTS = {make.__name__: make for make in (
+    dead_relu, exploding_activations, vanishing_activations, exploding_gradients, vanishing_gradients,
+    learning_rate_too_high, learning_rate_too_low, unnormalised_input, twice_normalised_input, shuffled_labels,
+    missing_class_of_a_split, missing_class_of_a_batch, overfitting, underfitting, leak_between_splits, tiny_batches)}
+# A leak flatters, a missing class may make it easier, and who stops early has learnt less
+HARMLESS = {'leak_between_splits', 'missing_class_of_a_split', 'overfitting'}
+# The same variant, the fault left out: some rates BatchNorm and Adam bear, some mean colours tell the classes
+MAY_DO_NOTHING = dict(learning_rate_too_high=healthy, underfitting=partial(healthy, epochs=(4, 6)))
 
 
 def problem_of(kind): return 'missing_class' if kind.startswith('missing_class') else kind
@@ -351,7 +360,8 @@ def run(kind, seed):
     own = [f for f in found if f.problem == problem_of(kind)]
     if own:
         mended = mend(learn, own[0])
-        row |= dict(mended=reached(mended), left=[f.problem for f in said(diagnose(mended, seconds=20*(kind.startswith('learning_rate') or kind == 'underfitting')))])
+        seconds = 20*(kind.startswith('learning_rate') or kind == 'underfitting')
+        row |= dict(mended=reached(mended), left=[f.problem for f in said(diagnose(mended, seconds=seconds))])
     return row | dict(named=bool(own), first=bool(own) and found[0].problem == problem_of(kind), gone=bool(own) and problem_of(kind) not in row['left'])
 
 
@@ -377,7 +387,8 @@ def figures(rows):
     return dict(variants=len(rows), seeds=[rows[0]['seed'], rows[-1]['seed']]) | count | dict(
         interval=interval(count['named'], len(rows)), accuracy=rounded([r['accuracy'] for r in both]), accuracy_mended=rounded([r['mended'] for r in both]),
         findings=rounded([len(set(r['names'])) for r in rows]), seconds=rounded([r['seconds'] for r in rows]),
-        missed=[{k: r[k] for k in ('seed', 'network', 'data', 'optimizer', 'names')} for r in rows if not r['named']], stayed=[r['seed'] for r in both if not r['gone']])
+        missed=[{k: r[k] for k in ('seed', 'network', 'data', 'optimizer', 'names')} for r in rows if not r['named']],
+        stayed=[r['seed'] for r in both if not r['gone']])
 
 
 @pytest.mark.verify

@@ -23,7 +23,8 @@ def test_page_agrees_with_torch_and_predict(page, model, planets, record_propert
 def test_page_is_quick(visit, site, record_property):
     loads = [load_seconds(visit, site) for _ in range(10)]
     seconds = [s for s, _ in loads]
-    record_property('seconds_from_address_to_prediction', dict(best=min(seconds), median=median(seconds), worst=max(seconds), crowding=median(c for _, c in loads)))
+    record_property('seconds_from_address_to_prediction', dict(best=min(seconds), median=median(seconds), worst=max(seconds),
+                                                               crowding=median(c for _, c in loads)))
     assert min(s/c for s, c in loads) < 2
 
 

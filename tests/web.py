@@ -20,7 +20,8 @@ def missing(what):
 
 def needs_lesson_images(path):
     "For a notebook that shows MNIST or CIFAR-10"
-    if 'lesson_images(' in path.read_text() and not os.environ.get('FASTCNN_DATA'): missing('FASTCNN_DATA (MNIST and CIFAR-10; `lesson_images` would fetch them from the web)')
+    if 'lesson_images(' in path.read_text() and not os.environ.get('FASTCNN_DATA'):
+        missing('FASTCNN_DATA (MNIST and CIFAR-10; `lesson_images` would fetch them from the web)')
 
 
 @pytest.fixture(scope='module') # not longer: while Playwright runs, asyncio.run cannot
@@ -84,7 +85,8 @@ def jupyterlab(home):
         HOME=str(home), JUPYTER_CONFIG_DIR=f'{home}/config', JUPYTER_DATA_DIR=f'{home}/data', JUPYTER_RUNTIME_DIR=f'{home}/run', IPYTHONDIR=f'{home}/ipython',
         JUPYTERLAB_SETTINGS_DIR=f'{home}/settings', JUPYTERLAB_WORKSPACES_DIR=f'{home}/spaces', TQDM_DISABLE='1', OMP_NUM_THREADS='1', PYTHONWARNINGS='ignore')
     quiet_settings(home/'settings')
-    command = [sys.executable, '-m', 'jupyterlab', '--no-browser', '--ip=127.0.0.1', '--port=0', '--ServerApp.port_retries=0', f'--IdentityProvider.token={TOKEN}',
+    command = [sys.executable, '-m', 'jupyterlab', '--no-browser', '--ip=127.0.0.1', '--port=0',
+               '--ServerApp.port_retries=0', f'--IdentityProvider.token={TOKEN}',
                f'--ServerApp.root_dir={home}/work', '--allow-root', '--LabApp.extension_manager=readonly', '--LabApp.news_url=']
     with open(home/'log', 'wb') as log: server = subprocess.Popen(command, env=env, cwd=home/'work', stdout=log, stderr=log)
     try:
@@ -110,7 +112,9 @@ def quiet_settings(folder):
 
 def write_notebook(path, *codes):
     "A notebook with these code cells"
-    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in codes], metadata=dict(kernelspec=dict(name='python3', display_name='Python 3', language='python')))
+    kernel = dict(name='python3', display_name='Python 3', language='python')
+    cells = [nbformat.v4.new_code_cell(code) for code in codes]
+    nb = nbformat.v4.new_notebook(cells=cells, metadata=dict(kernelspec=kernel))
     nbformat.write(nb, path)
 
 

@@ -28,14 +28,16 @@ class ApiTable(BasicMarkdownRenderer):
     def _repr_markdown_(self):
         path, line = Path(inspect.getsourcefile(self.sym)).name, inspect.getsourcelines(self.sym)[1]
         source = f'{CONFIG.git_url}/blob/{CONFIG.branch}/fastcnn/{path}#L{line}'
-        parts = ['---', f'[source]({source}){{style="float:right; font-size:smaller"}}', f'{"#"*self.title_level} {self.nm}',
+        parts = ['---', f'[source]({source}){{style="float:right; font-size:smaller"}}',
+                 f'{"#"*self.title_level} {self.nm}',
                  f'```python\n{bare(self.sym)}\n```', f'*{self.docs}*', str(DocmentTbl(self.sym)), self.methods()]
         return '\n\n'.join(p for p in parts if p)
 
     def methods(self):
         "The public methods of a class, a line each"
         members = vars(self.sym).items() if inspect.isclass(self.sym) else ()
-        rows = [f'| `{bare(m)}` | {m.__doc__} |' for name, m in members if inspect.isfunction(m) and name[0] != '_' and m.__doc__]
+        told = [m for name, m in members if inspect.isfunction(m) and name[0] != '_' and m.__doc__]
+        rows = [f'| `{bare(m)}` | {m.__doc__} |' for m in told]
         return '\n'.join(['| **Method** | **Does** |', '| --- | --- |', *rows]) if rows else ''
 
 
@@ -57,7 +59,7 @@ class RunShowDoc(Processor):
 
 
 def polish(source):
-    "A cell as smalldocs reads it well: alt text quoted, since it may hold a colon; short names of folds; imports folded"
+    "A cell as smalldocs reads it well: alt text quoted (it may hold a colon); short names of folds; imports folded"
     source = re.sub(r'^(#\|\s*fig-alt:\s*)([^"\'\n].*)$', lambda m: m[1] + json.dumps(m[2]), source, flags=re.M)
     source = source.replace('"Exported source"\n#| exports: true', 'Source')
     return re.sub(r'show\n(.*: )Source\n(?=import |from )', r'true\n\1Imports\n', source)

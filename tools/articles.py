@@ -1,12 +1,13 @@
-"""The networks of articles B, C, D and E, trained at their articles' settings, beside what the articles report: bench/results/articles.json
+"""The networks of articles B, C, D and E, trained at their articles' settings, beside what the articles report:
+bench/results/articles.json
 
     python tools/articles.py                 every row of ROWS, each with its seeds (some hours on 2 idle cores)
     python tools/articles.py simple_cnn …    these rows; the others in the file stay
     python tools/articles.py custom_cnn --seeds 43 44 --threads 1    these seeds only, beside the ones in the file
 
 The images come from the CIFAR-10 and MNIST files of FASTCNN_DATA. They are decoded once and kept as tensors, where the
-articles decode them again in every epoch, and the network keeps its numbers channels-last, which is faster on a CPU: the
-batches and the arithmetic are the articles', only the waiting is less.
+articles decode them again in every epoch, and the network keeps its numbers channels-last, which is faster on a CPU:
+the batches and the arithmetic are the articles', only the waiting is less.
 """
 import argparse, json, os, sys, tempfile, time
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ ROWS = dict(
     mnist_cnn=Row('C', 'mnist', 28, 100, ADAM, .01, 10, dict(accuracy=.9806), seeds=(42, 43, 44, 45, 46)),
     custom_cnn=Row('E', 'cifar10', 32, 32, ADAM, .001, 10, train_images=40_000,
                    reported=dict(accuracy=.8297, f1=.8286, precision=.8292, recall=.8298)),
-    mlp=Row('E', 'cifar10', 32, 32, ADAM, .001, 10, {}, train_images=40_000), # the baseline: the article gives no figure
+    mlp=Row('E', 'cifar10', 32, 32, ADAM, .001, 10, {}, train_images=40_000), # the baseline: the article has no figure
     course_cnn=Row('D', 'mnist', 28, 100, ADAM, .001, 3, dict(parameters=34_826)),
     conv_neural_net=Row('B', 'cifar10', 32, 64, SGD, .008, 50, dict(accuracy=.80), CIFAR_B, epochs=8, seeds=(42,)))
 
@@ -142,12 +143,14 @@ def reproduce(name, seeds=None):
         found, parameters = run(name, row, seed, data)
         keep(name, found | machine('fastcnn', 'torch'), article=row.article, data=row.data, reported=row.reported,
              optimizer=row.optimizer.__name__, lr=row.lr, batch_size=row.batch_size, article_epochs=row.article_epochs,
-             epochs=row.epochs or row.article_epochs, training_images=row.train_images or len(data[0][0]), parameters=parameters)
+             epochs=row.epochs or row.article_epochs, training_images=row.train_images or len(data[0][0]),
+             parameters=parameters)
 
 
 def main(names=(), seeds=None):
     if 'FASTCNN_DATA' not in os.environ:
-        sys.exit('articles: set FASTCNN_DATA to the folder that holds cifar10/ and mnist/, each with train.parquet and test.parquet')
+        sys.exit('articles: set FASTCNN_DATA to the folder that holds cifar10/ and mnist/, '
+                 'each with train.parquet and test.parquet')
     for name in names or ROWS: reproduce(name, seeds)
 
 

@@ -18,8 +18,9 @@ from notebooks import NBS, QUIET, ROOT, notebooks
 from readme import option
 
 SITE = f'{CONFIG.doc_host}{CONFIG.doc_baseurl}/'
-REMOTE = re.compile(r'<(?:script|img|iframe|source|video)\b[^>]*\bsrc="?(?:https?:)?//[^>]*|<link\b[^>]*rel="?(?:stylesheet|preload|icon)[^>]*'
-                    r'href="?(?:https?:)?//[^>]*|@import\s+url\(["\']?(?:https?:)?//[^;]*;?|url\(["\']?(?:https?:)?//[^)]*')
+REMOTE = re.compile(r'<(?:script|img|iframe|source|video)\b[^>]*\bsrc="?(?:https?:)?//[^>]*'
+                    r'|<link\b[^>]*rel="?(?:stylesheet|preload|icon)[^>]*href="?(?:https?:)?//[^>]*'
+                    r'|@import\s+url\(["\']?(?:https?:)?//[^;]*;?|url\(["\']?(?:https?:)?//[^)]*')
 
 
 SPECIAL, ESCAPED = re.compile(r'[][*_`$<]'), r'\\\g<0>' # what Markdown would read as its own
@@ -31,7 +32,7 @@ def page_name(path):
 
 
 def relative_links(text, up):
-    "Links between notebooks, and nbdev's absolute ones, as links between pages; pictures of the repository as those of the site"
+    "Links between notebooks, nbdev's absolute ones too, as links between pages; its pictures as the site's"
     text = re.sub(rf'({SITE}\w+\.html#\w+)\.[\w.]+', r'\1', text) # a method stands with its class
     text = re.sub(rf'({SITE}\w+\.html)#_\w+', r'\1', text) # a private name has no entry
     text = re.sub(r'(\]\([^)\s]*?)\b\d\d_(\w+\.ipynb)', r'\1\2', text.replace(SITE, up))
@@ -40,16 +41,19 @@ def relative_links(text, up):
 
 def open_in(path):
     "The cell that opens a lesson elsewhere: its first code cell installs what it needs there"
-    where = f'{CONFIG.git_url.removeprefix("https://github.com/")}/blob/{CONFIG.branch}/{path.relative_to(ROOT).as_posix()}'
+    repository = CONFIG.git_url.removeprefix("https://github.com/")
+    where = f'{repository}/blob/{CONFIG.branch}/{path.relative_to(ROOT).as_posix()}'
     links = {'Open in Colab': f'https://colab.research.google.com/github/{where}',
              'Open in Kaggle': f'https://kaggle.com/kernels/welcome?src=https://github.com/{where}',
              'See the notebook': f'https://github.com/{where}'}
-    return mk_cell('::: {.open-in}\n' + ' '.join(f'[{text}]({url})' for text, url in links.items()) + '\n:::', 'markdown')
+    row = ' '.join(f'[{text}]({url})' for text, url in links.items())
+    return mk_cell(f'::: {{.open-in}}\n{row}\n:::', 'markdown')
 
 
 def gallery(pages, folder, most=4):
     "A page with the first pictures of each notebook, each with its alt text and the way to where it is made"
-    cells = [mk_cell('---\ntitle: Gallery\ndescription: What you get to see on the way. Each picture leads to the code that makes it.\n---', 'raw')]
+    told = 'What you get to see on the way. Each picture leads to the code that makes it.'
+    cells = [mk_cell(f'---\ntitle: Gallery\ndescription: {told}\n---', 'raw')]
     for name, nb in pages.items():
         shown = []
         for cell in nb.cells:
@@ -62,7 +66,8 @@ def gallery(pages, folder, most=4):
                     (folder/file).write_bytes(base64.b64decode(''.join(output['data'][f'image/{kind}'])))
                     shown.append(f'[![{SPECIAL.sub(ESCAPED, alt)}]({file})]({name})')
         title = re.search(r'^# (.+)$', nb.cells[0].source, re.M)[1]
-        if shown: cells.append(mk_cell(f'## [{title}]({name})\n\n::: {{.gallery}}\n' + '\n\n'.join(shown) + '\n:::', 'markdown'))
+        row = '\n\n'.join(shown)
+        if shown: cells.append(mk_cell(f'## [{title}]({name})\n\n::: {{.gallery}}\n{row}\n:::', 'markdown'))
     write_nb(new_nb(cells), folder/'gallery.ipynb')
 
 
@@ -85,9 +90,11 @@ def stage(folder):
 def settings():
     "The settings of nbs/_quarto.yml, with what pyproject.toml knows"
     site = yaml.safe_load((NBS/'_quarto.yml').read_text())
-    site['website'] |= {'title': CONFIG.title, 'description': CONFIG.description, 'site-url': SITE, 'repo-url': CONFIG.git_url}
+    site['website'] |= {'title': CONFIG.title, 'description': CONFIG.description, 'site-url': SITE,
+                        'repo-url': CONFIG.git_url}
     for entry in site['website']['sidebar']['contents']:
-        if 'section' in entry: entry['contents'] = [page_name(p) for pattern in L(entry['contents']) for p in sorted(NBS.glob(pattern))]
+        if 'section' not in entry: continue
+        entry['contents'] = [page_name(p) for pattern in L(entry['contents']) for p in sorted(NBS.glob(pattern))]
     return site
 
 
@@ -115,7 +122,8 @@ def make_local(site):
         page.write_text(re.sub(rf'<(link|script)[^>]*{re.escape(KATEX_CDN)}[^>]*>(</script>)?', '', text))
     for sheet in site.rglob('*.css'):
         sheet.write_text(re.sub(r'@import\s+url\(https?:[^)]*\);?', '', sheet.read_text()))
-    return [f'{p.relative_to(site)}: {m[0][:120]}' for p in site.rglob('*') if p.suffix in ('.html', '.css') for m in REMOTE.finditer(p.read_text())]
+    pages = [p for p in site.rglob('*') if p.suffix in ('.html', '.css')]
+    return [f'{p.relative_to(site)}: {m[0][:120]}' for p in pages for m in REMOTE.finditer(p.read_text())]
 
 
 def main(site):

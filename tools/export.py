@@ -2,8 +2,9 @@
 
     python tools/export.py [REPOSITORY]
 
-This is `nbdev-export`, but that a module which a notebook exports by name (`#| export NAME`) begins afresh: nbdev appends
-to such a module, so that each run would double it. Its docstring is what a line `> NAME: one line` of the notebook says.
+This is `nbdev-export`, but that a module which a notebook exports by name (`#| export NAME`) begins afresh: nbdev
+appends to such a module, so that each run would double it. Its docstring is what a line `> NAME: one line` of the
+notebook says.
 """
 import ast, re, sys, textwrap
 from pathlib import Path

@@ -7,25 +7,30 @@ from pathlib import Path
 def machine(*packages):
     "Date, processor, Python, and the versions of `packages`"
     info = Path('/proc/cpuinfo')
-    names = [line.split(':')[1].strip() for line in info.read_text().splitlines() if line.startswith('model name')] if info.exists() else []
-    return dict(date=time.strftime('%Y-%m-%d'), cpu=names[0] if names else platform.processor(), cores=os.cpu_count(), python=platform.python_version(),
-                **{name: version(name) for name in packages})
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(':')[1].strip() for line in lines if line.startswith('model name')]
+    return dict(date=time.strftime('%Y-%m-%d'), cpu=names[0] if names else platform.processor(), cores=os.cpu_count(),
+                python=platform.python_version(), **{name: version(name) for name in packages})
 
 
 def own_process(script, pixels, *job):
     "What a bench prints last for `--job`, in a process of its own with a cache of its own"
-    done = subprocess.run([sys.executable, script, '--job', json.dumps(job)], stdout=subprocess.PIPE, check=True, text=True,
-                          env=os.environ | dict(FASTCNN_PIXELS=str(pixels), PYTHONWARNINGS='ignore', TQDM_DISABLE='1'))
+    env = os.environ | dict(FASTCNN_PIXELS=str(pixels), PYTHONWARNINGS='ignore', TQDM_DISABLE='1')
+    done = subprocess.run([sys.executable, script, '--job', json.dumps(job)], stdout=subprocess.PIPE, check=True,
+                          text=True, env=env)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def photo_archive():
     "The web photographs of FASTCNN_DATA"
-    archive = Path(os.environ.get('FASTCNN_DATA', Path(__file__).resolve().parent.parent.parent/'shared'/'data'))/'photos.zip'
-    if not archive.is_file(): sys.exit(f'bench: there is no {archive}: set FASTCNN_DATA to the folder that holds photos.zip')
+    shared = Path(__file__).resolve().parent.parent.parent/'shared'/'data'
+    archive = Path(os.environ.get('FASTCNN_DATA', shared))/'photos.zip'
+    if not archive.is_file():
+        sys.exit(f'bench: there is no {archive}: set FASTCNN_DATA to the folder that holds photos.zip')
     return archive
 
 
 def spread(values, digits=4):
     "Smallest, median and largest"
-    return dict(min=round(min(values), digits), median=round(statistics.median(values), digits), max=round(max(values), digits))
+    return dict(min=round(min(values), digits), median=round(statistics.median(values), digits),
+                max=round(max(values), digits))

@@ -11,7 +11,8 @@ import nbformat
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / 'nbs'
 QUIET = dict(TQDM_DISABLE='1', FASTCNN_PROVIDER='planets', PYTHONWARNINGS='ignore',
-             FASTCNN_PIXELS=os.path.join(tempfile.gettempdir(), 'fastcnn-pixels'), FASTCNN_PIXELS_GB='2', # not the user's own cache
+             FASTCNN_PIXELS=os.path.join(tempfile.gettempdir(), 'fastcnn-pixels'), # not the user's own cache
+             FASTCNN_PIXELS_GB='2',
              FASTCNN_PROGRESS=os.path.join(tempfile.gettempdir(), 'fastcnn-nobody.json')) # nor what the user has solved
 
 
@@ -22,7 +23,7 @@ def notebooks(names=()):
 
 
 def commit_number():
-    "A number that follows from the committed files, the same in every clone on any day; without git, from the files themselves"
+    "A number that follows from the committed files, the same in every clone on any day; without git, from the files"
     done = subprocess.run(['git', 'rev-parse', 'HEAD^{tree}'], cwd=ROOT, capture_output=True, text=True)
     if not done.returncode: return int(done.stdout, 16)
     files = sorted([*ROOT.glob('fastcnn/*.py'), *ROOT.glob('tests/*.py')])
@@ -38,7 +39,8 @@ def drop_widgets(nb):
     "Progress bars drawn as widgets: their state is large, and dead without a kernel"
     nb.metadata.pop('widgets', None)
     for cell in nb.cells:
-        if 'outputs' in cell: cell.outputs = [o for o in cell.outputs if 'application/vnd.jupyter.widget-view+json' not in o.get('data', {})]
+        if 'outputs' not in cell: continue
+        cell.outputs = [o for o in cell.outputs if 'application/vnd.jupyter.widget-view+json' not in o.get('data', {})]
 
 
 def save(path):
@@ -56,7 +58,9 @@ def save(path):
 # temporary folders, ports, how long fastai says that an epoch took, and what says itself that it is a time
 BY_CHANCE = re.compile(r'(?<=/)tmp\w{8}\b|(?<=127\.0\.0\.1:)\d+|\b\d\d:\d\d\b|(?<= )[\d.]+(?= seconds\b)')
 
-def is_text(output): return output.get('name') != 'stderr' and not any(kind.startswith('image/') for kind in output.get('data', {}))
+def is_text(output):
+    return output.get('name') != 'stderr' and not any(kind.startswith('image/') for kind in output.get('data', {}))
+
 
 def words(output):
     "What an output shows in words"
@@ -87,7 +91,8 @@ if __name__ == '__main__':
     parser.add_argument('verb', choices=['test', 'save'])
     parser.add_argument('notebook', nargs='*')
     args = parser.parse_args()
-    os.environ.update(QUIET | dict(HYPOTHESIS_STORAGE_DIRECTORY=os.path.join(tempfile.gettempdir(), 'fastcnn-hypothesis'))) # not beside the notebooks
+    examples = os.path.join(tempfile.gettempdir(), 'fastcnn-hypothesis') # not beside the notebooks
+    os.environ.update(QUIET | dict(HYPOTHESIS_STORAGE_DIRECTORY=examples))
     wrong = 0
     for path in notebooks(args.notebook):
         start = time.time()

@@ -5,10 +5,14 @@ from pathlib import Path
 CACHE = Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache')/'fastcnn'
 KATEX = 'katex@0.16.11', 'RQrI8rlHY92OLf3rho/Ts8i/XvjgguEjOkO1BEXcU3N8BqPpSzBNwV/G0Ukr+P/l3ivvJUE/Fa/CwbS6HesGNQ=='
 BIOME = { # its program, for each kind of machine
-    ('Linux', 'x86_64'): ('@biomejs/cli-linux-x64@2.6.8', 'XIk3pLQT56I6Tti+u0DF8FtSNXjCMTPbxVTzfJ9cS2t1ImVKvrqV5b52GuEaJg6/wuiXvz0sjfb5saB4TPRjzA=='),
-    ('Linux', 'aarch64'): ('@biomejs/cli-linux-arm64@2.6.8', '0Bjim8lKwnrvXUHoI4k3Tb51BjoiLEwDnovCI8nSzkk6wj3dShiuAjrx6+X0Hjf4ejR1sRZgTQiSDHlpy9vB7w=='),
-    ('Darwin', 'arm64'): ('@biomejs/cli-darwin-arm64@2.6.8', 'DHyj+JnRHcn4YdvpiqgTFZMYKSPELMCfFpNNlEuu1L8DKTGXhzW7raIwdsbo2Ie9nCljQLAQkVWQk/mwM0ueiA=='),
-    ('Darwin', 'x86_64'): ('@biomejs/cli-darwin-x64@2.6.8', 'QWWUPjlA0RnkkgYnFLUHZu+RrDc0FdK0A+wEPA+dENQJwsuSHMH89lspnAw2QUWWc9VHyfluGx1Xmp6Y2GZi8Q=='),
+    ('Linux', 'x86_64'): ('@biomejs/cli-linux-x64@2.6.8',
+                          'XIk3pLQT56I6Tti+u0DF8FtSNXjCMTPbxVTzfJ9cS2t1ImVKvrqV5b52GuEaJg6/wuiXvz0sjfb5saB4TPRjzA=='),
+    ('Linux', 'aarch64'): ('@biomejs/cli-linux-arm64@2.6.8',
+                           '0Bjim8lKwnrvXUHoI4k3Tb51BjoiLEwDnovCI8nSzkk6wj3dShiuAjrx6+X0Hjf4ejR1sRZgTQiSDHlpy9vB7w=='),
+    ('Darwin', 'arm64'): ('@biomejs/cli-darwin-arm64@2.6.8',
+                          'DHyj+JnRHcn4YdvpiqgTFZMYKSPELMCfFpNNlEuu1L8DKTGXhzW7raIwdsbo2Ie9nCljQLAQkVWQk/mwM0ueiA=='),
+    ('Darwin', 'x86_64'): ('@biomejs/cli-darwin-x64@2.6.8',
+                           'QWWUPjlA0RnkkgYnFLUHZu+RrDc0FdK0A+wEPA+dENQJwsuSHMH89lspnAw2QUWWc9VHyfluGx1Xmp6Y2GZi8Q=='),
 }
 
 

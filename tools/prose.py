@@ -2,11 +2,12 @@
 
     python tools/prose.py [NOTEBOOK…]   list the numbers that no cell beside them bears out; exit 1 if there are any
 
-A number bears on what the reader sees next to it. It counts as borne out if one of the code cells around its paragraph holds
-it: as a literal, as the value of constant arithmetic such as `64*3*5*5 + 64`, as the length of a list that is written out,
-or in its output. Around means three before and three after, within the same `##` section, and always the nearest one; what
-stands before the first code cell speaks of the whole page. Output may have more digits than the prose, and shares count as
-percentages. Number words from two on are numbers too. What needs no proof is listed in `EXCEPTIONS`, each with its reason.
+A number bears on what the reader sees next to it. It counts as borne out if one of the code cells around its paragraph
+holds it: as a literal, as the value of constant arithmetic such as `64*3*5*5 + 64`, as the length of a list that is
+written out, or in its output. Around means three before and three after, within the same `##` section, and always the
+nearest one; what stands before the first code cell speaks of the whole page. Output may have more digits than the
+prose, and shares count as percentages. Number words from two on are numbers too. What needs no proof is listed in
+`EXCEPTIONS`, each with its reason.
 """
 import argparse, ast, html, math, re, sys
 from dataclasses import dataclass
@@ -15,8 +16,8 @@ import nbformat
 
 from notebooks import NBS
 
-SMALL = ('zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen '
-         'eighteen nineteen twenty').split()
+SMALL = ('zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen '
+         'seventeen eighteen nineteen twenty').split()
 WORDS = {word: n for n, word in enumerate(SMALL) if n > 1}
 TENS = dict(twenty=20, thirty=30, forty=40, fifty=50, sixty=60, seventy=70, eighty=80, ninety=90)
 WORDS |= {f'{ten}-{one}': TENS[ten] + n for ten in TENS for n, one in enumerate(SMALL[1:10], 1)}
@@ -26,7 +27,8 @@ REACH = 3 # code cells on each side
 EXCEPTIONS = { # pattern → why it needs no proof
     r'(?s)^## Play.*': 'a task, not a claim',
     r'(?i)\b[12]-?D\b': 'a name: one-dimensional, two-dimensional',
-    r'(?i)\bCIFAR-10\b|\bResNet-?\d+\b|\bVGG-?\d+\b|\bInception-v3\b|\befficientnet-lite0\b|\bLeNet-5\b|\bL2\b|\bF1\b|\bfloat32\b|\buint8\b|\bint8\b': 'a name',
+    r'(?i)\bCIFAR-10\b|\bResNet-?\d+\b|\bVGG-?\d+\b|\bInception-v3\b|\befficientnet-lite0\b|\bLeNet-5\b': 'a name',
+    r'(?i)\bL2\b|\bF1\b|\bfloat32\b|\buint8\b|\bint8\b': 'a name',
     r'(?i)(python|torch|pytorch|fastai) \d[\d.]*': 'a version',
     r'^#+ .*$': 'a heading: the numbers of lessons and sections',
     r'\b(19|20)\d\d\b': 'a year',
@@ -94,7 +96,8 @@ def arithmetic(node):
     if isinstance(node, ast.Constant): return isinstance(node.value, (int, float))
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
         return isinstance(node.right, ast.Constant) and abs(node.right.value) < 20 and arithmetic(node.left)
-    if isinstance(node, ast.BinOp): return not isinstance(node.op, ast.LShift) and arithmetic(node.left) and arithmetic(node.right)
+    if isinstance(node, ast.BinOp):
+        return not isinstance(node.op, ast.LShift) and arithmetic(node.left) and arithmetic(node.right)
     return isinstance(node, ast.UnaryOp) and arithmetic(node.operand)
 
 

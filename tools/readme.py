@@ -60,7 +60,8 @@ def build():
     ReadmeFilter()(nb)
     parts = ['<!-- Made from nbs/index.ipynb by tools/readme.py: edit that. -->']
     for cell in nb.cells:
-        if cell.cell_type == 'markdown': parts.append(re.sub(r'(\]\()([^)\s]+)(\s*[^)]*\))', from_root, cell.source.strip()))
+        if cell.cell_type == 'markdown':
+            parts.append(re.sub(r'(\]\()([^)\s]+)(\s*[^)]*\))', from_root, cell.source.strip()))
         elif cell.cell_type == 'code': parts += code_text(cell, pictures)
     return {'README.md': ('\n\n'.join(p for p in parts if p) + '\n').encode()} | pictures
 
@@ -71,6 +72,8 @@ def changed():
 
 
 if __name__ == '__main__':
-    if '--check' in sys.argv: sys.exit(f'run python tools/readme.py: out of step with {INDEX.name}: {changed()}' if changed() else 0)
+    if '--check' in sys.argv:
+        wrong = changed()
+        sys.exit(f'run python tools/readme.py: out of step with {INDEX.name}: {wrong}' if wrong else 0)
     (ROOT/'images').mkdir(exist_ok=True)
     for name in changed(): (ROOT/name).write_bytes(build()[name])

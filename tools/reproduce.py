@@ -1,10 +1,13 @@
 """Make the figures of the README again and keep them, with date and machine, in bench/results/.
 
     python tools/reproduce.py            all of them
-    python tools/reproduce.py ladder     article A: the six steps on the built-in planets, 5 seeds (some 15 minutes on 2 cores)
+    python tools/reproduce.py ladder     article A: the six steps on the built-in planets, 5 seeds (some 15 minutes
+                                         on 2 cores)
     python tools/reproduce.py cifar10    train and evaluate on the CIFAR-10 files of FASTCNN_DATA (some 8 minutes)
-    python tools/reproduce.py articles   the networks of articles B to E, each with its seeds (some hours; tools/articles.py makes single rows)
-    python tools/reproduce.py transfer   article E's frozen backbone beside networks from scratch of equal training time (some 8 minutes)
+    python tools/reproduce.py articles   the networks of articles B to E, each with its seeds (some hours;
+                                         tools/articles.py makes single rows)
+    python tools/reproduce.py transfer   article E's frozen backbone beside networks from scratch of equal training time
+                                         (some 8 minutes)
 """
 import json, os, subprocess, sys, tempfile, time
 from pathlib import Path
@@ -13,7 +16,8 @@ from machine import machine
 
 RESULTS = Path(__file__).resolve().parent.parent/'bench'/'results'
 SEEDS = range(5)
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE') # as the command does: waiting threads leave the cores to the processes that read images
+# As the command does: waiting threads leave the cores to the processes that read images
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 
 def ladder():
@@ -40,19 +44,22 @@ def ladder():
         steps.append(dict(step=row.step, article=row.article, mean=mean, half_width=half, accuracies=values))
     means = {s['step']: s['mean'] for s in steps}
     rising = means['convolutions only'] < means['+ ReLU'] < means['+ BatchNorm']
-    return dict(data='built-in planets, n=780 of each, seed 42, cleaned', images=cleaned['kept'], training_images=len(dls.train.dataset), size=128,
+    return dict(data='built-in planets, n=780 of each, seed 42, cleaned', images=cleaned['kept'],
+                training_images=len(dls.train.dataset), size=128,
                 steps=steps, rising=rising, seconds=round(time.time() - start))
 
 
 def command(*argv):
     "JSON of the command"
-    done = subprocess.run([sys.executable, '-m', 'fastcnn', *map(str, argv), '--json'], stdout=subprocess.PIPE, text=True, check=True)
+    argv = [sys.executable, '-m', 'fastcnn', *map(str, argv), '--json']
+    done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def cifar10():
     "Train on the training parquet, evaluate on the 10,000 images of the test parquet"
-    if 'FASTCNN_DATA' not in os.environ: sys.exit('cifar10: set FASTCNN_DATA to the folder that holds cifar10/train.parquet and cifar10/test.parquet')
+    if 'FASTCNN_DATA' not in os.environ:
+        sys.exit('cifar10: set FASTCNN_DATA to the folder that holds cifar10/train.parquet and cifar10/test.parquet')
     data = Path(os.environ['FASTCNN_DATA'])/'cifar10'
     with tempfile.TemporaryDirectory() as tmp:
         trained = command('train', data/'train.parquet', '--epochs', 5, '--size', 32, '--out', Path(tmp)/'model')
@@ -74,5 +81,6 @@ if __name__ == '__main__':
     for name in sys.argv[1:] or work:
         if result := work[name]():
             RESULTS.mkdir(parents=True, exist_ok=True)
-            (RESULTS/f'{name}.json').write_text(json.dumps(machine('fastcnn', 'torch', 'fastai') | result, indent=1) + '\n')
+            kept = machine('fastcnn', 'torch', 'fastai') | result
+            (RESULTS/f'{name}.json').write_text(json.dumps(kept, indent=1) + '\n')
         print(RESULTS/f'{name}.json', file=sys.stderr)

@@ -10,8 +10,9 @@ PICTURE = ROOT/'images'/'rooms.svg'
 
 ROOMS = { # what each may import beside `core`: the design, which tests/test_repo.py holds
     'core': '', 'images': '', 'convolution': '', 'planets': 'images', 'planet_server': 'images planets',
-    'search': '', 'providers': 'search', 'download': 'images', 'collect': 'search download', 'exchange': 'images download',
-    'quarantine': '', 'duplicates': 'images', 'clean': 'images duplicates quarantine', 'cleaner': 'images clean quarantine',
+    'search': '', 'providers': 'search', 'download': 'images', 'collect': 'search download',
+    'exchange': 'images download', 'quarantine': '', 'duplicates': 'images',
+    'clean': 'images duplicates quarantine', 'cleaner': 'images clean quarantine',
     'tables': 'images', 'splits': 'images', 'data': 'images tables splits',
     'models': 'convolution', 'training': 'models', 'fast': 'models training', 'transfer': 'models training data',
     'distributed': 'training', 'diagnosis': '', 'evaluation': '', 'novelty': 'models', 'deploy': 'models novelty',
@@ -36,7 +37,8 @@ def imported_modules(tree):
 
 def library():
     "The modules of the package: name → file"
-    return {path.stem: path for path in sorted((ROOT/'fastcnn').glob('*.py')) if path.stem not in ('__init__', '_modidx')}
+    files = sorted((ROOT/'fastcnn').glob('*.py'))
+    return {path.stem: path for path in files if path.stem not in ('__init__', '_modidx')}
 
 
 def arrows():
@@ -54,7 +56,8 @@ def drawn(edges):
 def in_picture(path=PICTURE):
     "The rooms and the arrows that a picture shows"
     ids = re.findall(r'<g id="(room|arrow):([^"]+)"', path.read_text()) if path.exists() else []
-    return {name for kind, name in ids if kind == 'room'}, {tuple(name.split('.')) for kind, name in ids if kind == 'arrow'}
+    arrows = {tuple(name.split('.')) for kind, name in ids if kind == 'arrow'}
+    return {name for kind, name in ids if kind == 'room'}, arrows
 
 
 def levels(rooms, edges):
@@ -73,7 +76,8 @@ def places(rooms, edges):
     near = {name: [b if a == name else a for a, b in edges if name in (a, b)] for name in rooms}
     for _ in range(40):
         for row in rows:
-            row.sort(key=lambda name: sum(x[other] for other in near[name])/len(near[name]) if near[name] else len(rooms))
+            row.sort(key=lambda name: sum(x[other] for other in near[name])/len(near[name])
+                                      if near[name] else len(rooms))
             x |= {name: (i + .5)*10/len(row) for i, name in enumerate(row)}
     return {name: (x[name], level[name]) for name in rooms}
 
@@ -114,7 +118,8 @@ def draw_arrow(axes, a, b, start, end):
     from matplotlib.patches import FancyArrowPatch
     color = f'C{sum(map(ord, a)) % 10}' # the arrows of a room have one colour
     ends = (start[0], start[1] - .19), (end[0], end[1] + .19)
-    axes.add_patch(FancyArrowPatch(*ends, arrowstyle='-|>', mutation_scale=9, color=color, shrinkA=0, shrinkB=0, zorder=0, gid=f'arrow:{a}.{b}'))
+    axes.add_patch(FancyArrowPatch(*ends, arrowstyle='-|>', mutation_scale=9, color=color, shrinkA=0, shrinkB=0,
+                                   zorder=0, gid=f'arrow:{a}.{b}'))
 
 
 if __name__ == '__main__':
