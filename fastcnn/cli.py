@@ -21,7 +21,8 @@ from . import __version__
 from .core import InputError, check_label
 from .demo import run_demo
 from .images import image_files
-from .pipeline import collection_facts, evaluate_model, pixel_cache, train_classifier, write_cleaning_report, write_predictions
+from .pipeline import (collection_facts, evaluate_model, pixel_cache, train_classifier, write_cleaning_report,
+                              write_predictions)
 
 # %% ../nbs/25_cli.ipynb #8865aa71
 def _positive(text):
@@ -34,7 +35,8 @@ def _learning_rate(text):
     if rate != 'auto' and not 0 < rate < 100: raise argparse.ArgumentTypeError(f'{text!r} must lie between 0 and 100')
     return rate
 
-_Root, _Model, _Site = Annotated[str, 'ROOT'], Annotated[str, 'MODEL'], Annotated[str, 'SITE'] # the name that the help shows
+# The name that the help shows
+_Root, _Model, _Site = Annotated[str, 'ROOT'], Annotated[str, 'MODEL'], Annotated[str, 'SITE']
 _File, _Files, _Source = Annotated[str, 'FILE'], Annotated[list, 'FILE'], Annotated[str, 'SOURCE']
 
 # %% ../nbs/25_cli.ipynb #b5088925
@@ -51,7 +53,8 @@ def _search(
     "Search and download into ROOT/LABEL"
     from fastcnn.collect import collect_images, collection_counts
     check_label(label)
-    manifest = collect_images(query, label, out, n, provider=provider, license=license, safe=not unsafe, base_url=base_url)
+    manifest = collect_images(query, label, out, n, provider=provider, license=license, safe=not unsafe,
+                              base_url=base_url)
     rows = [row for row in manifest if (row['label'], row.get('query')) == (label, query)]
     providers = sorted({row['provider'] for row in rows if row.get('provider')})
     return collection_counts(manifest, label, query) | dict(provider=', '.join(providers) or provider)
@@ -218,7 +221,7 @@ class _CommandParser(argparse.ArgumentParser):
 
 _VERBS = _demo, _search, _add, _clean, _restore, _info, _export, _cache, _forget, _train, _evaluate, _predict, _publish
 
-def command_parser()->argparse.ArgumentParser: # Of the whole command; `parse_args` gives `run`, the function of the verb, and its arguments
+def command_parser()->argparse.ArgumentParser: # `parse_args` gives `run`, the function of the verb, and its arguments
     "The verbs and their arguments, from the signatures of their functions"
     parser = _CommandParser(prog='fastcnn', description='From a few words to a working image classifier.')
     parser.add_argument('--version', action='version', version=__version__)
@@ -230,7 +233,8 @@ def command_parser()->argparse.ArgumentParser: # Of the whole command; `parse_ar
         for name, parameter in inspect.signature(run).parameters.items():
             names, settings = _argument(name, parameter, comments.get(name) or '')
             verb.add_argument(*names, **settings)
-        verb.add_argument('--json', action='store_true', help='print one JSON object as the last line of standard output')
+        json_help = 'print one JSON object as the last line of standard output'
+        verb.add_argument('--json', action='store_true', help=json_help)
     return parser
 
 # %% ../nbs/25_cli.ipynb #19638eab
@@ -267,7 +271,8 @@ def _call_verb(argv):
         run = args.pop('run')
         given = {name: args[name] for name in inspect.signature(run).parameters}
         with redirect_stdout(sys.stderr): return run(**given), 0
-    except KeyboardInterrupt as stop: message, status = str(stop) or 'interrupted: run the same command again to go on', 130
+    except KeyboardInterrupt as stop:
+        message, status = str(stop) or 'interrupted: run the same command again to go on', 130
     except InputError as error: message, status = str(error), 2
     except (OSError, RuntimeError) as error: message, status = str(error) or type(error).__name__, 1
     message = ' '.join(message.split())
@@ -280,7 +285,8 @@ def _print_quietly(print_result, result):
     try:
         print_result(result)
         sys.stdout.flush()
-    except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()) # nor complain about it at the end
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()) # nor complain about it at the end
 
 # %% ../nbs/25_cli.ipynb #3331d17a
 def main(
@@ -288,9 +294,11 @@ def main(
 )->int: # Exit status: 0 done, 1 failed, 2 wrong arguments or input, 130 interrupted
     "The command `fastcnn`"
     argv = sys.argv[1:] if argv is None else list(argv)
-    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE') # threads that wait must not take the core from the processes that read images
+    # Threads that wait must not take the core from the processes that read images
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     warnings.showwarning = _print_warning
-    warnings.filterwarnings('always', category=UserWarning, module='fastcnn') # whatever the environment says: these name files
+    # Whatever the environment says: these name files
+    warnings.filterwarnings('always', category=UserWarning, module='fastcnn')
     result, status = _call_verb(argv)
     if '--json' in argv: _print_quietly(lambda found: print(json.dumps(_json_ready(found))), result)
     elif not status: _print_quietly(_print_result, result)

@@ -19,7 +19,8 @@ from .pipeline import describe_images, export_evaluated
 # %% ../nbs/25_cli.ipynb #f6564f07
 def _demo_sizes(quick):
     "Distinct pictures served and images wanted of each planet, side in pixels, images in a batch"
-    return dict(served=150, wanted=130, size=96, batch=16) if quick else dict(served=840, wanted=790, size=128, batch=64)
+    if quick: return dict(served=150, wanted=130, size=96, batch=16)
+    return dict(served=840, wanted=790, size=128, batch=64)
 
 def _spread_over(root, n):
     "`n` images of the folder, spread over its classes"
@@ -39,8 +40,9 @@ def _collect_planets(server, root, wanted):
     counts = Manifest(root).counts()
     told = ', '.join(f'{kind.replace("failed:", "failed: ")} {n}' for kind, n in sorted(counts.items()))
     sheet = contact_sheet(_spread_over(root, 32), columns=8), 'Contact sheet of the four planets before cleaning'
-    return [('What the bare word “jupiter” brings', ['Statues of the god, watches and cars among the planets: the words are too few.', bare]),
-            ('What “planet jupiter” brings', [f'{sum(counts.values())} addresses of four planets were asked. {told}', sheet])]
+    too_few = 'Statues of the god, watches and cars among the planets: the words are too few.'
+    asked = f'{sum(counts.values())} addresses of four planets were asked. {told}'
+    return [('What the bare word “jupiter” brings', [too_few, bare]), ('What “planet jupiter” brings', [asked, sheet])]
 
 # %% ../nbs/25_cli.ipynb #aa6d8cb2
 def _pairs(rows, key):
@@ -55,7 +57,8 @@ def _cleaning_scores(manifest, truth):
     rows = [row for row in manifest.rows('kept', 'quarantined', 'restored') if row.get('sha256')]
     group = {true['url']: true['group'] for true in truth}
     found, true = _pairs(rows, lambda row: row.get('group')), _pairs(rows, lambda row: group.get(row['url']))
-    return dict(precision=len(found & true)/max(len(found), 1), recall=len(found & true)/max(len(true), 1), pairs=len(true))
+    both = len(found & true)
+    return dict(precision=both/max(len(found), 1), recall=both/max(len(true), 1), pairs=len(true))
 
 # %% ../nbs/25_cli.ipynb #86f74cb6
 def _clean_planets(server, root):
@@ -65,10 +68,12 @@ def _clean_planets(server, root):
     report = clean_images(root)
     counts = report.counts
     scores = _cleaning_scores(Manifest(root), server.truth()) | counts
-    text = (f"{counts['exact_duplicates']} exact and {counts['near_duplicates']} near duplicates, {counts['broken']} broken and "
-            f"{counts['outliers']} odd images were set aside; {report.kept} stay. Against the truth, pairs of copies were found with precision "
-            f"{scores['precision']:.3f} and recall {scores['recall']:.3f}. All can be put back with fastcnn restore.")
-    groups = plot_cleaning(report, max_groups=6), 'Groups of duplicates side by side with the reason why each was set aside'
+    text = (f"{counts['exact_duplicates']} exact and {counts['near_duplicates']} near duplicates, {counts['broken']} "
+            f"broken and {counts['outliers']} odd images were set aside; {report.kept} stay. "
+            f"Against the truth, pairs of copies were found with precision {scores['precision']:.3f} "
+            f"and recall {scores['recall']:.3f}. All can be put back with fastcnn restore.")
+    words = 'Groups of duplicates side by side with the reason why each was set aside'
+    groups = plot_cleaning(report, max_groups=6), words
     sheet = contact_sheet(_spread_over(root, 32), columns=8), 'Contact sheet of the four planets after cleaning'
     return scores, [('Cleaning', [text, groups]), ('After cleaning', [sheet])]
 
@@ -83,11 +88,13 @@ def _look_inside(root, dls):
     channels = show_channels(image, image.height//2, image.width//2)
     dls.show_batch(max_n=16, nrows=2, figsize=(12, 3.4))
     size, (train, valid, test) = dls.valid.one_batch()[0].shape[-1], (len(part.dataset) for part in dls)
-    parts = f'{train} images to train on, {valid} to validate, {test} kept for the test; copies of one picture are never in two parts.'
-    return [('Inside one image', ['To the network, an image is three tables of numbers.',
-                                  (channels, 'One image and ten by ten numbers each of its red, green and blue channel')]),
+    parts = (f'{train} images to train on, {valid} to validate, {test} kept for the test; '
+             'copies of one picture are never in two parts.')
+    words = 'One image and ten by ten numbers each of its red, green and blue channel'
+    return [('Inside one image', ['To the network, an image is three tables of numbers.', (channels, words)]),
             ('A batch', [parts, (plt.gcf(), 'Sixteen training images, turned and zoomed by chance')]),
-            ('The network', ['Each convolution halves the side, until one number per class is left.', layer_table(conv_stack(4, size), size=size)])]
+            ('The network', ['Each convolution halves the side, until one number per class is left.',
+                             layer_table(conv_stack(4, size), size=size)])]
 
 # %% ../nbs/25_cli.ipynb #1f3670e2
 def _find_rate(dls):
@@ -125,7 +132,8 @@ def _train_ladder(dls):
     from fastcnn.evaluation import plot_loss_curves
     from fastcnn.training import fit_ladder
     learners, finder = {}, _find_rate(dls)
-    ladder = fit_ladder(dls, callbacks=lambda: [ActivationStats()], watch=lambda step, learn: learners.update({step: learn}))
+    ladder = fit_ladder(dls, callbacks=lambda: [ActivationStats()],
+                        watch=lambda step, learn: learners.update({step: learn}))
     inside = list(_plot_activations(learners))
     learn = learners['5 epochs']
     learn.recorder.plot_sched(figsize=(8, 2.8))
@@ -133,15 +141,18 @@ def _train_ladder(dls):
     steps = _plot_ladder(ladder), 'Accuracy after each of the six steps, here and in the article'
     return ladder, learn, [
         finder,
-        ('The ladder', ['Each step with a fresh network; beside it what the article reports on its own images.', steps, ladder.round(3)]),
-        ('What the layers see', ['Each column is a batch, each row a range of values; a healthy layer fills a smooth band.', *inside]),
+        ('The ladder', ['Each step with a fresh network; beside it what the article reports on its own images.',
+                        steps, ladder.round(3)]),
+        ('What the layers see', [
+            'Each column is a batch, each row a range of values; a healthy layer fills a smooth band.', *inside]),
         ('One cycle, five epochs', [schedule, (plot_loss_curves(learn), 'Losses and accuracy by epoch')])]
 
 # %% ../nbs/25_cli.ipynb #99c1b726
 def _answer_sheet(answers):
     "Pictures, each with what the model says of it"
     from fastcnn.report import contact_sheet
-    captions = [f"{answer['label']} {answer['probability']:.0%}" if answer['label'] else 'none of these' for answer in answers]
+    captions = [f"{answer['label']} {answer['probability']:.0%}" if answer['label'] else 'none of these'
+                for answer in answers]
     return contact_sheet([answer['file'] for answer in answers], captions, columns=8)
 
 def _judge_last(learn, dls, model, root):
@@ -156,7 +167,8 @@ def _judge_last(learn, dls, model, root):
     return judged.evaluation, findings, [
         ('Diagnosis', [', '.join(told) or 'Nothing was found.']),
         *evaluation_sections(judged.evaluation),
-        ('Worst mistakes', ['Label, then what the model says. Some labels are wrong: a search is never perfect.', sheet])]
+        ('Worst mistakes', ['Label, then what the model says. Some labels are wrong: a search is never perfect.',
+                            sheet])]
 
 # %% ../nbs/25_cli.ipynb #f54039d1
 def _draw_unseen(folder, kinds, n, draw):
@@ -187,7 +199,8 @@ def _remove_earlier(out):
     "Remove what an earlier demo made in `out`; anything else is left alone"
     if out.exists() and not out.is_dir(): raise InputError(f'{str(out)!r} is a file: give a folder')
     strange = [name for name in _MADE if (out/name).exists()] if not (out/'.fastcnn-demo').exists() else []
-    if strange: raise InputError(f'{str(out/strange[0])!r} is not of a demo, and a demo would replace it: choose another --out')
+    hint = 'is not of a demo, and a demo would replace it: choose another --out'
+    if strange: raise InputError(f'{str(out/strange[0])!r} {hint}')
     out.mkdir(parents=True, exist_ok=True)
     (out/'.fastcnn-demo').touch()
     for name in _MADE: shutil.rmtree(out/name, ignore_errors=True) # the report is a file, and is replaced at the end
@@ -196,7 +209,7 @@ def _remove_earlier(out):
 def run_demo(
     *, out:Path='_demo', # Folder for the report, the images and the model
     quick:bool=False # Fewer images, under two minutes
-)->dict: # accuracy, accuracy_interval, ladder (step → accuracy), cleaning (precision, recall, …), findings, seconds, quick, report, model
+)->dict: # accuracy and its interval, ladder (step → accuracy), cleaning (precision, …), findings, report, model, …
     "The whole way on the built-in source"
     import matplotlib
     matplotlib.use('Agg')
@@ -213,9 +226,11 @@ def run_demo(
     found, findings, judged = _judge_last(learn, dls, model, root)
     sections += cleaned + looked + climbed + judged + _predict_unseen(model, out/'unseen')
     seconds = round(time.time() - start, 1)
-    page = _write_demo(out/'report.html', sections, f'{len(image_files(root))} images of four planets, {sizes["size"]} pixels, {seconds:.0f} seconds.', quick)
-    return dict(accuracy=found.accuracy, accuracy_interval=list(found.accuracy_interval), ladder=dict(zip(ladder.step, ladder.accuracy)),
-                cleaning=cleaning, findings=findings, seconds=seconds, quick=quick, report=str(page), model=str(model))
+    short = f'{len(image_files(root))} images of four planets, {sizes["size"]} pixels, {seconds:.0f} seconds.'
+    page = _write_demo(out/'report.html', sections, short, quick)
+    return dict(accuracy=found.accuracy, accuracy_interval=list(found.accuracy_interval),
+                ladder=dict(zip(ladder.step, ladder.accuracy)), cleaning=cleaning, findings=findings,
+                seconds=seconds, quick=quick, report=str(page), model=str(model))
 
 # %% ../nbs/25_cli.ipynb #57b19515
 def _load_planets(root, sizes):

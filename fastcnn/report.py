@@ -10,6 +10,7 @@ __all__ = ['contact_sheet', 'write_report', 'evaluation_sections', 'learner_sect
 # %% ../nbs/22_report.ipynb #f12d4a2d
 import base64, io, math, re, unicodedata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import fastcnn
 import jinja2
@@ -18,6 +19,11 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from .core import InputError, atomic_write, utc_now
 from .images import UnreadableImage, read_image
+
+if TYPE_CHECKING:
+    from fastai.learner import Learner
+    from fastcnn.evaluation import Evaluation
+    from pandas import DataFrame
 
 # %% ../nbs/22_report.ipynb #c4c6562a
 def _small_picture(
@@ -243,7 +249,7 @@ def _scores(per_class):
 
 # %% ../nbs/22_report.ipynb #dccc88a2
 def evaluation_sections(
-    evaluation # `fastcnn.evaluation.Evaluation`
+    evaluation:'Evaluation' # As `evaluate` gives it
 )->list: # Sections for `write_report`
     "What an evaluation says, in words, figures and tables"
     from fastcnn.evaluation import plot_calibration, plot_confusion_matrix, plot_per_class
@@ -253,7 +259,8 @@ def evaluation_sections(
             _accuracy_in_words(evaluation),
             (plot_per_class(evaluation), 'Precision and recall of each class with their 95% intervals'),
             (_scores(evaluation.per_class),
-             'Precision: of what it calls so, the share that is so. Recall: of what is so, the share that it calls so.')]),
+             'Precision: of what it calls so, the share that is so. '
+             'Recall: of what is so, the share that it calls so.')]),
         ('What is taken for what?', [
             _worst_confusion(evaluation),
             (plot_confusion_matrix(evaluation), 'Confusion matrix: the share of each true class that was called so')]),
@@ -293,8 +300,8 @@ def _grad_cam_figure(learn, worst):
 
 # %% ../nbs/22_report.ipynb #cc08da49
 def learner_sections(
-    learn, # Learner after a fit
-    worst=None # DataFrame of `fastcnn.evaluation.top_losses`, its `image` as the Learner's DataLoaders take them
+    learn:'Learner', # After a fit
+    worst:'DataFrame'=None # As `top_losses` gives it, its `image` as the Learner's DataLoaders take them
 )->list: # Sections for `write_report`
     "How a network was trained, where it fails, where it looks, and what it looks like inside"
     from fastcnn.evaluation import plot_loss_curves, show_kernels
@@ -318,9 +325,9 @@ def _sections_of_mistakes(learn, worst):
 # %% ../nbs/22_report.ipynb #766d3e80
 def evaluation_report(
     path:Path, # The HTML file to write, replaced if it exists
-    evaluation, # `fastcnn.evaluation.Evaluation`
-    learn=None, # Learner, to look inside; none: an exported model was judged
-    worst=None, # DataFrame of `fastcnn.evaluation.top_losses`; its images are paths, bytes or PIL images
+    evaluation:'Evaluation', # As `evaluate` gives it
+    learn:'Learner'=None, # To look inside; none: an exported model was judged
+    worst:'DataFrame'=None, # As `top_losses` gives it; its images are paths, bytes or PIL images
     title:str='How good is it?', # Of the page
     subtitle:str='' # One sentence below the title, such as which images were held back
 )->Path: # `path`

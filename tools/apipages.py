@@ -10,6 +10,7 @@ from nbdev.process import Processor
 from nbdev.processors import FilterDefaults, exec_show_docs
 from nbdev.showdoc import BasicMarkdownRenderer, show_doc
 
+from export import named_modules
 from notebooks import ROOT
 
 CONFIG = get_config(ROOT)
@@ -53,7 +54,9 @@ class RunShowDoc(Processor):
 
     def start(self):
         shell = CaptureShell()
-        shell.run_cell(f'from fastcnn.{Path(self.nb.path_).stem[3:]} import *')
+        page = Path(self.nb.path_)
+        named = [name for name, (path, _) in named_modules(ROOT/'nbs').items() if path.name == page.name]
+        for name in [page.stem[3:], *named]: shell.run_cell(f'from fastcnn.{name} import *')
         shell.user_ns['show_doc'] = partial(show_doc, renderer=ApiTable)
         return shell
 
