@@ -7,7 +7,7 @@ Docs: https://fastcnn.github.io/fastcnn/images.html.md"""
 # %% auto #0
 __all__ = ['UnreadableImage', 'read_header', 'read_image', 'list_images', 'files_on_disk', 'image_files']
 
-# %% ../nbs/01_images.ipynb #92cd769e
+# %% ../nbs/01_images.ipynb #f35d67a0
 import io, os, stat, struct, threading, time, warnings, zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
 from .core import InputError
 
-# %% ../nbs/01_images.ipynb #8189110f
+# %% ../nbs/01_images.ipynb #9347d556
 _TROUBLES = dict(
     empty='it holds no bytes',
-    not_an_image='it is no image, or of a format that is not read: save it as JPEG or PNG',
+    not_an_image='it is no image, or of a kind that is not read: save it as JPEG or PNG',
     truncated='its end is missing: copy or download it again',
     damaged='it is damaged',
     too_large='it is too large',
@@ -32,7 +32,7 @@ _TROUBLES = dict(
     unreadable='it cannot be opened',
     no_heif="HEIC and HEIF need a further package: pip install 'fastcnn[heif]'")
 
-# %% ../nbs/01_images.ipynb #aa2fd5e1
+# %% ../nbs/01_images.ipynb #beb31d66
 class UnreadableImage(InputError):
     "A file that gives no picture; `reason` is one word"
     def __init__(self,
@@ -44,7 +44,7 @@ class UnreadableImage(InputError):
         super().__init__(f'{name} cannot be read as an image: {_TROUBLES[reason]}{f" ({detail})" if detail else ""}')
         self.reason = reason
 
-# %% ../nbs/01_images.ipynb #79ece4d6
+# %% ../nbs/01_images.ipynb #f0ef436c
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.webp', '.gif', '.bmp', '.tif', '.tiff',
                   '.avif', '.heic', '.heif')
 
@@ -64,9 +64,10 @@ def _has_heif()->bool:
     register_heif_opener()
     return True
 
-# %% ../nbs/01_images.ipynb #b4114cab
+# %% ../nbs/01_images.ipynb #adb8baa8
 _HEIF_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1')
-_SIGNATURES = (b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n', b'GIF87a', b'GIF89a', b'RIFF', b'II*\0', b'MM\0*')
+# not TIFF's, of which many kinds are not read
+_SIGNATURES = (b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n', b'GIF87a', b'GIF89a')
 
 def _is_heif(
     head:bytes # The first bytes of a file
@@ -78,9 +79,10 @@ def _signed(
     head:bytes # The first bytes of a file
 )->bool:
     "Whether a file begins as an image of one of our formats does"
-    return head.startswith(_SIGNATURES) or head[4:8] == b'ftyp' and head[8:12] in (b'avif', *_HEIF_BRANDS)
+    webp, ftyp = head[:4] == b'RIFF' and head[8:12] == b'WEBP', head[4:8] == b'ftyp'
+    return head.startswith(_SIGNATURES) or webp or ftyp and head[8:12] in (b'avif', *_HEIF_BRANDS)
 
-# %% ../nbs/01_images.ipynb #602b6288
+# %% ../nbs/01_images.ipynb #22188559
 _TOO_LARGE = (MemoryError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 _PILLOW_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError,
                   RuntimeError, SystemError, struct.error, zlib.error, *_TOO_LARGE)
@@ -97,7 +99,8 @@ def _reason(
     if isinstance(error, _TOO_LARGE): return 'too_large'
     if isinstance(error, UnidentifiedImageError): return 'truncated' if _signed(head) else 'not_an_image'
     if isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError)): return 'unreadable'
-    return 'truncated' if 'truncated' in str(error).lower() else 'damaged'
+    words = str(error).lower()
+    return 'truncated' if 'truncated' in words or 'unexpected end' in words or 'create decoder' in words else 'damaged'
 
 @contextmanager
 def _told(
@@ -112,12 +115,14 @@ def _told(
         detail = f'{type(error).__name__}: {error}' if reason == 'damaged' else ''
         raise UnreadableImage(source, reason, detail) from error
 
-# %% ../nbs/01_images.ipynb #4c0d7639
+# %% ../nbs/01_images.ipynb #9a550db6
 MAX_PIXELS = 178_956_970 # Width times height: Pillow's own limit, 512 MB of pixels
 _MAX_SIDE = 65_535 # Pixels; no camera's, and it takes long
 _MAX_BYTES = 2**30 # Of a file
-_USUAL_SCANS, _MAX_SCANS = 20, 500 # libjpeg-turbo's own tools take 500 with `-maxscans`
+_USUAL_SCANS, _MAX_SCANS = 13, 500 # mozjpeg's files have up to 13; libjpeg-turbo's own tools take 500 with `-maxscans`
 _MAX_SCANNED = 10**9 # Scans times pixels: about a second
+_MAX_BYTES_A_PIXEL = 8 # Of a JPEG of many scans: more than the picture could hold
+_LARGE, _LEAST_BYTES = 5*10**7, 1/500 # Pixels; bytes a pixel of a picture larger than that: a plain sky has more
 
 def _too_many_scans(
     data:bytes, # A JPEG file
@@ -125,10 +130,11 @@ def _too_many_scans(
 )->bool:
     "Whether a JPEG repeats itself so often that it must be meant to take long"
     scans = data.count(b'\xff\xda') # those of thumbnails too: a few
-    return scans > _USUAL_SCANS and (scans > _MAX_SCANS or scans*pixels > _MAX_SCANNED)
+    work = scans*pixels > _MAX_SCANNED or len(data) > 10**6 + _MAX_BYTES_A_PIXEL*pixels
+    return scans > _MAX_SCANS or scans > _USUAL_SCANS and work
 
-# %% ../nbs/01_images.ipynb #a45ae704
-_SECONDS, _SECONDS_A_PIXEL = 1., 2e-7 # Processor time: ten times what the slowest honest file takes here
+# %% ../nbs/01_images.ipynb #7ab6b8b7
+_SECONDS, _SECONDS_A_PIXEL = 1., 6e-8 # Processor time: four times what the slowest honest file takes here
 
 class _Budget(io.BufferedReader):
     "A file whose reader may use so much processor time"
@@ -142,16 +148,19 @@ class _Budget(io.BufferedReader):
         if time.thread_time() - self.start > self.seconds: raise _TooSlow
         return super().read(size)
 
-# %% ../nbs/01_images.ipynb #6df80fda
+# %% ../nbs/01_images.ipynb #ceb301f1
+_MAX_TEXT = 2**25 # Bytes of a text or profile in a PNG, unpacked; Pillow's own limit calls whole pictures damaged
+
 class _Strict:
     "Pillow refuses truncated files while any thread is inside"
-    def __init__(self): self.lock, self.inside, self.before, self.quiet = threading.Lock(), 0, False, None
+    def __init__(self): self.lock, self.inside, self.before, self.quiet = threading.Lock(), 0, None, None
 
     def __enter__(self):
         with self.lock:
             self.inside += 1
             if self.inside > 1: return
-            self.before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+            self.before = ImageFile.LOAD_TRUNCATED_IMAGES, PngImagePlugin.MAX_TEXT_CHUNK
+            ImageFile.LOAD_TRUNCATED_IMAGES, PngImagePlugin.MAX_TEXT_CHUNK = False, _MAX_TEXT
             self.quiet = warnings.catch_warnings()
             self.quiet.__enter__()
             warnings.filterwarnings('ignore', module=r'PIL\.') # of large pictures, and of damage that is an error here
@@ -160,12 +169,12 @@ class _Strict:
         with self.lock:
             self.inside -= 1
             if self.inside: return
-            ImageFile.LOAD_TRUNCATED_IMAGES = self.before
+            ImageFile.LOAD_TRUNCATED_IMAGES, PngImagePlugin.MAX_TEXT_CHUNK = self.before
             self.quiet.__exit__(*error)
 
 _strict = _Strict()
 
-# %% ../nbs/01_images.ipynb #ffc32aed
+# %% ../nbs/01_images.ipynb #7b9a2d7a
 def _opened(
     source # Path or bytes
 )->io.RawIOBase: # To read from
@@ -176,17 +185,26 @@ def _opened(
     if about.st_size > _MAX_BYTES: raise UnreadableImage(source, 'too_large', f'{about.st_size/1e9:.1f} GB')
     return io.FileIO(source)
 
-def _content(
-    source, # Path or bytes
+def _check_kind(
+    source # As the user gave it
+):
+    "Refuse what is neither a path nor bytes; a number would be taken for an open file"
+    if isinstance(source, str | os.PathLike | bytes): return
+    raise UnreadableImage(source, 'not_an_image', f'a {type(source).__name__} is no path, bytes, array or PIL image')
+
+def file_content(
+    source:str|Path|bytes, # A file, or its content
     size:int=-1, # Bytes at most; -1: all
 )->bytes:
-    "The bytes of a file, or its first ones, by which a format is known"
+    "The bytes of a regular file, or its first ones, by which a format is known; raises `UnreadableImage`"
+    _check_kind(source)
     try:
         with _opened(source) as file: return file.read(size)
+    except UnreadableImage: raise
     except (OSError, ValueError) as error: # a ValueError where a path holds a null byte
         raise UnreadableImage(source, 'unreadable', getattr(error, 'strerror', None) or str(error)) from error
 
-# %% ../nbs/01_images.ipynb #068677cf
+# %% ../nbs/01_images.ipynb #45c8b380
 def _check_size(
     source, # As the user gave it
     width:int, # Pixels
@@ -197,15 +215,23 @@ def _check_size(
     if width*height <= max_pixels and max(width, height) <= _MAX_SIDE: return
     raise UnreadableImage(source, 'too_large', f'{width} × {height} pixels')
 
+def _check_bytes(
+    source, # As the user gave it
+    data:bytes, # Its content
+    pixels:int, # Width times height
+):
+    "Refuse a few bytes that would take seconds to become hundreds of millions of pixels"
+    if pixels > _LARGE and len(data) < _LEAST_BYTES*pixels: raise UnreadableImage(source, 'too_slow')
+
 @contextmanager
 def _open(
     source, # As the user gave it: path or bytes
     max_pixels:int, # Width times height at most
     data:bytes=None, # Its content, where it has been read already
-)->Iterator[Image.Image]: # Of any mode, with its header read
+)->Iterator[tuple[Image.Image, _Budget]]: # Of any mode, with its header read; the file that it is read from
     "Open a file with Pillow, within a budget of time"
     file = source if data is None else data
-    head = _content(file, 64)
+    head = file_content(file, 64)
     if not head: raise UnreadableImage(source, 'empty')
     heif = _is_heif(head)
     if heif and not _has_heif(): raise UnreadableImage(source, 'no_heif')
@@ -213,10 +239,9 @@ def _open(
     with (_strict, _told(source, head), _opened(file) as raw, _Budget(raw) as file,
           Image.open(file, formats=formats) as image):
         _check_size(source, *image.size, max_pixels)
-        file.seconds += _SECONDS_A_PIXEL*image.width*image.height
-        yield image
+        yield image, file
 
-# %% ../nbs/01_images.ipynb #71bde624
+# %% ../nbs/01_images.ipynb #80fe1102
 class ImageHeader(NamedTuple):
     "What the header of an image file says"
     format:str # In Pillow's names, whatever the file is called
@@ -234,57 +259,96 @@ def _orientation(
     "How the camera was held"
     try: found = image.getexif().get(_ORIENTATION, 1)
     except _PILLOW_ERRORS: return 1
-    return found if found in range(2, 9) else 1
+    return int(found) if found in range(2, 9) else 1
+
+def _says_orientation(
+    data:bytes # A file
+)->bool:
+    "Whether a file may say how the camera was held"
+    return any(word in data for word in (b'Exif\0\0', b'eXIf', b'tiff:Orientation'))
 
 def _is_plain(
     image:Image.Image, # With its header read
     head:bytes, # Of its file
+    orientation:int, # 1 to 8
 )->bool:
     "Whether every loader reads this file as upright 8-bit RGB or grey"
     deep = image.format == 'PNG' and head[24] > 8 # bits a channel, at a fixed place of a PNG's header
     usual = image.format in ('JPEG', 'PNG') and image.mode in ('RGB', 'L')
     return (usual and not deep and not image.has_transparency_data
-            and getattr(image, 'n_frames', 1) == 1 and _orientation(image) == 1)
+            and getattr(image, 'n_frames', 1) == 1 and orientation == 1)
 
-# %% ../nbs/01_images.ipynb #916f7f2e
+# %% ../nbs/01_images.ipynb #27354efc
 def read_header(
     source:str|Path|bytes, # A file, or its content
     max_pixels:int=MAX_PIXELS, # Width times height; what is larger is refused
 )->ImageHeader:
     "Format, size and orientation of an image; raises `UnreadableImage`"
-    with _open(source, max_pixels) as image:
-        orientation, (width, height) = _orientation(image), image.size
+    with _open(source, max_pixels) as (image, _):
+        # a PNG may say it behind its pixels, which Pillow would have to decode
+        silent = image.format == 'PNG' and not _says_orientation(file_content(source))
+        orientation, (width, height) = 1 if silent else _orientation(image), image.size
         if orientation > 4 and image.format != 'TIFF': width, height = height, width # Pillow turns TIFF files itself
-        return ImageHeader(image.format, image.mode, width, height, orientation, _is_plain(image, _content(source, 64)))
+        plain = _is_plain(image, file_content(source, 64), orientation)
+        return ImageHeader(image.format, image.mode, width, height, orientation, plain)
 
-# %% ../nbs/01_images.ipynb #baccf470
+# %% ../nbs/01_images.ipynb #daa7d914
 _GREY_16 = np.round(np.arange(65_536)/257).astype(np.uint8) # 16 bits → 8 bits
+_OVERSHOOT = 1.5 # A resize or a filter may lead a little above white
+
+def _tag(image, number, default):
+    "A TIFF file's first value of a tag"
+    value = image.tag_v2.get(number, default) if image.format == 'TIFF' else default
+    return value[0] if isinstance(value, tuple) else value
+
+def _grey_16(
+    image:Image.Image # Of a mode that begins with I;16
+)->np.ndarray: # (H, W), uint8
+    "Grey of 16 bits as 8 bits; of 12, where a microscope's file says so; 0 is white where a scanner's file says so"
+    white = 2**min(16, _tag(image, 258, 16)) - 1
+    levels = _GREY_16 if white == 65_535 else np.round(np.arange(65_536).clip(0, white)*(255/white)).astype(np.uint8)
+    grey = levels[np.asarray(image)]
+    if _tag(image, 262, 1) == 0: return 255 - grey
+    clear = image.info.get('transparency')
+    return np.where(np.asarray(image) == clear, np.uint8(255), grey) if isinstance(clear, int) else grey
 
 def _grey(
     image:Image.Image # Of a mode that begins with I or F
 )->np.ndarray: # (H, W), uint8
     "Grey of 16 or 32 bits, or of floats, as 8 bits"
+    if image.mode.startswith('I;16'): return _grey_16(image)
     values = np.asarray(image)
-    if values.dtype.itemsize == 2: return _GREY_16[values]
-    unsigned = image.format == 'TIFF' and image.mode == 'I' and image.tag_v2.get(339, 1) in (1, (1,)) # SampleFormat
-    values = values.view(np.uint32) if unsigned else values
+    if image.mode == 'I' and image.format == 'TIFF' and _tag(image, 339, 1) == 1: values = values.view(np.uint32)
     values = np.nan_to_num(values.astype(np.float32), nan=0, posinf=0, neginf=0).clip(0)
     whites = (1, 255, 65_535, 2**32 - 1) if image.mode[0] == 'F' else (255, 65_535, 2**32 - 1)
     most = values.max(initial=0)
-    white = next((w for w in whites if most <= w), most)
-    return np.round(values*(255/white)).astype(np.uint8)
+    white = next((w for w in whites if most <= _OVERSHOOT*w), most)
+    return np.round(values.clip(0, white)*(255/white)).astype(np.uint8)
 
-# %% ../nbs/01_images.ipynb #f178159b
+# %% ../nbs/01_images.ipynb #97d93848
 def _rgb(
     image:Image.Image # Of any mode
 )->np.ndarray: # (H, W, 3), uint8
     "Red, green and blue, as the file has them"
     if image.mode[0] in 'IF': return np.repeat(_grey(image)[..., None], 3, -1)
+    if image.mode == 'La': image = image.convert('LA')
     if not image.has_transparency_data: return np.array(image if image.mode == 'RGB' else image.convert('RGB'))
     image = image.convert('RGBA')
     return np.array(Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image).convert('RGB'))
 
-# %% ../nbs/01_images.ipynb #90c6b56e
+# %% ../nbs/01_images.ipynb #0e705008
+def _scale_png_key(
+    image:Image.Image, # A PNG with its header read
+    depth:int, # Bits a channel, as its header says
+):
+    "The colour that is transparent, in 8 bits as the pixels are; the file has it in its own depth"
+    clear = image.info.get('transparency')
+    if image.mode == 'L' and isinstance(clear, int) and depth in (2, 4): clear *= 255//(2**depth - 1)
+    elif image.mode == 'RGB' and isinstance(clear, tuple) and depth == 16: clear = tuple(c >> 8 for c in clear)
+    else: return
+    image.info['transparency'] = clear
+
+# %% ../nbs/01_images.ipynb #a1fce7a7
 _TURNS = {2: lambda p: p[:, ::-1], 3: lambda p: p[::-1, ::-1], 4: lambda p: p[::-1],
           5: lambda p: p.swapaxes(0, 1), 6: lambda p: p[::-1].swapaxes(0, 1),
           7: lambda p: p[::-1, ::-1].swapaxes(0, 1), 8: lambda p: p[:, ::-1].swapaxes(0, 1)}
@@ -296,17 +360,17 @@ def _upright(
     "Turn and mirror a picture so that up is up"
     return np.ascontiguousarray(_TURNS[orientation](pixels)) if orientation in _TURNS else pixels
 
-# %% ../nbs/01_images.ipynb #eb2ac874
+# %% ../nbs/01_images.ipynb #862f1bb1
 _SMALL = 64 # Pixels: a picture whose longer side is below this is always decoded at full size
 
 def _jpeg_orientation(
-    data:bytes # A JPEG file
+    source, # As the user gave it
+    data:bytes, # Its content
+    max_pixels:int, # Width times height at most
 )->int: # 1 to 8
     "How the camera was held; Pillow is asked only where the file says something about it"
-    if b'Exif\0\0' not in data and b'tiff:Orientation' not in data: return 1
-    try:
-        with Image.open(io.BytesIO(data), formats=('JPEG',)) as image: return _orientation(image)
-    except _PILLOW_ERRORS: return 1
+    if not _says_orientation(data): return 1
+    with _open(source, max_pixels, data) as (image, _): return _orientation(image)
 
 def _reduction(
     height:int, # Pixels
@@ -329,41 +393,63 @@ def _decode_jpeg(
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
         if colours not in ('YCbCr', 'RGB', 'Gray'): return None
         _check_size(source, width, height, max_pixels)
+        orientation = _jpeg_orientation(source, data, max_pixels)
         part = _reduction(height, width, side)
         least = dict(min_height=-(-height//part), min_width=-(-width//part), min_factor=1)
         pixels = simplejpeg.decode_jpeg(data, 'RGB', **least)
     except UnreadableImage: raise
     except ValueError: return None
-    return _upright(pixels, _jpeg_orientation(data))
+    return _upright(pixels, orientation)
 
-# %% ../nbs/01_images.ipynb #6a565e92
+# %% ../nbs/01_images.ipynb #ebeb8147
 def _check_scans(
     source, # As the user gave it
     data:bytes, # Its content
 ):
     "Refuse a JPEG that is made to be slow before a pixel of it is decoded"
     if data[:2] != b'\xff\xd8' or data.count(b'\xff\xda') <= _USUAL_SCANS: return
-    with _open(source, MAX_PIXELS, data) as image: width, height = image.size
+    with _open(source, MAX_PIXELS, data) as (image, _): width, height = image.size
     if _too_many_scans(data, width*height): raise UnreadableImage(source, 'too_slow')
 
-# %% ../nbs/01_images.ipynb #b85dc38c
+# %% ../nbs/01_images.ipynb #acc586fa
+def _as_pillow(
+    array:np.ndarray # (H, W), (H, W, 3) or (H, W, 4), of a type that Pillow has
+)->Image.Image:
+    "An array as an image"
+    try: return Image.fromarray(array)
+    except (TypeError, ValueError, IndexError) as error:
+        detail = f'an array {array.shape} of {array.dtype}: give (height, width, 3) of uint8'
+        raise UnreadableImage(array, 'not_an_image', detail) from error
+
+def _read_pillow(
+    image:Image.Image # Which stays as it is
+)->np.ndarray: # (H, W, 3), uint8
+    "The picture in an image of Pillow's"
+    if 0 in image.size: raise UnreadableImage(image, 'empty')
+    with _strict, _told(image, b'x'): return _upright(_rgb(image), _orientation(image))
+
+# %% ../nbs/01_images.ipynb #ebf0ec5f
 def read_image(
-    source:str|Path|bytes|Image.Image, # A file, its content, or an image of Pillow's
+    source:str|Path|bytes|Image.Image|np.ndarray, # A file, its content, a PIL image, or (H, W, 3) uint8
     side:int|None=None, # Pixels: a JPEG may come smaller, its shorter side not below this; None: full size
     max_pixels:int=MAX_PIXELS, # Width times height of the file; what is larger is refused
 )->np.ndarray: # (H, W, 3), uint8: upright, transparency on white
     "The picture in a file as a person sees it; raises `UnreadableImage`"
-    if isinstance(source, Image.Image):
-        with _strict, _told(source, b'x'): return _upright(_rgb(source), _orientation(source))
-    data = _content(source)
+    if isinstance(source, bytearray | memoryview): source = bytes(source)
+    if isinstance(source, np.ndarray): source = _as_pillow(source)
+    if isinstance(source, Image.Image): return _read_pillow(source)
+    data = file_content(source)
     _check_scans(source, data)
     pixels = _decode_jpeg(source, data, side, max_pixels) if data[:2] == b'\xff\xd8' else None
     if pixels is not None: return pixels
-    with _open(source, max_pixels, data) as image:
+    with _open(source, max_pixels, data) as (image, file):
+        _check_bytes(source, data, image.width*image.height)
+        file.seconds += _SECONDS_A_PIXEL*image.width*image.height
         if side and max(image.size) >= _SMALL: image.draft(None, (side, side))
+        if image.format == 'PNG': _scale_png_key(image, data[24])
         return _upright(_rgb(image), _orientation(image))
 
-# %% ../nbs/01_images.ipynb #d81ada2b
+# %% ../nbs/01_images.ipynb #defc2a4d
 _LEFT_BEHIND = ('thumbs.db', 'desktop.ini') # by file managers; others' names begin with a dot, or lie in __MACOSX
 
 def _left_out(
@@ -377,7 +463,7 @@ def _left_out(
     if not entry.is_file(): return 'no_file' # a pipe, a socket, a link to nowhere: reading it would fail or never end
     return '' if entry.name.lower().endswith(IMAGE_SUFFIXES) else 'not_an_image'
 
-# %% ../nbs/01_images.ipynb #f16e29ca
+# %% ../nbs/01_images.ipynb #80c416ee
 def list_images(
     folder:str|Path, # Any folder
     nested:bool=True, # Look into its folders, and theirs
@@ -402,7 +488,7 @@ def list_images(
     look_into(folder)
     return sorted(files), left_out
 
-# %% ../nbs/01_images.ipynb #6e88d26b
+# %% ../nbs/01_images.ipynb #63ae3303
 LEFT_OUT = dict(hidden='hidden', not_an_image='no images', link='links', no_file='no regular files',
                 nested='deeper folders', unreadable='unreadable')
 
@@ -415,7 +501,7 @@ def tell_left_out(
         return f'{len(names)} {LEFT_OUT[reason]} ({", ".join(names[:3])}{more})'
     return ', '.join(told(reason, names) for reason, names in sorted(left_out.items()))
 
-# %% ../nbs/01_images.ipynb #4d573891
+# %% ../nbs/01_images.ipynb #4fd88a43
 def files_on_disk(
     root:str|Path # Image folder; it need not exist yet
 )->list[str]: # Sorted, such as earth/3f2a9c1d07be.jpg
