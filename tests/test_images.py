@@ -76,6 +76,86 @@ def test_the_fast_way_gives_pillows_numbers(width, height, orientation, mode, si
         if wanted: assert min(slow.shape[:2]) >= min(wanted, width, height)
 
 
+# --- what others have in their files
+
+def tiff(values, bits, photometric=1):
+    "A grey TIFF, uncompressed, little-endian"
+    values = np.asarray(values, np.uint16)
+    height, width = values.shape
+    if bits == 12: # two values in three bytes
+        packed = ''.join(f'{v:012b}' for v in values.ravel())
+        data = int(packed, 2).to_bytes(len(packed)//8, 'big')
+    else: data = values.astype('<u2').tobytes()
+    tags = [(256, 3, width), (257, 3, height), (258, 3, bits), (259, 3, 1), (262, 3, photometric), (273, 4, 8), (277, 3, 1),
+            (278, 3, height), (279, 4, len(data))]
+    entries = b''.join(struct.pack('<HHII', tag, kind, 1, value) for tag, kind, value in tags)
+    return b'II*\0' + struct.pack('<I', 8 + len(data)) + data + struct.pack('<H', len(tags)) + entries + bytes(4)
+
+
+def grey_png(value, bits, clear):
+    "A grey PNG of one value, which is transparent"
+    row = bytes([0]) + int((f'{value:0{bits}b}')*8, 2).to_bytes(bits, 'big')
+    header = struct.pack('>IIBBBBB', 8, 8, bits, 0, 0, 0, 0)
+    return (b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header) + chunk(b'tRNS', struct.pack('>H', clear)) +
+            chunk(b'IDAT', zlib.compress(row*8)) + chunk(b'IEND', b''))
+
+
+@pytest.mark.parametrize('bits, value', [(1, 0), (2, 2), (4, 8), (8, 80), (16, 0), (16, 12_345)])
+def test_a_colour_that_is_transparent_is_white_at_any_depth(bits, value):
+    assert (read_image(grey_png(value, bits, value)) == 255).all()
+    assert (read_image(grey_png(value, bits, value ^ 1)) != 255).any()
+
+
+def test_twelve_bits_and_negatives():
+    ramp = [[0, 2047, 4095, 1000]]*2
+    np.testing.assert_allclose(read_image(tiff(ramp, 12))[0, :, 0], [0, 127, 255, 62], atol=1)
+    np.testing.assert_allclose(read_image(tiff([[0, 65_535]]*2, 16, photometric=0))[0, :, 0], [255, 0])
+
+
+def test_a_float_a_little_above_white_is_white():
+    for white in (1, 255): # as a resize leaves it
+        values = np.array([[0, white/2, white*1.11]], np.float32)
+        np.testing.assert_allclose(read_image(saved(Image.fromarray(values), 'TIFF'))[0, :, 0], [0, 127, 255], atol=1)
+
+
+def test_much_text_in_a_png_is_no_damage():
+    from PIL.PngImagePlugin import PngInfo
+    about = PngInfo()
+    about.add_text('prompt', 'x'*3_000_000, zip=True)
+    assert differs(read_image(saved(RGB, 'PNG', pnginfo=about)), ENCODINGS['png_rgb']) <= 2
+
+
+def test_orientation_survives_pillows_own_limit(monkeypatch):
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', WIDTH*HEIGHT*2//3)
+    assert differs(read_image(ENCODINGS['jpeg_orientation_6'].data), ENCODINGS['jpeg_orientation_6']) <= 2
+
+
+def test_arrays_and_buffers_are_images_too():
+    pixels = np.asarray(RGB)
+    np.testing.assert_array_equal(read_image(pixels), pixels)
+    np.testing.assert_array_equal(read_image(bytearray(ENCODINGS['png_rgb'].data)), pixels)
+    for wrong in (None, 3, io.BytesIO(b'x'), np.zeros((2, 2, 2, 2)), Image.new('RGB', (0, 0))):
+        with pytest.raises(UnreadableImage): read_image(wrong)
+
+
+def test_what_is_whole_and_not_read_is_not_called_truncated():
+    assert reason(b'RIFF\x24\0\0\0WAVEfmt ' + bytes(60)) == 'not_an_image'
+    with pytest.raises(UnreadableImage, match='too large') as error: read_image(_sparse())
+    assert error.value.reason == 'too_large' and str(error.value).count('cannot be read') == 1
+
+
+def _sparse():
+    path = Path(tempfile.mkdtemp())/'big.jpg'
+    with open(path, 'wb') as file: file.truncate(2**30 + 5)
+    return path
+
+
+def test_the_header_of_a_png_needs_no_pixels():
+    data = bytearray(saved(Image.new('RGB', (64, 64)), 'PNG'))
+    data[data.index(b'IDAT') + 6] ^= 255 # the pixels are damaged
+    assert read_header(bytes(data)).width == 64
+
+
 # --- what is made to block a computer
 
 def chunk(kind, data): return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
@@ -103,7 +183,12 @@ def many_segments(n=1_000_000):
     return data[:2] + b'\xff\xe9\0\2'*n + data[2:]
 
 
-BOMBS = dict(scans=many_scans(), scans_of_a_large_picture=many_scans(60, (6000, 6000)), scans_of_a_small_one=many_scans(501),
+def exif_segments(n=3_000_000):
+    data = saved(lying(RGB, 6), 'JPEG', exif=exif(6))
+    return data[:2] + data[2:4 + int.from_bytes(data[4:6], 'big')] + b'\xff\xfe\0\2'*n + data[2:]
+
+
+BOMBS = dict(exif_segments=exif_segments(), scans=many_scans(), scans_of_a_large_picture=many_scans(60, (6000, 6000)), scans_of_a_small_one=many_scans(501),
              chunks=many_chunks(), extensions=many_extensions(), segments=many_segments())
 
 
@@ -115,6 +200,11 @@ def test_what_is_made_to_be_slow_costs_little(name):
     spent = time.thread_time() - start
     assert found in ('too_slow', 'damaged', 'truncated', 'not_an_image') or 'scans' not in name
     assert spent < 6, f'{spent:.1f} s of processor time'
+
+
+def test_a_few_bytes_of_a_huge_picture_are_refused():
+    data = saved(Image.new('1', (13_000, 13_000)), 'PNG')
+    assert len(data) < 50_000 and reason(data) == 'too_slow'
 
 
 def test_usual_progressive_files_are_read():
