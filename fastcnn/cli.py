@@ -20,7 +20,7 @@ from fastcore.meta import delegates
 from . import __version__
 from .core import InputError, check_label
 from .demo import run_demo
-from .images import image_files
+from .images import image_files, left_out_files, tell_left_out
 from .pipeline import (collection_facts, evaluate_model, pixel_cache, train_classifier, write_cleaning_report,
                               write_predictions)
 
@@ -85,8 +85,10 @@ def _clean(
     "Set broken, duplicate and odd images aside"
     from fastcnn.clean import clean_images
     report = clean_images(root, dry_run=dry_run, transforms=transforms)
-    page = write_cleaning_report(report, root)
-    return report.counts | dict(suspects=len(report.suspects), conflicts=len(report.conflicts), report=str(page))
+    page, left_out = write_cleaning_report(report, root), left_out_files(root)
+    if left_out: warnings.warn(f'left out of {Path(root).name!r}: {tell_left_out(left_out)}')
+    return report.counts | dict(suspects=len(report.suspects), conflicts=len(report.conflicts), report=str(page),
+                                left_out={reason: len(names) for reason, names in left_out.items()})
 
 def _restore(
     root:_Root, # Image folder

@@ -33,7 +33,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from .core import InputError, SidecarFile, cache_folder, map_ahead, sidecar
-from .images import UnreadableImage, read_header, read_image
+from .images import UnreadableImage, file_content, list_images, read_header, read_image
 from .splits import GroupSplitter, with_groups
 from .tables import image_table, leave_out_broken
 
@@ -95,6 +95,8 @@ def _picture(
 def _image_block(): return TransformBlock(type_tfms=_picture, batch_tfms=IntToFloatTensor)
 
 # %% ../nbs/11_data.ipynb #070db380
+def _listed_images(folder): return list_images(folder, follow_links=True)[0]
+
 def image_datablock(
     size:int=200, # Side of the images in a batch, pixels
     presize:int=None, # Side to which each image is cut and resized first, pixels; default: 2.3 times `size`
@@ -104,7 +106,7 @@ def image_datablock(
     "Article A's DataBlock"
     return DataBlock(**dict(
         blocks=(_image_block(), CategoryBlock),
-        get_items=get_image_files,
+        get_items=_listed_images,
         splitter=splitter or RandomSplitter(seed=42, valid_pct=0.2),
         get_y=parent_label,
         item_tfms=Resize(presize or round(size*2.3)),
@@ -145,8 +147,8 @@ def _centre_square(
 
 # %% ../nbs/11_data.ipynb #fa4bc7d0
 def _file_content(path):
-    try: return Path(path).read_bytes()
-    except OSError: return path # `read_image` says what is wrong
+    try: return file_content(path)
+    except UnreadableImage: return path # `read_image` says what is wrong, with its name
 
 # %% ../nbs/11_data.ipynb #f17b7269
 def _resized_square(

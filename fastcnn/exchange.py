@@ -23,7 +23,8 @@ from .core import (InputError, Manifest, SidecarFile, atomic_file, atomic_write,
                           sidecar, utc_now)
 from .download import (DownloadError, Limits, check_url, class_folder, is_settled, known_images, prepare_image,
                               scratch_folder, start_thread)
-from .images import IMAGE_SUFFIXES, files_on_disk, image_files, list_images, tell_left_out
+from .images import (IMAGE_SUFFIXES, UnreadableImage, file_content, files_on_disk, image_files,
+                            left_out_files, list_images, read_header, tell_left_out)
 
 if TYPE_CHECKING: import pyarrow
 
@@ -189,10 +190,18 @@ def _files_to_add(source:Path, root:Path, label:str=None)->list[dict]:
     return found
 
 # %% ../nbs/07_exchange.ipynb #d1dcc802
+def _is_kept_whole(data:bytes)->bool:
+    "Whether a file is stored as it is; of the others pixels alone, which need to know how the camera was held"
+    try: return read_header(data).plain
+    except UnreadableImage: return True
+
 def _read_own(path:Path, max_bytes:int)->bytes|None: # None: too large
-    "The content of a file, without the place where it was taken; empty where it must not be read"
-    try: return _without_place(path.read_bytes()) if path.stat().st_size <= max_bytes else None
-    except OSError: return b''
+    "The content of a file, without the place where it was taken; empty where it cannot be read"
+    try:
+        if path.stat().st_size > max_bytes: return None
+        data = file_content(path)
+    except (OSError, UnreadableImage): return b''
+    return _without_place(data) if _is_kept_whole(data) else data
 
 # %% ../nbs/07_exchange.ipynb #530c9f11
 def _add_file(importer:_Importer, label:str, path:Path, facts:dict)->dict: # How it ended
@@ -245,6 +254,10 @@ def _packed_files(root:Path)->dict: # name in the zip → file
     return inside | {f'{beside.name}/{file.relative_to(beside).as_posix()}': file for file in about}
 
 # %% ../nbs/07_exchange.ipynb #59a0a51e
+def _warn_left_out(root:Path):
+    "Say what lies in an image folder and is none of its images"
+    if left_out := left_out_files(root): warnings.warn(f'left out of {Path(root).name!r}: {tell_left_out(left_out)}')
+
 def pack_images(
     root:Path, # Image folder
     path:Path=None, # Zip file to write; default: `root.zip` beside the folder
@@ -252,6 +265,7 @@ def pack_images(
     "Pack an image folder with its manifest and credits into one zip file"
     root = Path(os.path.abspath(root))
     files, path = _packed_files(root), Path(path or root.with_name(root.name + '.zip'))
+    _warn_left_out(root)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix='.packing-') as tmp:
         with zipfile.ZipFile(Path(tmp)/'all.zip', 'w', zipfile.ZIP_STORED, strict_timestamps=False) as archive:
@@ -500,6 +514,7 @@ def export_imagefolder(
     "Write the collection as a dataset that `datasets.load_dataset(folder)` loads, with labels, licences and credits"
     folder = Path(os.path.abspath(folder))
     _check_new(folder)
+    _warn_left_out(root)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix='.exporting-') as tmp:
         whole = Path(tmp)/'whole'

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .core import PRESENT, InputError, Manifest, SidecarFile, sidecar
-from .images import image_files
+from .images import image_files, left_out_files
 
 if TYPE_CHECKING:
     from fastai.learner import Learner
@@ -29,14 +29,15 @@ def _sorted_counts(values): return dict(sorted(Counter(values).items()))
 
 def collection_facts(
     root:Path # Image folder: ROOT/LABEL/NAME.jpg
-)->dict: # classes (name → images), licenses (name → images), bytes, problems (status and reason → images)
+)->dict: # classes, licenses, problems, left_out (each name → number), and bytes
     "Classes, licences, size and problems of an image folder"
     files, manifest = image_files(root), Manifest(root)
     known = {row['file']: row.get('license') for row in manifest if row['status'] in PRESENT and row.get('file')}
     licenses = [known.get(f'{file.parent.name}/{file.name}') or 'unknown' for file in files]
     problems = {kind: n for kind, n in manifest.counts().items() if kind.startswith(('failed', 'quarantined'))}
     return dict(classes=_sorted_counts(file.parent.name for file in files), licenses=_sorted_counts(licenses),
-                bytes=sum(file.stat().st_size for file in files), problems=problems)
+                bytes=sum(file.stat().st_size for file in files), problems=problems,
+                left_out={reason: len(names) for reason, names in left_out_files(root).items()})
 
 # %% ../nbs/24_pipeline.ipynb #d0734fa7
 def write_cleaning_report(
