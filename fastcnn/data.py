@@ -22,7 +22,7 @@ import torch
 from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
 from fastai.data.core import DataLoaders, TfmdDL
 from fastai.data.transforms import Categorize, ColReader, IntToFloatTensor, Normalize, RandomSplitter, ToTensor
-from fastai.data.transforms import get_image_files, parent_label
+from fastai.data.transforms import parent_label
 from fastai.torch_core import Tensor, TensorCategory, TensorImage, defaults
 from fastai.vision.augment import AffineCoordTfm, LightingTfm, PadMode, Resize, affine_grid, aug_transforms
 from fastai.vision.core import PILImage
