@@ -256,7 +256,7 @@ def test_other_options_reach_the_network(dls):
 
 @pytest.mark.parametrize('call, words', [
     (lambda dls: transfer_learner(dls, 'resnet81'), 'unknown architecture'),
-    (lambda dls: transfer_learner(dls, 'custom_cnn'), "there are no trained weights for 'custom_cnn'"),
+    (lambda dls: transfer_learner(dls, 'custom_cnn'), "nobody offers trained weights for 'custom_cnn'"),
     (lambda dls: transfer_learner(dls, nn.Linear(2, 2)), 'arch is neither a name nor a network'),
     (lambda dls: transfer_learner(dls, teacher()), 'the mean and std that the network was trained with are needed'),
     (lambda dls: transfer_learner(dls, build_model('conv_stack', 3, size=100), stats=STATS), f'the weights do not fit conv_stack for 3 channels of {SIZE} px'),
