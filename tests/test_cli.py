@@ -269,7 +269,7 @@ def test_no_number_that_json_does_not_know(monkeypatch, capsys):
 
 def test_json_is_all_there_is_on_standard_output(folder):
     done = subprocess.run([*COMMAND, 'info', str(folder), '--json'], capture_output=True, text=True)
-    assert set(json.loads(done.stdout)) == {'classes', 'licenses', 'bytes', 'problems'}
+    assert set(json.loads(done.stdout)) == {'classes', 'licenses', 'bytes', 'problems', 'left_out'}
     assert 'classes' in subprocess.run([*COMMAND, 'info', str(folder)], capture_output=True, text=True).stdout
 
 

@@ -1,6 +1,7 @@
 "What the documentation shows of an exported function or class: its call, its one line, its parameters as a table."
-import inspect, json, re
+import ast, inspect, json, re
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 from execnb.shell import CaptureShell
@@ -42,6 +43,13 @@ class ApiTable(BasicMarkdownRenderer):
         return '\n'.join(['| **Method** | **Does** |', '| --- | --- |', *rows]) if rows else ''
 
 
+def resolve_types(module):
+    "Make the imports that a module keeps for type checkers: the tables evaluate its annotations"
+    for node in ast.parse(inspect.getsource(module)).body:
+        if not isinstance(node, ast.If) or ast.unparse(node.test) != 'TYPE_CHECKING': continue
+        exec(compile(ast.Module(node.body, []), module.__file__, 'exec'), vars(module))
+
+
 class RunShowDoc(Processor):
     "Run the `show_doc` cells with the module's names alone: no other cell of the notebook has to run for them"
     shell = None
@@ -49,6 +57,10 @@ class RunShowDoc(Processor):
     def __call__(self, cell):
         if cell.cell_type != 'code' or not re.search(r'^show_doc\(', cell.source or '', re.M): return
         self.shell = self.shell or self.start()
+        shown = re.search(r'^show_doc\((\w+)', cell.source, re.M)
+        if shown and shown[1] not in self.shell.user_ns: # a method of a class that is nobody's outside the library
+            cell.source = ''
+            return
         self.shell.cell(cell)
         if self.shell.exc: raise self.shell.exc
 
@@ -56,7 +68,9 @@ class RunShowDoc(Processor):
         shell = CaptureShell()
         page = Path(self.nb.path_)
         named = [name for name, (path, _) in named_modules(ROOT/'nbs').items() if path.name == page.name]
-        for name in [page.stem[3:], *named]: shell.run_cell(f'from fastcnn.{name} import *')
+        for name in [page.stem[3:], *named]:
+            resolve_types(import_module(f'fastcnn.{name}'))
+            shell.run_cell(f'from fastcnn.{name} import *')
         shell.user_ns['show_doc'] = partial(show_doc, renderer=ApiTable)
         return shell
 
