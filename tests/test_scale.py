@@ -20,7 +20,7 @@ CHILD = '''
 import hashlib, json, random, sys, time
 from pathlib import Path
 from fastcnn.core import ImageResult, Manifest, sidecar
-from fastcnn.collect import export_table
+from fastcnn.exchange import export_table
 from fastcnn.download import fetch_images
 import pandas, pyarrow.parquet, pyarrow.csv # what the libraries take is not the rows'
 
