@@ -73,9 +73,9 @@ def test_landing_page(page, address):
 
 
 def test_api_page_has_the_parameters(page, address):
-    page.goto(address + 'core.html#atomic_write')
-    table = page.locator('table', has_text='Its whole content; text is stored as UTF-8')
-    assert table.is_visible() and 'tmp_dir' in table.inner_text()
+    page.goto(address + 'images.html#read_image')
+    table = page.locator('table', has_text='a JPEG may come smaller, its shorter side not below this')
+    assert table.is_visible() and 'max_pixels' in table.inner_text()
 
 
 def test_formulas_are_set(page, address, site):

@@ -113,6 +113,18 @@ def copy_katex(site):
     return True
 
 
+def mend_anchors(site):
+    "Links to an entry that a page does not have, since the name is internal, lead to the page"
+    pages = {path: path.read_text() for path in site.rglob('*.html')}
+    ids = {path: set(re.findall(r'\bid="([^"]+)"', text)) for path, text in pages.items()}
+    for path, text in pages.items():
+        def mended(match, path=path):
+            target = (path.parent/match[1]).resolve() if match[1] else path
+            there = target not in ids or match[2] in ids[target]
+            return match[0] if there else f'href="{match[1] or path.name}"'
+        path.write_text(re.sub(r'href="([^"#:]*)#([^"]+)"', mended, text))
+
+
 def make_local(site):
     "KaTeX from the site itself, and no web fonts; what would still be asked from elsewhere"
     found = copy_katex(site)
@@ -134,6 +146,7 @@ def main(site):
         folder = Path(tmp).resolve()/'nbs'
         stage(folder)
         built = build_into(folder, site)
+    mend_anchors(site.resolve())
     return [w for w in built.warnings if 'broken link' in w] + make_local(site)
 
 
