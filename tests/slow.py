@@ -1,5 +1,5 @@
-"A file made to be slow, as small as it is"
-import functools, io
+"A file made to be slow, as small as it is, and a program that is interrupted while it decodes one"
+import functools, io, signal, subprocess, time
 
 from PIL import Image
 
@@ -14,3 +14,15 @@ def slow_jpeg(scans=20_000, side=4096):
     start = data.index(b'\xff\xda', first + 2)
     end = data.index(b'\xff', start + 2)
     return data[:start] + data[start:end]*scans + data[end:]
+
+
+def interrupted_while_decoding(command):
+    "What a program, which says when it decodes, writes to standard error after Ctrl-C; it must end within 2 s"
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == 'decoding\n'
+    time.sleep(0.5)
+    start = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    errors = process.communicate(timeout=30)[1]
+    assert process.returncode == -signal.SIGINT and 'KeyboardInterrupt' in errors and time.monotonic() - start < 2
+    return errors

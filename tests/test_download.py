@@ -15,7 +15,7 @@ from fastcnn.core import ImageResult, InputError, Manifest, sidecar
 from fastcnn.download import DownloadError, fetch_images, prepare_image
 from fastcnn.images import UnreadableImage, image_files
 from faults import ENDINGS, FAST, HERE, SLOW, FaultServer, bomb, check_whole, jpeg
-from slow import slow_jpeg
+from slow import interrupted_while_decoding, slow_jpeg
 
 
 def test_every_fault_ends_in_one_state(server, root):
@@ -507,13 +507,7 @@ url, root''', 1)
 def test_ctrl_c_is_heard_while_files_are_decoded(server, root):
     server.heavy = slow_jpeg()
     command = [sys.executable, '-c', SLOW_PROGRAM, server.url, str(root), '4']
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == 'decoding\n'
-    time.sleep(0.5)
-    start = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    errors = process.communicate(timeout=30)[1]
-    assert process.returncode == -signal.SIGINT and 'KeyboardInterrupt' in errors and time.monotonic() - start < 2
+    errors = interrupted_while_decoding(command)
     assert 'never retrieved' not in errors
     check_whole(root)
 

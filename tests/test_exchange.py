@@ -1,5 +1,5 @@
 "Collections in and out: your own, handed on, forgotten, packed and unpacked, from hostile zips"
-import csv, json, os, signal, subprocess, sys, tempfile, time, zipfile
+import csv, json, os, subprocess, sys, tempfile, time, zipfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from fastcnn.download import fetch_images
 from fastcnn.exchange import add_images, export_imagefolder, export_table, forget_images, pack_images, unpack_images
 from fastcnn.images import files_on_disk, image_files, read_image
 from faults import HERE, check_whole, jpeg
-from slow import slow_jpeg
+from slow import interrupted_while_decoding, slow_jpeg
 
 
 def test_pack_and_unpack(server, root, tmp_path):
@@ -240,13 +240,7 @@ add_images(sys.argv[1], sys.argv[2], label='a')
 def test_ctrl_c_is_heard_while_a_file_is_decoded(root, tmp_path):
     (tmp_path/'1.jpg').write_bytes(slow_jpeg())
     command = [sys.executable, '-c', ADD_SLOWLY, str(tmp_path/'1.jpg'), str(root)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == 'decoding\n'
-    time.sleep(0.5)
-    start = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    errors = process.communicate(timeout=30)[1]
-    assert process.returncode == -signal.SIGINT and 'KeyboardInterrupt' in errors and time.monotonic() - start < 2
+    interrupted_while_decoding(command)
     assert not list((sidecar(root)/'tmp').iterdir()) and not list(root.glob('*/*'))
 
 
