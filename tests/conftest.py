@@ -7,6 +7,7 @@ import pytest
 from faults import root, server # fixtures
 from machine import machine
 from web import browser # a fixture
+from xdist.scheduler import LoadScopeScheduling
 
 os.environ.update(notebooks.QUIET)
 VERIFIED = notebooks.ROOT/'bench'/'results'/'verify.json'
@@ -25,8 +26,7 @@ def pytest_configure(config):
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     "Of the long checks, all (make verify, or named on the command line) or those whose turn it is at this commit"
-    for item in items: item.add_marker(pytest.mark.xdist_group(group(item)))
-    items.sort(key=lambda item: -notebook_seconds(item)) # two processes end at the same time if the longest come first
+    items.sort(key=lambda item: -seconds(item)) # two processes end at the same time if the longest come first
     if config.args_source == config.ArgsSource.ARGS and not config.option.verify: return
     chosen = notebooks.commit_number() % SLICES
     turn = lambda item: zlib.crc32(item.nodeid.encode()) % SLICES == chosen
@@ -35,14 +35,20 @@ def pytest_collection_modifyitems(config, items):
     items[:] = [item for item in items if wanted(item)]
 
 
-def group(item):
-    "What one process runs: a notebook, or a file, whose fixtures are made once"
-    return item.nodeid if item.path.stem == 'test_notebooks' else item.path.stem
+class Groups(LoadScopeScheduling):
+    "What one process runs: a notebook, or a file, whose fixtures are made once (pytest-xdist 3.8's groups pass pytest 9.2 by)"
+    def _split_scope(self, nodeid): return nodeid if 'test_notebooks.py' in nodeid else nodeid.partition('::')[0]
 
 
-def notebook_seconds(item):
-    "How long a notebook took when its outputs were made; 0 for other tests"
-    if item.path.stem != 'test_notebooks': return 0
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    config.option.loadscopereorder = False # in the order of `pytest_collection_modifyitems`
+    return Groups(config, log)
+
+
+def seconds(item):
+    "How long a notebook took when its outputs were made; files of tests, which take longer, come first"
+    if item.path.stem != 'test_notebooks': return float('inf')
     return nbformat.read(item.callspec.params['path'], 4).metadata.get('fastcnn', {}).get('seconds', 0)
 
 
