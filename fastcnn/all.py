@@ -12,7 +12,7 @@ import importlib, pkgutil
 
 import fastcnn
 
-# %% ../nbs/26_all.ipynb #cf29327d
+# %% ../nbs/26_all.ipynb #8a4aa8d3
 _NOT_FOR_NOTEBOOKS = 'all', 'cli'
 _ON_REQUEST = dict(collect=['ImgSize', 'ImgLayout', 'ImgType', 'ImgColor'])
 
@@ -21,12 +21,14 @@ def library_modules()->list[str]: # Their names, sorted
     found = [module.name for module in pkgutil.iter_modules(fastcnn.__path__)]
     return sorted(name for name in found if name[0] != '_' and name not in _NOT_FOR_NOTEBOOKS)
 
+# %% ../nbs/26_all.ipynb #52853c26
 def _public_names(name):
     "What a module exports, by name"
     module = importlib.import_module(f'fastcnn.{name}')
     names = dict.fromkeys([*module.__all__, *_ON_REQUEST.get(name, ())])
     return {public: getattr(module, public) for public in names}
 
+# %% ../nbs/26_all.ipynb #cf29327d
 __all__ = ['library_modules']
 for _name in library_modules():
     _found = _public_names(_name)

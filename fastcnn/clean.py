@@ -7,7 +7,7 @@ Docs: https://fastcnn.github.io/fastcnn/clean.html.md"""
 # %% auto #0
 __all__ = ['find_broken', 'sharpness', 'find_outliers', 'class_balance', 'CleaningReport', 'clean_images', 'plot_cleaning']
 
-# %% ../nbs/09_clean.ipynb #35edcb20
+# %% ../nbs/09_clean.ipynb #f79b146b
 import base64, io
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 from fastcore.basics import patch
 from PIL import Image
 
+# %% ../nbs/09_clean.ipynb #35edcb20
 from .core import InputError, Manifest, SidecarFile, sidecar
 from .duplicates import ImageFacts, block_mean, find_conflicts, find_duplicates, read_images
 from .images import UnreadableImage, list_images, read_image
@@ -38,9 +39,10 @@ def _left_out_rows(root:Path, facts:list)->list[tuple]:
     rows += [(f.file, f.problem) for f in facts if f.problem in _NEEDS_AN_EXTRA]
     return sorted((file, Path(file).parts[0] if len(Path(file).parts) > 1 else '', reason) for file, reason in rows)
 
-# %% ../nbs/09_clean.ipynb #8caac107
+# %% ../nbs/09_clean.ipynb #3c114fa5
 _BROKEN_COLUMNS = ['file', 'label', 'problem']
 
+# %% ../nbs/09_clean.ipynb #8caac107
 def find_broken(
     root:Path, # Image folder: one folder per class
     facts:list=None # What `read_images(root)` gave, to read nothing twice

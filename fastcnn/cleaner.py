@@ -7,7 +7,7 @@ Docs: https://fastcnn.github.io/fastcnn/cleaner.html.md"""
 # %% auto #0
 __all__ = ['ImageCleaner', 'display_image_cleaner']
 
-# %% ../nbs/10_cleaner.ipynb #d6bb558a
+# %% ../nbs/10_cleaner.ipynb #8d662f32
 import base64, io, json, math, os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+# %% ../nbs/10_cleaner.ipynb #d6bb558a
 import anywidget, fastcnn, traitlets
 from fastcore.basics import patch
 from filelock import FileLock
@@ -26,9 +27,10 @@ from .core import InputError, Manifest, SidecarFile, atomic_write, check_label, 
 from .images import UnreadableImage, files_on_disk, read_image
 from .quarantine import relabel_images, restore_images, set_aside
 
-# %% ../nbs/10_cleaner.ipynb #19067a8f
+# %% ../nbs/10_cleaner.ipynb #99a2b23d
 QUARANTINE = '' # where an image goes that leaves the collection
 
+# %% ../nbs/10_cleaner.ipynb #19067a8f
 def _take_step(
     to:dict, # file → where it is to go, changed in place
     step:dict, # file → [where it was to go before, and where after]; None: no mark

@@ -7,7 +7,7 @@ Docs: https://fastcnn.github.io/fastcnn/cli.html.md"""
 # %% auto #0
 __all__ = ['command_parser', 'main']
 
-# %% ../nbs/25_cli.ipynb #5a2b6ec7
+# %% ../nbs/25_cli.ipynb #ad1d8c58
 import argparse, inspect, json, math, os, sys, warnings
 from collections import Counter
 from contextlib import redirect_stdout
@@ -17,6 +17,7 @@ from typing import Annotated, get_args
 from fastcore.docments import docments
 from fastcore.meta import delegates
 
+# %% ../nbs/25_cli.ipynb #5a2b6ec7
 from . import __version__
 from .core import InputError, check_label
 from .demo import run_demo
@@ -24,7 +25,7 @@ from .images import image_files, left_out_files, tell_left_out
 from .pipeline import (collection_facts, evaluate_model, pixel_cache, train_classifier, write_cleaning_report,
                               write_predictions)
 
-# %% ../nbs/25_cli.ipynb #8865aa71
+# %% ../nbs/25_cli.ipynb #96751300
 def _positive(text):
     if not text.isdigit() or not int(text): raise argparse.ArgumentTypeError(f'{text!r} is no number above 0')
     return int(text)
@@ -35,6 +36,7 @@ def _learning_rate(text):
     if rate != 'auto' and not 0 < rate < 100: raise argparse.ArgumentTypeError(f'{text!r} must lie between 0 and 100')
     return rate
 
+# %% ../nbs/25_cli.ipynb #8865aa71
 # The name that the help shows
 _Root, _Model, _Site = Annotated[str, 'ROOT'], Annotated[str, 'MODEL'], Annotated[str, 'SITE']
 _File, _Files, _Source = Annotated[str, 'FILE'], Annotated[list, 'FILE'], Annotated[str, 'SOURCE']
@@ -76,7 +78,7 @@ def _add(
     reasons = dict(Counter(row['reason'] for row in failed))
     return dict(requested=len(rows), saved=counts['kept'], duplicate=counts['duplicate'], failed=reasons)
 
-# %% ../nbs/25_cli.ipynb #6090b797
+# %% ../nbs/25_cli.ipynb #97aaf7b1
 def _clean(
     root:_Root, # Image folder: ROOT/LABEL/NAME.jpg
     *, dry_run:bool=False, # Only report
@@ -90,6 +92,7 @@ def _clean(
     return report.counts | dict(suspects=len(report.suspects), conflicts=len(report.conflicts), report=str(page),
                                 left_out={reason: len(names) for reason, names in left_out.items()})
 
+# %% ../nbs/25_cli.ipynb #6007aa3b
 def _restore(
     root:_Root, # Image folder
     files:_Files=(), # Images, as LABEL/NAME.jpg
@@ -100,13 +103,14 @@ def _restore(
     if bool(files) == all: raise InputError('name the files to restore, or pass --all')
     return dict(restored=restore_images(root, files or None))
 
+# %% ../nbs/25_cli.ipynb #6090b797
 def _info(
     root:_Root # Image folder
 ):
     "Classes, sizes, licences and problems of a folder"
     return collection_facts(root)
 
-# %% ../nbs/25_cli.ipynb #060011ea
+# %% ../nbs/25_cli.ipynb #3b5d73da
 def _export(
     root:_Root, # Image folder
     target:Annotated[str, 'TARGET'] # A .csv, .parquet or .zip, or a new folder
@@ -117,6 +121,7 @@ def _export(
     if suffix in ('.csv', '.parquet'): return dict(written=str(*export_table(root, target)))
     return dict(written=str(pack_images(root, target) if suffix == '.zip' else export_imagefolder(root, target)))
 
+# %% ../nbs/25_cli.ipynb #d6d18f97
 def _forget(
     root:_Root, # Image folder
     *, url:Annotated[str, 'URL']=None, # Address of an image
@@ -131,13 +136,14 @@ def _forget(
     pixel_cache(purge=True) # decoded copies are there, without names
     return forgotten
 
+# %% ../nbs/25_cli.ipynb #060011ea
 def _cache(
     *, purge:bool=False # Delete it: the next training decodes the images anew
 ):
     "Where decoded images are kept for the next training, and how large that is"
     return pixel_cache(purge)
 
-# %% ../nbs/25_cli.ipynb #ee748247
+# %% ../nbs/25_cli.ipynb #bc086b81
 @delegates(train_classifier, but=['batch_size'])
 def _train(
     source:_Source, # Image folder, zip of one, or image parquet
@@ -152,6 +158,7 @@ def _train(
     if pretrained: kwargs['plan'] = 'transfer'
     return train_classifier(source, out, batch_size=bs, lr=lr, report=report, **kwargs).summary()
 
+# %% ../nbs/25_cli.ipynb #ee748247
 def _evaluate(
     model:_Model, # Exported model
     source:_Source, # Image folder, zip of one, or image parquet
@@ -165,7 +172,7 @@ def _evaluate(
     from fastcnn.report import evaluation_report
     return found | dict(report=str(evaluation_report(report, judged.evaluation, None, judged.worst)))
 
-# %% ../nbs/25_cli.ipynb #8ba7cf7d
+# %% ../nbs/25_cli.ipynb #c08e7f70
 def _predict(
     model:_Model, # Exported model
     files:_Files, # Image, or a folder: all images in it
@@ -178,6 +185,7 @@ def _predict(
     rows = list(predict_each(model, files))
     return dict(predictions=[{key: row[key] for key in (*shown, *['error']*bool(row['error']))} for row in rows])
 
+# %% ../nbs/25_cli.ipynb #665a9fd1
 def _publish(
     model:_Model, # Exported model
     *, out:_Site, # Folder to write
@@ -191,17 +199,19 @@ def _publish(
     written = publish(model, out, runtime, title=title, examples=example, credits=credits)
     return dict(site=out, bytes=sum(written.values()), files=len(written))
 
+# %% ../nbs/25_cli.ipynb #8ba7cf7d
 @delegates(run_demo)
 def _demo(**kwargs):
     "The whole way on the built-in source"
     return run_demo(**kwargs)
 
-# %% ../nbs/25_cli.ipynb #56fef274
+# %% ../nbs/25_cli.ipynb #cf32c2a9
 def _type_and_metavar(annotation):
     "`Annotated[str, 'ROOT']` → (str, 'ROOT'); a type alone has no name of its own"
     kind, *names = get_args(annotation) or (annotation,)
     return None if kind in (inspect.Parameter.empty, Path) else kind, names[0] if names else None
 
+# %% ../nbs/25_cli.ipynb #56fef274
 def _argument(name, parameter, text):
     "The names and settings for `add_argument` of one parameter"
     kind, metavar = _type_and_metavar(parameter.annotation)
@@ -216,13 +226,14 @@ def _argument(name, parameter, text):
     if default not in (None, '', parameter.empty): settings['help'] += f'; default: {default}'
     return names, settings | dict(type=kind, metavar=metavar, required=needed, default=None if needed else default)
 
-# %% ../nbs/25_cli.ipynb #b179b2f2
+# %% ../nbs/25_cli.ipynb #31b9bf67
 class _CommandParser(argparse.ArgumentParser):
     "Wrong arguments are an `InputError`, like any other wrong input"
     def error(self, message): raise InputError(f'{message}; see `{self.prog} --help`')
 
 _VERBS = _demo, _search, _add, _clean, _restore, _info, _export, _cache, _forget, _train, _evaluate, _predict, _publish
 
+# %% ../nbs/25_cli.ipynb #b179b2f2
 def command_parser()->argparse.ArgumentParser: # `parse_args` gives `run`, the function of the verb, and its arguments
     "The verbs and their arguments, from the signatures of their functions"
     parser = _CommandParser(prog='fastcnn', description='From a few words to a working image classifier.')
@@ -239,12 +250,13 @@ def command_parser()->argparse.ArgumentParser: # `parse_args` gives `run`, the f
         verb.add_argument('--json', action='store_true', help=json_help)
     return parser
 
-# %% ../nbs/25_cli.ipynb #19638eab
+# %% ../nbs/25_cli.ipynb #79c9128f
 def _shown(value):
     "A value in a line: few digits, and words where a class is missing"
     if value is None: return 'none of these'
     return str(round(value, 3) if isinstance(value, float) else value)
 
+# %% ../nbs/25_cli.ipynb #53aa0763
 def _print_result(result, indent=''):
     "A result for a person"
     for key, value in result.items():
@@ -256,16 +268,18 @@ def _print_result(result, indent=''):
             for item in value: print(f'{indent}  ' + (item.get('error') or '  '.join(map(_shown, item.values()))))
         else: print(f'{indent}{key}: {round(value, 4) if isinstance(value, float) else value}')
 
+# %% ../nbs/25_cli.ipynb #19638eab
 def _json_ready(value):
     "The same with None in place of NaN and infinity"
     if isinstance(value, dict): return {key: _json_ready(v) for key, v in value.items()}
     if isinstance(value, (list, tuple)): return [_json_ready(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
-# %% ../nbs/25_cli.ipynb #a484ed07
+# %% ../nbs/25_cli.ipynb #81ec42c8
 def _print_warning(message, category, filename, lineno, file=None, line=None):
     if issubclass(category, UserWarning): print(f'fastcnn: {message}', file=sys.stderr)
 
+# %% ../nbs/25_cli.ipynb #a484ed07
 def _call_verb(argv):
     "(result, exit status); expected errors become one line on standard error"
     try:

@@ -7,7 +7,7 @@ Docs: https://fastcnn.github.io/fastcnn/collect.html.md"""
 # %% auto #0
 __all__ = ['collection_counts', 'Shortfall', 'collect_images', 'duckduckgo_search', 'ImgSize', 'ImgLayout', 'ImgType', 'ImgColor']
 
-# %% ../nbs/06_collect.ipynb #9ded7204
+# %% ../nbs/06_collect.ipynb #1bcff0f3
 import os, warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+# %% ../nbs/06_collect.ipynb #9ded7204
 from .core import PRESENT, ImageResult, Manifest, check_label
 from .download import count_images, fetch_images, stored_file
 from .search import SearchError, iter_images, provider_hosts

@@ -7,13 +7,15 @@ Docs: https://fastcnn.github.io/fastcnn/core.html.md"""
 # %% auto #0
 __all__ = ['STATUSES', 'FAILED_REASONS', 'QUARANTINE_REASONS', 'PRESENT', 'InputError', 'ImageResult', 'sidecar', 'Manifest']
 
-# %% ../nbs/00_core.ipynb #f8c88b23
+# %% ../nbs/00_core.ipynb #1410fe57
 import hashlib, json, os, tempfile, threading
 from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+
+# %% ../nbs/00_core.ipynb #48df6ca4
 from datetime import datetime, timezone
 from enum import StrEnum
 from itertools import islice
@@ -23,6 +25,7 @@ from urllib.parse import quote
 from fastcore.basics import patch
 from platformdirs import user_cache_dir
 
+# %% ../nbs/00_core.ipynb #f8c88b23
 from . import __version__
 
 # %% ../nbs/00_core.ipynb #40b62ccf
@@ -89,7 +92,7 @@ class ImageResult:
     height:int = None # Pixels, as the service says
     sha1:str = '' # SHA-1 of the original file, 40 hex digits, where the service tells it; spares a second download
 
-# %% ../nbs/00_core.ipynb #1d2e80ed
+# %% ../nbs/00_core.ipynb #50e16ff3
 def content_name(
     data:bytes, # The stored file
     suffix:str='.jpg' # `.jpg` or `.png`
@@ -97,6 +100,7 @@ def content_name(
     "The file name that the content gives"
     return hashlib.sha256(data).hexdigest()[:12] + suffix
 
+# %% ../nbs/00_core.ipynb #1d2e80ed
 def utc_now()->str: # ISO 8601, such as 2026-11-21T08:30:00Z
     "The time, as the manifest writes it"
     return datetime.now(timezone.utc).strftime('%Y-%m-%dT%H:%M:%SZ')
@@ -212,7 +216,7 @@ class Manifest:
     def __len__(self): return len(self._index.starts)
     def __iter__(self): return iter(self.rows())
 
-# %% ../nbs/00_core.ipynb #295532bf
+# %% ../nbs/00_core.ipynb #1996066e
 @patch
 def refresh(self:Manifest)->Manifest:
     "Read what has been appended since, by this process or another"
@@ -224,6 +228,7 @@ def refresh(self:Manifest)->Manifest:
         if stamp[0]: self._read_on()
     return self
 
+# %% ../nbs/00_core.ipynb #295532bf
 @patch
 def _read_on(self:Manifest):
     "Note all whole lines after those that were read"
@@ -235,7 +240,7 @@ def _read_on(self:Manifest):
             index.take(line, index.end)
             index.end += len(line)
 
-# %% ../nbs/00_core.ipynb #3725f477
+# %% ../nbs/00_core.ipynb #108c7b27
 @patch
 def append(self:Manifest,
     *rows:dict # Events, each with at least url, label and status
@@ -247,6 +252,7 @@ def append(self:Manifest,
         file.write(lines)
     self.refresh()
 
+# %% ../nbs/00_core.ipynb #19426e0a
 @patch
 def _lock(self:Manifest):
     "Keeps two writers apart"
@@ -254,6 +260,7 @@ def _lock(self:Manifest):
     from filelock import FileLock
     return FileLock(self.folder/'manifest.lock')
 
+# %% ../nbs/00_core.ipynb #3725f477
 def _ends_with_newline(file)->bool:
     "Whether the last line is whole"
     file.seek(-1, os.SEEK_END)
@@ -288,7 +295,7 @@ def is_forgotten(self:Manifest,
     "Whether a takedown was asked for this address, page, maker or file"
     return bool(self._forgotten) and not self._forgotten.isdisjoint(_marks(row))
 
-# %% ../nbs/00_core.ipynb #3e06bffd
+# %% ../nbs/00_core.ipynb #698d33ae
 @patch
 def _stamp_now(self:Manifest)->tuple:
     "Which log this is: the numbers of the files, None for one that does not exist"
@@ -299,6 +306,7 @@ def _stamp_now(self:Manifest)->tuple:
     log, forgotten = of(self.path), of(self.folder/SidecarFile.FORGOTTEN)
     return log and log[0], forgotten
 
+# %% ../nbs/00_core.ipynb #3e06bffd
 @patch
 def _read_forgotten(self:Manifest, stamp:tuple)->frozenset:
     "The hashes of what must not come back"
@@ -336,7 +344,7 @@ class _Rows(Sequence):
     def __eq__(self, other): return len(self) == len(other) and all(a == b for a, b in zip(self, other))
     def __repr__(self): return repr(list(self[:3])) + f' … ({len(self)} rows)' * (len(self) > 3)
 
-# %% ../nbs/00_core.ipynb #fc924180
+# %% ../nbs/00_core.ipynb #bc60c7d2
 @patch
 def rows(self:Manifest,
     *status:str # States wanted; none: all
@@ -349,6 +357,7 @@ def rows(self:Manifest,
         starts = (start for start, state in zip(index.starts, index.states) if state in wanted)
         return _Rows(self, array('q', starts))
 
+# %% ../nbs/00_core.ipynb #fc924180
 @patch
 def present(self:Manifest)->Sequence[dict]:
     "The last row of each image that lies in its class folder"
@@ -367,13 +376,14 @@ def get(self:Manifest,
         place = self._index.places.get(_key(url, label))
         return None if place is None else _Rows(self, self._index.starts)[place]
 
-# %% ../nbs/00_core.ipynb #96bd63fa
+# %% ../nbs/00_core.ipynb #01c28274
 @patch
 def counts(self:Manifest)->dict: # state, or state:reason → number of images
     "How many images are in each state"
     names = {number: ':'.join(filter(None, name)) for name, number in self._index.names.items()}
     return {names[number]: count for number, count in Counter(self._index.states).items()}
 
+# %% ../nbs/00_core.ipynb #96bd63fa
 @patch
 def count_by(self:Manifest,
     field:str, # Such as license, label or provider
@@ -434,7 +444,7 @@ def to_frame(self:Manifest,
     import pyarrow as pa
     return pa.Table.from_batches(self.batches(columns, *status)).to_pandas(split_blocks=True, self_destruct=True)
 
-# %% ../nbs/00_core.ipynb #d79f56c9
+# %% ../nbs/00_core.ipynb #9139f54c
 def _md(text:str)->str:
     "Text from the web as one harmless piece of Markdown"
     return ''.join('\\' + c if c in '\\`*_{}[]<>()#|!&~' else c for c in ' '.join(str(text).split()))
@@ -444,6 +454,7 @@ def _link(text:str, url:str)->str:
     if not str(url).lower().startswith(('http://', 'https://')): return _md(text)
     return f'[{_md(text)}](<{quote(str(url), safe=_URL_SAFE, errors="replace")}>)'
 
+# %% ../nbs/00_core.ipynb #d79f56c9
 _URL_SAFE = "%/:=&?~#+!$,;'@()*[]" # all that an address may hold; spaces, <, > and line ends are written as %XX
 
 # %% ../nbs/00_core.ipynb #e133edbf

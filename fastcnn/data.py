@@ -7,13 +7,14 @@ Docs: https://fastcnn.github.io/fastcnn/data.html.md"""
 # %% auto #0
 __all__ = ['show_channels', 'channel_stats', 'image_datablock', 'PixelCache', 'image_dataloaders', 'resident_dataloaders']
 
-# %% ../nbs/11_data.ipynb #6416fa69
+# %% ../nbs/11_data.ipynb #88f8a1b9
 import json, os, random, shutil, struct, warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+# %% ../nbs/11_data.ipynb #5b8fe104
 import cv2
 import lmdb
 import numpy as np
@@ -23,6 +24,8 @@ from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
 from fastai.data.core import DataLoaders, TfmdDL
 from fastai.data.transforms import Categorize, ColReader, IntToFloatTensor, Normalize, RandomSplitter, ToTensor
 from fastai.data.transforms import parent_label
+
+# %% ../nbs/11_data.ipynb #2d21ea1d
 from fastai.torch_core import Tensor, TensorCategory, TensorImage, defaults
 from fastai.vision.augment import AffineCoordTfm, LightingTfm, PadMode, Resize, affine_grid, aug_transforms
 from fastai.vision.core import PILImage
@@ -32,6 +35,7 @@ from PIL import Image, ImageDraw
 from torch import nn
 from tqdm.auto import tqdm
 
+# %% ../nbs/11_data.ipynb #6416fa69
 from .core import InputError, SidecarFile, cache_folder, map_ahead, sidecar
 from .images import UnreadableImage, file_content, list_images, read_header, read_image
 from .splits import GroupSplitter, with_groups
@@ -94,9 +98,10 @@ def _picture(
 
 def _image_block(): return TransformBlock(type_tfms=_picture, batch_tfms=IntToFloatTensor)
 
-# %% ../nbs/11_data.ipynb #070db380
+# %% ../nbs/11_data.ipynb #2411fe85
 def _listed_images(folder): return list_images(folder, follow_links=True)[0]
 
+# %% ../nbs/11_data.ipynb #070db380
 def image_datablock(
     size:int=200, # Side of the images in a batch, pixels
     presize:int=None, # Side to which each image is cut and resized first, pixels; default: 2.3 times `size`
@@ -169,10 +174,11 @@ def _resized_square(
     found = [np.asarray(channel.resize((size, size), Image.BILINEAR, box)) for channel in channels]
     return np.round(np.stack(found, -1)).clip(0, 255).astype(np.uint8)
 
-# %% ../nbs/11_data.ipynb #d4f9d708
+# %% ../nbs/11_data.ipynb #9aa9a8cd
 _SHAPE = struct.Struct('<II') # in front of the pixels: height and width
 _DECODING = 3 # counts the changes of our decoding: what an earlier one has kept is decoded anew
 
+# %% ../nbs/11_data.ipynb #d4f9d708
 @cache
 def _environment(
     folder:Path # Of the database
@@ -311,9 +317,10 @@ def _empty_batch(n):
     "For fastai's draws, which want to know how many images there are, and of which shape"
     return TensorImage(torch.zeros(1, 1, 1, 1).expand(n, 3, 2, 2))
 
-# %% ../nbs/11_data.ipynb #9dd76f44
+# %% ../nbs/11_data.ipynb #dc039421
 _CORNERS = np.array([[-1, -1], [1, -1], [-1, 1], [1, 1]], np.float32) # x, y as affine_grid orders them
 
+# %% ../nbs/11_data.ipynb #9dd76f44
 def _homographies(
     tfms:list, # fastai's geometric transforms
     n:int # Images

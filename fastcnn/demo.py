@@ -16,7 +16,7 @@ from .core import InputError, Manifest
 from .images import image_files, read_image
 from .pipeline import describe_images, export_evaluated
 
-# %% ../nbs/25_cli.ipynb #f6564f07
+# %% ../nbs/25_cli.ipynb #a0ba9ecf
 def _demo_sizes(quick):
     "Distinct pictures served and images wanted of each planet, side in pixels, images in a batch"
     if quick: return dict(served=150, wanted=130, size=96, batch=16)
@@ -27,6 +27,7 @@ def _spread_over(root, n):
     files = image_files(root)
     return files[::max(len(files)//n, 1)][:n]
 
+# %% ../nbs/25_cli.ipynb #f6564f07
 def _collect_planets(server, root, wanted):
     "Search and download each planet; before that, a look at what a bare name brings"
     from fastcnn.collect import collect_images
@@ -44,7 +45,7 @@ def _collect_planets(server, root, wanted):
     asked = f'{sum(counts.values())} addresses of four planets were asked. {told}'
     return [('What the bare word “jupiter” brings', [too_few, bare]), ('What “planet jupiter” brings', [asked, sheet])]
 
-# %% ../nbs/25_cli.ipynb #aa6d8cb2
+# %% ../nbs/25_cli.ipynb #da92b5da
 def _pairs(rows, key):
     "Pairs of addresses whose rows have the same key"
     groups = {}
@@ -52,6 +53,7 @@ def _pairs(rows, key):
         if key(row): groups.setdefault(key(row), []).append(row['url'])
     return {pair for urls in groups.values() for pair in combinations(sorted(urls), 2)}
 
+# %% ../nbs/25_cli.ipynb #aa6d8cb2
 def _cleaning_scores(manifest, truth):
     "Precision and recall of the duplicate groups, counted in pairs of images that show the same picture"
     rows = [row for row in manifest.rows('kept', 'quarantined', 'restored') if row.get('sha256')]
@@ -96,7 +98,7 @@ def _look_inside(root, dls):
             ('The network', ['Each convolution halves the side, until one number per class is left.',
                              layer_table(conv_stack(4, size), size=size)])]
 
-# %% ../nbs/25_cli.ipynb #1f3670e2
+# %% ../nbs/25_cli.ipynb #d4241b65
 def _find_rate(dls):
     "One short run over all learning rates"
     import matplotlib.pyplot as plt
@@ -105,6 +107,7 @@ def _find_rate(dls):
     text = 'The loss falls most steeply well before it turns up: lr_find tries them all in one short run.'
     return 'Which learning rate?', [text, (plt.gcf(), 'Loss against learning rate')]
 
+# %% ../nbs/25_cli.ipynb #af56889e
 def _plot_ladder(ladder):
     "Bars of the accuracies here, a line of those of the article"
     import matplotlib.pyplot as plt
@@ -117,6 +120,7 @@ def _plot_ladder(ladder):
     axes.legend(loc='upper left')
     return figure
 
+# %% ../nbs/25_cli.ipynb #1f3670e2
 def _plot_activations(learners):
     "What the layers of the first three steps saw, each after its name"
     from fastcnn.diagnosis import plot_color_dim
@@ -147,7 +151,7 @@ def _train_ladder(dls):
             'Each column is a batch, each row a range of values; a healthy layer fills a smooth band.', *inside]),
         ('One cycle, five epochs', [schedule, (plot_loss_curves(learn), 'Losses and accuracy by epoch')])]
 
-# %% ../nbs/25_cli.ipynb #99c1b726
+# %% ../nbs/25_cli.ipynb #4083123a
 def _answer_sheet(answers):
     "Pictures, each with what the model says of it"
     from fastcnn.report import contact_sheet
@@ -155,6 +159,7 @@ def _answer_sheet(answers):
                 for answer in answers]
     return contact_sheet([answer['file'] for answer in answers], captions, columns=8)
 
+# %% ../nbs/25_cli.ipynb #99c1b726
 def _judge_last(learn, dls, model, root):
     "Diagnose, export, judge on the test part"
     from fastcnn.diagnosis import diagnose
@@ -170,7 +175,7 @@ def _judge_last(learn, dls, model, root):
         ('Worst mistakes', ['Label, then what the model says. Some labels are wrong: a search is never perfect.',
                             sheet])]
 
-# %% ../nbs/25_cli.ipynb #f54039d1
+# %% ../nbs/25_cli.ipynb #a05c5d5f
 def _draw_unseen(folder, kinds, n, draw):
     "`n` new pictures of each kind"
     folder.mkdir(parents=True, exist_ok=True)
@@ -178,6 +183,7 @@ def _draw_unseen(folder, kinds, n, draw):
     for i, file in enumerate(files): draw(file.stem.split('-')[0], 10**6 + i).save(file, quality=90)
     return files
 
+# %% ../nbs/25_cli.ipynb #f54039d1
 def _predict_unseen(model, folder):
     "New pictures, judged by `fastcnn predict` in a process of its own"
     from fastcnn.planets import NUISANCES, PLANETS, nuisance_image, planet_image
@@ -192,9 +198,10 @@ def _predict_unseen(model, folder):
         'Statues, watches and cars are none of these. What the model says of pictures of nothing that it knows:',
         (_answer_sheet(found[len(planets):]), 'Pictures of other things with the answer')])]
 
-# %% ../nbs/25_cli.ipynb #792a48b4
+# %% ../nbs/25_cli.ipynb #b57d716a
 _MADE = 'planets', 'planets.fastcnn', 'first-look', 'first-look.fastcnn', 'unseen', 'model', 'report.html'
 
+# %% ../nbs/25_cli.ipynb #792a48b4
 def _remove_earlier(out):
     "Remove what an earlier demo made in `out`; anything else is left alone"
     if out.exists() and not out.is_dir(): raise InputError(f'{str(out)!r} is a file: give a folder')
@@ -232,13 +239,14 @@ def run_demo(
                 ladder=dict(zip(ladder.step, ladder.accuracy)), cleaning=cleaning, findings=findings,
                 seconds=seconds, quick=quick, report=str(page), model=str(model))
 
-# %% ../nbs/25_cli.ipynb #57b19515
+# %% ../nbs/25_cli.ipynb #790a5ab8
 def _load_planets(root, sizes):
     from fastai.torch_core import set_seed
     from fastcnn.data import image_dataloaders
     set_seed(42)
     return image_dataloaders(root, sizes['size'], sizes['batch'], valid_pct=0.15, test_pct=0.1)
 
+# %% ../nbs/25_cli.ipynb #57b19515
 def _write_demo(path, sections, short, quick):
     from fastcnn.report import write_report
     if quick: short += ' A quick run with few images: the figures show the way, not what it can do.'

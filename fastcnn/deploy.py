@@ -7,7 +7,7 @@ Docs: https://fastcnn.github.io/fastcnn/deploy.html.md"""
 # %% auto #0
 __all__ = ['OPSET', 'crop_graph', 'export_model', 'push_to_hub']
 
-# %% ../nbs/19_deploy.ipynb #050976e5
+# %% ../nbs/19_deploy.ipynb #6d2ff171
 import copy, hashlib, json, tempfile, warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,15 +18,17 @@ import torch
 from PIL import Image
 from torch import nn
 
+# %% ../nbs/19_deploy.ipynb #050976e5
 from . import __version__
 from .core import InputError, atomic_write, utc_now
 from .novelty import fit_novelty
 
 if TYPE_CHECKING: from fastai.learner import Learner
 
-# %% ../nbs/19_deploy.ipynb #ad37a9a6
+# %% ../nbs/19_deploy.ipynb #e6d841b1
 OPSET = 18 # Version of ONNX's operators: the first whose Resize can antialias
 
+# %% ../nbs/19_deploy.ipynb #b5b0b1c9
 _CROP = '''<ir_version: 10, opset_import: ["" : OPSET]>
 crop (uint8[N,H,W,3] image) => (float[N,3,SIZE,SIZE] cropped)
 <int64[2] square = {SIZE, SIZE}, float black = {0}, float white = {255}> {
@@ -39,6 +41,7 @@ crop (uint8[N,H,W,3] image) => (float[N,3,SIZE,SIZE] cropped)
     cropped = CenterCropPad <axes = [2, 3]> (levels, square)
 }'''
 
+# %% ../nbs/19_deploy.ipynb #ad37a9a6
 def crop_graph(
     size:int # Side of the square, pixels
 ): # onnx.ModelProto: `image` (N, H, W, 3) uint8 → `cropped` (N, 3, size, size) whole numbers, 0 to 255

@@ -7,7 +7,7 @@ Docs: https://fastcnn.github.io/fastcnn/diagnosis.html.md"""
 # %% auto #0
 __all__ = ['PROBLEMS', 'ActivationStats', 'plot_color_dim', 'plot_layers', 'Finding', 'diagnose']
 
-# %% ../nbs/16_diagnosis.ipynb #becf6658
+# %% ../nbs/16_diagnosis.ipynb #60ed8386
 import hashlib, math, random, time
 from collections import Counter
 from contextlib import contextmanager
@@ -15,12 +15,15 @@ from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
+# %% ../nbs/16_diagnosis.ipynb #be478f1f
 import numpy as np
 import torch
 import torch.nn.functional as F
 from fastai.callback.hook import ActivationStats as FastaiActivationStats, flatten_model, has_params
 from fastai.data.transforms import Normalize
 from fastai.learner import Learner
+
+# %% ../nbs/16_diagnosis.ipynb #becf6658
 from fastcore.basics import patch
 from fastcore.foundation import L
 from torch import Tensor, nn

@@ -7,13 +7,14 @@ Docs: https://fastcnn.github.io/fastcnn/training.html.md"""
 # %% auto #0
 __all__ = ['distributed_fit']
 
-# %% ../nbs/13_training.ipynb #2d011efc
+# %% ../nbs/13_training.ipynb #1ffba7ad
 import atexit, hashlib, os, time
 from contextlib import ExitStack, contextmanager
 from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 
+# %% ../nbs/13_training.ipynb #2d011efc
 import pandas as pd
 import torch
 from fastai.learner import Learner

@@ -7,18 +7,21 @@ Docs: https://fastcnn.github.io/fastcnn/download.html.md"""
 # %% auto #0
 __all__ = ['Limits', 'count_images', 'fetch_images']
 
-# %% ../nbs/05_download.ipynb #d4eb8d9a
+# %% ../nbs/05_download.ipynb #37510c4a
 import asyncio, hashlib, ipaddress, itertools, json, os, shutil, socket, tempfile, threading, time, warnings, weakref
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+
+# %% ../nbs/05_download.ipynb #468dce27
 from io import BytesIO
 from pathlib import Path, PurePath
 from urllib.parse import urljoin
 from urllib.request import getproxies, proxy_bypass
 
+# %% ../nbs/05_download.ipynb #ff678978
 import aiohttp
 import numpy as np
 from filelock import FileLock, Timeout
@@ -29,6 +32,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 from tqdm.auto import tqdm
 from yarl import URL
 
+# %% ../nbs/05_download.ipynb #d4eb8d9a
 from .core import (NO_BARS, PRESENT, ImageResult, InputError, Manifest, check_label, retry_after, user_agent,
                           utc_now)
 from .images import ImageHeader, UnreadableImage, files_on_disk, read_header, read_image

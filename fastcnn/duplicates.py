@@ -59,9 +59,10 @@ def _brightness_range(
     low, high = (share <= 0.001).sum(1), (share < 0.999).sum(1)
     return int(high.max()), int(max(0, (high - low).max()))
 
-# %% ../nbs/08_duplicates.ipynb #ca2ba91e
+# %% ../nbs/08_duplicates.ipynb #3a5a3cba
 _SIDE = 64 # pixels of a thumbnail's side
 
+# %% ../nbs/08_duplicates.ipynb #ca2ba91e
 def _thumbnails(
     path:Path # Image file
 )->tuple: # Peak, spread, grey (64,64) and colour (8,8,3), as ImageFacts has them
@@ -71,9 +72,10 @@ def _thumbnails(
     colour = small.resize((8, 8), Image.Resampling.BOX)
     return *_brightness_range(small), np.asarray(thumb), np.asarray(colour)
 
-# %% ../nbs/08_duplicates.ipynb #c98b7eec
+# %% ../nbs/08_duplicates.ipynb #0cd15808
 _MIN_SIDE = 4 # pixels; an image with a shorter side holds no picture
 
+# %% ../nbs/08_duplicates.ipynb #c98b7eec
 def _read_facts(path:Path)->ImageFacts:
     "What one reading of the file tells"
     file, size = f'{path.parent.name}/{path.name}', 0
@@ -258,9 +260,10 @@ def _initial_pose(
     best = np.argmax([_overlay(a, b, pose)[3] for pose in poses], axis=0)
     return np.stack(poses, axis=1)[np.arange(len(a)), best]
 
-# %% ../nbs/08_duplicates.ipynb #33e329ae
+# %% ../nbs/08_duplicates.ipynb #7ea8afa7
 _NOISE = 4.0 # variance that recompression leaves in a thumbnail, in squares of the 255 steps of brightness
 
+# %% ../nbs/08_duplicates.ipynb #33e329ae
 @cache
 def _box_filter(
     width:int, # Pixels over which the mean is taken

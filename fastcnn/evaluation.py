@@ -9,7 +9,7 @@ __all__ = ['accuracy_interval', 'mean_interval', 'Evaluation', 'calibration_tabl
            'plot_calibration', 'plot_confusion_matrix', 'plot_per_class', 'top_losses', 'predictions_for_cleaning',
            'plot_loss_curves', 'show_kernels', 'show_feature_maps', 'grad_cam', 'show_grad_cam']
 
-# %% ../nbs/17_evaluation.ipynb #836cae62
+# %% ../nbs/17_evaluation.ipynb #2dd37d34
 import operator
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+# %% ../nbs/17_evaluation.ipynb #bcafc754
 import numpy as np
 import pandas as pd
 from fastcore.basics import patch
@@ -24,6 +25,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import binomtest, sem, t as student_t
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+# %% ../nbs/17_evaluation.ipynb #836cae62
 from .core import InputError
 if TYPE_CHECKING: # plain probabilities need neither
     from fastai.learner import Learner

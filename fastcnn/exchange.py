@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/exchange.html.md"""
 __all__ = ['URL_LIST_FIELDS', 'add_images', 'pack_images', 'unpack_images', 'export_table', 'export_imagefolder', 'forget_images',
            'write_url_list', 'read_shards']
 
-# %% ../nbs/07_exchange.ipynb #fa04ddc9
+# %% ../nbs/07_exchange.ipynb #5b967555
 import csv, hashlib, os, re, shutil, stat, struct, tarfile, tempfile, warnings, zipfile, zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+# %% ../nbs/07_exchange.ipynb #fa04ddc9
 from .core import (InputError, Manifest, SidecarFile, atomic_file, atomic_write, check_label,
                           sidecar, utc_now)
 from .download import (DownloadError, Limits, check_url, class_folder, is_settled, known_images, prepare_image,
@@ -189,12 +190,13 @@ def _files_to_add(source:Path, root:Path, label:str=None)->list[dict]:
     for row in found: check_label(row['label'])
     return found
 
-# %% ../nbs/07_exchange.ipynb #d1dcc802
+# %% ../nbs/07_exchange.ipynb #9da46b8d
 def _is_kept_whole(data:bytes)->bool:
     "Whether a file is stored as it is; of the others pixels alone, which need to know how the camera was held"
     try: return read_header(data).plain
     except UnreadableImage: return True
 
+# %% ../nbs/07_exchange.ipynb #d1dcc802
 def _read_own(path:Path, max_bytes:int)->bytes|None: # None: too large
     "The content of a file, without the place where it was taken; empty where it cannot be read"
     try:
@@ -253,11 +255,12 @@ def _packed_files(root:Path)->dict: # name in the zip → file
     about = [file for file in sorted(beside.rglob('*')) if _is_to_be_packed(file, beside)]
     return inside | {f'{beside.name}/{file.relative_to(beside).as_posix()}': file for file in about}
 
-# %% ../nbs/07_exchange.ipynb #59a0a51e
+# %% ../nbs/07_exchange.ipynb #a72c0c3e
 def _warn_left_out(root:Path):
     "Say what lies in an image folder and is none of its images"
     if left_out := left_out_files(root): warnings.warn(f'left out of {Path(root).name!r}: {tell_left_out(left_out)}')
 
+# %% ../nbs/07_exchange.ipynb #59a0a51e
 def pack_images(
     root:Path, # Image folder
     path:Path=None, # Zip file to write; default: `root.zip` beside the folder

@@ -643,13 +643,14 @@ _add('cifar10/linear_in',
       'Three halvings of 64 are 8, but a kernel of 4 with padding 1 loses a pixel, and so does a pooling of 3 with '
       'stride 2: go through the sides.'))
 
-# %% ../nbs/23_lessons.ipynb #1d54df35
+# %% ../nbs/23_lessons.ipynb #1aed3988
 def _custom_block(in_channels, out_channels):
     layers = []
     for channels in (in_channels, out_channels):
         layers += [nn.Conv2d(channels, out_channels, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(out_channels)]
     return nn.Sequential(*layers, nn.MaxPool2d(2), nn.Dropout(.25))
 
+# %% ../nbs/23_lessons.ipynb #1d54df35
 def _custom_block_without_padding(in_channels, out_channels):
     block = _custom_block(in_channels, out_channels)
     for i in (0, 3): block[i].padding = (0, 0)
@@ -894,19 +895,20 @@ _add('transfer/head_parameters',
      (1280, 'Those are the numbers that come in. Each class weights all of them in its own way.'),
      tolerance=1e-6)
 
-# %% ../nbs/23_lessons.ipynb #de1edcdf
+# %% ../nbs/23_lessons.ipynb #1ebfc7f0
 def _trained_parameters(network):
     "For each layer: its kind and how many parameters are trained and frozen; anything but a network unchanged"
     if not isinstance(network, nn.Module): return network
     count = lambda layer, learns: sum(p.numel() for p in layer.parameters() if p.requires_grad == learns)
     return [[type(layer).__name__, count(layer, True), count(layer, False)] for layer in network.children()]
 
+# %% ../nbs/23_lessons.ipynb #de1edcdf
 def _with_new_head(channels, n_classes):
     body = nn.Sequential(nn.Conv2d(3, channels, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     body.requires_grad_(False)
     return nn.Sequential(*body, nn.Linear(channels, n_classes))
 
-# %% ../nbs/23_lessons.ipynb #506e29e3
+# %% ../nbs/23_lessons.ipynb #cd348027
 def _all_trained(channels, n_classes):
     network = _with_new_head(channels, n_classes)
     return network.requires_grad_(True)
@@ -915,6 +917,7 @@ def _nothing_trained(channels, n_classes):
     network = _with_new_head(channels, n_classes)
     return network.requires_grad_(False)
 
+# %% ../nbs/23_lessons.ipynb #506e29e3
 def _with_softmax(channels, n_classes):
     return nn.Sequential(*_with_new_head(channels, n_classes), nn.Softmax(1))
 

@@ -7,7 +7,7 @@ Docs: https://fastcnn.github.io/fastcnn/exported.html.md"""
 # %% auto #0
 __all__ = ['read_config', 'open_exported', 'predict', 'predict_each', 'load_exported']
 
-# %% ../nbs/20_exported.ipynb #194c4e28
+# %% ../nbs/20_exported.ipynb #058184b3
 import functools, hashlib, json, math, os, stat, threading, warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+# %% ../nbs/20_exported.ipynb #194c4e28
 from .core import InputError, map_ahead
 from .images import UnreadableImage, list_images, read_image, tell_left_out
 

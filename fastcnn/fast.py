@@ -7,13 +7,14 @@ Docs: https://fastcnn.github.io/fastcnn/fast.html.md"""
 # %% auto #0
 __all__ = ['newton_schulz', 'Muon', 'in_bfloat16', 'HardExampleMining', 'ProgressiveResizing', 'fit_fast', 'flip_shift_tta']
 
-# %% ../nbs/14_fast.ipynb #07ce90c8
+# %% ../nbs/14_fast.ipynb #aec26d73
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from copy import copy, deepcopy
 from functools import partial
 
+# %% ../nbs/14_fast.ipynb #88e21abc
 import numpy as np
 import torch
 from fastai.callback.core import Callback
@@ -21,6 +22,8 @@ from fastai.callback.schedule import ParamScheduler, SchedLin, combine_scheds
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from fastai.learner import Learner
+
+# %% ../nbs/14_fast.ipynb #07ce90c8
 from fastai.losses import CrossEntropyLossFlat
 from fastai.optimizer import OptimWrapper
 from fastai.torch_core import set_seed
@@ -162,12 +165,13 @@ class HardExampleMining(Callback):
     def before_fit(self): self.losses = torch.full((len(self.dls.train_ds),), np.inf, device=self.dls.device)
     def after_fit(self): self.dls.train.choose()
 
-# %% ../nbs/14_fast.ipynb #256f85d5
+# %% ../nbs/14_fast.ipynb #1ccb2256
 @patch
 def after_loss(self:HardExampleMining):
     if not self.training: return
     self.losses[self.dl.latest] = nn.functional.cross_entropy(self.pred.detach(), self.y, reduction='none')
 
+# %% ../nbs/14_fast.ipynb #256f85d5
 @patch
 def before_train(self:HardExampleMining):
     share = 1 - (1 - self.share)*self.epoch/max(1, self.n_epoch - 1)

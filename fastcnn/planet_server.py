@@ -29,7 +29,7 @@ _MAKERS = ('Ada M.', 'night_sky_42', 'Lowell Archive', 'J. Okafor', 'Lin Wei', '
            'Public Library', 'K. Andersen', 'old slides')
 _TITLES = ('{}', '{} {}', 'IMG_{1}', 'Untitled', 'Scan {1}', '{}, {}', 'my {}', '{0} no. {1}', '{0} in {1}', 'DSC0{1}')
 
-# %% ../nbs/03_planet_server.ipynb #140b22c1
+# %% ../nbs/03_planet_server.ipynb #b93fce94
 def _hash_fraction(spec, purpose):
     "A number in [0, 1) that depends on the file and the purpose alone"
     digest = hashlib.blake2b(f'{spec.id}/{purpose}'.encode(), digest_size=6).digest()
@@ -39,6 +39,7 @@ def _hash_choice(spec, purpose, choices):
     "One of the choices, always the same for this file and purpose"
     return choices[int(_hash_fraction(spec, purpose)*len(choices))]
 
+# %% ../nbs/03_planet_server.ipynb #140b22c1
 def _license_of(spec): return _hash_choice(spec, 'license', list(_LICENSES))
 
 # %% ../nbs/03_planet_server.ipynb #a9b7e1e0
@@ -184,13 +185,14 @@ async def _serve_file(request, spec, fault, first, pool):
     if fault in DAMAGES: data = damaged_file(data, fault)
     return web.Response(body=data, content_type=_content_type(spec, fault))
 
-# %% ../nbs/03_planet_server.ipynb #246c5d55
+# %% ../nbs/03_planet_server.ipynb #5a476557
 async def _drawn_file(spec, pool):
     "The bytes of a file, from the cache or drawn now"
     path = cached_file(spec)
     if not path.exists(): await asyncio.wrap_future(pool.submit(spec))
     return path.read_bytes()
 
+# %% ../nbs/03_planet_server.ipynb #246c5d55
 def _content_type(spec, fault):
     "What the server says that it sends; about half of the pages admit that they are no images"
     if fault == 'html' and _hash_fraction(spec, 'honest') < .5: return 'text/html'

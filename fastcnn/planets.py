@@ -416,12 +416,13 @@ def _place_planet(planet, style, size, rng):
     oblate = dict(jupiter=.935, saturn=.91).get(planet, 1)
     return _View(width, height, x, y, fill*min(size)/2, roll, tilt, oblate, light)
 
-# %% ../nbs/03_planets.ipynb #bce6672d
+# %% ../nbs/03_planets.ipynb #2033f34b
 def _fill(style, rng):
     "How much of the shorter side the planet fills; each style draws its own random number"
     ranges = dict(photo=(.42, .95), closeup=(.95, 1.3), telescope=(.25, .65), drawing=(.45, .9))
     return {name: rng.uniform(*limits) for name, limits in ranges.items()}[style]
 
+# %% ../nbs/03_planets.ipynb #bce6672d
 def _tilt(planet, rng):
     "How far the north pole is turned towards us, radians: Saturn's rings are open, narrow, edge-on, or seen from above"
     tilt = rng.normal(0, .35) if planet == 'earth' else rng.normal(0, .18)
@@ -559,12 +560,13 @@ def _false_colours(grey, rng):
     stops = np.array([(0, 0, 0), *middle, (1, 1, 1)])
     return np.stack([np.interp(grey, np.linspace(0, 1, 4), channel) for channel in stops.T], -1)
 
-# %% ../nbs/03_planets.ipynb #33c77e85
+# %% ../nbs/03_planets.ipynb #d851653d
 def _shift_hue(frame, grey, rng):
     "All hues turned by up to 63 degrees, and paler"
     turned = _rotate_hue(frame, rng.uniform(-.35, .35)*np.pi)
     return _mix(grey[..., None]*np.ones(3), turned, rng.uniform(.5, 1))
 
+# %% ../nbs/03_planets.ipynb #33c77e85
 def _rotate_hue(frame, angle):
     "Turn all hues by `angle` radians around the grey axis"
     c, s = np.cos(angle), np.sin(angle)/np.sqrt(3)
@@ -666,12 +668,13 @@ def _bust_ellipsoids(rng):
     ellipsoids[:, 0] += rng.uniform(-.35, .35)*ellipsoids[:, 2]*(ellipsoids[:, 1] < .3) # the head turned aside
     return ellipsoids
 
-# %% ../nbs/03_planets.ipynb #98d6ba0d
+# %% ../nbs/03_planets.ipynb #df9c336e
 def _hair_centres(rng):
     "Centres (x, y, z) of 110 curls around the head"
     around, far = rng.uniform(np.pi*.93, np.pi*2.07, 110), rng.uniform(.75, 1.08, 110)
     return np.stack([np.cos(around)*.31*far, np.sin(around)*.40*far - .36, .22*(1.15 - far) + .05], 1)
 
+# %% ../nbs/03_planets.ipynb #98d6ba0d
 def _beard_centres(rng):
     "Centres (x, y, z) of up to 90 curls of beard, none on the mouth"
     down = rng.uniform(-.13, .26, 90)
@@ -714,12 +717,13 @@ def _light_surface(surface, spacing, rng):
     side = rng.choice([-1, 1])*rng.uniform(.3, .9)
     return np.clip((slope_x*-side + slope_y*.6 + .8)/np.sqrt(1 + slope_x**2 + slope_y**2), 0, 1.2)
 
-# %% ../nbs/03_planets.ipynb #ca3a07c4
+# %% ../nbs/03_planets.ipynb #482370b7
 def _draw_wall(y, width, rng):
     "A plain wall, darker below"
     colour, shade = rng.uniform(.05, .85, 3)*rng.uniform(.6, 1), .25*(y + 1)[..., None]
     return colour*(1 - shade*rng.uniform(0, .6))*np.ones((1, width, 1))
 
+# %% ../nbs/03_planets.ipynb #ca3a07c4
 def _draw_table(size, rng):
     "Something to lie or stand on: plain, or with the grain of wood"
     y, x = np.mgrid[0:size[1], 0:size[0]].astype(np.float32) / size[1]
@@ -967,10 +971,11 @@ def _broken_specs(specs):
     whole = [replace(spec, suffix='.jpg') for spec in specs]
     return [replace(spec, kind='broken', change=DAMAGES[i % 4], source=spec) for i, spec in enumerate(whole)]
 
-# %% ../nbs/03_planets.ipynb #be90655c
+# %% ../nbs/03_planets.ipynb #4e6c6fb7
 _NOT_FOUND = (b'<!DOCTYPE html><html><head><title>Not found</title></head>'
               b'<body><h1>This image has moved</h1></body></html>')
 
+# %% ../nbs/03_planets.ipynb #be90655c
 def damaged_file(
     data:bytes, # A whole file
     change:str # One of `DAMAGES`

@@ -145,9 +145,10 @@ _COMMONS_WIDTHS = (20, 40, 60, 120, 250, 330, 500, 960, 1280, 1920, 3840) # pixe
 _COMMONS_SIZES = {'Small': 330, 'Medium': 500, 'Large': 1280, 'Wallpaper': 1920} # pixels wide
 _RASTER = ('image/jpeg', 'image/png', 'image/webp', 'image/gif', 'image/tiff')
 
-# %% ../nbs/04_providers.ipynb #12940fce
+# %% ../nbs/04_providers.ipynb #44973966
 _HIDDEN = '//style|//script|//*[contains(translate(@style, " ", ""), "display:none")]'
 
+# %% ../nbs/04_providers.ipynb #12940fce
 def _html_text(value):
     "What a reader sees of a piece of HTML, such as Ada of <a href=\"…\">Ada</a>"
     from lxml import etree, html # for Commons only; a regular expression would show what is hidden

@@ -7,7 +7,7 @@ Docs: https://fastcnn.github.io/fastcnn/publish.html.md"""
 # %% auto #0
 __all__ = ['RUNTIME', 'publish', 'demo_app']
 
-# %% ../nbs/21_publish.ipynb #ca67a169
+# %% ../nbs/21_publish.ipynb #22faa07d
 import base64, hashlib, io, json, os, re, shutil, subprocess, tarfile, tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 import fastcnn
 from PIL import Image
 
+# %% ../nbs/21_publish.ipynb #ca67a169
 from . import __version__
 from .core import InputError, atomic_write, cache_folder, content_name
 from .exported import open_exported, predict, predict_each, read_config, read_or_reason

@@ -7,7 +7,7 @@ Docs: https://fastcnn.github.io/fastcnn/report.html.md"""
 # %% auto #0
 __all__ = ['contact_sheet', 'write_report', 'evaluation_sections', 'learner_sections', 'evaluation_report']
 
-# %% ../nbs/22_report.ipynb #f12d4a2d
+# %% ../nbs/22_report.ipynb #3fe81c1d
 import base64, io, math, re, unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ import jinja2
 from markupsafe import Markup
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+# %% ../nbs/22_report.ipynb #f12d4a2d
 from .core import InputError, atomic_write, utc_now
 from .images import UnreadableImage, read_image
 

@@ -78,12 +78,13 @@ def _feature_of_type(schema, kind):
     features = meta.get('info', {}).get('features', {})
     return next(((name, f) for name, f in features.items() if f.get('_type') == kind), (None, {}))
 
-# %% ../nbs/11_data.ipynb #87f3b2d0
+# %% ../nbs/11_data.ipynb #f793355f
 def _image_column(table):
     "Its name: as the metadata says, else `img` or `image`"
     usual = [name for name in ('img', 'image') if name in table.column_names]
     return _feature_of_type(table.schema, 'Image')[0] or next(iter(usual), None)
 
+# %% ../nbs/11_data.ipynb #87f3b2d0
 def _read_parquet(path):
     import pyarrow as pa, pyarrow.parquet as pq
     try: return pq.read_table(path)

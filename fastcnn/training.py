@@ -8,12 +8,13 @@ Docs: https://fastcnn.github.io/fastcnn/training.html.md"""
 __all__ = ['LADDER', 'image_learner', 'scratch_learner', 'with_batch_size', 'fit_ladder', 'class_weights', 'Checkpoint',
            'training_state', 'restore_training']
 
-# %% ../nbs/13_training.ipynb #24869ae2
+# %% ../nbs/13_training.ipynb #2920027b
 import random, tempfile, time
 from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
 
+# %% ../nbs/13_training.ipynb #c1c303c4
 import fastai.callback.schedule # adds fit_one_cycle and lr_find to Learner, as `from fastai.vision.all import *` does
 import numpy as np
 import pandas as pd
@@ -21,6 +22,8 @@ import torch
 from fastai.callback.core import CancelEpochException, Callback
 from fastai.callback.tracker import SaveModelCallback
 from fastai.data.core import DataLoaders
+
+# %% ../nbs/13_training.ipynb #24869ae2
 from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy

@@ -7,7 +7,7 @@ Docs: https://fastcnn.github.io/fastcnn/transfer.html.md"""
 # %% auto #0
 __all__ = ['with_normalization', 'parameter_groups', 'FreezeBatchNorm', 'transfer_learner']
 
-# %% ../nbs/15_transfer.ipynb #15f41be0
+# %% ../nbs/15_transfer.ipynb #c2ba0ec1
 from copy import deepcopy
 
 from fastai.callback.core import Callback, TrainEvalCallback
@@ -17,6 +17,7 @@ from fastai.learner import Learner
 from fastcore.foundation import L
 from torch import nn
 
+# %% ../nbs/15_transfer.ipynb #15f41be0
 from .core import InputError
 from .models import backbone_preprocessing, build_model, fill_weights, find_head, load_pretrained
 from .training import image_learner
