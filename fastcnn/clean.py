@@ -19,7 +19,7 @@ from PIL import Image
 # %% ../nbs/09_clean.ipynb #35edcb20
 from .core import InputError, Manifest, SidecarFile, sidecar
 from .duplicates import ImageFacts, block_mean, find_conflicts, find_duplicates, read_images
-from .images import UnreadableImage, list_images, read_image
+from .images import UnreadableImage, left_out_files, read_image
 from .quarantine import locked_collection, note_kept, quarantine_findings, restored_files
 
 # %% ../nbs/09_clean.ipynb #177829ae
@@ -32,10 +32,7 @@ def _broken_rows(facts:list)->list[tuple]:
 # %% ../nbs/09_clean.ipynb #974ffc9f
 def _left_out_rows(root:Path, facts:list)->list[tuple]:
     "File, label and reason of whatever else lies in the folder"
-    files, left_out = list_images(root)
-    rows = [(str(name), reason) for reason, names in left_out.items() for name in names]
-    for place in (file.relative_to(root) for file in files):
-        if len(place.parts) != 2: rows.append((place.as_posix(), 'nested' if len(place.parts) > 2 else 'no_class'))
+    rows = [(name, reason) for reason, names in left_out_files(root).items() for name in names]
     rows += [(f.file, f.problem) for f in facts if f.problem in _NEEDS_AN_EXTRA]
     return sorted((file, Path(file).parts[0] if len(Path(file).parts) > 1 else '', reason) for file, reason in rows)
 

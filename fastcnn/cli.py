@@ -21,7 +21,7 @@ from fastcore.meta import delegates
 from . import __version__
 from .core import InputError, check_label
 from .demo import run_demo
-from .images import image_files, left_out_files, tell_left_out
+from .images import image_files, left_out_files, warn_left_out
 from .pipeline import (collection_facts, evaluate_model, pixel_cache, train_classifier, write_cleaning_report,
                               write_predictions)
 
@@ -88,7 +88,7 @@ def _clean(
     from fastcnn.clean import clean_images
     report = clean_images(root, dry_run=dry_run, transforms=transforms)
     page, left_out = write_cleaning_report(report, root), left_out_files(root)
-    if left_out: warnings.warn(f'left out of {Path(root).name!r}: {tell_left_out(left_out)}')
+    warn_left_out(root, left_out)
     return report.counts | dict(suspects=len(report.suspects), conflicts=len(report.conflicts), report=str(page),
                                 left_out={reason: len(names) for reason, names in left_out.items()})
 

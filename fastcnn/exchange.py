@@ -25,7 +25,7 @@ from .core import (InputError, Manifest, SidecarFile, atomic_file, atomic_write,
 from .download import (DownloadError, Limits, check_url, class_folder, is_settled, known_images, prepare_image,
                               scratch_folder, start_thread)
 from .images import (IMAGE_SUFFIXES, UnreadableImage, file_content, files_on_disk, image_files,
-                            left_out_files, list_images, read_header, tell_left_out)
+                            left_out_files, list_images, read_header, warn_left_out)
 
 if TYPE_CHECKING: import pyarrow
 
@@ -172,8 +172,7 @@ def _files_of_folder(folder:Path, label:str=None)->list[dict]: # One row per fil
     labelled = [file for file in files if label is not None or file.parent != folder]
     hint = f'give a label, or put them into {folder.name}/LABEL/NAME.jpg'
     if not labelled: raise InputError(f'{str(folder)!r} holds no images in class folders: {hint}')
-    if stray: warnings.warn(f'{len(stray)} files lie beside the class folders and are left out, such as {stray[0]!r}')
-    if left_out: warnings.warn(f'left out of {folder.name!r}: {tell_left_out(left_out)}')
+    warn_left_out(folder, left_out | (dict(no_class=stray) if stray else {}))
     return [dict(source=file, label=file.relative_to(folder).parts[0] if label is None else label) for file in labelled]
 
 # %% ../nbs/07_exchange.ipynb #9b0a03a3
@@ -255,11 +254,6 @@ def _packed_files(root:Path)->dict: # name in the zip → file
     about = [file for file in sorted(beside.rglob('*')) if _is_to_be_packed(file, beside)]
     return inside | {f'{beside.name}/{file.relative_to(beside).as_posix()}': file for file in about}
 
-# %% ../nbs/07_exchange.ipynb #a72c0c3e
-def _warn_left_out(root:Path):
-    "Say what lies in an image folder and is none of its images"
-    if left_out := left_out_files(root): warnings.warn(f'left out of {Path(root).name!r}: {tell_left_out(left_out)}')
-
 # %% ../nbs/07_exchange.ipynb #59a0a51e
 def pack_images(
     root:Path, # Image folder
@@ -268,7 +262,7 @@ def pack_images(
     "Pack an image folder with its manifest and credits into one zip file"
     root = Path(os.path.abspath(root))
     files, path = _packed_files(root), Path(path or root.with_name(root.name + '.zip'))
-    _warn_left_out(root)
+    warn_left_out(root, left_out_files(root))
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix='.packing-') as tmp:
         with zipfile.ZipFile(Path(tmp)/'all.zip', 'w', zipfile.ZIP_STORED, strict_timestamps=False) as archive:
@@ -517,7 +511,7 @@ def export_imagefolder(
     "Write the collection as a dataset that `datasets.load_dataset(folder)` loads, with labels, licences and credits"
     folder = Path(os.path.abspath(folder))
     _check_new(folder)
-    _warn_left_out(root)
+    warn_left_out(root, left_out_files(root))
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix='.exporting-') as tmp:
         whole = Path(tmp)/'whole'

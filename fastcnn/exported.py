@@ -20,7 +20,7 @@ from PIL import Image
 
 # %% ../nbs/20_exported.ipynb #194c4e28
 from .core import InputError, map_ahead
-from .images import UnreadableImage, list_images, read_image, tell_left_out
+from .images import UnreadableImage, list_images, read_image, warn_left_out
 
 # %% ../nbs/20_exported.ipynb #fd56a4fe
 _MAX_BYTES = {'config.json': 1 << 20, 'model.onnx': (1 << 31) - 1, 'model.safetensors': 1 << 33}
@@ -256,7 +256,7 @@ def _each_image(
         found, left_out = None, {}
         for found in _each_file(image, left_out, set()): yield os.fspath(found)
         if not found: raise InputError(f'{str(image)!r} holds no images')
-        if tell and left_out: warnings.warn(f'left out of {str(image)!r}: {tell_left_out(left_out)}')
+        if tell: warn_left_out(image, left_out)
 
 # %% ../nbs/20_exported.ipynb #8d991238
 def read_or_reason(

@@ -227,14 +227,26 @@ def _check_size(
     if width*height <= max_pixels and max(width, height) <= _MAX_SIDE: return
     raise UnreadableImage(source, 'too_large', f'{width} × {height} pixels')
 
+# %% ../nbs/01_images.ipynb #4e3be2e7
+_PIECES = (273, 279), (324, 325) # TIFF's tags: where strips or tiles begin, and their bytes
+
+def _is_repeated(
+    image:Image.Image # With its header read
+)->bool:
+    "Whether most pieces of a TIFF lie in one place: no program writes such a file"
+    tags = getattr(image, 'tag_v2', {})
+    begin, count = next(((tags[at], tags[size]) for at, size in _PIECES if at in tags and size in tags), ((), ()))
+    return sum(count) > 2*sum(dict(zip(begin, count)).values())
+
 # %% ../nbs/01_images.ipynb #652f41e3
 def _check_bytes(
     source, # As the user gave it
     data:bytes, # Its content
-    pixels:int, # Width times height
+    image:Image.Image # With its header read
 ):
-    "Refuse a few bytes that would take seconds to become hundreds of millions of pixels"
-    if pixels > _LARGE and len(data) < _LEAST_BYTES*pixels: raise UnreadableImage(source, 'too_slow')
+    "Refuse a few bytes, or a few that are read again and again, that would become hundreds of millions of pixels in seconds"
+    pixels = image.width*image.height
+    if pixels > _LARGE and (len(data) < _LEAST_BYTES*pixels or _is_repeated(image)): raise UnreadableImage(source, 'too_slow')
 
 # %% ../nbs/01_images.ipynb #cdbefbe6
 @contextmanager
@@ -467,7 +479,7 @@ def read_image(
     pixels = _decode_jpeg(source, data, side, max_pixels) if data[:2] == b'\xff\xd8' else None
     if pixels is not None: return pixels
     with _open(source, max_pixels, data) as (image, file):
-        _check_bytes(source, data, image.width*image.height)
+        _check_bytes(source, data, image)
         file.seconds += _SECONDS_A_PIXEL*image.width*image.height
         if side and max(image.size) >= _SMALL: image.draft(None, (side, side))
         if image.format == 'PNG': _scale_png_key(image, data[24])
@@ -514,8 +526,8 @@ def list_images(
     return sorted(files), left_out
 
 # %% ../nbs/01_images.ipynb #9a3db158
-LEFT_OUT = dict(hidden='hidden', not_an_image='no images', link='links', no_file='no regular files',
-                nested='in deeper folders', no_class='beside the class folders', unreadable='unreadable')
+LEFT_OUT = dict(hidden='hidden', not_an_image='no images', link='links', no_file='no regular files', nested='in deeper folders',
+                no_class='in no class folder', unreadable='unreadable')
 
 # %% ../nbs/01_images.ipynb #a78ccc70
 def tell_left_out(
@@ -560,3 +572,11 @@ def left_out_files(
         reason = 'nested' if len(place.parts) > 2 else 'no_class'
         left_out.setdefault(reason, []).append(str(place))
     return left_out
+
+# %% ../nbs/01_images.ipynb #d0e23ff8
+def warn_left_out(
+    source:str|Path, # Folder or file
+    left_out:dict[str,list[str]] # As `list_images` gives it
+):
+    "Say what a folder or an archive holds beside its images; without such, nothing"
+    if left_out: warnings.warn(f'left out of {Path(source).name or str(source)!r}: {tell_left_out(left_out)}')

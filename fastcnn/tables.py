@@ -16,19 +16,7 @@ from fastcore.basics import num_cpus
 from tqdm.auto import tqdm
 
 from .core import InputError, Manifest, map_ahead
-from .images import IMAGE_SUFFIXES, UnreadableImage, list_images, read_image, tell_left_out
-
-# %% ../nbs/11_data.ipynb #690d6d58
-def _warn_left_out(
-    source:Path, # Folder or file
-    left_out:dict[str,list[str]], # Reason, as in `images.LEFT_OUT` → names
-    no_class:list[str]=() # Images that lie in no class folder
-):
-    "Say what is not among the images, how much of it there is, and why"
-    told = [tell_left_out(left_out)] if left_out else []
-    some = ', '.join(no_class[:3]) + (', …' if len(no_class) > 3 else '')
-    if no_class: told.append(f'{len(no_class)} in no class folder ({some})')
-    if told: warnings.warn(f'left out of {str(source)!r}: {", ".join(told)}')
+from .images import IMAGE_SUFFIXES, UnreadableImage, list_images, read_image, warn_left_out
 
 # %% ../nbs/11_data.ipynb #2c4a804c
 def _safe_names(archive, path):
@@ -68,7 +56,8 @@ def read_image_zip(
             rows = [(name, archive.read(name), label) for name, label in zip(names, labels) if label]
     except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
         raise InputError(f'{str(path)!r} cannot be read as a zip: {error}') from error
-    _warn_left_out(path, left_out, [name for name, label in zip(names, labels) if not label])
+    no_class = [name for name, label in zip(names, labels) if not label]
+    warn_left_out(path, left_out | (dict(no_class=no_class) if no_class else {}))
     return pd.DataFrame(rows, columns=['name', 'image', 'label'])
 
 # %% ../nbs/11_data.ipynb #6b272368
@@ -124,7 +113,8 @@ def _read_folder(
     "The images in the class folders of `root`"
     files, left_out = list_images(root, follow_links=True)
     names = [file.relative_to(root).as_posix() for file in files]
-    _warn_left_out(root, left_out, [name for name in names if '/' not in name])
+    no_class = [name for name in names if '/' not in name]
+    warn_left_out(root, left_out | (dict(no_class=no_class) if no_class else {}))
     rows = [(name, file, name.split('/')[0]) for name, file in zip(names, files) if '/' in name]
     if not rows:
         raise InputError(f'{str(root)!r} holds no images in class folders: put them into {root.name}/LABEL/NAME.jpg')

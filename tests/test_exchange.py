@@ -15,6 +15,7 @@ from fastcnn.download import fetch_images
 from fastcnn.exchange import add_images, export_imagefolder, export_table, forget_images, pack_images, unpack_images
 from fastcnn.images import files_on_disk, image_files, read_image
 from faults import HERE, check_whole, jpeg
+from pictures import ENCODINGS, RGB, differs, exif, lying
 from slow import interrupted_while_decoding, slow_jpeg
 
 
@@ -152,6 +153,24 @@ def test_no_photograph_tells_where_it_was_taken(root, tmp_path, format, options)
     if format in ('JPEG', 'PNG'):
         assert Image.open(root/row['file']).getexif()[0x010f] == 'Maker'
         assert (read_image(root/row['file']) == read_image(tmp_path/'1.jpg')).all() # nothing was decoded for it
+
+
+@pytest.mark.parametrize('options', [dict(exif=exif(6), xmp=XMP), dict(xmp=XMP.replace(b'<exif', b'<tiff:Orientation>6</tiff:Orientation><exif'))],
+                         ids=['orientation in EXIF', 'orientation in XMP'])
+def test_a_photograph_without_its_place_stays_upright(root, tmp_path, options):
+    lying(RGB, 6).save(tmp_path/'1.jpg', quality=95, **options)
+    row, = add_images(tmp_path/'1.jpg', root, label='a')
+    assert not names_a_place(root/row['file']) and differs(read_image(root/row['file']), ENCODINGS['png_rgb']) <= 3
+
+
+def test_a_pipe_among_the_photographs_is_left_out(root, tmp_path):
+    (tmp_path/'mine'/'a').mkdir(parents=True)
+    (tmp_path/'mine'/'a'/'1.jpg').write_bytes(jpeg(1))
+    os.mkfifo(tmp_path/'mine'/'a'/'pipe.jpg')
+    with pytest.warns(UserWarning, match=r'1 no regular files \(a/pipe.jpg\)'): row, = add_images(tmp_path/'mine', root)
+    assert row['status'] == 'kept'
+    row, = add_images(tmp_path/'mine'/'a'/'pipe.jpg', root, label='a')
+    assert row['status'] == 'failed'
 
 
 def test_what_a_phone_writes_behind_the_picture_goes_with_the_place(root, tmp_path):

@@ -207,6 +207,14 @@ def test_a_few_bytes_of_a_huge_picture_are_refused():
     assert len(data) < 50_000 and reason(data) == 'too_slow'
 
 
+def test_strips_that_all_lie_in_one_place_are_refused():
+    data = saved(Image.effect_noise((7200, 7000), 100), 'TIFF', compression='packbits')
+    starts = Image.open(io.BytesIO(data)).tag_v2[273]
+    assert reason(data) is None and len(starts) > 9
+    listed = struct.pack(f'<{len(starts)}L', *starts)
+    assert data.count(listed) == 1 and reason(data.replace(listed, listed[:4]*len(starts))) == 'too_slow'
+
+
 def test_usual_progressive_files_are_read():
     assert read_image(many_scans(10)).shape == (64, 64, 3)
     assert read_image(saved(Image.new('RGB', (5000, 4000), 'navy'), 'JPEG', progressive=True)).shape == (4000, 5000, 3)
