@@ -10,6 +10,7 @@ from PIL import Image
 
 from fastcnn.data import image_dataloaders
 from fastcnn.deploy import export_model
+from fastcnn.exchange import add_images
 from fastcnn.exported import predict
 from fastcnn.images import read_image
 from fastcnn.models import conv_stack
@@ -94,6 +95,21 @@ def test_the_exported_model_answers_as_the_learner(kind, tmp_path):
     given = answers[[f'p_{c}' for c in dls.vocab]].to_numpy()
     assert np.abs(given - probabilities.numpy()).max() <= .02
     assert (given.argmax(1) == probabilities.numpy().argmax(1)).all()
+
+
+@pytest.mark.parametrize('kind', ['cut-out over black', 'phone turned left', '16-bit TIFF'])
+def test_what_add_made_is_the_same_picture(kind, tmp_path):
+    "A model that has learnt from the copies in a collection answers the originals as it answers the copies"
+    taken = add_images(folder(tmp_path/'theirs', KINDS[kind], 60), tmp_path/'mine')
+    torch.manual_seed(0)
+    with pytest.warns(UserWarning, match='not cleaned'): dls = image_dataloaders(tmp_path/'mine', size=SIDE, batch_size=16, batch_tfms=[])
+    learn = scratch_learner(dls, conv_stack(2, SIDE, 'bn'))
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(4, 3e-3)
+    export_model(learn, tmp_path/'model')
+    originals, copies = (predict(tmp_path/'model', files) for files in zip(*[(row['source'], tmp_path/'mine'/row['file']) for row in taken]))
+    right = [(answers.label == [row['label'] for row in taken]).mean() for answers in (originals, copies)]
+    assert min(right) >= .9 and abs(right[0] - right[1]) <= .01
+    assert (originals.p_a - copies.p_a).abs().max() <= .1 # the copies are JPEGs
 
 
 @pytest.mark.parametrize('kind', KINDS)
