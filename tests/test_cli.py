@@ -13,9 +13,9 @@ from fastcnn.planets import planet_collection
 COMMAND = [sys.executable, '-m', 'fastcnn']
 
 
-def run(*argv, **options):
-    "(exit status, JSON, standard error) of the command"
-    done = subprocess.run([*COMMAND, *map(str, argv), '--json'], capture_output=True, text=True, timeout=300, **options)
+def run(*argv):
+    "(exit status, JSON, standard error) of the command, started anew"
+    done = subprocess.run([*COMMAND, *map(str, argv), '--json'], capture_output=True, text=True, timeout=300)
     assert 'Traceback' not in done.stderr, done.stderr
     return done.returncode, json.loads(done.stdout.splitlines()[-1]), done.stderr
 
@@ -127,7 +127,7 @@ def test_a_broken_image_is_left_out_by_name(tmp_path, folder):
 @pytest.fixture(scope='module')
 def model(folder, tmp_path_factory):
     path = tmp_path_factory.mktemp('trained')/'model'
-    assert run('train', folder, '--out', path, '--size', 32, '--epochs', 1, '--bs', 8)[0] == 0
+    assert run_here('train', folder, '--out', path, '--size', 32, '--epochs', 1, '--bs', 8)[0] == 0
     return path
 
 

@@ -10,6 +10,7 @@ from fastai.data.core import Datasets
 from fastai.data.transforms import Categorize
 from torch.testing import assert_close
 
+import forked
 import together
 from fastcnn.core import InputError
 from fastcnn.distributed import distributed_fit
@@ -112,11 +113,12 @@ class Kill(Callback):
         if self.epoch == self.at and self.learn.train_iter % 5 == 2: os.kill(os.getpid(), signal.SIGKILL)
 
 
-def in_a_process_of_its_own(path, epoch):
-    "A training that is killed in the midst of an epoch"
-    code = (f'import sys; sys.path.insert(0, {str(HERE)!r})\nfrom test_distributed import *\n'
-            f'quiet(together.learner()).fit_one_cycle(4, 1e-2, cbs=[Checkpoint({str(path)!r}), Kill({epoch})])')
-    assert subprocess.run([sys.executable, '-c', code], capture_output=True, env=QUIET, timeout=300).returncode == -signal.SIGKILL
+def killed(path, epoch):
+    "In another process: a training that ends in the midst of an epoch"
+    quiet(together.learner()).fit_one_cycle(4, 1e-2, cbs=[Checkpoint(str(path)), Kill(epoch)])
+
+
+def in_a_process_of_its_own(path, epoch): assert forked.run(killed, path, epoch, **QUIET)[0] == -signal.SIGKILL
 
 
 def quiet(learn):

@@ -1,18 +1,24 @@
 "Every notebook runs, in a process of its own: nothing that one does reaches another."
-import os, subprocess, sys
+import os, tempfile
 
+import matplotlib
 import pytest
 
-from notebooks import ROOT, notebooks
+import forked, notebooks
 from web import needs_lesson_images
 
-COMMAND = [sys.executable, str(ROOT/'tools/notebooks.py'), 'test']
+
+def run(path):
+    "In the new process"
+    matplotlib.use('Agg')
+    if error := notebooks.test(path): print(error)
+    return bool(error)
 
 
-@pytest.mark.parametrize('path', notebooks(), ids=lambda p: p.stem)
+@pytest.mark.parametrize('path', notebooks.notebooks(), ids=lambda p: p.stem)
 def test_notebook_runs(path):
     "To its end, or for ten minutes"
     needs_lesson_images(path)
-    done = subprocess.run([*COMMAND, str(path)], env=os.environ | dict(MPLBACKEND='Agg'), timeout=600, text=True, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    if done.returncode: pytest.fail(done.stdout, pytrace=False)
+    examples = os.path.join(tempfile.gettempdir(), 'fastcnn-hypothesis') # not beside the notebooks
+    status, said = forked.run(run, path, HYPOTHESIS_STORAGE_DIRECTORY=examples, MPLBACKEND='Agg')
+    if status: pytest.fail(said, pytrace=False)

@@ -1,5 +1,5 @@
 "The fast data path: the same pictures as fastai's own, from a cache that outlives two processes, kills and changed files."
-import gc, hashlib, os, random, shutil, signal, subprocess, sys, time, zipfile
+import gc, hashlib, os, random, shutil, signal, time, zipfile
 from collections import deque
 from io import BytesIO
 from pathlib import Path
@@ -17,10 +17,11 @@ from fastai.torch_core import TensorCategory, TensorImage, set_seed
 from fastai.vision.augment import RandomErasing, Resize, Saturation, aug_transforms
 from fastai.vision.data import ImageBlock
 from PIL import Image, ImageOps
-from PIL.PngImagePlugin import PngInfo
+from PIL.PngImagePlugin import PngInfo, putchunk
 from scipy.stats import ks_2samp, kstest
 from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
 
+import forked
 from fastcnn.core import InputError
 from fastcnn.data import MARGIN, ImageDL, PixelCache, image_dataloaders, resident_dataloaders
 from fastcnn.images import UnreadableImage
@@ -53,17 +54,17 @@ def cache(tmp_path, monkeypatch):
 # the same pictures
 
 def copies(image, number):
-    "A table of files that show the same and have each a content of its own, in two classes"
+    "A table of PNGs that show the same and have each a content of its own, in two classes"
+    file = BytesIO()
+    image.save(file, 'PNG')
+    def noted(name):
+        again = BytesIO()
+        again.write(file.getvalue()[:-12]) # all but IEND
+        putchunk(again, b'tEXt', b'comment\0' + name.encode())
+        putchunk(again, b'IEND', b'')
+        return again.getvalue()
     names = [str(i) for i in range(number)]
-    return pd.DataFrame(dict(name=names, image=[png(image, name) for name in names], label=['a', 'b']*(number//2)))
-
-
-def png(image, comment):
-    "The file, with a comment that makes it unlike others"
-    file, info = BytesIO(), PngInfo()
-    info.add_text('comment', comment)
-    image.save(file, 'PNG', pnginfo=info)
-    return file.getvalue()
+    return pd.DataFrame(dict(name=names, image=[noted(name) for name in names], label=['a', 'b']*(number//2)))
 
 
 @pytest.mark.parametrize('options', TFMS.values(), ids=TFMS)
@@ -418,32 +419,32 @@ def test_what_is_no_cache_is_told(cache):
     with pytest.raises(InputError, match='FASTCNN_PIXELS'): PixelCache(40)
 
 
-FILL = '''
-import hashlib, sys
-from pathlib import Path
-from fastcnn.data import PixelCache
-files = sorted(Path(sys.argv[1]).glob('*/*.jpg'))
-print('begins', flush=True)
-for side in range(40, 40 + int(sys.argv[2])): assert not any(PixelCache(side).fill([hashlib.sha256(f.read_bytes()).hexdigest() for f in files], files))
-'''
+def fill(root, sides):
+    "In another process"
+    files = sorted(root.glob('*/*.jpg'))
+    print('begins', flush=True)
+    for side in range(40, 40 + sides): assert not any(PixelCache(side).fill([content(file) for file in files], files))
 
 
 def test_two_processes_fill_it_at_once(photos):
-    processes = [subprocess.Popen([sys.executable, '-c', FILL, str(photos), '4']) for _ in range(2)]
-    assert [p.wait(120) for p in processes] == [0, 0]
+    processes = [forked.start(fill, photos, 4) for _ in range(2)]
+    for process in processes: process.join(120)
+    assert [process.exitcode for process in processes] == [0, 0]
     check_filled(photos, 4)
 
 
-def test_a_kill_leaves_it_whole(photos):
+def test_a_kill_leaves_it_whole(photos, tmp_path):
     "At a random moment, three times; the last run is let through"
     rng = random.Random(3)
-    for _ in range(3):
-        process = subprocess.Popen([sys.executable, '-c', FILL, str(photos), '40'], stdout=subprocess.PIPE)
-        process.stdout.readline()
+    for i in range(3):
+        said = tmp_path/f'{i}.txt'
+        process = forked.start(fill, photos, 40, output=said)
+        while process.is_alive() and not (said.exists() and said.read_text()): time.sleep(.01)
         time.sleep(rng.uniform(0, .5))
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-    subprocess.run([sys.executable, '-c', FILL, str(photos), '4'], check=True, timeout=120)
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+    assert forked.run(fill, photos, 4) == (0, 'begins\n')
     check_filled(photos, 4)
 
 

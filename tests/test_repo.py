@@ -1,5 +1,5 @@
 "What keeps the repository true to itself: exports, notebooks, README, imports, names, pictures, packaging."
-import ast, importlib.resources, inspect, re, resource, shutil, subprocess, sys
+import ast, functools, importlib.resources, inspect, re, resource, shutil, subprocess, sys
 from collections import Counter
 from pathlib import Path
 
@@ -80,12 +80,14 @@ def test_the_picture_of_the_rooms_is_what_the_code_imports():
     assert rooms.in_picture() == (set(rooms.library()), rooms.drawn(rooms.arrows())), 'run python tools/rooms.py'
 
 
+@functools.cache
 def notebook_code(path):
     "The code of a notebook's cells, without magics"
     cells = [cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == 'code']
     return [re.sub(r'^(\s*)[%!].*', r'\1pass', source, flags=re.M) for source in cells]
 
 
+@functools.cache
 def exported_from():
     "The modules that a notebook exports: its file → their names"
     found = {path: {name} for name, path in MODULE_NOTEBOOKS.items()}

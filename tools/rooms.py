@@ -2,7 +2,7 @@
 
     python tools/rooms.py    draw it (tests/test_repo.py holds that it is up to date)
 """
-import ast, os, re
+import ast, functools, os, re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,6 +41,7 @@ def library():
     return {path.stem: path for path in files if path.stem not in ('__init__', '_modidx')}
 
 
+@functools.cache
 def arrows():
     "Every import of one room by another, as the code has it; `__version__` is no room"
     rooms = library()
