@@ -1,5 +1,5 @@
 "The cleaner as its user meets it: in a real JupyterLab, in a real browser, with a real kernel, on the loopback address."
-import io, json, os, shutil
+import io, json, os, shutil, subprocess, sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +8,7 @@ from fastcnn.cleaner import Marks
 from fastcnn.core import Manifest, SidecarFile, sidecar
 from fastcnn.images import files_on_disk
 from fastcnn.planets import planet_collection
+from faults import jpeg
 from notebooks import ROOT
 from web import TOKEN, jupyterlab, open_notebook, wait_for, write_notebook
 
@@ -272,3 +273,28 @@ def test_notebook_7(browser, page, lab, cleaner):
     wait_for(lambda: marks(lab).to == {first: ''})
     assert other.locator('.jp-MarkdownCell').count() == 0 and contents(lab) == original(lab)
     other.close()
+
+
+HOT = '''
+import sys, time
+from pathlib import Path
+here = Path(sys.argv[1])
+sys.path.insert(0, str(here))
+from fastcnn.cleaner import ImageCleaner
+cleaner, seen = ImageCleaner(here/'mine'), []
+cleaner.observe(lambda change: seen.append(change.new), '_css')
+style = here/'fastcnn'/'web'/'cleaner'/'cleaner.css'
+for _ in range(100): # who watches the file begins when it likes
+    style.write_text(style.read_text() + '/* new */')
+    time.sleep(.2)
+    if seen: break
+assert seen[-1].endswith('/* new */')
+'''
+
+
+def test_a_changed_style_is_shown_at_once(tmp_path):
+    "With anywidget's own switch, as CONTRIBUTING says"
+    shutil.copytree(ROOT/'fastcnn', tmp_path/'fastcnn')
+    (tmp_path/'mine'/'a').mkdir(parents=True)
+    (tmp_path/'mine'/'a'/'1.jpg').write_bytes(jpeg(1))
+    subprocess.run([sys.executable, '-c', HOT, tmp_path], env=os.environ | dict(ANYWIDGET_HMR='1'), check=True, timeout=60)
