@@ -17,12 +17,12 @@ def slow_jpeg(scans=20_000, side=4096):
 
 
 def interrupted_while_decoding(command):
-    "What a program, which says when it decodes, writes to standard error after Ctrl-C; it must end within 2 s"
+    "What a program, which says when it decodes, writes to standard error after Ctrl-C: it must end long before the 40 s are over"
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == 'decoding\n'
     time.sleep(0.5)
     start = time.monotonic()
     process.send_signal(signal.SIGINT)
     errors = process.communicate(timeout=30)[1]
-    assert process.returncode == -signal.SIGINT and 'KeyboardInterrupt' in errors and time.monotonic() - start < 2
+    assert process.returncode == -signal.SIGINT and 'KeyboardInterrupt' in errors and time.monotonic() - start < 10
     return errors

@@ -459,7 +459,7 @@ def test_a_file_made_to_be_slow_is_refused_in_time(root):
     (root/'a'/'slow.jpg').write_bytes(frame[:-2] + scan*20_000 + frame[-2:])
     begun = time.perf_counter()
     found = find_broken(root)
-    assert dict(zip(found.file, found.problem))['a/slow.jpg'] == 'too_slow' and time.perf_counter() - begun < 2
+    assert dict(zip(found.file, found.problem))['a/slow.jpg'] == 'too_slow' and time.perf_counter() - begun < 6
 
 
 @pytest.mark.parametrize('orientation', range(2, 9))
