@@ -49,29 +49,16 @@ def network_variants():
         for layer in learn.model.modules():
             if isinstance(layer, torch.nn.Conv2d) and not isinstance(layer, Whitening): torch.nn.init.kaiming_normal_(layer.weight)
 
-    def learnt_scales(learn):
-        for layer in learn.model.modules():
-            if isinstance(layer, torch.nn.BatchNorm2d): layer.weight.requires_grad_(True)
-
     return dict(
         learnt_first_layer=Variant('first layer learnt, not whitened', callbacks=[before(learnt_first_layer)]),
-        random_filters=Variant('filters begin at random', callbacks=[before(random_filters)]),
-        learnt_scales=Variant("BatchNorm's scales learnt too", callbacks=[before(learnt_scales)]))
+        random_filters=Variant('filters begin at random', callbacks=[before(random_filters)]))
 
 
 def step_variants():
     "Other steps, other averages"
     import torch
     from fastai.callback.core import Callback
-    from fastai.callback.schedule import ParamScheduler
     from fastai.optimizer import OptimWrapper
-
-    class ShiftRate(Callback):
-        order = ParamScheduler.order + 1
-        def before_batch(self):
-            if not self.training: return
-            filters, shifts, _ = self.opt.opt.param_groups
-            shifts['lr'] = filters['lr']
 
     class Averaged(Callback):
         def before_fit(self):
@@ -85,26 +72,17 @@ def step_variants():
 
     nesterov = optimizer(torch.optim.SGD, momentum=.9, nesterov=True)
     return dict(
-        shift_rate=Variant("BatchNorm's shifts at the filters' rate", callbacks=[ShiftRate()]),
-        no_smoothing=Variant('no label smoothing', dict(label_smoothing=0.)),
         nesterov=Variant('Nesterov SGD instead of Muon', dict(lr=.2), [nesterov]),
         adam=Variant('Adam instead of Muon', dict(lr=.01), [optimizer(torch.optim.Adam)]),
         averaged=Variant('and the weights averaged', callbacks=[Averaged()]))
 
 
 def image_variants():
-    "Other images, or other sizes"
+    "Other images, or more of them"
     import torch
     from fastai.callback.core import Callback
     from fastai.torch_core import Tensor
     from fastcnn.fast import HardExampleMining
-
-    class CoinFlips(Callback):
-        def before_batch(self):
-            if not self.training: return
-            x = Tensor.as_subclass(self.x, Tensor)
-            heads = (torch.rand(len(x)) < .5).view(-1, 1, 1, 1)
-            self.learn.xb = torch.where(heads, x.flip(-1), x).contiguous(memory_format=torch.channels_last),
 
     class AnyImages(Callback):
         order = HardExampleMining.order + 1
@@ -112,19 +90,15 @@ def image_variants():
             if self.training: self.learn.hard_example_mining.losses[self.dl.latest] = torch.rand(len(self.x))
 
     return dict(
-        coin_flips=Variant('a coin for each mirroring', callbacks=[CoinFlips()], flip=False),
         no_flips=Variant('no mirroring', flip=False),
         all_images=Variant('all images in each epoch', dict(hard=1.)),
-        any_images=Variant('as many images, but any', callbacks=[AnyImages()]),
-        full_size=Variant('32 pixels in the first epoch too', dict(small_epochs=0)))
+        any_images=Variant('as many images, but any', callbacks=[AnyImages()]))
 
 
 def machine_variants():
     "The same arithmetic, done in another way"
     float32 = partial(mock.patch, 'fastcnn.fast.has_bfloat16', lambda device: False)
-    return dict(
-        torch_threads=Variant("PyTorch's own threads", dict(threads=1)),
-        float32=Variant('no bfloat16', context=float32))
+    return dict(float32=Variant('no bfloat16', context=float32))
 
 
 def variants():

@@ -569,7 +569,7 @@ def _arrange(batch_tfms, stats):
 
 # %% ../nbs/11_data.ipynb #173cafcb
 class InMemoryDL(ImageDL):
-    "An `ImageDL` whose squares lie in memory as bytes; training mirrors them in every second epoch and shifts them"
+    "An `ImageDL` whose squares lie in memory as bytes; training mirrors and shifts them"
     def __init__(self,
         dataset, # fastai's Datasets
         flip:bool=True, # Mirror left and right in training: not for digits and letters
@@ -579,7 +579,7 @@ class InMemoryDL(ImageDL):
     ):
         super().__init__(dataset, **kwargs)
         self.flip, self.shift, self.store = flip, shift, {} if store is None else store
-        self.passes, self.chosen, self.latest = 0, None, None
+        self.chosen, self.latest = None, None
 
     def new(self, dataset=None, cls=None, **kwargs):
         own = dict(flip=self.flip, shift=self.shift, store=self.store if dataset is None else None)
@@ -607,16 +607,15 @@ def choose(self:InMemoryDL,
 # %% ../nbs/11_data.ipynb #b434f44f
 @patch
 def _read(self:InMemoryDL):
-    "Images, labels, and which images begin mirrored"
+    "Images and labels"
     images, unchanged = self._images(), np.arange(256, dtype=np.uint8)
     def batch(some): return self._batch(some, [None]*len(some), np.tile(unchanged, (len(some), 1)))
     kept = torch.empty(len(images), 3, self.size, self.size, dtype=torch.uint8, device=self.device,
                        memory_format=torch.channels_last)
     parts = map_ahead(batch, chunked(images, 256), self.threads)
     for start, part in zip(range(0, len(images), 256), parts): kept[start:start + 256] = part
-    mirrored = torch.rand(len(images), generator=torch.Generator().manual_seed(0)) < .5
     labels = torch.tensor(self._targets() or [], device=self.device)
-    self.store.update(images=kept, labels=labels, mirrored=mirrored.to(self.device))
+    self.store.update(images=kept, labels=labels)
 
 # %% ../nbs/11_data.ipynb #7d661a95
 @patch
@@ -624,20 +623,19 @@ def create_batches(self:InMemoryDL, samps):
     "Batches, normalised, channels last; `latest` holds the numbers of the images in the one that came last"
     rows = self.resident().permute(0, 2, 3, 1).flatten(1) # an image per row: what lies together is copied at once
     training, (factor, summand), labels = self.dataset.split_idx == 0, self._scale(), self.store['labels']
-    self.passes += training
     for which in chunked(samps, self.bs, self.drop_last):
         which = self.latest = torch.tensor(which, device=self.device)
         x = rows.index_select(0, which).view(-1, self.size, self.size, 3)
-        if training: x = self._augmented(x, which)
+        if training: x = self._augmented(x)
         x = x.flatten(1).float().mul_(factor).add_(summand).view(-1, self.size, self.size, 3).permute(0, 3, 1, 2)
         yield (x, TensorCategory(labels[which])) if len(labels) else (x,)
 
 # %% ../nbs/11_data.ipynb #fa64cbb8
 @patch
-def _augmented(self:InMemoryDL, x, which): # (n, size, size, 3)
+def _augmented(self:InMemoryDL, x): # (n, size, size, 3)
     "Mirrored and shifted"
     if self.flip:
-        turned = self.store['mirrored'][which] ^ bool(self.passes % 2)
+        turned = torch.rand(len(x), device=x.device) < .5
         x[turned] = x[turned].flip(2)
     if not self.shift: return x
     edge = nn.functional.pad(x.permute(0, 3, 1, 2).float(), [self.shift]*4, mode='reflect')
@@ -656,7 +654,7 @@ def _scale(self:InMemoryDL):
 # %% ../nbs/11_data.ipynb #6f9bb5b2
 def resident_dataloaders(
     dls:DataLoaders, # As `image_dataloaders` makes them; small images, or a device with much memory
-    flip:bool=True, # Mirror left and right in training, each image in every second epoch: not for digits and letters
+    flip:bool=True, # Mirror left and right in training, by a coin for each image: not for digits and letters
     shift:int=0 # Move by up to so many pixels in each direction in training
 )->DataLoaders: # The same parts, normalised in the same way; other transforms are left out
     "The same DataLoaders with their images in memory"

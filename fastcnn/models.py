@@ -690,7 +690,6 @@ def _identity_block(in_channels, out_channels, pool):
     conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
     norm = nn.BatchNorm2d(out_channels, momentum=.4)
     nn.init.dirac_(conv.weight[:in_channels])
-    norm.weight.requires_grad_(False)
     return nn.Sequential(conv, *[nn.MaxPool2d(2)]*pool, norm, nn.ReLU())
 
 # %% ../nbs/12_models.ipynb #47c11f45
