@@ -20,7 +20,7 @@ from PIL import Image
 
 # %% ../nbs/20_exported.ipynb #194c4e28
 from .core import InputError, map_ahead
-from .images import UnreadableImage, list_images, read_image, warn_left_out
+from .images import UnreadableImage, read_image, walk_images, warn_left_out
 
 # %% ../nbs/20_exported.ipynb #fd56a4fe
 _MAX_BYTES = {'config.json': 1 << 20, 'model.onnx': (1 << 31) - 1, 'model.safetensors': 1 << 33}
@@ -231,20 +231,6 @@ def _run(session, images, options):
     _check_outputs(found, len(images))
     return found
 
-# %% ../nbs/20_exported.ipynb #7da19cbc
-def _each_file(root, left_out, seen, folder=''):
-    "Image files in a folder and in its folders, in order, one folder at a time"
-    place = os.path.join(root, folder)
-    real = os.path.realpath(place)
-    if real in seen: return # a link that leads back
-    seen.add(real)
-    files, others = list_images(place, nested=False, follow_links=True)
-    yield from files
-    deeper = others.pop('nested', [])
-    for reason, names in others.items():
-        left_out.setdefault(reason, []).extend(os.path.join(folder, name) for name in names)
-    for name in deeper: yield from _each_file(root, left_out, seen, os.path.join(folder, name))
-
 # %% ../nbs/20_exported.ipynb #e72511be
 def _each_image(
     images:Iterable, # As for `predict`
@@ -253,8 +239,11 @@ def _each_image(
     "Images one by one, those in folders too"
     for image in images:
         if not isinstance(image, (str, os.PathLike)) or not os.path.isdir(image): yield image; continue
-        found, left_out = None, {}
-        for found in _each_file(image, left_out, set()): yield os.fspath(found)
+        found, left_out = False, {}
+        for files, others in walk_images(image, follow_links=True):
+            for reason, names in others.items(): left_out.setdefault(reason, []).extend(names)
+            found = found or bool(files)
+            yield from map(os.fspath, files)
         if not found: raise InputError(f'{str(image)!r} holds no images')
         if tell: warn_left_out(image, left_out)
 

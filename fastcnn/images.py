@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/images.html.md"""
 __all__ = ['UnreadableImage', 'read_header', 'read_image', 'list_images', 'files_on_disk', 'image_files', 'left_out_files']
 
 # %% ../nbs/01_images.ipynb #5af56d7e
-import io, os, stat, struct, threading, time, warnings, zlib
+import io, os, re, stat, struct, threading, time, warnings, zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -128,16 +128,33 @@ _MAX_BYTES = 2**30 # Of a file
 _USUAL_SCANS, _MAX_SCANS = 13, 500 # mozjpeg's files have up to 13; libjpeg-turbo's own tools take 500 with `-maxscans`
 _MAX_SCANNED = 10**9 # Scans times pixels: about a second
 _MAX_BYTES_A_PIXEL = 8 # Of a JPEG of many scans: more than the picture could hold
-_LARGE, _LEAST_BYTES = 5*10**7, 1/500 # Pixels; bytes a pixel of a picture larger than that: a plain sky has more
+_LARGE = 8*10**7 # Pixels: more than a sheet A3 at 600 dots an inch, which may be nearly white
+_LEAST_BYTES = 1/500 # A pixel, of a larger picture: a plain sky has more
 
 # %% ../nbs/01_images.ipynb #a81e950e
+_MARKER = re.compile(rb'\xff([\x01\xc0-\xcf\xd8-\xfe])') # of a JPEG; 00 stands for a byte FF, D0 to D7 stand within a scan
+
+def _scans_and_end(
+    data:bytes # A JPEG file
+)->tuple[int, int]: # Scans; bytes up to the end of the picture
+    "The scans of a JPEG's first picture: a telephone may have written a film behind it, a camera a thumbnail in front"
+    at, scans = 2, 0
+    while found := _MARKER.search(data, at):
+        at, marker = found.end(), found[1][0]
+        if marker == 0xd9: break
+        if marker in (0x01, 0xd8): continue # alone, without a length
+        scans += marker == 0xda
+        at += max(2, int.from_bytes(data[at:at + 2], 'big'))
+    return scans, min(at, len(data))
+
+# %% ../nbs/01_images.ipynb #deca89b4
 def _too_many_scans(
-    data:bytes, # A JPEG file
+    scans:int, # Of a JPEG
+    size:int, # Bytes of its picture
     pixels:int, # Width times height
 )->bool:
     "Whether a JPEG repeats itself so often that it must be meant to take long"
-    scans = data.count(b'\xff\xda') # those of thumbnails too: a few
-    work = scans*pixels > _MAX_SCANNED or len(data) > 10**6 + _MAX_BYTES_A_PIXEL*pixels
+    work = scans*pixels > _MAX_SCANNED or size > 10**6 + _MAX_BYTES_A_PIXEL*pixels
     return scans > _MAX_SCANS or scans > _USUAL_SCANS and work
 
 # %% ../nbs/01_images.ipynb #baeebe06
@@ -228,15 +245,16 @@ def _check_size(
     raise UnreadableImage(source, 'too_large', f'{width} × {height} pixels')
 
 # %% ../nbs/01_images.ipynb #4e3be2e7
+_PNG_END = b'IEND\xaeB`\x82'
 _PIECES = (273, 279), (324, 325) # TIFF's tags: where strips or tiles begin, and their bytes
 
-def _is_repeated(
+def _piece_bytes(
     image:Image.Image # With its header read
-)->bool:
-    "Whether most pieces of a TIFF lie in one place: no program writes such a file"
+)->tuple[int, int]: # What is read; what is there to be read: less, if pieces lie in one place, as no program writes them
+    "Bytes of a TIFF's pieces"
     tags = getattr(image, 'tag_v2', {})
     begin, count = next(((tags[at], tags[size]) for at, size in _PIECES if at in tags and size in tags), ((), ()))
-    return sum(count) > 2*sum(dict(zip(begin, count)).values())
+    return sum(count), sum(dict(zip(begin, count)).values())
 
 # %% ../nbs/01_images.ipynb #652f41e3
 def _check_bytes(
@@ -245,8 +263,9 @@ def _check_bytes(
     image:Image.Image # With its header read
 ):
     "Refuse a few bytes, or a few that are read again and again, that would become hundreds of millions of pixels in seconds"
-    pixels = image.width*image.height
-    if pixels > _LARGE and (len(data) < _LEAST_BYTES*pixels or _is_repeated(image)): raise UnreadableImage(source, 'too_slow')
+    pixels, (read, there) = image.width*image.height, _piece_bytes(image)
+    size = there or data.find(_PNG_END) + 1 or len(data) # of the picture: anything may stand behind it
+    if pixels > _LARGE and (size < _LEAST_BYTES*pixels or read > 2*there): raise UnreadableImage(source, 'too_slow')
 
 # %% ../nbs/01_images.ipynb #cdbefbe6
 @contextmanager
@@ -279,21 +298,30 @@ class ImageHeader(NamedTuple):
 
 # %% ../nbs/01_images.ipynb #28ea79ba
 _ORIENTATION = 0x0112 # EXIF's tag
+_XMP_ORIENTATION = re.compile(r'tiff:Orientation\s*(?:=\s*["\']|>)\s*([1-8])') # Pillow's own knows one way to write it
+
+def _xmp(image):
+    "What XMP says, as text"
+    found = image.info.get('xmp') or image.info.get('XML:com.adobe.xmp') or ''
+    return found.decode(errors='replace') if isinstance(found, bytes) else str(found)
 
 def _orientation(
     image:Image.Image # With its header read
 )->int: # 1 to 8
     "How the camera was held"
-    try: found = image.getexif().get(_ORIENTATION, 1)
+    try: found = image.getexif().get(_ORIENTATION)
     except _PILLOW_ERRORS: return 1
+    if found is None and (told := _XMP_ORIENTATION.search(_xmp(image))): found = int(told[1])
     return int(found) if found in range(2, 9) else 1
 
 # %% ../nbs/01_images.ipynb #71331333
+_ORIENTATION_WORDS = b'Exif\0\0', b'eXIf', b'tiff:Orientation', b'Raw profile type', b'XML:com.adobe.xmp' # the last two packed
+
 def _says_orientation(
     data:bytes # A file
 )->bool:
     "Whether a file may say how the camera was held"
-    return any(word in data for word in (b'Exif\0\0', b'eXIf', b'tiff:Orientation'))
+    return any(word in data for word in _ORIENTATION_WORDS)
 
 # %% ../nbs/01_images.ipynb #a7e8868d
 def _is_plain(
@@ -343,6 +371,14 @@ def _grey_16(
     return np.where(np.asarray(image) == clear, np.uint8(255), grey) if isinstance(clear, int) else grey
 
 # %% ../nbs/01_images.ipynb #a18bdbcd
+def _whites(
+    image:Image.Image # Of a mode that begins with I or F
+)->tuple[int, ...]:
+    "What white may be, the smallest first"
+    if _tag(image, 339, 1) == 2: return (255, 2**15 - 1) if _tag(image, 258, 32) == 16 else (255, 65_535, 2**31 - 1) # with signs
+    return (*[1]*(image.mode[0] == 'F'), 255, 65_535, 2**32 - 1)
+
+# %% ../nbs/01_images.ipynb #c3e6a493
 def _grey(
     image:Image.Image # Of a mode that begins with I or F
 )->np.ndarray: # (H, W), uint8
@@ -350,11 +386,11 @@ def _grey(
     if image.mode.startswith('I;16'): return _grey_16(image)
     values = np.asarray(image)
     if image.mode == 'I' and image.format == 'TIFF' and _tag(image, 339, 1) == 1: values = values.view(np.uint32)
-    values = np.nan_to_num(values.astype(np.float32), nan=0, posinf=0, neginf=0).clip(0)
-    whites = (1, 255, 65_535, 2**32 - 1) if image.mode[0] == 'F' else (255, 65_535, 2**32 - 1)
-    most = values.max(initial=0)
-    white = next((w for w in whites if most <= _OVERSHOOT*w), most)
-    return np.round(values.clip(0, white)*(255/white)).astype(np.uint8)
+    def floats(rows): return np.nan_to_num(rows.astype(np.float32), nan=0, posinf=0, neginf=0).clip(0)
+    parts = np.array_split(values, 1 + values.size//2**22) # some rows at a time: floats take much memory
+    most = max(floats(part).max(initial=0) for part in parts)
+    white = next((w for w in _whites(image) if most <= _OVERSHOOT*w), most)
+    return np.concatenate([np.round(floats(part).clip(0, white)*(255/white)).astype(np.uint8) for part in parts])
 
 # %% ../nbs/01_images.ipynb #177620ab
 def _rgb(
@@ -366,6 +402,22 @@ def _rgb(
     if not image.has_transparency_data: return np.array(image if image.mode == 'RGB' else image.convert('RGB'))
     image = image.convert('RGBA')
     return np.array(Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image).convert('RGB'))
+
+# %% ../nbs/01_images.ipynb #4697fee1
+def _check_planes(
+    source, # As the user gave it
+    image:Image.Image, # With its header read
+):
+    "Refuse what Pillow would misread: a TIFF with more than 8 bits a channel, and each channel in a plane of its own"
+    if _tag(image, 284, 1) == 2 and _tag(image, 258, 8) > 8 and len(image.getbands()) > 1:
+        raise UnreadableImage(source, 'unreadable', 'a TIFF of planes with more than 8 bits: save it with its channels together')
+
+def _on_white(pixels, frame):
+    "The picture of an animation, where its first frame does not fill it"
+    left, top, right, bottom = frame
+    around = np.full_like(pixels, 255)
+    around[top:bottom, left:right] = pixels[top:bottom, left:right]
+    return around
 
 # %% ../nbs/01_images.ipynb #c03829fb
 def _scale_png_key(
@@ -443,8 +495,10 @@ def _check_scans(
 ):
     "Refuse a JPEG that is made to be slow before a pixel of it is decoded"
     if data[:2] != b'\xff\xd8' or data.count(b'\xff\xda') <= _USUAL_SCANS: return
-    with _open(source, MAX_PIXELS, data) as (image, _): width, height = image.size
-    if _too_many_scans(data, width*height): raise UnreadableImage(source, 'too_slow')
+    scans, size = _scans_and_end(data)
+    if scans <= _USUAL_SCANS: return
+    with _open(source, MAX_PIXELS, data) as (image, _): pixels = image.width*image.height
+    if _too_many_scans(scans, size, pixels): raise UnreadableImage(source, 'too_slow')
 
 # %% ../nbs/01_images.ipynb #922fcae8
 def _as_pillow(
@@ -483,7 +537,9 @@ def read_image(
         file.seconds += _SECONDS_A_PIXEL*image.width*image.height
         if side and max(image.size) >= _SMALL: image.draft(None, (side, side))
         if image.format == 'PNG': _scale_png_key(image, data[24])
-        return _upright(_rgb(image), _orientation(image))
+        _check_planes(source, image)
+        frame = image.tile[0][1] if image.format == 'GIF' and image.tile else None
+        return _upright(_rgb(image) if frame is None else _on_white(_rgb(image), frame), _orientation(image))
 
 # %% ../nbs/01_images.ipynb #02c4ef8e
 _LEFT_BEHIND = ('thumbs.db', 'desktop.ini') # by file managers; others' names begin with a dot, or lie in __MACOSX
@@ -496,38 +552,62 @@ def _left_out(
     "Why an entry of a folder is no image of it"
     if entry.name[0] == '.' or entry.name.lower() in _LEFT_BEHIND or entry.name == '__MACOSX': return 'hidden'
     if entry.is_symlink() and not follow_links: return 'link'
-    if entry.is_dir(): return ''
-    if not entry.is_file(): return 'no_file' # a pipe, a socket, a link to nowhere: reading it would fail or never end
+    try:
+        if entry.is_dir(): return ''
+        if not entry.is_file(): return 'no_file' # a pipe, a socket, a link to nowhere: reading it would fail or never end
+    except OSError: return 'no_file' # a link to itself
     return '' if entry.name.lower().endswith(IMAGE_SUFFIXES) else 'not_an_image'
 
 # %% ../nbs/01_images.ipynb #f9cefb3c
+def _entries(place):
+    "What lies in a folder, sorted; None: it cannot be read"
+    try: return sorted(os.scandir(place), key=lambda entry: entry.name)
+    except OSError: return None
+
+def printable(
+    name:str|Path # Of a file: on Linux it may be any bytes
+)->str: # UTF-8
+    "A name that can be shown and written down"
+    return os.fsencode(name).decode(errors='backslashreplace')
+
+# %% ../nbs/01_images.ipynb #088976ff
+def walk_images(
+    folder:str|Path, # Any folder
+    nested:bool=True, # Go into its folders, and theirs
+    follow_links:bool=False, # Take links for what they lead to
+)->Iterator[tuple[list[Path], dict[str,list[str]]]]: # Of one folder: its image files, sorted; reason → paths within `folder`
+    "The images folder by folder, and what is left out"
+    waiting, seen = [os.fspath(folder)], set()
+    while waiting:
+        place, files, left_out, deeper = waiting.pop(), [], {}, []
+        entries, real = _entries(place), os.path.realpath(place)
+        for entry in entries if real not in seen and entries else ():
+            reason = _left_out(entry, follow_links)
+            if not reason and entry.is_dir(): (deeper if nested else left_out.setdefault('nested', [])).append(entry.path)
+            elif reason: left_out.setdefault(reason, []).append(entry.path)
+            else: files.append(Path(entry.path))
+        if entries is None or real in seen: left_out['unreadable' if entries is None else 'link'] = [place]
+        seen.add(real)
+        yield files, {reason: [printable(os.path.relpath(path, folder)) for path in paths] for reason, paths in left_out.items()}
+        waiting += reversed(deeper)
+
+# %% ../nbs/01_images.ipynb #5d17bd54
 def list_images(
     folder:str|Path, # Any folder
     nested:bool=True, # Look into its folders, and theirs
     follow_links:bool=False, # Take links for what they lead to: never where something is moved or deleted
 )->tuple[list[Path], dict[str,list[str]]]: # Image files, sorted; reason (a key of LEFT_OUT) → paths within `folder`
     "The images in a folder, and what is left out"
-    folder, files, left_out, seen = Path(folder), [], {}, set()
-    def look_into(place):
-        real = os.path.realpath(place)
-        if real in seen: return # a link that leads back
-        seen.add(real)
-        try: entries = sorted(os.scandir(place), key=lambda entry: entry.name)
-        except OSError: return note('unreadable', place)
-        for entry in entries:
-            reason = _left_out(entry, follow_links)
-            if reason: note(reason, entry.path)
-            elif not entry.is_dir(): files.append(Path(entry.path))
-            elif nested: look_into(entry.path)
-            else: note('nested', entry.path)
-    def note(reason, path): left_out.setdefault(reason, []).append(os.path.relpath(path, folder))
-    if not folder.is_dir(): raise InputError(f'there is no folder {str(folder)!r}: give a folder of images')
-    look_into(folder)
+    if not os.path.isdir(folder): raise InputError(f'there is no folder {str(folder)!r}: give a folder of images')
+    files, left_out = [], {}
+    for found, others in walk_images(folder, nested, follow_links):
+        files += found
+        for reason, names in others.items(): left_out.setdefault(reason, []).extend(names)
     return sorted(files), left_out
 
 # %% ../nbs/01_images.ipynb #9a3db158
 LEFT_OUT = dict(hidden='hidden', not_an_image='no images', link='links', no_file='no regular files', nested='in deeper folders',
-                no_class='in no class folder', unreadable='unreadable')
+                no_class='in no class folder', unreadable='unreadable', bad_name='names that are not UTF-8')
 
 # %% ../nbs/01_images.ipynb #a78ccc70
 def tell_left_out(
@@ -540,14 +620,21 @@ def tell_left_out(
     return ', '.join(told(reason, names) for reason, names in sorted(left_out.items()))
 
 # %% ../nbs/01_images.ipynb #37998436
+def is_text(
+    name:str|Path # Of a file
+)->bool:
+    "Whether a name can be written into tables and archives as it is"
+    return printable(name) == str(name)
+
+# %% ../nbs/01_images.ipynb #59899860
 def files_on_disk(
     root:str|Path # Image folder; it need not exist yet
 )->list[str]: # Sorted, such as earth/3f2a9c1d07be.jpg
     "The images that lie in the class folders now"
-    if not os.path.isdir(root): return []
-    folders = [entry for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False) and entry.name[0] != '.']
-    return sorted(f'{folder.name}/{file.name}' for folder in folders for file in os.scandir(folder)
-                  if file.is_file(follow_symlinks=False) and not _left_out(file, False))
+    folders = [entry.name for entry in _entries(root) or () if not _left_out(entry, False) and entry.is_dir()]
+    files = [f'{label}/{entry.name}' for label in folders for entry in _entries(os.path.join(root, label)) or ()
+             if not _left_out(entry, False) and not entry.is_dir()]
+    return sorted(filter(is_text, files))
 
 # %% ../nbs/01_images.ipynb #5414d5c9
 def image_files(
@@ -568,9 +655,8 @@ def left_out_files(
     "What lies in an image folder and is none of its images"
     files, left_out = list_images(root)
     for place in (file.relative_to(root) for file in files):
-        if len(place.parts) == 2: continue
-        reason = 'nested' if len(place.parts) > 2 else 'no_class'
-        left_out.setdefault(reason, []).append(str(place))
+        reason = {1: 'no_class', 2: '' if is_text(place) else 'bad_name'}.get(len(place.parts), 'nested')
+        if reason: left_out.setdefault(reason, []).append(printable(place))
     return left_out
 
 # %% ../nbs/01_images.ipynb #d0e23ff8

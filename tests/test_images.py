@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, PngImagePlugin
 
-from fastcnn.images import IMAGE_SUFFIXES, UnreadableImage, list_images, read_header, read_image
-from pictures import ENCODINGS, HEIGHT, RGB, WIDTH, differs, exif, lying, saved
+from fastcnn.images import IMAGE_SUFFIXES, UnreadableImage, files_on_disk, left_out_files, list_images, read_header, read_image
+from fastcnn.tables import image_table
+from pictures import ENCODINGS, HEIGHT, RGB, WIDTH, differs, exif, lying, saved, seen
 
 each_encoding = pytest.mark.parametrize('name', ENCODINGS)
 
@@ -208,11 +209,24 @@ def test_a_few_bytes_of_a_huge_picture_are_refused():
 
 
 def test_strips_that_all_lie_in_one_place_are_refused():
-    data = saved(Image.effect_noise((7200, 7000), 100), 'TIFF', compression='packbits')
+    data = saved(Image.effect_noise((9000, 9000), 100), 'TIFF', compression='packbits')
     starts = Image.open(io.BytesIO(data)).tag_v2[273]
     assert reason(data) is None and len(starts) > 9
     listed = struct.pack(f'<{len(starts)}L', *starts)
     assert data.count(listed) == 1 and reason(data.replace(listed, listed[:4]*len(starts))) == 'too_slow'
+
+
+def test_a_film_behind_the_picture_is_none_of_its_scans():
+    "As telephones write it: random bytes hold what looks like a scan, once in 65,536"
+    picture, film = saved(Image.new('RGB', (4032, 3024), 'teal'), 'JPEG'), random.Random(1).randbytes(10**6)
+    assert film.count(b'\xff\xda') > 10
+    for data in (picture + film*9, picture + b'\xff\xd8\xff\xda'*1000): assert reason(data) is None
+
+
+def test_a_sheet_that_is_nearly_white_is_read():
+    sheet = Image.new('1', (9921, 7016), 1) # A3 at 600 dots an inch
+    sheet.paste(0, (500, 500, 3000, 520))
+    for format, options in (('PNG', {}), ('TIFF', dict(compression='group4'))): assert reason(saved(sheet, format, **options)) is None
 
 
 def test_usual_progressive_files_are_read():
@@ -242,6 +256,73 @@ def test_damaged_files_give_a_picture_or_a_reason(name, data):
 def test_half_a_file_is_no_picture(name):
     whole = ENCODINGS[name].data
     assert reason(whole[:len(whole)//2]) in ('truncated', 'damaged', 'not_an_image')
+
+
+def raw_profile(orientation):
+    "EXIF in a PNG as ImageMagick writes it"
+    content = exif(orientation).tobytes()
+    return b'Raw profile type exif\0\0' + zlib.compress(b'\nexif\n%8d\n%s\n' % (len(content), content.hex().encode()))
+
+
+XMP = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description {}/></x:xmpmeta>'
+
+
+def packed_xmp(orientation):
+    return b'XML:com.adobe.xmp\0\1\0\0\0' + zlib.compress(XMP.format(f'tiff:Orientation="{orientation}"').encode())
+
+
+@pytest.mark.parametrize('kind, content', [(b'zTXt', raw_profile), (b'iTXt', packed_xmp)], ids=['EXIF', 'XMP'])
+def test_what_a_png_says_in_packed_words_is_heard(kind, content):
+    data = saved(lying(RGB, 6), 'PNG')
+    data = data[:33] + chunk(kind, content(6)) + data[33:]
+    header = read_header(data)
+    assert (header.width, header.height, header.orientation, header.plain) == (WIDTH, HEIGHT, 6, False)
+    assert differs(read_image(data), ENCODINGS['png_rgb']) == 0
+
+
+@pytest.mark.parametrize('format', ['JPEG', 'PNG', 'WEBP'])
+@pytest.mark.parametrize('told', ['tiff:Orientation="6"', "tiff:Orientation='6'", 'tiff:Orientation = "6"'])
+def test_xmp_is_xml_however_it_is_written(format, told):
+    lies, about = lying(RGB, 6), XMP.format(told)
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt('XML:com.adobe.xmp', about)
+    data = saved(lies, format, **dict(pnginfo=info) if format == 'PNG' else dict(xmp=about.encode(), quality=95))
+    assert read_header(data).orientation == 6 and differs(read_image(data), ENCODINGS['png_rgb']) <= 3
+
+
+def test_signed_greys_are_as_bright_as_others():
+    values = np.array([[0, 1/2], [1/4, 1]]).repeat(32, 0).repeat(48, 1)
+    for bits, white in ((16, 2**15 - 1), (32, 2**31 - 1)):
+        data = bytearray(saved(Image.fromarray((values*white).astype(f'<u{bits//8}')), 'TIFF', tiffinfo={339: 1}))
+        at = data.index(struct.pack('<HHL', 339, 3, 1)) # the sample format
+        data[at + 8:at + 10] = struct.pack('<H', 2)
+        assert np.abs(seen(read_image(bytes(data)))[..., 0] - [[0, 127], [64, 255]]).max() <= 1
+
+
+def test_a_first_frame_that_does_not_fill_its_animation_lies_on_white():
+    data = bytearray(saved(RGB.crop((0, 0, 48, 32)).quantize(16), 'GIF'))
+    data[6:10] = struct.pack('<HH', WIDTH, HEIGHT)
+    pixels = read_image(bytes(data))
+    assert pixels.shape == (HEIGHT, WIDTH, 3) and (pixels[32:] == 255).all() and (pixels[:, 48:] == 255).all() and (pixels[:30, :40] != 255).any()
+
+
+def test_a_folder_may_hold_anything(tmp_path):
+    "Links to themselves and back, names of any bytes, folders without end: told, and the images are found"
+    for label in 'ab':
+        (tmp_path/label).mkdir()
+        RGB.save(tmp_path/label/'1.png')
+    (tmp_path/'a'/'loop.jpg').symlink_to('loop.jpg')
+    (tmp_path/'again').symlink_to(tmp_path/'a')
+    (tmp_path/'thumbs.db').mkdir()
+    RGB.save(tmp_path/'thumbs.db'/'1.png')
+    open(os.fsencode(tmp_path/'b') + b'/\xff.png', 'wb').write(saved(RGB, 'PNG'))
+    deep = [f'{tmp_path}/b' + '/x'*i for i in range(1, 1200)]
+    for folder in deep: os.mkdir(folder)
+    files, left_out = list_images(tmp_path, follow_links=True)
+    assert {file.name for file in files} == {'1.png', '\udcff.png'} and left_out == dict(no_file=['a/loop.jpg'], hidden=['thumbs.db'], link=['again'])
+    assert files_on_disk(tmp_path) == ['a/1.png', 'b/1.png'] and left_out_files(tmp_path)['bad_name'] == [r'b/\xff.png']
+    with pytest.warns(UserWarning, match='not UTF-8'): assert list(image_table(tmp_path).name) == ['a/1.png', 'b/1.png']
+    for folder in reversed(deep): os.rmdir(folder) # shutil.rmtree cannot
 
 
 def test_pipes_and_devices_are_no_files(tmp_path):
