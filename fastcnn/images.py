@@ -564,6 +564,12 @@ def _entries(place):
     try: return sorted(os.scandir(place), key=lambda entry: entry.name)
     except OSError: return None
 
+def _identity(place):
+    "The same for a folder and for a link to it"
+    try: about = os.stat(place)
+    except OSError: return place
+    return about.st_dev, about.st_ino
+
 def printable(
     name:str|Path # Of a file: on Linux it may be any bytes
 )->str: # UTF-8
@@ -580,7 +586,7 @@ def walk_images(
     waiting, seen = [os.fspath(folder)], set()
     while waiting:
         place, files, left_out, deeper = waiting.pop(), [], {}, []
-        entries, real = _entries(place), os.path.realpath(place)
+        entries, real = _entries(place), _identity(place)
         for entry in entries if real not in seen and entries else ():
             reason = _left_out(entry, follow_links)
             if not reason and entry.is_dir(): (deeper if nested else left_out.setdefault('nested', [])).append(entry.path)

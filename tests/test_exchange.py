@@ -108,7 +108,7 @@ def test_bad_sources_of_your_own_are_told(root, tmp_path):
     beside = root if root.exists() else sidecar(root)
     with pytest.raises(InputError, match='in the collection already'): add_images(beside, beside)
     (tmp_path/'mine'/'a').mkdir(parents=True); (tmp_path/'mine'/'a'/'1.jpg').write_bytes(jpeg(1)); (tmp_path/'mine'/'stray.jpg').write_bytes(jpeg(2))
-    with pytest.warns(UserWarning, match='1 files lie beside'): assert len(add_images(tmp_path/'mine', root)) == 1
+    with pytest.warns(UserWarning, match='1 in no class folder'): assert len(add_images(tmp_path/'mine', root)) == 1
 
 
 def test_an_image_that_a_killed_run_left_gets_its_row(root, tmp_path):
