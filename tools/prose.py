@@ -22,7 +22,7 @@ WORDS = {word: n for n, word in enumerate(SMALL) if n > 1}
 TENS = dict(twenty=20, thirty=30, forty=40, fifty=50, sixty=60, seventy=70, eighty=80, ninety=90)
 WORDS |= {f'{ten}-{one}': TENS[ten] + n for ten in TENS for n, one in enumerate(SMALL[1:10], 1)}
 WORDS |= TENS | dict(hundred=100, thousand=1000, million=10**6)
-REACH = 3 # code cells on each side
+REACH = 3 # code cells on each side; those that only define are not counted
 
 EXCEPTIONS = { # pattern → why it needs no proof
     r'(?s)^## Play.*': 'a task, not a claim',
@@ -131,6 +131,12 @@ def borne_out(text, percent, found):
     return any(same(number, scale) for number in found for scale in ((1, .01) if percent else (1,)))
 
 
+def only_defines(source):
+    "Whether a cell holds functions and classes alone: nothing that a text tells of"
+    try: return all(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in ast.parse(source).body)
+    except SyntaxError: return False # a magic
+
+
 def around(nb, at):
     "The code cells beside a Markdown cell"
     if all(cell.cell_type == 'markdown' for cell in nb.cells[:at]):
@@ -138,13 +144,13 @@ def around(nb, at):
     level = lambda cell: cell.cell_type == 'markdown' and re.search(r'^##? ', cell.source, re.M)
     for step in (-1, 1):
         seen, i = 0, at + step
-        while 0 <= i < len(nb.cells) and seen < REACH:
-            cell = nb.cells[i]
+        while 0 <= i < len(nb.cells):
+            cell, i = nb.cells[i], i + step
             if cell.cell_type == 'code':
+                seen += not only_defines(cell.source)
+                if seen > REACH: break
                 yield cell
-                seen += 1
             elif level(cell) and seen: break
-            i += step
 
 
 def unsupported_in(nb, at):
