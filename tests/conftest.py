@@ -11,7 +11,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 os.environ.update(notebooks.QUIET)
 VERIFIED = notebooks.ROOT/'bench'/'results'/'verify.json'
-SLICES = 30 # of the long checks `make test` runs one in so many: which, the commit says
+SECONDS = 60 # of long checks that `make test` takes along: which, the commit says; those that take longer are left to `make verify`
 
 
 def pytest_addoption(parser):
@@ -20,7 +20,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    config.addinivalue_line('markers', 'verify: a long check: all run with --verify, one in thirty of them without')
+    config.addinivalue_line('markers', 'verify: a long check: all run with --verify, a minute of them without')
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -28,11 +28,23 @@ def pytest_collection_modifyitems(config, items):
     "Of the long checks, all (make verify, or named on the command line) or those whose turn it is at this commit"
     items.sort(key=lambda item: -seconds(item)) # two processes end at the same time if the longest come first
     if config.args_source == config.ArgsSource.ARGS and not config.option.verify: return
-    chosen = notebooks.commit_number() % SLICES
-    turn = lambda item: zlib.crc32(item.nodeid.encode()) % SLICES == chosen
-    wanted = lambda item: config.option.verify or turn(item) if item.get_closest_marker('verify') else not config.option.verify
-    config.hook.pytest_deselected(items=[item for item in items if not wanted(item)])
-    items[:] = [item for item in items if wanted(item)]
+    long = [item for item in items if item.get_closest_marker('verify')]
+    wanted = set(long) if config.option.verify else set(items) - set(long) | set(whose_turn_it_is(long))
+    config.hook.pytest_deselected(items=[item for item in items if item not in wanted])
+    items[:] = [item for item in items if item in wanted]
+
+
+def whose_turn_it_is(items):
+    "Long checks that take a minute together, as `make verify` has measured them; one of which nothing is known counts as a minute"
+    commit, left = notebooks.commit_number(), SECONDS
+    for item in sorted(items, key=lambda item: zlib.crc32(f'{commit} {item.nodeid}'.encode())):
+        known = results().get(item.nodeid, {})
+        seconds = known['seconds'] if 'setup' in known else max(SECONDS, known.get('seconds', 0))
+        if seconds <= left: yield item
+        left -= seconds*(seconds <= left)
+
+
+def results(): return json.loads(VERIFIED.read_text()) if VERIFIED.exists() else {}
 
 
 class Groups(LoadScopeScheduling):
@@ -69,10 +81,13 @@ def pytest_sessionfinish(session, exitstatus):
 def keep_results(config):
     "Note how each long check ended, when and on which machine; a check keeps figures with `record_property`"
     stats, about = config.pluginmanager.get_plugin('terminalreporter').stats, machine('fastcnn')
-    old = json.loads(VERIFIED.read_text()) if VERIFIED.exists() else {}
-    new = {report.nodeid: dict(outcome=report.outcome, seconds=round(report.duration, 1)) | dict(report.user_properties) | about
-           for kind in ('passed', 'failed', 'error', 'skipped') for report in stats.get(kind, ())}
-    VERIFIED.write_text(json.dumps(dict(sorted((old | new).items())), indent=1) + '\n')
+    setups = {report.nodeid: report.duration for report in stats.get('', ()) if report.when == 'setup'}
+    new = {}
+    for report in (report for kind in ('passed', 'failed', 'error', 'skipped') for report in stats.get(kind, ())):
+        setup = setups.get(report.nodeid, 0)
+        took = dict(outcome=report.outcome, seconds=round(report.duration + setup, 1), setup=round(setup, 1))
+        new[report.nodeid] = took | dict(report.user_properties) | about
+    VERIFIED.write_text(json.dumps(dict(sorted((results() | new).items())), indent=1) + '\n')
 
 
 def pytest_unconfigure(config):

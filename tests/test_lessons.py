@@ -1,5 +1,5 @@
 "Exercises: what they say to right and wrong answers. The explorer in a real browser: arithmetic, keys, size and looks."
-import http.server, inspect, io, json, multiprocessing, random, threading
+import http.server, inspect, io, json, multiprocessing, os, random, subprocess, sys, threading
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,11 +10,10 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 from torch.nn import functional as F
 
-import forked
 from fastcnn.convolution import avg_pool2d, conv2d, conv_output_size, lp_pool2d, max_pool2d
 from fastcnn.core import InputError
 from fastcnn.exercises import EXERCISES
-from fastcnn.lessons import check, explore_convolution, lesson_images, lesson_results, show_progress, show_solution
+from fastcnn.lessons import check, explore_convolution, lesson_results, show_progress, show_solution
 from notebooks import ROOT
 from web import axe, browser, jupyterlab, open_notebook, served, violations, wait_for, write_notebook
 
@@ -89,13 +88,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
     def log_message(self, *args): pass
 
 
-def fetch_digits():
-    "In another process, which reads its environment once"
-    table = pq.read_table(lesson_images('mnist', 'test'))
-    print(len(table), sorted(set(table['label'].to_pylist())))
-
-
-def test_lesson_images_from_the_hub(tmp_path, monkeypatch):
+def test_lesson_images_from_the_hub(tmp_path):
     "Tried again where the connection broke, and fetched once"
     pytest.importorskip('huggingface_hub')
     pixel = io.BytesIO()
@@ -105,16 +98,19 @@ def test_lesson_images_from_the_hub(tmp_path, monkeypatch):
     hub = type('Hub', (Hub,), dict(content=(tmp_path/'digits.parquet').read_bytes(), asked=[]))
     host = http.server.ThreadingHTTPServer(('127.0.0.1', 0), hub)
     threading.Thread(target=host.serve_forever, daemon=True).start()
-    monkeypatch.delenv('FASTCNN_DATA', raising=False)
-    options = dict(HF_ENDPOINT=f'http://127.0.0.1:{host.server_port}', HF_HOME=str(tmp_path/'hub'), timeout=120)
-    status, said = forked.run(fetch_digits, **options)
-    assert status == 0 and said.endswith('3000 [0, 1, 9]\n'), said
+    environment = {k: v for k, v in os.environ.items() if k != 'FASTCNN_DATA'}
+    environment |= dict(HF_ENDPOINT=f'http://127.0.0.1:{host.server_port}', HF_HOME=str(tmp_path/'hub'))
+    code = ('from pyarrow.parquet import read_table; from fastcnn.lessons import lesson_images; '
+            "t = read_table(lesson_images('mnist', 'test')); print(len(t), sorted(set(t['label'].to_pylist())))")
+    options = dict(env=environment, capture_output=True, text=True, timeout=120)
+    run = lambda: subprocess.run([sys.executable, '-c', code], **options)
+    assert run().stdout.strip() == '3000 [0, 1, 9]', run().stderr[-2000:]
     file = '/datasets/ylecun/mnist/resolve/main/mnist/test-00000-of-00001.parquet'
     assert hub.asked.count(('GET', file)) == 2
     host.shutdown(); host.server_close()
-    assert forked.run(fetch_digits, **options) == (0, '3000 [0, 1, 9]\n') # kept
-    said = forked.run(fetch_digits, **options | dict(HF_HOME=str(tmp_path/'empty')))[1]
-    assert 'InputError: mnist could not be fetched from the Hugging Face Hub' in said
+    assert run().stdout.strip() == '3000 [0, 1, 9]' # kept
+    environment['HF_HOME'] = str(tmp_path/'empty')
+    assert 'InputError: mnist could not be fetched from the Hugging Face Hub' in run().stderr
 
 
 def test_lesson_results_elsewhere(tmp_path, monkeypatch):

@@ -280,6 +280,7 @@ def load_seconds(visit, site):
     return page.evaluate(SHOWN), max(1, (before + crowding())/2)
 
 
+@pytest.mark.verify
 def test_prediction_within_two_seconds(visit, site):
     "On a machine of its own: of five loads, the one that other work has disturbed least, by as much as it slows any program"
     assert min(seconds/crowd for seconds, crowd in (load_seconds(visit, site) for _ in range(5))) < 2
