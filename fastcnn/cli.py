@@ -11,6 +11,7 @@ __all__ = ['command_parser', 'main']
 import argparse, inspect, json, math, os, sys, warnings
 from collections import Counter
 from contextlib import redirect_stdout
+from functools import cache
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -234,6 +235,7 @@ class _CommandParser(argparse.ArgumentParser):
 _VERBS = _demo, _search, _add, _clean, _restore, _info, _export, _cache, _forget, _train, _evaluate, _predict, _publish
 
 # %% ../nbs/25_cli.ipynb #b179b2f2
+@cache # Python 3.11 now and then fails to parse source while other threads run: once is enough
 def command_parser()->argparse.ArgumentParser: # `parse_args` gives `run`, the function of the verb, and its arguments
     "The verbs and their arguments, from the signatures of their functions"
     parser = _CommandParser(prog='fastcnn', description='From a few words to a working image classifier.')
