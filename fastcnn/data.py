@@ -176,7 +176,7 @@ def _resized_square(
 
 # %% ../nbs/11_data.ipynb #9aa9a8cd
 _SHAPE = struct.Struct('<II') # in front of the pixels: height and width
-_DECODING = 3 # counts the changes of our decoding: what an earlier one has kept is decoded anew
+_DECODING = 4 # counts the changes of our decoding: what an earlier one has kept is decoded anew
 
 # %% ../nbs/11_data.ipynb #d4f9d708
 @cache

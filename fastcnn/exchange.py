@@ -172,7 +172,7 @@ def _files_of_folder(folder:Path, label:str=None)->list[dict]: # One row per fil
     labelled = [file for file in files if label is not None or file.parent != folder]
     hint = f'give a label, or put them into {folder.name}/LABEL/NAME.jpg'
     if not labelled: raise InputError(f'{str(folder)!r} holds no images in class folders: {hint}')
-    warn_left_out(folder, left_out | (dict(no_class=stray) if stray else {}))
+    warn_left_out(folder, left_out | dict(no_class=stray))
     return [dict(source=file, label=file.relative_to(folder).parts[0] if label is None else label) for file in labelled]
 
 # %% ../nbs/07_exchange.ipynb #9b0a03a3

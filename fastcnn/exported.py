@@ -242,7 +242,7 @@ def _each_image(
         found, left_out = False, {}
         for files, others in walk_images(image, follow_links=True):
             for reason, names in others.items(): left_out.setdefault(reason, []).extend(names)
-            found = found or bool(files)
+            found |= bool(files)
             yield from map(os.fspath, files)
         if not found: raise InputError(f'{str(image)!r} holds no images')
         if tell: warn_left_out(image, left_out)

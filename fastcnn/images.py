@@ -263,9 +263,11 @@ def _check_bytes(
     image:Image.Image # With its header read
 ):
     "Refuse a few bytes, or a few that are read again and again, that would become hundreds of millions of pixels in seconds"
-    pixels, (read, there) = image.width*image.height, _piece_bytes(image)
+    pixels = image.width*image.height
+    if pixels <= _LARGE: return
+    read, there = _piece_bytes(image)
     size = there or data.find(_PNG_END) + 1 or len(data) # of the picture: anything may stand behind it
-    if pixels > _LARGE and (size < _LEAST_BYTES*pixels or read > 2*there): raise UnreadableImage(source, 'too_slow')
+    if size < _LEAST_BYTES*pixels or read > 2*there: raise UnreadableImage(source, 'too_slow')
 
 # %% ../nbs/01_images.ipynb #cdbefbe6
 @contextmanager
@@ -315,13 +317,14 @@ def _orientation(
     return int(found) if found in range(2, 9) else 1
 
 # %% ../nbs/01_images.ipynb #71331333
-_ORIENTATION_WORDS = b'Exif\0\0', b'eXIf', b'tiff:Orientation', b'Raw profile type', b'XML:com.adobe.xmp' # the last two packed
+_JPEG_SAYS = b'Exif\0\0', b'tiff:Orientation'
+_PNG_SAYS = b'eXIf', b'tiff:Orientation', b'Raw profile type', b'XML:com.adobe.xmp' # the last two packed
 
 def _says_orientation(
-    data:bytes # A file
+    data:bytes # A JPEG or PNG file
 )->bool:
     "Whether a file may say how the camera was held"
-    return any(word in data for word in _ORIENTATION_WORDS)
+    return any(word in data for word in (_JPEG_SAYS if data[:2] == b'\xff\xd8' else _PNG_SAYS))
 
 # %% ../nbs/01_images.ipynb #a7e8868d
 def _is_plain(
@@ -412,8 +415,16 @@ def _check_planes(
     if _tag(image, 284, 1) == 2 and _tag(image, 258, 8) > 8 and len(image.getbands()) > 1:
         raise UnreadableImage(source, 'unreadable', 'a TIFF of planes with more than 8 bits: save it with its channels together')
 
+# %% ../nbs/01_images.ipynb #e4a02af7
+def _first_frame(
+    image:Image.Image # With its header read
+)->tuple[int, int, int, int]|None: # left, top, right, bottom; None: it fills the picture
+    "Where the first frame of an animation lies"
+    frame = image.tile[0][1] if image.format == 'GIF' and image.tile else None
+    return None if frame == (0, 0, *image.size) else frame
+
 def _on_white(pixels, frame):
-    "The picture of an animation, where its first frame does not fill it"
+    "A frame alone"
     left, top, right, bottom = frame
     around = np.full_like(pixels, 255)
     around[top:bottom, left:right] = pixels[top:bottom, left:right]
@@ -443,6 +454,16 @@ def _upright(
 )->np.ndarray: # (H, W, 3) or (W, H, 3)
     "Turn and mirror a picture so that up is up"
     return np.ascontiguousarray(_TURNS[orientation](pixels)) if orientation in _TURNS else pixels
+
+# %% ../nbs/01_images.ipynb #ecfb89a5
+def _picture_in(
+    source, # As the user gave it
+    image:Image.Image, # With its header read
+)->np.ndarray: # (H, W, 3), uint8
+    "The pixels of an image of Pillow's: upright, transparency on white"
+    _check_planes(source, image)
+    frame, pixels = _first_frame(image), _rgb(image)
+    return _upright(pixels if frame is None else _on_white(pixels, frame), _orientation(image))
 
 # %% ../nbs/01_images.ipynb #2ee80377
 _SMALL = 64 # Pixels: a picture whose longer side is below this is always decoded at full size
@@ -516,7 +537,7 @@ def _read_pillow(
 )->np.ndarray: # (H, W, 3), uint8
     "The picture in an image of Pillow's"
     if 0 in image.size: raise UnreadableImage(image, 'empty')
-    with _strict, _told(image, b'x'): return _upright(_rgb(image), _orientation(image))
+    with _strict, _told(image, b'x'): return _picture_in(image, image)
 
 # %% ../nbs/01_images.ipynb #a07fec22
 def read_image(
@@ -537,9 +558,7 @@ def read_image(
         file.seconds += _SECONDS_A_PIXEL*image.width*image.height
         if side and max(image.size) >= _SMALL: image.draft(None, (side, side))
         if image.format == 'PNG': _scale_png_key(image, data[24])
-        _check_planes(source, image)
-        frame = image.tile[0][1] if image.format == 'GIF' and image.tile else None
-        return _upright(_rgb(image) if frame is None else _on_white(_rgb(image), frame), _orientation(image))
+        return _picture_in(source, image)
 
 # %% ../nbs/01_images.ipynb #02c4ef8e
 _LEFT_BEHIND = ('thumbs.db', 'desktop.ini') # by file managers; others' names begin with a dot, or lie in __MACOSX
@@ -558,18 +577,29 @@ def _left_out(
     except OSError: return 'no_file' # a link to itself
     return '' if entry.name.lower().endswith(IMAGE_SUFFIXES) else 'not_an_image'
 
-# %% ../nbs/01_images.ipynb #f9cefb3c
-def _entries(place):
-    "What lies in a folder, sorted; None: it cannot be read"
-    try: return sorted(os.scandir(place), key=lambda entry: entry.name)
-    except OSError: return None
+# %% ../nbs/01_images.ipynb #b3de335a
+def _look_into(
+    place:str|Path, # A folder
+    follow_links:bool=False, # Whether links count as what they lead to
+)->tuple[list[str], list[str], dict[str,list[str]]]: # Image files, folders, reason → other paths; all sorted
+    "What lies in one folder"
+    files, folders, left_out = [], [], {}
+    try: entries = sorted(os.scandir(place), key=lambda entry: entry.name)
+    except OSError: return files, folders, dict(unreadable=[os.fspath(place)])
+    for entry in entries:
+        reason = _left_out(entry, follow_links)
+        kind = left_out.setdefault(reason, []) if reason else folders if entry.is_dir() else files
+        kind.append(entry.path)
+    return files, folders, left_out
 
+# %% ../nbs/01_images.ipynb #7003ecf3
 def _identity(place):
     "The same for a folder and for a link to it"
     try: about = os.stat(place)
     except OSError: return place
     return about.st_dev, about.st_ino
 
+# %% ../nbs/01_images.ipynb #f9cefb3c
 def printable(
     name:str|Path # Of a file: on Linux it may be any bytes
 )->str: # UTF-8
@@ -585,17 +615,14 @@ def walk_images(
     "The images folder by folder, and what is left out"
     waiting, seen = [os.fspath(folder)], set()
     while waiting:
-        place, files, left_out, deeper = waiting.pop(), [], {}, []
-        entries, real = _entries(place), _identity(place)
-        for entry in entries if real not in seen and entries else ():
-            reason = _left_out(entry, follow_links)
-            if not reason and entry.is_dir(): (deeper if nested else left_out.setdefault('nested', [])).append(entry.path)
-            elif reason: left_out.setdefault(reason, []).append(entry.path)
-            else: files.append(Path(entry.path))
-        if entries is None or real in seen: left_out['unreadable' if entries is None else 'link'] = [place]
-        seen.add(real)
-        yield files, {reason: [printable(os.path.relpath(path, folder)) for path in paths] for reason, paths in left_out.items()}
-        waiting += reversed(deeper)
+        place = waiting.pop()
+        known = _identity(place)
+        files, folders, left_out = ([], [], dict(link=[place])) if known in seen else _look_into(place, follow_links)
+        seen.add(known)
+        if folders and not nested: left_out['nested'], folders = folders, []
+        yield list(map(Path, files)), {reason: [printable(os.path.relpath(path, folder)) for path in paths]
+                                       for reason, paths in left_out.items()}
+        waiting += reversed(folders)
 
 # %% ../nbs/01_images.ipynb #5d17bd54
 def list_images(
@@ -623,7 +650,7 @@ def tell_left_out(
     def told(reason, names):
         more = ', …' if len(names) > 3 else ''
         return f'{len(names)} {LEFT_OUT[reason]} ({", ".join(names[:3])}{more})'
-    return ', '.join(told(reason, names) for reason, names in sorted(left_out.items()))
+    return ', '.join(told(reason, names) for reason, names in sorted(left_out.items()) if names)
 
 # %% ../nbs/01_images.ipynb #37998436
 def is_text(
@@ -637,10 +664,9 @@ def files_on_disk(
     root:str|Path # Image folder; it need not exist yet
 )->list[str]: # Sorted, such as earth/3f2a9c1d07be.jpg
     "The images that lie in the class folders now"
-    folders = [entry.name for entry in _entries(root) or () if not _left_out(entry, False) and entry.is_dir()]
-    files = [f'{label}/{entry.name}' for label in folders for entry in _entries(os.path.join(root, label)) or ()
-             if not _left_out(entry, False) and not entry.is_dir()]
-    return sorted(filter(is_text, files))
+    files = [file for folder in _look_into(root)[1] for file in _look_into(folder)[0]]
+    names = ('/'.join(file.rsplit(os.sep, 2)[1:]) for file in files)
+    return sorted(filter(is_text, names))
 
 # %% ../nbs/01_images.ipynb #5414d5c9
 def image_files(
@@ -654,16 +680,28 @@ def image_files(
     if not files: raise InputError(f'{str(root)!r} holds no images in class folders: {hint}')
     return files
 
+# %% ../nbs/01_images.ipynb #9554d8e8
+def class_images(
+    root:str|Path, # Image folder
+    follow_links:bool=False, # Take links for what they lead to
+)->tuple[list[str], dict[str,list[str]]]: # Names, such as earth/2024/1.jpg, sorted; reason → paths within `root`
+    "The images in class folders, at any depth, and what is left out"
+    files, left_out = list_images(root, follow_links=follow_links)
+    names = []
+    for name in (file.relative_to(root).as_posix() for file in files):
+        reason = 'no_class' if '/' not in name else '' if is_text(name) else 'bad_name'
+        if reason: left_out.setdefault(reason, []).append(printable(name))
+        else: names.append(name)
+    return names, left_out
+
 # %% ../nbs/01_images.ipynb #41a9b9e0
 def left_out_files(
     root:str|Path # Image folder
 )->dict[str,list[str]]: # Reason (a key of LEFT_OUT) → paths within `root`
     "What lies in an image folder and is none of its images"
-    files, left_out = list_images(root)
-    for place in (file.relative_to(root) for file in files):
-        reason = {1: 'no_class', 2: '' if is_text(place) else 'bad_name'}.get(len(place.parts), 'nested')
-        if reason: left_out.setdefault(reason, []).append(printable(place))
-    return left_out
+    files, left_out = class_images(root)
+    nested = [name for name in files if name.count('/') > 1]
+    return left_out | (dict(nested=nested) if nested else {})
 
 # %% ../nbs/01_images.ipynb #d0e23ff8
 def warn_left_out(
@@ -671,4 +709,4 @@ def warn_left_out(
     left_out:dict[str,list[str]] # As `list_images` gives it
 ):
     "Say what a folder or an archive holds beside its images; without such, nothing"
-    if left_out: warnings.warn(f'left out of {Path(source).name or str(source)!r}: {tell_left_out(left_out)}')
+    if told := tell_left_out(left_out): warnings.warn(f'left out of {Path(source).name or str(source)!r}: {told}')

@@ -16,7 +16,7 @@ from fastcore.basics import num_cpus
 from tqdm.auto import tqdm
 
 from .core import InputError, Manifest, map_ahead
-from .images import IMAGE_SUFFIXES, UnreadableImage, is_text, list_images, printable, read_image, warn_left_out
+from .images import IMAGE_SUFFIXES, UnreadableImage, class_images, read_image, warn_left_out
 
 # %% ../nbs/11_data.ipynb #2c4a804c
 def _safe_names(archive, path):
@@ -57,7 +57,7 @@ def read_image_zip(
     except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
         raise InputError(f'{str(path)!r} cannot be read as a zip: {error}') from error
     no_class = [name for name, label in zip(names, labels) if not label]
-    warn_left_out(path, left_out | (dict(no_class=no_class) if no_class else {}))
+    warn_left_out(path, left_out | dict(no_class=no_class))
     return pd.DataFrame(rows, columns=['name', 'image', 'label'])
 
 # %% ../nbs/11_data.ipynb #6b272368
@@ -111,13 +111,9 @@ def _read_folder(
     root:Path # Image folder: one folder per class
 )->pd.DataFrame: # name, image (path), label, group
     "The images in the class folders of `root`"
-    files, left_out = list_images(root, follow_links=True)
-    names = [file.relative_to(root).as_posix() for file in files]
-    reasons = ['no_class' if '/' not in name else '' if is_text(name) else 'bad_name' for name in names]
-    for reason, name in zip(reasons, names):
-        if reason: left_out.setdefault(reason, []).append(printable(name))
+    names, left_out = class_images(root, follow_links=True)
     warn_left_out(root, left_out)
-    rows = [(name, file, name.split('/')[0]) for name, file, reason in zip(names, files, reasons) if not reason]
+    rows = [(name, root/name, name.split('/')[0]) for name in names]
     if not rows:
         raise InputError(f'{str(root)!r} holds no images in class folders: put them into {root.name}/LABEL/NAME.jpg')
     table = pd.DataFrame(rows, columns=['name', 'image', 'label'])
