@@ -9,7 +9,7 @@ __all__ = ['newton_schulz', 'Muon', 'in_bfloat16', 'HardExampleMining', 'fit_fas
 
 # %% ../nbs/14_fast.ipynb #aec26d73
 from collections.abc import Callable
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 
 # %% ../nbs/14_fast.ipynb #88e21abc
@@ -89,21 +89,14 @@ def in_bfloat16(
     model:nn.Module # On the device where it is to compute
 ):
     "Within, `model` multiplies in bfloat16 if its device `has_bfloat16`; its parameters and outputs keep their 32 bits"
-    device, forward = next(model.parameters()).device, model.forward
+    device, forward, own = next(model.parameters()).device, model.forward, vars(model).get('forward')
     def lower(x):
         with torch.autocast(device.type, torch.bfloat16): return forward(x).float()
-    with _with_forward(model, lower) if has_bfloat16(device) else nullcontext(): yield
-
-# %% ../nbs/14_fast.ipynb #577b4d1b
-@contextmanager
-def _with_forward(model, forward):
-    "Another way to compute `model`, within"
-    before = vars(model).pop('forward', None)
-    model.forward = forward
+    if has_bfloat16(device): model.forward = lower
     try: yield
     finally:
-        del model.forward
-        if before: model.forward = before
+        vars(model).pop('forward', None)
+        if own: model.forward = own
 
 # %% ../nbs/14_fast.ipynb #1b2af045
 class HardExampleMining(Callback):
