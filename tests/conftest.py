@@ -1,5 +1,6 @@
 "One runner for everything: pytest runs the checks, the tests and the notebooks, and the last line counts them."
 import json, os, zlib
+from itertools import chain
 
 import nbformat
 import notebooks
@@ -36,12 +37,13 @@ def pytest_collection_modifyitems(config, items):
 
 def whose_turn_it_is(items):
     "Long checks that take a minute together, as `make verify` has measured them; one of which nothing is known counts as a minute"
-    commit, left = notebooks.commit_number(), SECONDS
+    commit, measured, left = notebooks.commit_number(), results(), SECONDS
     for item in sorted(items, key=lambda item: zlib.crc32(f'{commit} {item.nodeid}'.encode())):
-        known = results().get(item.nodeid, {})
-        seconds = known['seconds'] if 'setup' in known else max(SECONDS, known.get('seconds', 0))
-        if seconds <= left: yield item
-        left -= seconds*(seconds <= left)
+        known = measured.get(item.nodeid, {})
+        takes = known['seconds'] if 'setup' in known else max(SECONDS, known.get('seconds', 0))
+        if takes > left: continue
+        left -= takes
+        yield item
 
 
 def results(): return json.loads(VERIFIED.read_text()) if VERIFIED.exists() else {}
@@ -83,7 +85,7 @@ def keep_results(config):
     stats, about = config.pluginmanager.get_plugin('terminalreporter').stats, machine('fastcnn')
     setups = {report.nodeid: report.duration for report in stats.get('', ()) if report.when == 'setup'}
     new = {}
-    for report in (report for kind in ('passed', 'failed', 'error', 'skipped') for report in stats.get(kind, ())):
+    for report in chain.from_iterable(stats.get(kind, ()) for kind in ('passed', 'failed', 'error', 'skipped')):
         setup = setups.get(report.nodeid, 0)
         took = dict(outcome=report.outcome, seconds=round(report.duration + setup, 1), setup=round(setup, 1))
         new[report.nodeid] = took | dict(report.user_properties) | about

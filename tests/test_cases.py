@@ -77,16 +77,22 @@ def folder(root, save, n):
     return root
 
 
+def trained(root):
+    "A small network after four epochs"
+    torch.manual_seed(0)
+    with pytest.warns(UserWarning, match='not cleaned'): dls = image_dataloaders(root, size=SIDE, batch_size=16, batch_tfms=[])
+    learn = scratch_learner(dls, conv_stack(2, SIDE, 'bn'))
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(4, 3e-3)
+    return learn
+
+
 TRAINED = ['phone turned right', 'phone, mirrored', '16-bit PNG', 'float TIFF', 'cut-out over noise', 'green only'] # some seconds each
 
 
 @pytest.mark.parametrize('kind', TRAINED)
 def test_the_exported_model_answers_as_the_learner(kind, tmp_path):
-    root = folder(tmp_path/'mine', KINDS[kind], 60)
-    torch.manual_seed(0)
-    with pytest.warns(UserWarning, match='not cleaned'): dls = image_dataloaders(root, size=SIDE, batch_size=16, batch_tfms=[])
-    learn = scratch_learner(dls, conv_stack(2, SIDE, 'bn'))
-    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(4, 3e-3)
+    learn = trained(folder(tmp_path/'mine', KINDS[kind], 60))
+    dls = learn.dls
     with learn.no_bar(): probabilities, targets = learn.get_preds()
     assert (probabilities.argmax(1) == targets).float().mean() >= .9
     export_model(learn, tmp_path/'model')
@@ -101,11 +107,7 @@ def test_the_exported_model_answers_as_the_learner(kind, tmp_path):
 def test_what_add_made_is_the_same_picture(kind, tmp_path):
     "A model that has learnt from the copies in a collection answers the originals as it answers the copies"
     taken = add_images(folder(tmp_path/'theirs', KINDS[kind], 60), tmp_path/'mine')
-    torch.manual_seed(0)
-    with pytest.warns(UserWarning, match='not cleaned'): dls = image_dataloaders(tmp_path/'mine', size=SIDE, batch_size=16, batch_tfms=[])
-    learn = scratch_learner(dls, conv_stack(2, SIDE, 'bn'))
-    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(4, 3e-3)
-    export_model(learn, tmp_path/'model')
+    export_model(trained(tmp_path/'mine'), tmp_path/'model')
     originals, copies = (predict(tmp_path/'model', files) for files in zip(*[(row['source'], tmp_path/'mine'/row['file']) for row in taken]))
     right = [(answers.label == [row['label'] for row in taken]).mean() for answers in (originals, copies)]
     assert min(right) >= .9 and abs(right[0] - right[1]) <= .01

@@ -302,8 +302,9 @@ def test_signed_greys_are_as_bright_as_others():
 def test_a_first_frame_that_does_not_fill_its_animation_lies_on_white():
     data = bytearray(saved(RGB.crop((0, 0, 48, 32)).quantize(16), 'GIF'))
     data[6:10] = struct.pack('<HH', WIDTH, HEIGHT)
-    pixels = read_image(bytes(data))
-    assert pixels.shape == (HEIGHT, WIDTH, 3) and (pixels[32:] == 255).all() and (pixels[:, 48:] == 255).all() and (pixels[:30, :40] != 255).any()
+    for source in (bytes(data), Image.open(io.BytesIO(data))):
+        pixels = read_image(source)
+        assert pixels.shape == (HEIGHT, WIDTH, 3) and (pixels[32:] == 255).all() and (pixels[:, 48:] == 255).all() and (pixels[:30, :40] != 255).any()
 
 
 def test_a_folder_may_hold_anything(tmp_path):

@@ -1,6 +1,4 @@
 "Every notebook runs, in a process of its own: nothing that one does reaches another."
-import os, tempfile
-
 import matplotlib
 import pytest
 
@@ -19,6 +17,5 @@ def run(path):
 def test_notebook_runs(path):
     "To its end, or for ten minutes"
     needs_lesson_images(path)
-    examples = os.path.join(tempfile.gettempdir(), 'fastcnn-hypothesis') # not beside the notebooks
-    status, said = forked.run(run, path, HYPOTHESIS_STORAGE_DIRECTORY=examples, MPLBACKEND='Agg')
+    status, said = forked.run(run, path, MPLBACKEND='Agg', **notebooks.EXAMPLES)
     if status: pytest.fail(said, pytrace=False)

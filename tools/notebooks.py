@@ -14,6 +14,7 @@ QUIET = dict(TQDM_DISABLE='1', FASTCNN_PROVIDER='planets', PYTHONWARNINGS='ignor
              FASTCNN_PIXELS=os.path.join(tempfile.gettempdir(), 'fastcnn-pixels'), # not the user's own cache
              FASTCNN_PIXELS_GB='2',
              FASTCNN_PROGRESS=os.path.join(tempfile.gettempdir(), 'fastcnn-nobody.json')) # nor what the user has solved
+EXAMPLES = dict(HYPOTHESIS_STORAGE_DIRECTORY=os.path.join(tempfile.gettempdir(), 'fastcnn-hypothesis')) # not beside the notebooks
 
 
 def notebooks(names=()):
@@ -91,8 +92,7 @@ if __name__ == '__main__':
     parser.add_argument('verb', choices=['test', 'save'])
     parser.add_argument('notebook', nargs='*')
     args = parser.parse_args()
-    examples = os.path.join(tempfile.gettempdir(), 'fastcnn-hypothesis') # not beside the notebooks
-    os.environ.update(QUIET | dict(HYPOTHESIS_STORAGE_DIRECTORY=examples))
+    os.environ.update(QUIET | EXAMPLES)
     wrong = 0
     for path in notebooks(args.notebook):
         start = time.time()
