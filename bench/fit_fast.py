@@ -25,8 +25,8 @@ PEER = dict(cifar10='custom_cnn', mnist='mnist_cnn') # the articles' settings st
 
 
 def read(data, part):
-    from fastcnn.tables import read_image_parquet
-    return read_image_parquet(Path(os.environ['FASTCNN_DATA'])/data/f'{part}.parquet')
+    from fastcnn.tables import image_table
+    return image_table(Path(os.environ['FASTCNN_DATA'])/data/f'{part}.parquet')
 
 
 class Pictures:

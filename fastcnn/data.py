@@ -38,7 +38,7 @@ from tqdm.auto import tqdm
 # %% ../nbs/11_data.ipynb #6416fa69
 from .core import InputError, SidecarFile, cache_folder, map_ahead, sidecar
 from .images import UnreadableImage, file_content, list_images, read_header, read_image
-from .splits import GroupSplitter, with_groups
+from .splits import split_table, tell_parts, with_groups
 from .tables import image_table, leave_out_broken
 
 # %% ../nbs/11_data.ipynb #fe83bce6
@@ -518,21 +518,24 @@ def _sample_stats(table, pixels, seed, most=300):
     return mean, [s if s > _FLAT else 1. for s in std]
 
 # %% ../nbs/11_data.ipynb #18f0fd18
-def _check_parts(root, table, parts):
-    "Refuse what nothing can be learned from"
-    name, classes = 'the table' if isinstance(root, pd.DataFrame) else repr(str(root)), sorted(table.label.unique())
+def _check_parts(source, table, parts):
+    "Refuse what nothing can be learned from, and say what keeps the figures from being honest"
+    name, classes = 'the table' if isinstance(source, pd.DataFrame) else repr(str(source)), sorted(table.label.unique())
     if len(classes) < 2:
         raise InputError(f'{name} holds images of {classes or "no class"}: a classifier needs at least 2 classes')
     if min(map(len, parts)) == 0:
         raise InputError(f'{name} holds {len(table)} images, too few to hold some back: add images')
+    told = tell_parts(table, parts)
+    for sentence in told[:5]: warnings.warn(sentence)
+    if told[5:]: warnings.warn(f'the same holds for {len(told) - 5} more classes')
 
 # %% ../nbs/11_data.ipynb #c2ea377e
 def image_dataloaders(
-    root:str|Path|pd.DataFrame, # Image folder, zip of one, image parquet, or a table as `image_table` gives it
+    source:str|Path|pd.DataFrame, # Whatever `image_table` reads, or the table that it gives
     size:int=None, # Side of the images in a batch, pixels; default: the median image's shorter side, 200 at most
     batch_size:int=64, # Images in a batch
-    valid_pct:float=0.2, # Share for validation, 0 to 1
-    test_pct:float=0., # Share for a test part, `dls[2]`, 0 to 1
+    valid_pct:float=0.2, # Share for validation where the source has no such part, 0 to 1
+    test_pct:float=0., # Share for a test part, `dls[2]`, where the source has none, 0 to 1
     seed:int=42, # Of the split
     normalize:bool=True, # Bring each channel to mean 0 and standard deviation 1
     batch_tfms:list=None, # Augmentation; default: the article's
@@ -540,13 +543,13 @@ def image_dataloaders(
     groups:pd.DataFrame=None # Near-duplicates, as `find_duplicates(root)` gives them; default: as the manifest says
 )->DataLoaders: # Training, validation and, if asked, test part
     "fastai DataLoaders over images, near-duplicates kept in one part, broken images left out"
-    table = image_table(root)
-    if groups is None and not isinstance(root, pd.DataFrame) and Path(root).is_dir(): _warn_if_unclean(root, len(table))
+    table = image_table(source)
+    if groups is None and not isinstance(source, pd.DataFrame) and Path(source).is_dir(): _warn_if_unclean(source, len(table))
     table, size = with_groups(table, groups), size or _usual_size(table.image)
     pixels = PixelCache(size)
-    def split(table): return GroupSplitter(table.group.tolist(), table.label.tolist(), valid_pct, test_pct, seed)(table)
+    def split(table): return split_table(table, valid_pct, test_pct, seed)
     table, parts = _read_parts(table, split, pixels)
-    _check_parts(root, table, parts)
+    _check_parts(source, table, parts)
     stats = _sample_stats(table.iloc[parts[0]], pixels, seed) if normalize else None
     if batch_tfms is None: batch_tfms = aug_transforms(size=size, max_rotate=20, max_zoom=1.2)
     return _datasets(table, parts).dataloaders(bs=min(batch_size, len(parts[0])), dl_type=ImageDL, size=size,

@@ -9,7 +9,7 @@ __all__ = ['GroupSplitter', 'find_leaks']
 
 # %% ../nbs/11_data.ipynb #97d760f1
 import hashlib, os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pandas as pd
@@ -18,35 +18,38 @@ from fastcore.basics import num_cpus, patch
 from .core import InputError, map_ahead
 from .images import UnreadableImage, read_image
 
-# %% ../nbs/11_data.ipynb #f60af8a7
+# %% ../nbs/11_data.ipynb #f0f9368d
 class GroupSplitter:
-    "Split into train, valid and (if asked) test; no group is divided, and each part gets its share of each class"
+    "Split into train, valid and (if asked) test: each class learns from something, copies of a picture stay in one part, groups too where they can"
     def __init__(self,
-        groups:list=None, # Group of each item; None or missing: a group of its own
+        groups:list=None, # Group of each item, such as the frames of a scene; None or missing: a group of its own
         labels:list=None, # Class of each item; default: the name of its folder
         valid_pct:float=0.2, # Share for validation, 0 to 1
         test_pct:float=0., # Share for the test, 0 to 1; 0: two parts only
-        seed:int=42 # The same seed gives the same parts
+        seed:int=42, # The same seed gives the same parts
+        copies:list=None # Items with the same entry are one picture, which lies in one part whatever happens; None or missing: no copy
     ):
-        if not 0 < valid_pct + test_pct < 1:
+        if min(valid_pct, test_pct) < 0 or not 0 < valid_pct + test_pct < 1:
             raise InputError(f'valid_pct {valid_pct} and test_pct {test_pct} must leave something to train on')
-        self.groups, self.labels, self.seed = groups, labels, seed
-        self.valid_pct, self.test_pct = valid_pct, test_pct
+        self.groups, self.labels, self.copies, self.seed = groups, labels, copies, seed
+        self.shares = dict(enumerate((0., valid_pct, test_pct)))
 
-# %% ../nbs/11_data.ipynb #86420faa
+# %% ../nbs/11_data.ipynb #2485595c
 @patch
 def __call__(self:GroupSplitter,
     items:list # What is to be split: files, names, or a table with a column `name`
 )->tuple[list[int], ...]: # Indices for training, validation and, if asked, test
-    "Share out the groups of each class"
-    names = items['name'] if isinstance(items, pd.DataFrame) else items
+    "Share out the groups of each class, then mend what a class lacks"
+    names = list(items['name'] if isinstance(items, pd.DataFrame) else items)
     labels = self.labels if self.labels is not None else [Path(name).parent.name for name in names]
-    by_class, parts = defaultdict(list), ([], [], [])
-    for group in self._shuffled_groups(names): by_class[labels[group[0]]].append(group)
-    for label in sorted(by_class): self._share_out(by_class[label], parts)
-    return tuple(sorted(part) for part in (parts if self.test_pct else parts[:2]))
+    split = _Split(names, list(map(str, labels)), self._shuffled_groups(names), self._pictures(len(names)))
+    for label in sorted(split.size): self._share_out(split, label)
+    split.fill(0, 0)
+    for part in (1, 2):
+        if self.shares[part]: split.fill(part, self.shares[part])
+    return tuple(split.items(part) for part in range(3 if self.shares[2] else 2))
 
-# %% ../nbs/11_data.ipynb #7fa6c7be
+# %% ../nbs/11_data.ipynb #91f7a810
 @patch
 def _shuffled_groups(self:GroupSplitter, names)->list[list[int]]:
     "Items that belong together, in an order that depends only on the seed and the name of each group or file"
@@ -55,21 +58,101 @@ def _shuffled_groups(self:GroupSplitter, names)->list[list[int]]:
         group = self.groups[i] if self.groups is not None else None
         alone = pd.isna(group) or group == ''
         key = os.path.basename(str(name)) if alone else f'group {group}'
-        order = hashlib.sha256(f'{self.seed} {key}'.encode()).digest()
+        order = hashlib.sha256(f'{self.seed} {key}'.encode(errors='surrogateescape')).digest()
         groups[order, i if alone else -1].append(i)
     return [groups[key] for key in sorted(groups)]
 
-# %% ../nbs/11_data.ipynb #95eb0693
+# %% ../nbs/11_data.ipynb #ef7dbc26
 @patch
-def _share_out(self:GroupSplitter, groups, parts):
-    "Cut the row of groups at the shares of test and validation; a group goes where its first member stands"
+def _pictures(self:GroupSplitter, n)->list:
+    "For each item what it has in common with its copies"
+    copies = [None]*n if self.copies is None else self.copies
+    return [i if pd.isna(copy) or copy == '' else f'copy {copy}' for i, copy in enumerate(copies)]
+
+# %% ../nbs/11_data.ipynb #0b3db824
+@patch
+def _share_out(self:GroupSplitter, split, label):
+    "Cut the row of a class's groups at the shares of test and validation; a group goes where its first member stands"
+    groups = [group for group in split.groups_of[label] if split.labels[group[0]] == label]
     total, place = sum(map(len, groups)), 0
-    test, valid = (round(share*total) for share in (self.test_pct, self.valid_pct))
-    most = max(1, min(room for room in (test, valid) if room) if test or valid else 1)
-    for group in sorted(groups, key=lambda group: len(group) > most): # what would fill a whole part is learned from
-        part = 2 if place < test else 1 if place < test + valid else 0
-        parts[part].extend(group)
+    test, valid = (max(share > 0, round(share*total)) for share in (self.shares[2], self.shares[1]))
+    most = min(room for room in (test, valid) if room)
+    for group in groups:
+        if len(group) > most: continue # what would fill a whole part is learned from
+        split.move(group, 2 if place < test else 1 if place < test + valid else 0)
         place += len(group)
+
+# %% ../nbs/11_data.ipynb #a3c6d7e8
+class _Split:
+    "Which part each item is in, and what may move"
+    def __init__(self, names, labels, groups, pictures):
+        self.names, self.labels, self.pictures = names, labels, pictures
+        self.part, self.groups_of = [0]*len(names), defaultdict(list)
+        self.counts = Counter((label, 0) for label in labels)
+        for group in _joined(groups, pictures):
+            for label in {labels[i] for i in group}: self.groups_of[label].append(group)
+        self.size = Counter(labels)
+
+    def items(self, part): return [i for i, own in enumerate(self.part) if own == part]
+
+# %% ../nbs/11_data.ipynb #58db74ca
+def _joined(groups, pictures):
+    "Groups that have a picture in common are one"
+    place, joined = {}, {}
+    for n, group in enumerate(groups):
+        touched = {place[pictures[i]] for i in group if pictures[i] in place}
+        home = min(touched, default=n)
+        joined[home] = [i for other in sorted(touched) for i in joined.pop(other)] + group
+        place |= {pictures[i]: home for i in joined[home]}
+    return [joined[n] for n in sorted(joined)]
+
+# %% ../nbs/11_data.ipynb #03b74dd2
+@patch
+def move(self:_Split, items, part):
+    self.counts.subtract((self.labels[i], self.part[i]) for i in items)
+    self.counts.update((self.labels[i], part) for i in items)
+    for i in items: self.part[i] = part
+
+@patch
+def _spares(self:_Split, items):
+    "Whether each class keeps an image in each part that these items would leave"
+    leaving = Counter((self.labels[i], self.part[i]) for i in items)
+    return all(self.counts[place] > n for place, n in leaving.items())
+
+# %% ../nbs/11_data.ipynb #a3ed3ade
+@patch
+def fill(self:_Split, part, share):
+    "Give images to each class that lacks a part, if it has any to spare"
+    for label in sorted(label for label in self.size if not self.counts[label, part]):
+        wanted = max(1, round(share*self.size[label]))
+        whole = [group for group in self.groups_of[label] if self._may_leave(group, label, part, wanted)]
+        for piece in [min(whole, key=len)] if whole else self._pieces(label):
+            self.move(piece, part)
+            if self.counts[label, part] >= wanted: break
+
+# %% ../nbs/11_data.ipynb #7c30ee65
+@patch
+def _may_leave(self:_Split, group, label, part, wanted):
+    "Whether a whole group may go to a part that its class lacks: to training always"
+    if part == 0: return True
+    mine = sum(self.labels[i] == label for i in group)
+    return mine <= max(wanted, self.size[label]//2) and self._spares(group)
+
+# %% ../nbs/11_data.ipynb #2ef6627f
+@patch
+def _pieces(self:_Split, label):
+    "Pictures that may leave the largest group of a class one by one, from the end of its largest part"
+    def place(group): return Counter(self.part[i] for i in group if self.labels[i] == label).most_common(1)[0]
+    def order(group): return (any(self.part[i] == 0 for i in group), -place(group)[1])
+    for group in sorted(self.groups_of[label], key=order):
+        pictures, source, moved = defaultdict(list), place(group)[0], False
+        for i in sorted(group, key=lambda i: self.names[i], reverse=True): pictures[self.pictures[i]].append(i)
+        for items in pictures.values():
+            mine = any(self.labels[i] == label and self.part[i] == source for i in items)
+            if mine and self._spares(items):
+                moved = True
+                yield items
+        if moved: return
 
 # %% ../nbs/11_data.ipynb #eeedb35f
 def _sha256(image): return hashlib.sha256(image if isinstance(image, bytes) else Path(image).read_bytes()).hexdigest()
@@ -87,6 +170,44 @@ def with_groups(
     same = same.where(same.notna(), content.where(content.duplicated(keep=False)))
     known = known.where(known.notna(), same).astype(object)
     return table.assign(group=known.where(known.notna(), None), content=content)
+
+# %% ../nbs/11_data.ipynb #67a896cf
+def split_table(
+    table:pd.DataFrame, # As `image_table` gives it, with `group` and `content` as `with_groups` writes them
+    valid_pct:float, # Share for validation, of what is not in a part that is given, 0 to 1
+    test_pct:float, # Share for the test, 0 to 1; 0: none, unless one is given
+    seed:int # Of the split
+)->tuple[list[int], ...]: # Indices for training, validation and, if asked or given, test
+    "The parts that are given, and those that are missing"
+    part = table.part.tolist() if 'part' in table else ['']*len(table)
+    given = [[i for i, own in enumerate(part) if own in names] for names in (('', 'train'), ('valid',), ('test',))]
+    shares = [0. if given[1] else valid_pct, 0. if given[2] else test_pct]
+    if any(shares):
+        rest = table.iloc[given[0]]
+        splitter = GroupSplitter(rest.group.tolist(), rest.label.tolist(), *shares, seed, rest.content.tolist())
+        found = [[given[0][i] for i in found] for found in splitter(rest)]
+        given = [a if n == 0 else given[n] or a for n, a in enumerate([*found, []][:3])]
+    return tuple(given if given[2] or test_pct else given[:2])
+
+# %% ../nbs/11_data.ipynb #4f1f6fe1
+def tell_parts(
+    table:pd.DataFrame, # With `label` and `group`
+    parts:list[list[int]] # As `split_table` gives them
+)->list[str]: # A sentence for each class that lacks a part, or shares groups between training and another part
+    "What stands in the way of an honest figure"
+    names, told = ('training', 'validation', 'test'), []
+    for label, rows in table.reset_index(drop=True).groupby('label'):
+        mine = [rows.loc[rows.index.intersection(part)] for part in parts]
+        number = f'{len(rows)} image{"s"*(len(rows) > 1)} of {label}'
+        lacking = [name for name, part in zip(names, mine) if not len(part)]
+        if lacking: told.append(f'{number}: too few, or too much alike, for the {" and the ".join(lacking)} part')
+        known = set(mine[0].group.dropna())
+        related = {name: int(part.group.isin(known).sum()) for name, part in zip(names[1:], mine[1:])}
+        if not any(related.values()): continue
+        scenes = rows.group.dropna().nunique() + int(rows.group.isna().sum())
+        shared = ' and '.join(f'{n} of {len(part)} {name} images' for (name, n), part in zip(related.items(), mine[1:]) if n)
+        told.append(f'all {number} are frames or copies of {scenes} scene{"s"*(scenes > 1)}: {shared} have relatives in training')
+    return told
 
 # %% ../nbs/11_data.ipynb #0114a062
 def _pixel_digest(image):

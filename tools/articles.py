@@ -25,7 +25,7 @@ from fastcnn.core import atomic_write
 from fastcnn.evaluation import evaluate
 from fastcnn.images import read_image
 from fastcnn.models import build_model
-from fastcnn.tables import read_image_parquet
+from fastcnn.tables import image_table
 from machine import machine
 
 RESULTS = Path(__file__).resolve().parent.parent/'bench'/'results'/'articles.json'
@@ -66,7 +66,7 @@ ROWS = dict(
 def read(data, part, channels):
     "(images (N, C, H, W) uint8, labels (N,), names of the classes) of a parquet file"
     path = Path(os.environ['FASTCNN_DATA'])/data/f'{part}.parquet'
-    table = read_image_parquet(path)
+    table = image_table(path)
     images = tqdm(table.image, desc=f'decoding {path.name}', leave=False)
     pixels = np.stack([read_image(image)[..., :channels] for image in images]) # the three of a grey image are the same
     vocab = sorted(table.label.unique())

@@ -29,7 +29,7 @@ from fastcnn.data import channel_stats, image_dataloaders
 from fastcnn.evaluation import evaluate, mean_interval, predict_items
 from fastcnn.images import read_image
 from fastcnn.models import build_model
-from fastcnn.tables import read_image_parquet
+from fastcnn.tables import image_table
 from fastcnn.transfer import transfer_learner
 from machine import machine
 
@@ -42,7 +42,7 @@ SCRATCH = dict(custom_cnn=1e-3, resnet20=3e-3, conv_stack=3e-3)
 
 def sample(data, part, per_class, seed):
     "`per_class` images of each class of a CIFAR-10 file"
-    table = read_image_parquet(data/f'{part}.parquet')
+    table = image_table(data/f'{part}.parquet')
     drawn = [rows.sample(per_class, random_state=seed) for _, rows in table.groupby('label')]
     return pd.concat(drawn, ignore_index=True)
 
