@@ -1,6 +1,7 @@
 """What each part of `fit_fast` is worth: without it, or with another in its place, on the CIFAR-10 training file.
 
     python bench/ablation.py [--seeds 5] [--images N] [--only NAME …]     writes bench/results/ablation.json
+    python bench/ablation.py --only base plain --out bench/results/ablation_whitening.json
 
 Trained on the whole training file (or on `--images` of it) but for 10,000 images, on which it is judged; the test file is not opened. Each variant
 is `fit_fast` itself with other options, or with a callback that takes the part out. `cpu_seconds` is this process's processor time of the training
@@ -49,9 +50,14 @@ def network_variants():
         for layer in learn.model.modules():
             if isinstance(layer, torch.nn.Conv2d) and not isinstance(layer, Whitening): torch.nn.init.kaiming_normal_(layer.weight)
 
+    def plain(learn):
+        learnt_first_layer(learn)
+        random_filters(learn)
+
     return dict(
         learnt_first_layer=Variant('first layer learnt, not whitened', callbacks=[before(learnt_first_layer)]),
-        random_filters=Variant('filters begin at random', callbacks=[before(random_filters)]))
+        random_filters=Variant('filters begin at random', callbacks=[before(random_filters)]),
+        plain=Variant('first layer learnt, not whitened, and filters begin at random', callbacks=[before(plain)]))
 
 
 def step_variants():
