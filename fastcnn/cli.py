@@ -106,10 +106,13 @@ def _restore(
 
 # %% ../nbs/25_cli.ipynb #6090b797
 def _info(
-    root:_Root # Image folder
+    source:_Source, # Folder or archive of images, a list of them, or parquet
+    *, label_regex:str=None, # Pattern whose first group is the label in a file's name, as in (.+)_\d+
+    image_col:str=None, # Column of the images in a list, where more than one fits
+    label_col:str=None # Column of the labels in a list, where more than one fits
 ):
-    "Classes, sizes, licences and problems of a folder"
-    return collection_facts(root)
+    "What train would learn from: classes, parts, sizes, licences and problems"
+    return collection_facts(source, label_regex=label_regex, image_col=image_col, label_col=label_col)
 
 # %% ../nbs/25_cli.ipynb #3b5d73da
 def _export(
@@ -147,7 +150,7 @@ def _cache(
 # %% ../nbs/25_cli.ipynb #bc086b81
 @delegates(train_classifier, but=['batch_size'])
 def _train(
-    source:_Source, # Image folder, zip of one, or image parquet
+    source:_Source, # Folder or archive of images, a list of them, or parquet
     *, out:_Model, # Folder for the exported model
     bs:int=64, # Images in a batch
     lr:_learning_rate=3e-3, # Highest learning rate, or auto for lr_find
@@ -162,11 +165,14 @@ def _train(
 # %% ../nbs/25_cli.ipynb #ee748247
 def _evaluate(
     model:_Model, # Exported model
-    source:_Source, # Image folder, zip of one, or image parquet
-    *, report:_File=None # Write it as an HTML page
+    source:_Source, # Folder or archive of images, a list of them, or parquet
+    *, report:_File=None, # Write it as an HTML page
+    label_regex:str=None, # Pattern whose first group is the label in a file's name, as in (.+)_\d+
+    image_col:str=None, # Column of the images in a list, where more than one fits
+    label_col:str=None # Column of the labels in a list, where more than one fits
 ):
     "Metrics on labelled images"
-    judged = evaluate_model(model, source)
+    judged = evaluate_model(model, source, label_regex=label_regex, image_col=image_col, label_col=label_col)
     confusion = judged.evaluation.confusion
     found = judged.summary() | dict(confusion=confusion.to_numpy().tolist(), classes=list(confusion.index))
     if report is None: return found

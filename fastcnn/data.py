@@ -515,6 +515,8 @@ def _sample_stats(table, pixels, seed, most=300):
     some = table.sample(min(most, len(table)), random_state=seed)
     with pixels.reader() as read:
         mean, std = channel_stats([read(*row, margin=True) for row in zip(some.content, some.image)])
+    flat = [name for name, s in zip(('red', 'green', 'blue'), std) if s <= _FLAT]
+    if flat: warnings.warn(f'{" and ".join(flat)} {"has" if len(flat) == 1 else "have"} one value in all images: nothing can be learnt from that')
     return mean, [s if s > _FLAT else 1. for s in std]
 
 # %% ../nbs/11_data.ipynb #18f0fd18
@@ -663,6 +665,7 @@ def resident_dataloaders(
     "The same DataLoaders with their images in memory"
     if not all(isinstance(dl, ImageDL) for dl in dls.loaders):
         raise InputError('only what image_dataloaders makes can be kept in memory: make the DataLoaders with it')
+    if not 0 <= shift < dls.train.size: raise InputError(f'shift={shift}: give 0 to {dls.train.size - 1} pixels, less than the side of the images')
     after = [t for t in dls.train.after_batch.fs if isinstance(t, (IntToFloatTensor, Normalize))]
     parts = [dl.new(cls=InMemoryDL, after_batch=after, flip=flip, shift=shift) for dl in dls.loaders]
     return DataLoaders(*parts, path=dls.path, device=dls.device)

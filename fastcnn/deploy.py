@@ -166,9 +166,8 @@ def _write_model(folder, learn):
     size, (mean, std) = int(dls.valid.one_batch()[0].shape[-1]), _normalization(dls)
     novelty, none_of_these = fit_novelty(_squares(dls.train, size), _squares(dls.valid, size), size)
     answers = _Answers(model, mean, std, novelty).eval()
-    graph = _whole_graph(answers, size)
-    _check_equal(graph, answers, size)
-    (folder/'model.onnx').write_bytes(graph)
+    (folder/'model.onnx').write_bytes(_whole_graph(answers, size))
+    _check_equal((folder/'model.onnx').read_bytes(), answers, size)
     _write_weights(model, folder/'model.safetensors')
     architecture = getattr(model, 'architecture', None)
     return dict(format=FORMAT, version=__version__, created=utc_now(), architecture=architecture, size=size, mean=mean,
@@ -289,10 +288,13 @@ def export_model(
         folder.mkdir()
         config = _write_model(folder, learn)
         write_config(folder, config)
-        if measure: write_config(folder, config := config | measure(folder))
         atomic_write(folder/'README.md', _card(config, data, license))
+        _check_whole(folder)
         if path.exists(): path.rename(Path(tmp)/'old')
         folder.rename(path)
+    if measure: # the model is there already: what fails now loses nothing
+        write_config(path, config := config | measure(path))
+        atomic_write(path/'README.md', _card(config, data, license))
     return path
 
 # %% ../nbs/19_deploy.ipynb #e4ea2df1

@@ -209,7 +209,7 @@ def _add_file(importer:_Importer, label:str, path:Path, facts:dict)->dict: # How
     "Add one file and note it, unless the manifest knows it"
     data = _read_own(path, importer.limits.max_bytes)
     outcome = _failed('too_large') if data is None else importer.store(label, data)
-    url = 'own:' + _sha256(data or str(path).encode()) # a hash: it says nothing about your disk
+    url = 'own:' + _sha256(data or os.fsencode(path)) # a hash: it says nothing about your disk
     known = importer.manifest.get(url, label)
     if outcome.get('reason') != 'opted_out' and (known is None or outcome['status'] == 'kept'):
         importer.manifest.append(facts | outcome | dict(url=url, label=label, provider='own', retrieved_at=utc_now()))

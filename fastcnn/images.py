@@ -533,11 +533,26 @@ def _as_pillow(
         raise UnreadableImage(array, 'not_an_image', detail) from error
 
 # %% ../nbs/01_images.ipynb #64e6a346
-def _read_pillow(
+def _unread_bytes(
     image:Image.Image # Which stays as it is
+)->bytes|None:
+    "The file behind an image that Pillow has only opened: it is read as any other file is"
+    file = getattr(image, 'fp', None)
+    opened = getattr(image, 'tile', None) and image.tell() == 0 and image.format in (*_formats(), 'MPO')
+    if not opened or file is None or file.closed: return None
+    at = file.tell()
+    try:
+        file.seek(0)
+        return file.read()
+    finally: file.seek(at)
+
+def _read_pillow(
+    image:Image.Image, # Which stays as it is
+    max_pixels:int, # Width times height at most
 )->np.ndarray: # (H, W, 3), uint8
     "The picture in an image of Pillow's"
     if 0 in image.size: raise UnreadableImage(image, 'empty')
+    _check_size(image, *image.size, max_pixels)
     with _strict, _told(image, b'x'): return _picture_in(image, image)
 
 # %% ../nbs/01_images.ipynb #a07fec22
@@ -549,8 +564,8 @@ def read_image(
     "The picture in a file as a person sees it; raises `UnreadableImage`"
     if isinstance(source, bytearray | memoryview): source = bytes(source)
     if isinstance(source, np.ndarray): source = _as_pillow(source)
-    if isinstance(source, Image.Image): return _read_pillow(source)
-    data = file_content(source)
+    data = _unread_bytes(source) if isinstance(source, Image.Image) else file_content(source)
+    if data is None: return _read_pillow(source, max_pixels)
     _check_scans(source, data)
     pixels = _decode_jpeg(source, data, side, max_pixels) if data[:2] == b'\xff\xd8' else None
     if pixels is not None: return pixels
@@ -610,8 +625,9 @@ def _identity(place):
 def printable(
     name:str|Path # Of a file: on Linux it may be any bytes
 )->str: # UTF-8
-    "A name that can be shown and written down"
-    return os.fsencode(name).decode(errors='backslashreplace')
+    "A name that can be shown and written down in one line: what cannot be seen is escaped"
+    text = os.fsencode(name).decode(errors='backslashreplace')
+    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
 
 # %% ../nbs/01_images.ipynb #088976ff
 def walk_images(

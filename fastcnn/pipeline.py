@@ -9,14 +9,13 @@ __all__ = ['collection_facts', 'write_cleaning_report', 'ModelEvaluation', 'eval
            'export_evaluated', 'TrainedClassifier', 'train_classifier', 'write_predictions', 'pixel_cache']
 
 # %% ../nbs/24_pipeline.ipynb #0115a643
-import csv, io, json, os, time
+import csv, hashlib, io, json, os, time, warnings
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .core import PRESENT, InputError, Manifest, SidecarFile, sidecar
-from .images import image_files, left_out_files
 
 # %% ../nbs/24_pipeline.ipynb #715ad6f0
 if TYPE_CHECKING:
@@ -30,16 +29,28 @@ def _sorted_counts(values): return dict(sorted(Counter(values).items()))
 
 # %% ../nbs/24_pipeline.ipynb #3d336c08
 def collection_facts(
-    root:Path # Image folder: ROOT/LABEL/NAME.jpg
-)->dict: # classes, licenses, problems, left_out (each name → number), and bytes
-    "Classes, licences, size and problems of an image folder"
-    files, manifest = image_files(root), Manifest(root)
+    source:'Path|DataFrame', # Whatever `image_table` reads
+    **options # Of `image_table`: label_regex, image_col, label_col, encoding
+)->dict: # classes, parts, licenses, problems, left_out (each name → number), and bytes
+    "What `train_classifier` would learn from: classes, parts, licences, size and problems"
+    from fastcnn.tables import image_table
+    table, manifest = image_table(source, **options), _manifest_of(source)
     known = {row['file']: row.get('license') for row in manifest if row['status'] in PRESENT and row.get('file')}
-    licenses = [known.get(f'{file.parent.name}/{file.name}') or 'unknown' for file in files]
-    problems = {kind: n for kind, n in manifest.counts().items() if kind.startswith(('failed', 'quarantined'))}
-    return dict(classes=_sorted_counts(file.parent.name for file in files), licenses=_sorted_counts(licenses),
-                bytes=sum(file.stat().st_size for file in files), problems=problems,
-                left_out={reason: len(names) for reason, names in left_out_files(root).items()})
+    parts = {part: _sorted_counts(rows.label) for part, rows in table[table.part != ''].groupby('part')}
+    return dict(classes=_sorted_counts(table.label), parts=parts,
+                licenses=_sorted_counts(known.get(name) or 'unknown' for name in table.name),
+                bytes=sum(len(image) if isinstance(image, bytes) else Path(image).stat().st_size for image in table.image),
+                problems=_problems(manifest), left_out=table.attrs['left_out'])
+
+# %% ../nbs/24_pipeline.ipynb #63a823a0
+def _manifest_of(source):
+    "The events of an image folder; none for other sources"
+    return Manifest(source) if isinstance(source, (str, Path)) and Path(source).is_dir() else ()
+
+def _problems(manifest):
+    "What went wrong while a folder was filled and cleaned: kind → images"
+    counts = manifest.counts() if manifest else {}
+    return {kind: n for kind, n in counts.items() if kind.startswith(('failed', 'quarantined'))}
 
 # %% ../nbs/24_pipeline.ipynb #d0734fa7
 def write_cleaning_report(
@@ -73,31 +84,32 @@ class ModelEvaluation:
 # %% ../nbs/24_pipeline.ipynb #ed026f4b
 def evaluate_model(
     model:Path, # Exported model
-    source:'Path|DataFrame', # Labelled images: a folder, a zip of one, an image parquet, or a table as `image_table` gives it
-    n_worst:int=18 # Mistakes to keep, the worst first
+    source:'Path|DataFrame', # Labelled images: whatever `image_table` reads, or the table that it gives
+    n_worst:int=18, # Mistakes to keep, the worst first
+    related:list=None, # For each row of a table whether the training part has a relative of it
+    **options # Of `image_table`: label_regex, image_col, label_col, encoding
 )->ModelEvaluation: # Of every image that can be read
     "Judge an exported model on labelled images"
     from fastcnn.evaluation import evaluate, top_losses
     from fastcnn.exported import predict, read_config
     from fastcnn.tables import image_table, readable_images
-    classes, table = read_config(model)['classes'], image_table(source)
-    if table is not source: table = readable_images(table) # of a table one knows what is in it
+    classes, table = read_config(model)['classes'], image_table(source, **options)
+    if not hasattr(source, 'columns'): table = readable_images(table) # of a table one knows what is in it
     images = table.image.tolist()
     answers = predict(model, images)
     probabilities = answers.filter(regex='^p_').to_numpy()
-    found = evaluate(probabilities, table.label, classes)
+    found = evaluate(probabilities, table.label, classes, groups=table.group, related=related)
     worst = top_losses(probabilities, table.label, classes, images, n_worst)
     return ModelEvaluation(found, float(answers.label.isna().mean()), worst)
 
 # %% ../nbs/24_pipeline.ipynb #1ce6f14c
 def describe_images(
-    source:'Path|DataFrame', # What was trained on: an image folder, or another source without a manifest
+    source:'Path|DataFrame', # What was trained on
     table:'DataFrame' # Its images, with a column label
 )->str: # Markdown
     "What the model card says of the images: how many of each class, and their licences"
     counts = ', '.join(f'{n} {label}' for label, n in table.label.value_counts().sort_index().items())
-    rows = Manifest(source) if isinstance(source, (str, Path)) and Path(source).is_dir() else ()
-    licenses = sorted({row.get('license') or 'unknown' for row in rows if row['status'] in PRESENT})
+    licenses = sorted({row.get('license') or 'unknown' for row in _manifest_of(source) if row['status'] in PRESENT})
     name = Path(source).name if isinstance(source, (str, Path)) else 'a table'
     return f'{len(table)} images of `{name}`: {counts}.\n\nLicences: {", ".join(licenses) or "not recorded"}.'
 
@@ -108,15 +120,28 @@ def export_evaluated(
     test:'DataFrame', # Labelled images that it has not seen
     data:str='', # Markdown for the card, as `describe_images` gives it
     n_worst:int=18 # Mistakes to keep, the worst first
-)->ModelEvaluation: # Of the exported model, on `test`
+)->ModelEvaluation: # Of the exported model, on `test`; None if that failed, which is told
     "Export, and judge what was exported: its figures go into its configuration and its card"
     from fastcnn.deploy import export_model
-    judged = []
+    judged, related = [], _have_relatives(test, learn.dls.train.items)
     def measure(folder):
-        judged.append(evaluate_model(folder, test, n_worst))
-        return judged[-1].summary()
+        judged.append(_or_told('evaluated', evaluate_model, folder, test, n_worst, related))
+        return judged[-1].summary() if judged[-1] else {}
     export_model(learn, path, measure, data=data)
     return judged[-1]
+
+# %% ../nbs/24_pipeline.ipynb #c260c7b4
+def _have_relatives(test, train):
+    "Which rows are copies or near-duplicates of images that were learnt from; None if nobody knows"
+    if 'group' not in test or not hasattr(train, 'group'): return None
+    return test.group.notna() & test.group.isin(set(train.group.dropna()))
+
+def _or_told(done, call, *args):
+    "What a call gives; None, and a line that says why, where it fails: the model is kept by then"
+    try: return call(*args)
+    except Exception as error: # whatever it is, the model is worth more
+        words = ' '.join(str(error).split())
+        warnings.warn(f'the model is kept, but could not be {done}: {type(error).__name__}: {words}')
 
 # %% ../nbs/24_pipeline.ipynb #93c2fdb5
 _PLANS = ('auto', 'scratch', 'transfer') # auto: scratch
@@ -136,7 +161,10 @@ def _check_training(out, plan, stage, **counts):
 
 # %% ../nbs/24_pipeline.ipynb #d3f6099e
 def _check_target(out):
-    "Only an exported model is replaced, or an empty folder filled"
+    "Only an exported model is replaced, or an empty folder filled; and there is room to write beside it"
+    above = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise InputError(f'{str(out)!r} cannot be written: {str(above)!r} is no folder that you may write to')
     if not out.exists() or (out/'config.json').is_file() or (out.is_dir() and not any(out.iterdir())): return
     raise InputError(f'{str(out)!r} exists and is no exported model: choose another folder')
 
@@ -150,43 +178,62 @@ def _choose_plan(plan, arch):
     return plan, find_architecture(arch), reasons
 
 # %% ../nbs/24_pipeline.ipynb #fb4fc7ef
-def _load_parts(source, size, batch_size, seed):
+def _load_parts(table, size, batch_size, seed):
     "Training, validation and test part; copies of a picture lie in one of them, whether the folder was cleaned or not"
     from fastcnn.data import image_dataloaders
     from fastcnn.duplicates import find_duplicates
-    groups = find_duplicates(source) if isinstance(source, (str, Path)) and Path(source).is_dir() else None
-    return image_dataloaders(source, size, batch_size, valid_pct=0.15, test_pct=0.15, seed=seed, groups=groups)
+    groups = find_duplicates(table)
+    return image_dataloaders(table, size, batch_size, valid_pct=0.15, test_pct=0.15, seed=seed, groups=groups)
 
 # %% ../nbs/24_pipeline.ipynb #1deea853
-def _make_learner(dls, plan, arch, stage):
+def _make_learner(dls, plan, arch, stage, checkpoint):
     "The Learner of a plan, with statistics of its activations"
     from fastcnn.diagnosis import ActivationStats
     from fastcnn.models import build_model
-    from fastcnn.training import scratch_learner
+    from fastcnn.training import Checkpoint, scratch_learner
     from fastcnn.transfer import transfer_learner
-    if plan == 'transfer': return transfer_learner(dls, arch, cbs=[ActivationStats()])
+    cbs = [ActivationStats(), *([Checkpoint(checkpoint)] if checkpoint else [])]
+    if plan == 'transfer': return transfer_learner(dls, arch, cbs=cbs)
     size = dls.valid.one_batch()[0].shape[-1]
-    return scratch_learner(dls, build_model(arch, n_classes=len(dls.vocab), size=size, stage=stage), cbs=[ActivationStats()])
+    return scratch_learner(dls, build_model(arch, n_classes=len(dls.vocab), size=size, stage=stage), cbs=cbs)
+
+# %% ../nbs/24_pipeline.ipynb #4d16f43d
+def _checkpoint(out, resume, settings):
+    "The file that keeps the training epoch by epoch, beside `out`; what an earlier training left goes, unless it is resumed"
+    if out is None: return None
+    out = Path(os.path.abspath(out))
+    mark = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:8]
+    kept = out.with_name(f'.{out.name}.training-{mark}.pt')
+    if resume and not kept.exists():
+        raise InputError(f'there is no interrupted training of {str(out)!r} with these settings: train without resume')
+    if not resume: _forget_checkpoints(out)
+    return kept
+
+def _forget_checkpoints(out):
+    for file in Path(os.path.abspath(out)).parent.glob(f'.{Path(out).name}.training-*.pt'): file.unlink()
 
 # %% ../nbs/24_pipeline.ipynb #0f5464bd
+_JUDGED = ('accuracy', 'accuracy_interval', 'f1', 'precision', 'recall', 'refused', 'related_images', 'accuracy_unrelated',
+           'accuracy_unrelated_interval')
+
 @dataclass
 class TrainedClassifier:
     "What `train_classifier` returns"
     learn:'Learner' # Its `dls[2]` is the test part
-    evaluation:ModelEvaluation # Of the exported model on the test part
+    evaluation:ModelEvaluation # Of the exported model on the test part; None if that failed
     findings:list # Of `diagnose`, about the training
     reasons:list # Sentences: why it was trained like this
     figures:dict = field(default_factory=dict) # Of this run: plan, size, epochs, lr, images, test_images, model, seconds, and report if one was asked for
 
     def summary(self)->dict: # Ready for JSON
         "Accuracy, interval, F1, findings and how it was trained: what `fastcnn train --json` prints"
-        judged = self.evaluation.summary()
-        kept = {key: judged[key] for key in ('accuracy', 'accuracy_interval', 'f1', 'precision', 'recall', 'refused')}
+        judged = self.evaluation.summary() if self.evaluation else {}
+        kept = {key: judged.get(key) for key in _JUDGED}
         return kept | self.figures | dict(findings=[vars(finding) for finding in self.findings], reasons=self.reasons)
 
 # %% ../nbs/24_pipeline.ipynb #629972a2
 def train_classifier(
-    source:'Path|DataFrame', # Image folder, zip of one, image parquet, or a table as `image_table` gives it
+    source:'Path|DataFrame', # Whatever `image_table` reads, or the table that it gives
     out:Path=None, # Folder for the exported model; none: it is not kept
     plan:str='auto', # auto, scratch (a fresh network) or transfer (weights that others have trained, the body frozen at first)
     epochs:int=5, # Passes over the training part
@@ -196,22 +243,40 @@ def train_classifier(
     arch:str=None, # Network; default: conv_stack, with transfer lite/efficientnet_lite0
     stage:str='bn', # Of conv_stack: conv, relu or bn
     seed:int=42, # Of the split, the weights and the order of the batches
-    report:Path=None # HTML page to write with the evaluation
+    report:Path=None, # HTML page to write with the evaluation
+    resume:bool=False, # Go on where the same training was interrupted
+    label_regex:str=None, # Pattern whose first group is the label in a file's name, as in (.+)_\d+
+    image_col:str=None, # Column of the images in a list, where more than one fits
+    label_col:str=None # Column of the labels in a list, where more than one fits
 )->TrainedClassifier: # The Learner, its evaluation on the test part, and the reasons
     "Split, train, diagnose, export, and evaluate on the test part"
     from fastai.torch_core import set_seed
+    from fastcnn.tables import image_table
     start = time.time()
     plan, arch, reasons = _choose_plan(plan, arch)
     _check_training(out, plan, stage, epochs=epochs, batch_size=batch_size, size=size)
+    table = image_table(source, label_regex, image_col, label_col)
+    checkpoint = _checkpoint(out, resume, [plan, arch, stage, epochs, size, batch_size, lr, seed, sorted(table.name.astype(str))])
     set_seed(seed) # before the DataLoaders: the order of their batches follows from it too
-    dls = _load_parts(source, size or _transfer_size(plan, arch), batch_size, seed)
-    learn = _make_learner(dls, plan, arch, stage)
-    lr = learn.lr_find(show_plot=False).valley if lr == 'auto' else lr
-    learn.fine_tune(epochs, lr) if plan == 'transfer' else learn.fit_one_cycle(epochs, lr)
+    dls = _load_parts(table, size or _transfer_size(plan, arch), batch_size, seed)
+    learn = _make_learner(dls, plan, arch, stage, checkpoint)
+    lr = _fit(learn, plan, epochs, lr, checkpoint)
     trained = _judge_trained(learn, source, out, reasons)
     trained.figures |= dict(plan=plan, epochs=epochs, lr=lr) | _write_evaluation(trained, report)
     trained.figures['seconds'] = round(time.time() - start, 1)
     return trained
+
+# %% ../nbs/24_pipeline.ipynb #3673ff94
+def _fit(learn, plan, epochs, lr, checkpoint):
+    "Train; the learning rate that was used"
+    try:
+        lr = learn.lr_find(show_plot=False).valley if lr == 'auto' else lr
+        learn.fine_tune(epochs, lr) if plan == 'transfer' else learn.fit_one_cycle(epochs, lr)
+        return lr
+    except KeyboardInterrupt:
+        kept = checkpoint and checkpoint.exists()
+        how = 'the finished epochs are kept: the same command with --resume goes on' if kept else 'nothing was learnt yet'
+        raise KeyboardInterrupt(f'interrupted: {how}') from None
 
 # %% ../nbs/24_pipeline.ipynb #2eea31cc
 def _transfer_size(plan, arch):
@@ -221,23 +286,27 @@ def _transfer_size(plan, arch):
 
 # %% ../nbs/24_pipeline.ipynb #9d8db246
 def _judge_trained(learn, source, out, reasons):
-    "Diagnose, export, evaluate"
+    "Export, then evaluate and diagnose: whatever fails then, the model is kept"
     from tempfile import TemporaryDirectory
     import pandas as pd
     from fastcnn.diagnosis import diagnose
-    findings, table = diagnose(learn), pd.concat([part.items for part in learn.dls])
+    table = pd.concat([part.items for part in learn.dls])
     size, test = int(learn.dls.valid.one_batch()[0].shape[-1]), learn.dls[2].items
     with TemporaryDirectory() as unkept:
         judged = export_evaluated(learn, out or Path(unkept)/'model', test, describe_images(source, table))
+    if out: _forget_checkpoints(out)
+    findings = _or_told('diagnosed', diagnose, learn) or []
     figures = dict(classes=list(learn.dls.vocab), size=size, images=len(table), test_images=len(test), model=out and str(Path(out)))
     return TrainedClassifier(learn, judged, findings, reasons, figures)
 
 # %% ../nbs/24_pipeline.ipynb #c464caa5
 def _write_evaluation(trained, path):
     "The evaluation as a page, if one is wanted"
-    if not path: return {}
+    if not path or not trained.evaluation: return {}
     from fastcnn.report import evaluation_report
-    return dict(report=str(evaluation_report(path, trained.evaluation.evaluation, trained.learn, trained.evaluation.worst)))
+    judged = trained.evaluation
+    written = _or_told('reported', evaluation_report, path, judged.evaluation, trained.learn, judged.worst)
+    return dict(report=written and str(written))
 
 # %% ../nbs/24_pipeline.ipynb #2cc37d5a
 def _json_answer(row):

@@ -89,7 +89,7 @@ def _runtime(
 
 # %% ../nbs/21_publish.ipynb #86ff8138
 _SITE = Path(fastcnn.__file__).parent/'web'/'site'
-_COPIED = ('page.js', 'words.js', 'worker.js', 'pixels.js', 'heat.js', 'style.css', 'icon.svg') # as they are
+_COPIED = ('page.js', 'words.js', 'worker.js', 'pixels.js', 'orientation.js', 'heat.js', 'style.css', 'icon.svg') # as they are
 
 # %% ../nbs/21_publish.ipynb #37d53363
 def _page_title(

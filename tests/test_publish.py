@@ -195,10 +195,10 @@ def with_alpha(image):
     image.putalpha(Image.linear_gradient('L').resize(image.size))
     return image
 
-def turned(image, orientation):
+def turned(image, orientation, format='JPEG'):
     exif = Image.Exif()
     exif[0x112] = orientation
-    return encoded(image, exif=exif, quality=92)
+    return encoded(image, format, exif=exif, quality=92)
 
 KINDS = dict(jpeg=encoded, png=lambda i: encoded(i, 'PNG'), grey=lambda i: encoded(i.convert('L')), cmyk=lambda i: encoded(i.convert('CMYK')),
              alpha=lambda i: encoded(with_alpha(i), 'PNG'), grey_alpha=lambda i: encoded(with_alpha(i.convert('L')), 'PNG'),
@@ -206,7 +206,8 @@ KINDS = dict(jpeg=encoded, png=lambda i: encoded(i, 'PNG'), grey=lambda i: encod
              webp=lambda i: encoded(with_alpha(i), 'WEBP', lossless=True, exact=True), gif=lambda i: encoded(i.quantize(64), 'GIF'),
              deep=lambda i: encoded(Image.fromarray(np.asarray(i.convert('L')).astype(np.uint16)*257), 'PNG'),
              tiny=lambda i: encoded(i.resize((9, 5)), 'PNG'), large=lambda i: encoded(i.resize((1900, 1400))),
-             **{f'turned_{n}': functools.partial(turned, orientation=n) for n in range(2, 9)})
+             **{f'turned_{n}': functools.partial(turned, orientation=n) for n in range(2, 9)},
+             **{f'turned_webp_{n}': functools.partial(turned, orientation=n, format='WEBP') for n in range(2, 9)})
 
 
 def image_files_of_all_kinds(planets):

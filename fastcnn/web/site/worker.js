@@ -1,5 +1,6 @@
 // A thread of the page's own: it decodes pictures and runs the model, so that the page answers meanwhile.
 import { cellsFor, cover, heatOf, logOdds, meanColour, TOGETHER, windows } from './heat.js'
+import { upright, webpOrientation } from './orientation.js'
 import { middleSquare, reduce, reduction } from './pixels.js'
 import * as ort from './runtime/ort.wasm.bundle.min.mjs'
 
@@ -26,8 +27,11 @@ async function run({ data, shape }) {
 
 /** An image file → pixels as `predict` gets them: upright, on white, colours as they stand in the file. */
 async function decode(blob) {
-  const bitmap = await createImageBitmap(blob, { imageOrientation: 'from-image', colorSpaceConversion: 'none', premultiplyAlpha: 'none' })
-  const { width, height } = bitmap
+  const turned = webpOrientation(new Uint8Array(await blob.arrayBuffer()))
+  const imageOrientation = turned ? 'none' : 'from-image'
+  const bitmap = await createImageBitmap(blob, { imageOrientation, colorSpaceConversion: 'none', premultiplyAlpha: 'none' })
+  const matrix = upright(turned ?? 1, bitmap.width, bitmap.height)
+  const [width, height] = turned > 4 ? [bitmap.height, bitmap.width] : [bitmap.width, bitmap.height]
   const by = reduction(width, height, about.size)
   const strip = Math.min(height, 64 * by) // a telephone has no room for the whole of a large picture twice
   const pen = new OffscreenCanvas(width, strip).getContext('2d', { alpha: false, willReadFrequently: true })
@@ -35,8 +39,10 @@ async function decode(blob) {
   const parts = []
   for (let top = 0; top < height; top += strip) {
     const rows = Math.min(strip, height - top)
+    pen.resetTransform()
     pen.fillRect(0, 0, width, strip)
-    pen.drawImage(bitmap, 0, -top)
+    pen.setTransform(...matrix.slice(0, 5), matrix[5] - top)
+    pen.drawImage(bitmap, 0, 0)
     parts.push(reduce(pen.getImageData(0, 0, width, rows).data, width, rows, by))
   }
   bitmap.close()
