@@ -511,12 +511,22 @@ def _decode_jpeg(
     return _upright(pixels, orientation)
 
 # %% ../nbs/01_images.ipynb #34aed96d
+def _has_no_end(
+    data:bytes, # A JPEG file
+)->bool:
+    "Whether a download was not finished: decoders take the zeros of space that was reserved for a smear"
+    if data.rfind(b'\xff\xd9') > data.rfind(b'\xff\xda'): return False # the usual case
+    end = _scans_and_end(data)[1] # a film behind the picture holds any bytes
+    return data[end - 2:end] != b'\xff\xd9'
+
 def _check_scans(
     source, # As the user gave it
     data:bytes, # Its content
 ):
-    "Refuse a JPEG that is made to be slow before a pixel of it is decoded"
-    if data[:2] != b'\xff\xd8' or data.count(b'\xff\xda') <= _USUAL_SCANS: return
+    "Refuse a JPEG that has no end, or is made to be slow, before a pixel of it is decoded"
+    if data[:2] != b'\xff\xd8': return
+    if _has_no_end(data): raise UnreadableImage(source, 'truncated')
+    if data.count(b'\xff\xda') <= _USUAL_SCANS: return
     scans, size = _scans_and_end(data)
     if scans <= _USUAL_SCANS: return
     with _open(source, MAX_PIXELS, data) as (image, _): pixels = image.width*image.height

@@ -204,6 +204,24 @@ def test_what_is_made_to_be_slow_costs_little(name):
     assert spent < 6, f'{spent:.1f} s of processor time'
 
 
+def test_an_image_that_pillow_has_only_opened_is_read_as_its_file_is():
+    with Image.open(io.BytesIO(many_scans(501))) as image: assert reason(image) == reason(many_scans(501)) == 'too_slow'
+    with Image.open(io.BytesIO(saved(RGB, 'JPEG'))) as image:
+        np.testing.assert_array_equal(read_image(image), read_image(saved(RGB, 'JPEG')))
+        image.load() # it can still be read
+    for large in (RGB, np.asarray(RGB)):
+        with pytest.raises(UnreadableImage, match='too'): read_image(large, max_pixels=10)
+
+
+@pytest.mark.parametrize('progressive', [False, True])
+def test_a_download_that_was_not_finished_is_truncated(progressive):
+    "Its second half is missing, or the zeros of space that was reserved"
+    data = saved(RGB, 'JPEG', progressive=progressive, exif=exif(6))
+    half = len(data)//2
+    for rest in (b'', bytes(half), bytes(10**6)): assert reason(data[:half] + rest) == 'truncated'
+    for rest in (b'', bytes(half), b'\xff\xda'*9): assert reason(data + rest) is None
+
+
 def test_a_few_bytes_of_a_huge_picture_are_refused():
     data = saved(Image.new('1', (13_000, 13_000)), 'PNG')
     assert len(data) < 50_000 and reason(data) == 'too_slow'
