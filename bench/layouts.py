@@ -21,6 +21,7 @@ PEERS, RESULTS = HERE.parent/'.venv-peers'/'bin'/'python', HERE/'results'/'layou
 TOOLS = ('fastcnn', 'fastai', 'torchvision', 'datasets', 'ultralytics')
 TO_BE_TOLD = ('no_label', 'no_image', 'not_there', 'empty_class') # what is left out of one's pictures; not what file managers leave behind
 NEAR = 16 # of 255: a quarter of a picture that differs by more is another colour
+BY_CHOICE = ('rows dropped', 'train=', 'each part', '{part: glob}') # in a call: its writer left the rest out, not the tool
 FILES = dict(versions={'autogluon.multimodal': '1.6.3'}, date='2026-11-28',
              files=['data/process_image.py', 'data/infer_types.py', 'data/utils.py', 'learners/base.py', 'common/loaders/load_pd.py'])
 READ = {
@@ -69,28 +70,45 @@ def judged(layout, found):
     blind = wrong_pixels(layout, rows)
     if not wrong and blind: wrong = f'{blind} of {len(rows)} seen wrongly'
     due = sum(n for why, n in layout.left_out.items() if why in TO_BE_TOLD)
-    silent = 0 if found['told'] or len(rows) - len(labelled) >= due or 'by hand: rows' in found['call'] else due
+    chosen = any(words in found['call'] for words in BY_CHOICE)
+    silent = 0 if found['told'] or chosen or len(rows) - len(labelled) >= due else due
     return dict(right=not wrong, words=wrong or 'right', silent=silent)
 
 
-def of_splits(layout, splits, film):
-    "Of a tool's own splits: how often a class has no image to train on; with a film, how often its frames lie on both sides"
+def scene(label, stem): return (label, stem[0]) if len(stem) == 4 else None
+
+
+def of_splits(layout, splits):
+    "A tool's own splits: is there an image of each class to train on, and of no film one on both sides"
     stopped = [split['error'] for split in splits if 'error' in split]
-    if stopped: return dict(splits=len(splits), stops=stopped[0])
-    untrained, both = 0, 0
+    if stopped: return dict(right=True, words=f'its split refuses: {stopped[0]}')
+    untrained, torn = 0, 0
     for split in splits:
-        sides = {part: {label for label, of in split['rows'] if of == part} for part in ('train', 'valid')}
-        untrained += not set(layout.classes) <= sides['train']
-        both += 'mug' in sides['train'] & sides['valid']
-    return dict(splits=len(splits), untrained=untrained) | (dict(film_on_both_sides=both) if film else {})
+        sides = {part: [(label, stem) for label, stem, of in split['rows'] if of == part] for part in ('train', 'valid')}
+        untrained += not set(layout.classes) <= {label for label, _ in sides['train']}
+        scenes = [{scene(*file) for file in side} - {None} for side in sides.values()]
+        torn += bool(scenes[0] & scenes[1])
+    told = [(untrained, f'a class has no image to train on in {untrained} of {len(splits)} splits'),
+            (torn, f'frames of a scene on both sides, untold, in {torn} of {len(splits)} splits')]
+    return dict(right=not untrained + torn, words=', '.join(words for n, words in told if n) or 'right')
 
 
 def summary(layout, result):
     "What is kept of a tool's answers to one layout"
     tries = [dict(call=found['call'], told=found['told'][:3], **judged(layout, found)) for found in result['tries']]
-    kept = dict(tries=tries)
-    if result['splits']: kept['split'] = of_splits(layout, result['splits'], result['name'].startswith('film/'))
+    best = next((found for found in tries if found['right']), None)
+    kept = dict(right=best is not None, tries=tries)
+    if result['splits'] and best:
+        kept['split'] = of_splits(layout, result['splits'])
+        kept['right'] = kept['split']['right']
     return kept
+
+
+def refusals_of_those_who_read(layouts):
+    "To refuse what is wrong is right for a tool that reads the others of its kind; where it reads none, it says nothing"
+    reads = {name.split('/')[0] for name, kept in layouts.items() if kept['right'] and LAYOUTS[name].classes is not None}
+    for name, kept in layouts.items(): kept['right'] &= LAYOUTS[name].classes is not None or name.split('/')[0] in reads
+    return layouts
 
 
 def run(tool, jobs):
@@ -99,7 +117,7 @@ def run(tool, jobs):
     done = subprocess.run([python, HERE/'loaders.py', tool], input=json.dumps(jobs), capture_output=True, text=True)
     if done.returncode: sys.exit(f'bench: {tool} failed:\n{done.stderr[-2000:]}')
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{')]
-    return lines[0], {result['name']: summary(LAYOUTS[result['name']], result) for result in lines[1:]}
+    return lines[0], refusals_of_those_who_read({result['name']: summary(LAYOUTS[result['name']], result) for result in lines[1:]})
 
 
 def made(folder, only):
@@ -122,7 +140,7 @@ if __name__ == '__main__':
         with tempfile.TemporaryDirectory() as folder: # of each tool its own: some write beside what they read
             versions, layouts = run(tool, made(folder, args.only))
         kept[tool] = dict(about=machine() | versions, layouts=layouts)
-        print(f'{tool}: {sum(any(t["right"] for t in l["tries"]) for l in layouts.values())} of {len(layouts)} right', file=sys.stderr)
+        print(f'{tool}: {sum(of["right"] for of in layouts.values())} of {len(layouts)} right', file=sys.stderr)
     found = dict(tools={tool: kept[tool] for tool in TOOLS if tool in kept}, read=dict(autogluon=dict(FILES, kinds=READ)))
     if args.only: print(json.dumps({tool: kept[tool]['layouts'] for tool in args.tools}, indent=1, ensure_ascii=False))
     else: RESULTS.write_text(json.dumps(found, indent=1, ensure_ascii=False) + '\n')

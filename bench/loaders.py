@@ -59,7 +59,7 @@ class Job:
     def dialect(self):
         "How pandas is to read the list"
         known = dict(semicolons=dict(sep=';'), windows=dict(encoding='cp1252'), excel=dict(sep='\t', encoding='utf-16'), tsv=dict(sep='\t'))
-        known |= {'ids with zeros': dict(dtype='str')}
+        known |= {'ids with zeros': dict(converters=dict(id=str))}
         return known.get(self.member, {})
 
     def columns(self):
@@ -69,7 +69,7 @@ class Job:
         file, label = head.get(self.member, ('image', 'tags' if 'two labels' in self.member else 'breed'))
         return file, label, 'images/' if ids or tsv else '', '.jpg' if ids else ''
 
-    def said_dialect(self): return ''.join(f', {key}={value!r}' for key, value in self.dialect().items())
+    def said_dialect(self): return ''.join(f', {key}={value!r}' for key, value in self.dialect().items()).replace(repr(str), 'str')
 
 
 def row(job, name, label, part='', image=None):
@@ -93,6 +93,7 @@ class Fastai:
         else:
             path = job.unpacked() if job.is_archive() else job.source
             yield f'{hand}ImageDataLoaders.from_folder(path, valid_pct=.2)', lambda: self._rows(job, self._folder(path, 0))
+            if job.kind == 'parquets': yield self.parquet_call, lambda: self._rows(job, self._table(job))
             if job.kind != 'odd_files': return
             block = 'DataBlock(…, get_items=those that verify_images lets pass, get_y=lambda file: file.relative_to(path).parts[0])'
             yield hand + block, lambda: self._rows(job, self._outermost(job.unpacked()))
@@ -108,6 +109,20 @@ class Fastai:
         block = DataBlock((ImageBlock, CategoryBlock), get_items=lambda path: [f for f in files if f not in broken],
                           splitter=RandomSplitter(.2, seed=0), get_y=lambda file: file.relative_to(path).parts[0])
         return block.dataloaders(path)
+
+    parquet_call = 'by hand: pandas.read_parquet(path), names of the numbers, rows dropped; DataBlock(…, get_x=the bytes).dataloaders(rows)'
+
+    def _table(self, job):
+        from fastai.vision.all import CategoryBlock, ColSplitter, DataBlock, ImageBlock, RandomSplitter
+        files = sorted(job.source.rglob('*.parquet')) if job.source.is_dir() else [job.source]
+        table = pd.concat([pd.read_parquet(file).assign(is_valid='test' in file.name) for file in files])
+        image, label = table.columns[:2]
+        if job.member != 'strings': table[label] = table[label].map({0: 'cat', 1: 'dog'})
+        table = table.dropna(subset=[image, label]).reset_index(drop=True)
+        splitter = ColSplitter() if job.member == 'parts' else RandomSplitter(.2, seed=0)
+        block = DataBlock((ImageBlock, CategoryBlock), splitter=splitter, get_y=lambda cells: cells[label],
+                          get_x=lambda cells: cells[image]['bytes'] if isinstance(cells[image], dict) else cells[image])
+        return block.dataloaders(table)
 
     def _parts(self, job, hand):
         from fastai.vision.all import ImageDataLoaders, get_image_files
@@ -140,16 +155,16 @@ class Fastai:
         for number, dl in enumerate(dls):
             split = dl.dataset
             table = isinstance(split.items, pd.DataFrame)
-            for item, (image, label) in zip(split.items.iloc[:, 0] if table else split.items, split):
+            for item, (image, label) in zip(split.items.index if table else split.items, split):
                 vocab = split.tls[-1].vocab
                 said = [c for c, on in zip(vocab, label) if on] if label.ndim else vocab[int(label)]
-                part = job.part(item) if job.kind == 'competition' else ('train', 'valid')[number]
+                part = job.part(item) if job.kind == 'competition' else ('train', 'test' if job.member == 'parts' else 'valid')[number]
                 rows.append(row(job, item, said, part, image))
         return rows
 
     def split(self, job, seed):
         dls = self._folder(job.source, seed)
-        return [(Path(file).parent.name, part) for part, dl in zip(('train', 'valid'), dls) for file in dl.items]
+        return [(Path(file).parent.name, Path(file).stem, part) for part, dl in zip(('train', 'valid'), dls) for file in dl.items]
 
 
 class Torchvision:
@@ -158,7 +173,8 @@ class Torchvision:
 
     def calls(self, job):
         from torchvision.datasets import ImageFolder
-        any_image = dict(is_valid_file=lambda file: file.lower().endswith(('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.webp', '.avif')))
+        suffixes = ('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.webp', '.avif')
+        any_image = dict(is_valid_file=lambda file: file.lower().endswith(suffixes) and not Path(file).name.startswith('.'))
         hand = 'by hand: unpack; '*job.is_archive()
         if job.kind == 'competition':
             def each(): return [r for part, folder in job.parts().items() for r in self._rows(job, ImageFolder(folder), part)]
@@ -167,7 +183,14 @@ class Torchvision:
         yield f'{hand}ImageFolder(path)', lambda: self._rows(job, ImageFolder(path))
         if job.kind == 'odd_files':
             yield f'{hand or job.hand_inside()}ImageFolder(path, is_valid_file=…)', lambda: self._rows(job, ImageFolder(job.unpacked(), **any_image))
+        if job.kind in ('phone', 'grey16'):
+            call = 'ImageFolder(path, loader=…), with decode_image(file, mode="RGB", apply_exif_orientation=True)'
+            yield call, lambda: self._rows(job, ImageFolder(path, loader=self._upright))
         if job.member == 'empty': yield 'ImageFolder(path, allow_empty=True)', lambda: self._rows(job, ImageFolder(path, allow_empty=True))
+
+    def _upright(self, file):
+        from torchvision.io import decode_image
+        return decode_image(file, mode='RGB', apply_exif_orientation=True).permute(1, 2, 0)
 
     def _rows(self, job, data, part=''):
         return [row(job, file, data.classes[i], part, data[n][0]) for n, (file, i) in enumerate(data.samples)]
@@ -177,7 +200,8 @@ class Torchvision:
         from torchvision.datasets import ImageFolder
         data = ImageFolder(job.source, allow_empty=True)
         parts = torch.utils.data.random_split(data, [.8, .2], torch.Generator().manual_seed(seed))
-        return [(data.classes[data.targets[i]], part) for part, some in zip(('train', 'valid'), parts) for i in some.indices]
+        files = [(data.classes[label], Path(file).stem) for file, label in data.samples]
+        return [(*files[i], part) for part, some in zip(('train', 'valid'), parts) for i in some.indices]
 
 
 class Datasets:
@@ -197,13 +221,17 @@ class Datasets:
         elif job.is_list():
             load = f"load_dataset('csv', data_files=path{job.said_dialect()}); by hand: .map(paths); .cast_column(Image())"
             yield load, lambda: self._list(job)
-            if job.member in STOPS: yield f'{load}; by hand: .filter(…)', lambda: self._list(job, only_complete=True)
+            if job.member in STOPS: yield f'{load}; by hand: rows dropped, .filter(…)', lambda: self._list(job, only_complete=True)
         elif job.options:
             yield "load_dataset('imagefolder', data_dir=path, drop_labels=True); by hand: .map(labels by a pattern)", lambda: self._names(job)
         else:
             how = 'data_files' if job.is_archive() else 'data_dir'
             yield f"load_dataset('imagefolder', {how}=path)", lambda: self._rows(job, self._load('imagefolder', **{how: path}))
-            if job.kind in ('competition', 'odd_files'): yield self._told(job, 'by hand: unpack; '*job.is_archive())
+            hand = 'by hand: unpack; '*job.is_archive()
+            if job.kind in ('competition', 'odd_files'): yield self._told(job, hand)
+            if job.kind != 'odd_files': return
+            call = "load_dataset('imagefolder', data_dir=path, drop_labels=True); by hand: .map(labels by the outermost folder)"
+            yield hand + call, lambda: self._outermost(job)
 
     def _told(self, job, hand):
         "Where folders do not tell enough: which files are of which part, and that folders are labels"
@@ -221,11 +249,17 @@ class Datasets:
         if only_complete: data = data.filter(lambda cells: Path(cells['picture']).exists() and cells[label] is not None)
         return [row(job, cells[file], cells[label], image=cells['picture']) for cells in data.cast_column('picture', Image())]
 
-    def _names(self, job):
+    def _files(self, folder):
         from datasets import Image
-        data = self._load('imagefolder', data_dir=str(job.source), drop_labels=True)['train'].cast_column('image', Image(decode=False))
-        names = [Path(cells['image']['path']).name for cells in data]
-        return [row(job, name, re.match(job.options['label_regex'], name)[1]) for name in names]
+        data = self._load('imagefolder', data_dir=str(folder), drop_labels=True)['train'].cast_column('image', Image(decode=False))
+        return [Path(cells['image']['path']) for cells in data]
+
+    def _names(self, job):
+        return [row(job, file, re.match(job.options['label_regex'], file.name)[1]) for file in self._files(job.source)]
+
+    def _outermost(self, job):
+        folder = job.unpacked()
+        return [row(job, file, file.relative_to(folder.resolve()).parts[0]) for file in self._files(folder)]
 
     def _cast(self, job):
         from datasets import Image
@@ -248,10 +282,11 @@ class Datasets:
         return rows
 
     def split(self, job, seed):
-        if seed == 0: self._data = self._load('imagefolder', data_dir=str(job.source))['train']
+        from datasets import Image
+        if seed == 0: self._data = self._load('imagefolder', data_dir=str(job.source))['train'].cast_column('image', Image(decode=False))
         names = self._data.features['label'].names
         parts = self._data.train_test_split(.2, seed=seed, stratify_by_column='label')
-        return [(names[i], part) for part, some in zip(('train', 'valid'), parts.values()) for i in some['label']]
+        return [(names[cells['label']], Path(cells['image']['path']).stem, part) for part, some in zip(('train', 'valid'), parts.values()) for cells in some]
 
 
 class Ultralytics:
@@ -283,7 +318,7 @@ class Ultralytics:
     def split(self, job, seed):
         found = self._found(job.source)
         files = [(file, part) for key, part in dict(train='train', val='valid').items() for file in found[key].rglob('*.*') if file.is_file()]
-        return [(file.parent.name, part) for file, part in files]
+        return [(file.parent.name, file.stem, part) for file, part in files]
 
 
 class Fastcnn:
@@ -305,27 +340,27 @@ class Fastcnn:
         from fastcnn.splits import GroupSplitter, with_groups
         from fastcnn.tables import image_table
         if seed == 0: self._table = with_groups(image_table(job.source), find_duplicates(job.source))
-        labels = self._table.label.tolist()
-        parts = GroupSplitter(self._table.group.tolist(), labels, .2, 0., seed)(self._table)
-        return [(labels[i], part) for part, some in zip(('train', 'valid'), parts) for i in some]
+        parts = GroupSplitter(self._table.group.tolist(), self._table.label.tolist(), .2, 0., seed)(self._table)
+        files = [(label, Path(name).stem) for name, label in zip(self._table.name, self._table.label)]
+        return [(*files[i], part) for part, some in zip(('train', 'valid'), parts) for i in some]
 
     split_call = 'GroupSplitter(find_duplicates(path), …)'
 
 
 TOOLS = dict(fastai=Fastai, torchvision=Torchvision, datasets=Datasets, ultralytics=Ultralytics, fastcnn=Fastcnn)
-USUAL = re.compile(r'warn|ignor|skip|left out|[1-9]\d* corrupt|requires', re.I) # what lines say that tell of something
+USUAL = re.compile(r'(?!.*split=train)(?:.*)(?:warn|ignor|skip|left out|[1-9]\d* corrupt|requires)', re.I) # what lines say that tell of something
 
 
 def told(stream, caught):
     "What a call said, as warnings and as lines that warn"
     lines = [re.sub(r'\x1b\[[0-9;]*[mK]', '', line).strip() for line in re.split(r'[\r\n]', stream.getvalue())]
     about_code = (DeprecationWarning, FutureWarning, ResourceWarning)
-    return [str(w.message) for w in caught if not issubclass(w.category, about_code)] + [line for line in lines if USUAL.search(line)]
+    return [str(w.message) for w in caught if not issubclass(w.category, about_code)] + [line for line in lines if USUAL.match(line)]
 
 
 def last_line(error):
-    "An exception in one line; one that only wraps another gives way to it"
-    while isinstance(error.__cause__, Exception): error = error.__cause__
+    "An exception in one line; one of `datasets` that only wraps another gives way to it"
+    if type(error).__name__ == 'DatasetGenerationError': error = error.__cause__ or error
     return f'{type(error).__name__}: {str(error).strip().split(chr(10))[0]}'
 
 
@@ -345,7 +380,9 @@ def attempt(call, read):
 def without_paths(job, tries):
     "Where the input lies on this machine is of no interest"
     for found in tries:
-        plain = lambda text: text.replace(str(job.source), 'path').replace(str(job.source.parent), 'folder')[:200]
+        def plain(text):
+            text = text.replace(str(job.source), 'path').replace(str(job.source.parent), 'folder')
+            return re.sub(r'(?<![\w.])(/[\w.-]+){2,}/', '…/', text)[:200]
         found['told'] = [plain(text) for text in found['told']][:20]
         if 'error' in found: found['error'] = plain(found['error'])
     return tries
