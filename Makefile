@@ -49,6 +49,7 @@ bench: $(READY) $(PEERS) ## side by side with other tools; results in bench/resu
 	@$(PY) bench/scale.py
 	@$(PY) bench/distributed.py
 	@$(PY) bench/predict.py
+	@$(PY) bench/layouts.py
 
 $(PEERS): bench/peers.txt
 	@echo "setup: installing the tools to compare with into .venv-peers"
