@@ -675,7 +675,7 @@ def list_images(
 LEFT_OUT = dict(hidden='hidden', not_an_image='no images', link='links', no_file='no regular files', nested='in deeper folders',
                 no_class='in no class folder', unreadable='unreadable', bad_name='names that are not UTF-8',
                 no_match='whose names do not match', unlabelled='without a label', no_image='without an image',
-                not_found='listed but not found', not_listed='not in the list')
+                not_found='listed but not found', not_listed='not in the list', empty_folder='empty folders')
 
 # %% ../nbs/01_images.ipynb #a78ccc70
 def tell_left_out(

@@ -7,11 +7,11 @@ Docs: https://fastcnn.github.io/fastcnn/tables.html.md"""
 # %% auto #0
 __all__ = ['clean_label', 'part_of', 'folder_labels']
 
-# %% ../nbs/11_tables.ipynb #95e837cb
+# %% ../nbs/11_tables.ipynb #bfb3fd43
 import re, unicodedata
 from os.path import commonprefix
 
-# %% ../nbs/11_tables.ipynb #c30c16f4
+# %% ../nbs/11_tables.ipynb #db25c8b1
 def clean_label(
     label:str # As somebody has written it
 )->str: # As people read it; empty if there is nothing to read
@@ -19,13 +19,13 @@ def clean_label(
     seen = [c for c in str(label) if c.isspace() or unicodedata.category(c) not in ('Cc', 'Cf')]
     return ' '.join(unicodedata.normalize('NFC', ''.join(seen)).split())
 
-# %% ../nbs/11_tables.ipynb #88b238e3
+# %% ../nbs/11_tables.ipynb #13d45ff7
 _PART_WORDS = dict(train='train training trn', valid='valid val validation dev eval', test='test testing tst')
 _PARTS = {word: part for part, words in _PART_WORDS.items() for word in words.split()}
 _WORDS = '|'.join(sorted(_PARTS, key=len, reverse=True))
 _PART_NAME = re.compile(rf'(?:seg[-_ ])?({_WORDS})[-_ ]?(?:set|data|dataset|images|imgs|part|split)?[-_ ]?(?:\d{{4}})?')
 
-# %% ../nbs/11_tables.ipynb #3f1198f5
+# %% ../nbs/11_tables.ipynb #815e661f
 def part_of(
     name:str # Of a folder or a file, or a cell of a table
 )->str: # train, valid or test; empty: it is none of their usual names
@@ -33,7 +33,7 @@ def part_of(
     found = _PART_NAME.fullmatch(str(name).strip().lower())
     return _PARTS[found[1]] if found else ''
 
-# %% ../nbs/11_tables.ipynb #1fc1c3b3
+# %% ../nbs/11_tables.ipynb #8483be62
 def _without_wrapper(paths):
     "Folders of each file, without those that hold all the others; and these"
     common = commonprefix([path for path in paths if path])
@@ -41,7 +41,7 @@ def _without_wrapper(paths):
     depth = len(common) if len(branches) > 1 else max(0, len(common) - 1)
     return [path[depth:] for path in paths], common[:depth]
 
-# %% ../nbs/11_tables.ipynb #f85f9747
+# %% ../nbs/11_tables.ipynb #5721878b
 def _has_parts(paths):
     "Whether the outermost folders are parts and not classes"
     parts = {path[0]: part_of(path[0]) for path in paths if path}
@@ -49,14 +49,14 @@ def _has_parts(paths):
     classes = any(len(path) > 1 and parts[path[0]] == 'train' for path in paths if path)
     return classes and len(set(parts.values()) - {''}) > 1
 
-# %% ../nbs/11_tables.ipynb #83bdeb35
+# %% ../nbs/11_tables.ipynb #6e40419d
 def _part_then_class(path):
     "(part, label) of a file below part/class/"
     part, rest = (part_of(path[0]), path[1:]) if path else ('', [])
     while rest and part and part_of(rest[0]) == part: rest = rest[1:] # seg_train/seg_train/forest
     return part, rest[0] if rest and part else ''
 
-# %% ../nbs/11_tables.ipynb #5b0a851b
+# %% ../nbs/11_tables.ipynb #58a49cbe
 def folder_labels(
     names:list[str] # Of the images of a source: label/…/name.jpg, part/label/name.jpg, label/part/name.jpg
 )->tuple[list[str], list[str], str]: # Part ('' where none is given) and label ('' where none is known) of each; the folder around all

@@ -404,7 +404,7 @@ one_odd('capitals', suffixes('.JPE', '.WEBP', '.PNG', '.JPEG'))
 one_odd('avif', suffixes('.avif'))
 one_odd('deep', deep)
 one_odd('litter', litter, dict(hidden=4))
-one_odd('network disk', nas, dict(hidden=8))
+one_odd('network disk', nas, dict(hidden=1)) # the folder
 one_odd('texts', text, dict(not_an_image=2))
 
 

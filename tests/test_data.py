@@ -14,25 +14,61 @@ from fastcnn.splits import GroupSplitter, find_leaks, with_groups
 from fastcnn.tables import image_table
 from test_clean import ALTERATIONS, picture
 
-COLLECTION = st.lists(st.tuples(st.sampled_from('abc'), st.one_of(st.none(), st.integers(0, 12))), min_size=5, max_size=120)
+SHARES = st.sampled_from([(.2, 0.), (.2, .1), (.15, .15), (.5, .3), (0., .2), (.01, .98)])
+ITEMS = st.lists(st.tuples(st.sampled_from('abc'), st.one_of(st.none(), st.integers(0, 9)), st.one_of(st.none(), st.integers(0, 9))), min_size=1, max_size=80)
+OFTEN = settings(max_examples=200, deadline=None, derandomize=True)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
-@given(COLLECTION, st.sampled_from([(0.2, 0.), (0.2, 0.1), (0.15, 0.15), (0.5, 0.3)]), st.integers(0, 1000))
-def test_no_group_crosses_a_split(collection, shares, seed):
-    labels, groups = zip(*collection)
-    split = lambda: GroupSplitter(groups, labels, *shares, seed=seed)(collection)
-    parts = split()
-    assert sorted(i for part in parts for i in part) == list(range(len(collection))) and len(parts) == 2 + bool(shares[1])
-    where = {}
+def parts_of(values, parts):
+    "Value → the parts in which it stands"
+    found = {}
     for number, part in enumerate(parts):
-        for i in part: where.setdefault(groups[i], set()).add(number) if groups[i] is not None else None
-    assert all(len(found) == 1 for found in where.values())
+        for i in part: found.setdefault(values[i], set()).add(number)
+    return {value: numbers for value, numbers in found.items() if value is not None}
+
+
+@OFTEN
+@given(ITEMS, SHARES, st.integers(0, 1000))
+def test_every_class_has_something_to_train_on_and_no_copy_is_parted(items, shares, seed):
+    "Whatever the groups are, and across classes"
+    labels, groups, copies = zip(*items)
+    split = lambda: GroupSplitter(groups, labels, *shares, seed, copies)([f'{label}/{i}' for i, label in enumerate(labels)])
+    parts = split()
+    assert sorted(i for part in parts for i in part) == list(range(len(items))) and len(parts) == 2 + bool(shares[1])
+    assert {labels[i] for i in parts[0]} == set(labels)
+    assert all(len(numbers) == 1 for numbers in parts_of(copies, parts).values())
     assert split() == parts, 'the same seed gives the same parts'
-    if not any(g is not None for g in groups): # nothing in the way: every class gives its share
-        for label, total in Counter(labels).items():
-            share = min(round(shares[0]*total), total - round(shares[1]*total))
-            assert sum(labels[i] == label for i in parts[1]) == share
+
+
+@OFTEN
+@given(ITEMS, st.sampled_from([(.2, .1), (.15, .15), (.5, .3), (.01, .98)]), st.integers(0, 1000))
+def test_a_group_is_cut_only_where_its_class_would_lack_a_part(items, shares, seed):
+    "And no class lacks one that has images to spare"
+    labels = [label for label, *_ in items]
+    groups = [None if group is None else f'{label}{group}' for label, group, _ in items]
+    parts = GroupSplitter(groups, labels, *shares, seed)([f'{label}/{i}' for i, label in enumerate(labels)])
+    where = parts_of(groups, parts)
+    for label, total in Counter(labels).items():
+        own = {group or i for i, group in enumerate(groups) if labels[i] == label}
+        filled = [any(labels[i] == label for i in part) for part in parts]
+        assert filled[0] and sum(filled) == min(total, 3)
+        if len(own) >= 3: assert all(len(where[group]) == 1 for group in own if group in where)
+
+
+@OFTEN
+@given(st.lists(st.sampled_from('ab'), min_size=6, max_size=120), SHARES, st.integers(0, 1000))
+def test_without_groups_each_class_gives_its_share(labels, shares, seed):
+    parts = GroupSplitter(None, labels, *shares, seed)([f'{label}/{i}' for i, label in enumerate(labels)])
+    for label, total in Counter(labels).items():
+        if total < 3: continue
+        for part, share in zip(parts[1:], shares): assert abs(sum(labels[i] == label for i in part) - share*total) <= 2
+
+
+@pytest.mark.parametrize('groups, copies', [(['g']*24, None), (['g']*20 + [None]*4, None), ([None]*24, ['c']*20 + [None]*4)])
+def test_what_once_went_whole_to_the_test_part(groups, copies):
+    for seed in range(20):
+        parts = GroupSplitter(groups, ['x']*24, .15, .15, seed, copies)([f'x/{i:02}' for i in range(24)])
+        assert len(parts[0]) >= 16 and all(parts)
 
 
 def test_groups_hardly_change_the_shares():
