@@ -68,7 +68,7 @@ def judged(layout, found):
     wrong = difference(layout.classes, Counter(row['label'] for row in labelled))
     if not wrong and layout.parts: wrong = 'parts: '*bool(d := difference(layout.parts, Counter(row['part'] for row in labelled))) + d
     blind = wrong_pixels(layout, rows)
-    if not wrong and blind: wrong = f'{blind} of {len(rows)} seen wrongly'
+    if not wrong and blind: wrong = f'sees {blind} of {len(rows)} wrongly'
     due = sum(n for why, n in layout.left_out.items() if why in TO_BE_TOLD)
     chosen = any(words in found['call'] for words in BY_CHOICE)
     silent = 0 if found['told'] or chosen or len(rows) - len(labelled) >= due else due
@@ -88,8 +88,8 @@ def of_splits(layout, splits):
         untrained += not set(layout.classes) <= {label for label, _ in sides['train']}
         scenes = [{scene(*file) for file in side} - {None} for side in sides.values()]
         torn += bool(scenes[0] & scenes[1])
-    told = [(untrained, f'a class has no image to train on in {untrained} of {len(splits)} splits'),
-            (torn, f'frames of a scene on both sides, untold, in {torn} of {len(splits)} splits')]
+    told = [(untrained, f'a class without training images in {untrained} of {len(splits)} splits'),
+            (torn, f'a scene on both sides, untold, in {torn} of {len(splits)} splits')]
     return dict(right=not untrained + torn, words=', '.join(words for n, words in told if n) or 'right')
 
 

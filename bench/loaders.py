@@ -79,7 +79,7 @@ def row(job, name, label, part='', image=None):
 
 
 class Fastai:
-    packages = ('fastai', 'torch', 'pillow')
+    packages = ('fastai', 'torch', 'pandas', 'pillow')
     split_call = 'ImageDataLoaders.from_folder(path, valid_pct=.2, seed=seed)'
 
     def calls(self, job):
@@ -290,7 +290,7 @@ class Datasets:
 
 
 class Ultralytics:
-    packages = ('ultralytics', 'torch', 'opencv-python')
+    packages = ('ultralytics', 'torch', 'opencv-python-headless')
     split_call = 'check_cls_dataset(path)'
 
     def calls(self, job):
@@ -382,6 +382,7 @@ def without_paths(job, tries):
     for found in tries:
         def plain(text):
             text = text.replace(str(job.source), 'path').replace(str(job.source.parent), 'folder')
+            text = re.sub(r': +\d+% .*', '', text) # a progress bar's speed
             return re.sub(r'(?<![\w.])(/[\w.-]+){2,}/', '…/', text)[:200]
         found['told'] = [plain(text) for text in found['told']][:20]
         if 'error' in found: found['error'] = plain(found['error'])
