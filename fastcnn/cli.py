@@ -64,15 +64,15 @@ def _search(
 
 # %% ../nbs/25_cli.ipynb #7b9e358a
 def _add(
-    source:_Source, # A folder of class folders, files of one class, or a CSV
+    source:_Source, # A folder, an archive, a list of files, or files of one class
     *, out:_Root, # Image folder
     label:str=None, # Class of all files
+    label_regex:str=None, # Pattern whose first group is the label in a file's name, as in (.+)_\d+
     license:str='', # Such as "by 4.0"
     creator:str='' # Who made them
 ):
-    "Take in photographs of your own: a folder of class folders, files of one class, or a CSV"
-    from fastcnn.exchange import add_images
-    rows = add_images(source, out, label, license=license, creator=creator)
+    "Take in photographs of your own: whatever train reads, or files of one class"
+    rows = add_source(source, out, label, label_regex, license=license, creator=creator)
     failed = [row for row in rows if row['status'] == 'failed']
     for row in failed: warnings.warn(f'{row["source"]} was not taken: {row["reason"]}')
     counts = Counter(row['status'] for row in rows)

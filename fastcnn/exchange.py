@@ -25,9 +25,12 @@ from .core import (InputError, Manifest, SidecarFile, atomic_file, atomic_write,
 from .download import (DownloadError, Limits, check_url, class_folder, is_settled, known_images, prepare_image,
                               scratch_folder, start_thread)
 from .images import (IMAGE_SUFFIXES, UnreadableImage, file_content, files_on_disk, image_files,
-                            left_out_files, list_images, read_header, warn_left_out)
+                            left_out_files, list_images, printable, read_header, warn_left_out)
+from .layouts import clean_label, folder_labels
 
-if TYPE_CHECKING: import pyarrow
+if TYPE_CHECKING:
+    import pyarrow
+    from pandas import DataFrame
 
 # %% ../nbs/07_exchange.ipynb #279ea691
 _GPS = 0x8825 # EXIF's tag for where a photograph was taken
@@ -168,16 +171,24 @@ def _files_of_csv(
 def _files_of_folder(folder:Path, label:str=None)->list[dict]: # One row per file: `source` (its path) and label
     "The images of a folder; a warning says what is left out, and why"
     files, left_out = list_images(folder, follow_links=True)
-    stray = [file.name for file in files if label is None and file.parent == folder]
-    labelled = [file for file in files if label is not None or file.parent != folder]
-    hint = f'give a label, or put them into {folder.name}/LABEL/NAME.jpg'
-    if not labelled: raise InputError(f'{str(folder)!r} holds no images in class folders: {hint}')
-    warn_left_out(folder, left_out | dict(no_class=stray))
-    return [dict(source=file, label=file.relative_to(folder).parts[0] if label is None else label) for file in labelled]
+    names = [file.relative_to(folder).as_posix() for file in files]
+    parts, labels, _ = folder_labels(names) if label is None else (names, [label]*len(files), '')
+    if not any(labels):
+        hint = f'give a label, or put them into {folder.name}/LABEL/NAME.jpg'
+        raise InputError(f'{str(folder)!r} holds no images in class folders: {hint}')
+    loose = {reason: [printable(name) for name, part, of in zip(names, parts, labels) if not of and bool(part) == known]
+             for reason, known in (('no_class', False), ('unlabelled', True))}
+    warn_left_out(folder, left_out | loose)
+    return [dict(source=file, label=of if label else clean_label(of)) for file, of in zip(files, labels) if of]
+
+def _rows_of_table(table)->list[dict]: # The same
+    "The images of a table, as `image_table` gives it"
+    return [dict(source=name, label=label, image=image) for name, label, image in zip(table['name'], table.label, table.image)]
 
 # %% ../nbs/07_exchange.ipynb #9b0a03a3
 def _files_to_add(source:Path, root:Path, label:str=None)->list[dict]:
     "What is to be added; refused as a whole where a label cannot be a folder's name"
+    if hasattr(source, 'columns'): return _checked_labels(_rows_of_table(source))
     source, inside = Path(os.path.abspath(source)), Path(os.path.abspath(root))
     if not source.exists(): raise InputError(f'there is no {str(source)!r}')
     if source == inside or inside in source.parents:
@@ -186,8 +197,11 @@ def _files_to_add(source:Path, root:Path, label:str=None)->list[dict]:
     elif source.suffix.lower() == '.csv': found = _files_of_csv(source)
     elif label is not None: found = [dict(source=source, label=label)]
     else: raise InputError(f'{source.name!r} is one file: give its label')
-    for row in found: check_label(row['label'])
-    return found
+    return _checked_labels(found)
+
+def _checked_labels(rows):
+    for row in rows: check_label(row['label'])
+    return rows
 
 # %% ../nbs/07_exchange.ipynb #9da46b8d
 def _is_kept_whole(data:bytes)->bool:
@@ -196,20 +210,20 @@ def _is_kept_whole(data:bytes)->bool:
     except UnreadableImage: return True
 
 # %% ../nbs/07_exchange.ipynb #d1dcc802
-def _read_own(path:Path, max_bytes:int)->bytes|None: # None: too large
+def _read_own(image:Path|bytes, max_bytes:int)->bytes|None: # None: too large
     "The content of a file, without the place where it was taken; empty where it cannot be read"
     try:
-        if path.stat().st_size > max_bytes: return None
-        data = file_content(path)
+        if (len(image) if isinstance(image, bytes) else Path(image).stat().st_size) > max_bytes: return None
+        data = file_content(image)
     except (OSError, UnreadableImage): return b''
     return _without_place(data) if _is_kept_whole(data) else data
 
 # %% ../nbs/07_exchange.ipynb #530c9f11
-def _add_file(importer:_Importer, label:str, path:Path, facts:dict)->dict: # How it ended
+def _add_file(importer:_Importer, label:str, image:Path|bytes, facts:dict)->dict: # How it ended
     "Add one file and note it, unless the manifest knows it"
-    data = _read_own(path, importer.limits.max_bytes)
+    data = _read_own(image, importer.limits.max_bytes)
     outcome = _failed('too_large') if data is None else importer.store(label, data)
-    url = 'own:' + _sha256(data or os.fsencode(path)) # a hash: it says nothing about your disk
+    url = 'own:' + _sha256(data or os.fsencode(image)) # a hash: it says nothing about your disk
     known = importer.manifest.get(url, label)
     if outcome.get('reason') != 'opted_out' and (known is None or outcome['status'] == 'kept'):
         importer.manifest.append(facts | outcome | dict(url=url, label=label, provider='own', retrieved_at=utc_now()))
@@ -217,7 +231,7 @@ def _add_file(importer:_Importer, label:str, path:Path, facts:dict)->dict: # How
 
 # %% ../nbs/07_exchange.ipynb #c01d2e6c
 def add_images(
-    source:Path, # Folder of class folders, folder or file with a `label`, or CSV with the columns file and label
+    source:'Path|DataFrame', # Folder of class folders, folder or file with a `label`, CSV with the columns file and label, or a table of images
     root:Path, # Image folder
     label:str=None, # Class of all files, where the source does not say
     license:str='', # Short name such as "by 4.0", where the source does not say; empty: unknown
@@ -233,9 +247,9 @@ def add_images(
         importer = _Importer(root, scratch)
         for row in files:
             path, name = row.pop('source'), row.pop('label')
-            outcome = _add_file(importer, name, path, facts | row)
+            outcome = _add_file(importer, name, row.pop('image', path), facts | row)
             shown = {field: outcome.get(field, '') for field in ('status', 'reason', 'file')}
-            outcomes.append(dict(source=str(path), label=name) | shown)
+            outcomes.append(dict(source=printable(path), label=name) | shown)
     for advice in sorted(importer.advice): warnings.warn(advice)
     importer.manifest.write_credits()
     return outcomes
