@@ -10,7 +10,7 @@ __all__ = ['command_parser', 'main']
 # %% ../nbs/25_cli.ipynb #ad1d8c58
 import argparse, inspect, os, sys, warnings
 from collections import Counter
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, get_args
@@ -230,11 +230,13 @@ def _argument(name, parameter, text):
 # %% ../nbs/25_cli.ipynb #31b9bf67
 @contextmanager
 def _unless_closed(stream):
-    "Print to a stream; where nobody listens any more, to nowhere and without complaint, now and at the end"
+    "Print to a stream; once that fails, what follows goes nowhere: without complaint where nobody listens any more"
     try:
         yield
         if stream: stream.flush()
-    except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        if not isinstance(error, BrokenPipeError): raise
 
 class _CommandParser(argparse.ArgumentParser):
     "Wrong arguments are an `InputError`, like any other wrong input"
@@ -292,7 +294,7 @@ def _row_in_words(row):
 # %% ../nbs/25_cli.ipynb #81ec42c8
 def _tell(message):
     if not sys.stderr: return # closed before the start: print would take standard output instead
-    with _unless_closed(sys.stderr): print(f'fastcnn: {_one_line(message)}', file=sys.stderr)
+    with suppress(OSError), _unless_closed(sys.stderr): print(f'fastcnn: {_one_line(message)}', file=sys.stderr)
 
 def _is_ours():
     "Whether fastcnn itself has called `warnings.warn`, and not a library, nor C code that it calls"
@@ -335,7 +337,11 @@ def main(
         result, status = _call_verb(argv)
     # A name may hold what the terminal's encoding lacks
     if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='backslashreplace')
-    with _unless_closed(sys.stdout):
-        if '--json' in argv: print(to_json(result))
-        elif not status: _print_result(result)
+    try:
+        with _unless_closed(sys.stdout):
+            if '--json' in argv: print(to_json(result))
+            elif not status: _print_result(result)
+    except OSError as error:
+        _tell(f'the result cannot be printed: {error.strerror}')
+        return 1
     return status

@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/exported.html.md"""
 __all__ = ['read_config', 'open_exported', 'predict', 'predict_each', 'load_exported']
 
 # %% ../nbs/20_exported.ipynb #058184b3
-import functools, hashlib, json, math, os, re, stat, threading, warnings
+import functools, hashlib, json, math, os, re, stat, threading, unicodedata, warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from PIL import Image
 
 # %% ../nbs/20_exported.ipynb #194c4e28
 from .core import InputError, map_ahead, to_json
-from .images import UnreadableImage, read_image, tell_left_out, walk_images, warn_left_out
+from .images import UnreadableImage, is_text, read_image, tell_left_out, walk_images, warn_left_out
 
 # %% ../nbs/20_exported.ipynb #fd56a4fe
 _MAX_BYTES = {'config.json': 1 << 20, 'model.onnx': (1 << 31) - 1, 'model.safetensors': 1 << 33}
@@ -145,7 +145,8 @@ def _open_session(file):
     options.enable_mem_pattern = False # it would keep one for each shape of picture that ever came
     with _runtime_errors(f'{str(file)!r} is no graph that ONNX Runtime can load'):
         _limit_memory()
-        return ort.InferenceSession(str(file), options, providers=['CPUExecutionProvider'])
+        graph = str(file) if is_text(file) else file.read_bytes() # it takes no name that is not UTF-8
+        return ort.InferenceSession(graph, options, providers=['CPUExecutionProvider'])
 
 # %% ../nbs/20_exported.ipynb #aaca26b0
 def _check_interface(session, config, file):
@@ -231,6 +232,12 @@ def _run(session, images, options):
     _check_outputs(found, len(images))
     return found
 
+# %% ../nbs/20_exported.ipynb #335c6c50
+def _on_disk(path):
+    "The path; where there is nothing, the same text in the Unicode form that is there"
+    forms = (unicodedata.normalize(form, os.fsdecode(path)) for form in ('NFC', 'NFD'))
+    return path if os.path.lexists(path) else next(filter(os.path.lexists, forms), path)
+
 # %% ../nbs/20_exported.ipynb #e72511be
 def _each_image(
     images:Iterable, # As for `predict`
@@ -238,14 +245,15 @@ def _each_image(
 )->Iterator:
     "Images one by one, those in folders too"
     for image in images:
-        if not isinstance(image, (str, os.PathLike)) or not os.path.isdir(image): yield image; continue
+        folder = _on_disk(image) if isinstance(image, (str, os.PathLike)) else ''
+        if not os.path.isdir(folder): yield image; continue
         found, left_out = False, {}
-        for files, others in walk_images(image, follow_links=True):
+        for files, others in walk_images(folder, follow_links=True):
             for reason, names in others.items(): left_out.setdefault(reason, []).extend(names)
             found |= bool(files)
             yield from map(os.fspath, files)
         others = tell_left_out(left_out)
-        if not found: raise InputError(f'{str(image)!r} holds no images{f", but {others}" if others else ""}')
+        if not found: raise InputError(f'{str(image)!r} holds no images{f"; left out: {others}" if others else ""}')
         if tell: warn_left_out(image, left_out)
 
 # %% ../nbs/20_exported.ipynb #15c40752
@@ -260,7 +268,7 @@ def _several(images):
     try: iter(images)
     except TypeError: several = False
     else: several = not isinstance(images, Mapping)
-    if not several: raise InputError(f'a {kind} is no image, nor a list of images: {_WHAT_TO_GIVE}')
+    if not several: raise InputError(f'a value of type {kind} is no image, nor a list of images: {_WHAT_TO_GIVE}')
     return images
 
 # %% ../nbs/20_exported.ipynb #8d991238
@@ -270,8 +278,10 @@ def read_or_reason(
     image # Path, bytes of an image file, or PIL image
 )->tuple[np.ndarray|None, str]: # (H, W, 3) uint8, and ''; or None, and one line on why it cannot be read
     "A picture as the graph wants it"
-    if isinstance(image, (str, os.PathLike)) and _ADDRESS.match(str(image)) and not os.path.exists(image):
-        return None, f'{str(image)!r} is an address, and nothing is fetched here: save the picture as a file and give its path'
+    if isinstance(image, (str, os.PathLike)):
+        image, name = _on_disk(image), str(image)
+        if _ADDRESS.match(name) and not os.path.exists(image):
+            return None, f'{name!r} is an address, and nothing is fetched here: save the picture as a file and give its path'
     try: return read_image(image), ''
     except UnreadableImage as error: return None, str(error)
 
