@@ -8,10 +8,10 @@ Docs: https://fastcnn.github.io/fastcnn/cli.html.md"""
 __all__ = ['command_parser', 'main']
 
 # %% ../nbs/25_cli.ipynb #ad1d8c58
-import argparse, inspect, json, math, os, sys, warnings
+import argparse, inspect, os, sys, warnings
 from collections import Counter
-from contextlib import redirect_stdout
-from functools import cache
+from contextlib import contextmanager, redirect_stdout, suppress
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -20,10 +20,10 @@ from fastcore.meta import delegates
 
 # %% ../nbs/25_cli.ipynb #5a2b6ec7
 from . import __version__
-from .core import InputError, check_label
+from .core import InputError, check_label, to_json
 from .demo import run_demo
 from .images import image_files, left_out_files, warn_left_out
-from .pipeline import (collection_facts, evaluate_model, pixel_cache, train_classifier, write_cleaning_report,
+from .pipeline import (add_source, collection_facts, evaluate_model, pixel_cache, train_classifier, write_cleaning_report,
                               write_predictions)
 
 # %% ../nbs/25_cli.ipynb #96751300
@@ -234,9 +234,21 @@ def _argument(name, parameter, text):
     return names, settings | dict(type=kind, metavar=metavar, required=needed, default=None if needed else default)
 
 # %% ../nbs/25_cli.ipynb #31b9bf67
+@contextmanager
+def _unless_closed(stream):
+    "Print to a stream; once that fails, what follows goes nowhere: without complaint where nobody listens any more"
+    try:
+        yield
+        if stream: stream.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        if not isinstance(error, BrokenPipeError): raise
+
 class _CommandParser(argparse.ArgumentParser):
     "Wrong arguments are an `InputError`, like any other wrong input"
     def error(self, message): raise InputError(f'{message}; see `{self.prog} --help`')
+    def _print_message(self, message, file=None):
+        with _unless_closed(file): super()._print_message(message, file)
 
 _VERBS = _demo, _search, _add, _clean, _restore, _info, _export, _cache, _forget, _train, _evaluate, _predict, _publish
 
@@ -259,33 +271,47 @@ def command_parser()->argparse.ArgumentParser: # `parse_args` gives `run`, the f
     return parser
 
 # %% ../nbs/25_cli.ipynb #79c9128f
-def _shown(value):
-    "A value in a line: few digits, and words where a class is missing"
-    if value is None: return 'none of these'
-    return str(round(value, 3) if isinstance(value, float) else value)
+def _shown(value, digits=4):
+    "A value in a line: few digits, and in Python's quotes what a terminal would not print"
+    text = '–' if value is None else str(round(value, digits) if isinstance(value, float) else value)
+    return text if text.isprintable() else repr(text)
+
+def _one_line(text):
+    "A message in a line"
+    return ''.join(c if c.isprintable() else repr(c)[1:-1] for c in ' '.join(str(text).split()))
 
 # %% ../nbs/25_cli.ipynb #53aa0763
 def _print_result(result, indent=''):
     "A result for a person"
     for key, value in result.items():
         if isinstance(value, dict) and value:
-            print(f'{indent}{key}')
+            print(f'{indent}{_shown(key)}')
             _print_result(value, indent + '  ')
         elif isinstance(value, list) and value and isinstance(value[0], dict):
-            print(f'{indent}{key}')
-            for item in value: print(f'{indent}  ' + (item.get('error') or '  '.join(map(_shown, item.values()))))
-        else: print(f'{indent}{key}: {round(value, 4) if isinstance(value, float) else value}')
+            print(f'{indent}{_shown(key)}')
+            for item in value: print(f'{indent}  {_row_in_words(item)}')
+        else: print(f'{indent}{_shown(key)}: {_shown(value)}')
 
-# %% ../nbs/25_cli.ipynb #19638eab
-def _json_ready(value):
-    "The same with None in place of NaN and infinity"
-    if isinstance(value, dict): return {key: _json_ready(v) for key, v in value.items()}
-    if isinstance(value, (list, tuple)): return [_json_ready(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _row_in_words(row):
+    "An answer, with words where a class is missing"
+    if row.get('error'): return _one_line(row['error'])
+    return '  '.join('none of these' if value is None else _shown(value, 3) for value in row.values())
 
 # %% ../nbs/25_cli.ipynb #81ec42c8
-def _print_warning(message, category, filename, lineno, file=None, line=None):
-    if issubclass(category, UserWarning): print(f'fastcnn: {message}', file=sys.stderr)
+def _tell(message):
+    if not sys.stderr: return # closed before the start: print would take standard output instead
+    with suppress(OSError), _unless_closed(sys.stderr): print(f'fastcnn: {_one_line(message)}', file=sys.stderr)
+
+def _is_ours():
+    "Whether fastcnn itself has called `warnings.warn`, and not a library, nor C code that it calls"
+    frame = sys._getframe(2)
+    while frame and frame.f_globals.get('__name__') in ('warnings', '_py_warnings'): frame = frame.f_back
+    module = frame.f_globals.get('__name__', '') if frame else ''
+    return module.split('.')[0] == 'fastcnn' and 'warn' in frame.f_code.co_names
+
+def _print_warning(usual, message, *about):
+    if _is_ours(): _tell(message)
+    elif sys.warnoptions: usual(message, *about)
 
 # %% ../nbs/25_cli.ipynb #a484ed07
 def _call_verb(argv):
@@ -299,18 +325,8 @@ def _call_verb(argv):
         message, status = str(stop) or 'interrupted: run the same command again to go on', 130
     except InputError as error: message, status = str(error), 2
     except (OSError, RuntimeError) as error: message, status = str(error) or type(error).__name__, 1
-    message = ' '.join(message.split())
-    print(f'fastcnn: {message}', file=sys.stderr)
-    return dict(error=message), status
-
-# %% ../nbs/25_cli.ipynb #a2261dd7
-def _print_quietly(print_result, result):
-    "Print, unless nobody listens any more"
-    try:
-        print_result(result)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()) # nor complain about it at the end
+    _tell(message)
+    return dict(error=' '.join(message.split())), status
 
 # %% ../nbs/25_cli.ipynb #3331d17a
 def main(
@@ -320,10 +336,18 @@ def main(
     argv = sys.argv[1:] if argv is None else list(argv)
     # Threads that wait must not take the core from the processes that read images
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-    warnings.showwarning = _print_warning
-    # Whatever the environment says: these name files
-    warnings.filterwarnings('always', category=UserWarning, module='fastcnn')
-    result, status = _call_verb(argv)
-    if '--json' in argv: _print_quietly(lambda found: print(json.dumps(_json_ready(found))), result)
-    elif not status: _print_quietly(_print_result, result)
+    with warnings.catch_warnings():
+        warnings.showwarning = partial(_print_warning, warnings.showwarning)
+        # Whatever the environment says: these name files
+        warnings.filterwarnings('always', category=UserWarning, module='fastcnn')
+        result, status = _call_verb(argv)
+    # A name may hold what the terminal's encoding lacks
+    if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='backslashreplace')
+    try:
+        with _unless_closed(sys.stdout):
+            if '--json' in argv: print(to_json(result))
+            elif not status: _print_result(result)
+    except OSError as error:
+        _tell(f'the result cannot be printed: {error.strerror}')
+        return 1
     return status

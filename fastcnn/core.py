@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/core.html.md"""
 __all__ = ['STATUSES', 'FAILED_REASONS', 'QUARANTINE_REASONS', 'PRESENT', 'InputError', 'ImageResult', 'sidecar', 'Manifest']
 
 # %% ../nbs/00_core.ipynb #1410fe57
-import hashlib, json, os, tempfile, threading
+import hashlib, json, math, os, tempfile, threading
 from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,6 +31,22 @@ from . import __version__
 # %% ../nbs/00_core.ipynb #40b62ccf
 class InputError(ValueError):
     "The arguments or the input were wrong; the message says what, and what to do"
+
+# %% ../nbs/00_core.ipynb #7aa60fef
+def _finite(value):
+    "The same in plain Python, with None in place of NaN and infinity"
+    if isinstance(value, dict): return {_finite(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)): return [_finite(item) for item in value]
+    if hasattr(value, 'tolist'): return _finite(value.tolist()) # NumPy's, pandas' and torch's
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+# %% ../nbs/00_core.ipynb #34c22965
+def to_json(
+    value:object, # Dictionaries, lists, texts and numbers, NumPy's too
+    **options # Of `json.dumps`
+)->str: # null where a number is NaN or infinite
+    "A value as strict JSON"
+    return json.dumps(_finite(value), allow_nan=False, **options)
 
 # %% ../nbs/00_core.ipynb #c0bd6de8
 def check_label(
@@ -154,8 +170,8 @@ def _line(
     "An event as the manifest writes it"
     told = {k: v for k, v in check_row(row).items() if v not in (None, '')}
     full = told | {'url': row['url'], 'label': row['label']}
-    try: return json.dumps(full, ensure_ascii=False).encode() + b'\n'
-    except UnicodeEncodeError: return json.dumps(full).encode() + b'\n'
+    try: return to_json(full, ensure_ascii=False).encode() + b'\n'
+    except UnicodeEncodeError: return to_json(full).encode() + b'\n'
 
 # %% ../nbs/00_core.ipynb #96b9830e
 def _key(url:str, label:str)->bytes:

@@ -20,7 +20,7 @@ from torch import nn
 
 # %% ../nbs/19_deploy.ipynb #050976e5
 from . import __version__
-from .core import InputError, atomic_write, utc_now
+from .core import InputError, atomic_write, to_json, utc_now
 from .novelty import fit_novelty
 
 if TYPE_CHECKING: from fastai.learner import Learner
@@ -134,7 +134,7 @@ def _with_checksums(folder, config):
     for name in MODEL_FILES[1:]:
         with open(folder/name, 'rb') as file: files[name] = hashlib.file_digest(file, 'sha256').hexdigest()
     config = {k: v for k, v in config.items() if k != 'sha256'} | dict(files=files)
-    own = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+    own = hashlib.sha256(to_json(config, sort_keys=True).encode()).hexdigest()
     return config | dict(sha256=own)
 
 # %% ../nbs/19_deploy.ipynb #31ed9fb9
@@ -143,7 +143,7 @@ def write_config(
     config:dict # What config.json is to say
 ):
     "Write config.json with the checksums of all files and its own"
-    atomic_write(folder/'config.json', json.dumps(_with_checksums(folder, config), indent=1))
+    atomic_write(folder/'config.json', to_json(_with_checksums(folder, config), indent=1))
 
 # %% ../nbs/19_deploy.ipynb #77254c8f
 def _normalization(dls):
@@ -184,13 +184,24 @@ def _results(config):
     result = dict(task=dict(type='image-classification'), dataset=dataset, metrics=metrics)
     return {'model-index': [dict(name=', '.join(config['classes'])[:90], results=[result])]}
 
+# %% ../nbs/19_deploy.ipynb #d5b760db
+def _card_relatives(config):
+    "How far images that resemble the training images have helped, in words; empty: there are none, or it is not known"
+    if not (related := config.get('related_images')): return ''
+    text = f' {related} of them have relatives in the training part, such as frames of the same film: they are easier.'
+    if config['accuracy_unrelated'] is None:
+        return f'{text} All are of this kind, so how good the model is on new pictures is not known.'
+    low, high = config['accuracy_unrelated_interval']
+    return (f"{text} On the {config['images'] - related} others the accuracy is {config['accuracy_unrelated']:.3f} "
+            f'(95% interval {low:.3f} to {high:.3f}): expect this on new pictures.')
+
 # %% ../nbs/19_deploy.ipynb #b7bf8220
 def _card_head(config, license):
     "The card's metadata, as the Hugging Face Hub wants it: JSON is YAML too"
     tags = ['image-classification', 'fastcnn', 'onnx', 'safetensors']
     head = dict(license=license, library_name='fastcnn', pipeline_tag='image-classification', tags=tags)
     head |= _results(config)
-    return '---\n' + '\n'.join(f'{k}: {json.dumps(v)}' for k, v in head.items()) + '\n---'
+    return '---\n' + '\n'.join(f'{k}: {to_json(v)}' for k, v in head.items()) + '\n---'
 
 # %% ../nbs/19_deploy.ipynb #95de971b
 def _card_figures(config):
@@ -198,8 +209,9 @@ def _card_figures(config):
     if config.get('accuracy') is None: return 'Not measured.'
     low, high = config['accuracy_interval']
     text = (f"Accuracy {config['accuracy']:.3f} (95% interval {low:.3f} to {high:.3f}) on {config['images']} images "
-            'that neither training nor validation saw.')
-    scores = [f'| {name} | {score:.3f} |' for name, score in (config.get('per_class_f1') or {}).items()]
+            f'that neither training nor validation saw.{_card_relatives(config)}')
+    scores = [f'| {name} | {"–" if score is None else format(score, ".3f")} |'
+              for name, score in (config.get('per_class_f1') or {}).items()]
     return '\n'.join([text, *(['', '| class | F1 |', '| --- | --- |', *scores] if scores else [])])
 
 # %% ../nbs/19_deploy.ipynb #6de782b3
@@ -293,7 +305,7 @@ def export_model(
         if path.exists(): path.rename(Path(tmp)/'old')
         folder.rename(path)
     if measure: # the model is there already: what fails now loses nothing
-        write_config(path, config := config | measure(path))
+        write_config(path, config := config | json.loads(to_json(measure(path)))) # what a reader will find
         atomic_write(path/'README.md', _card(config, data, license))
     return path
 

@@ -8,8 +8,8 @@ Docs: https://fastcnn.github.io/fastcnn/exported.html.md"""
 __all__ = ['read_config', 'open_exported', 'predict', 'predict_each', 'load_exported']
 
 # %% ../nbs/20_exported.ipynb #058184b3
-import functools, hashlib, json, math, os, stat, threading, warnings
-from collections.abc import Iterable, Iterator
+import functools, hashlib, json, math, os, re, stat, threading, unicodedata, warnings
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -19,8 +19,8 @@ import numpy as np
 from PIL import Image
 
 # %% ../nbs/20_exported.ipynb #194c4e28
-from .core import InputError, map_ahead
-from .images import UnreadableImage, read_image, walk_images, warn_left_out
+from .core import InputError, map_ahead, to_json
+from .images import UnreadableImage, is_text, read_image, tell_left_out, walk_images, warn_left_out
 
 # %% ../nbs/20_exported.ipynb #fd56a4fe
 _MAX_BYTES = {'config.json': 1 << 20, 'model.onnx': (1 << 31) - 1, 'model.safetensors': 1 << 33}
@@ -98,7 +98,7 @@ def read_config(
     for key, (words, holds) in _RULES.items():
         needed = key in config or key in ('size', 'mean', 'std')
         if needed and not holds(config.get(key)): raise InputError(f'{name}: {key} must be {words}')
-    own = json.dumps({k: v for k, v in config.items() if k != 'sha256'}, sort_keys=True).encode()
+    own = to_json({k: v for k, v in config.items() if k != 'sha256'}, sort_keys=True).encode()
     if 'files' in config and config.get('sha256') != hashlib.sha256(own).hexdigest():
         raise InputError(f'{name} was changed or damaged after the export')
     return config
@@ -145,7 +145,8 @@ def _open_session(file):
     options.enable_mem_pattern = False # it would keep one for each shape of picture that ever came
     with _runtime_errors(f'{str(file)!r} is no graph that ONNX Runtime can load'):
         _limit_memory()
-        return ort.InferenceSession(str(file), options, providers=['CPUExecutionProvider'])
+        graph = str(file) if is_text(file) else file.read_bytes() # it takes no name that is not UTF-8
+        return ort.InferenceSession(graph, options, providers=['CPUExecutionProvider'])
 
 # %% ../nbs/20_exported.ipynb #aaca26b0
 def _check_interface(session, config, file):
@@ -231,6 +232,12 @@ def _run(session, images, options):
     _check_outputs(found, len(images))
     return found
 
+# %% ../nbs/20_exported.ipynb #335c6c50
+def _on_disk(path):
+    "The path; where there is nothing, the same text in the Unicode form that is there"
+    forms = (unicodedata.normalize(form, os.fsdecode(path)) for form in ('NFC', 'NFD'))
+    return path if os.path.lexists(path) else next(filter(os.path.lexists, forms), path)
+
 # %% ../nbs/20_exported.ipynb #e72511be
 def _each_image(
     images:Iterable, # As for `predict`
@@ -238,20 +245,43 @@ def _each_image(
 )->Iterator:
     "Images one by one, those in folders too"
     for image in images:
-        if not isinstance(image, (str, os.PathLike)) or not os.path.isdir(image): yield image; continue
+        folder = _on_disk(image) if isinstance(image, (str, os.PathLike)) else ''
+        if not os.path.isdir(folder): yield image; continue
         found, left_out = False, {}
-        for files, others in walk_images(image, follow_links=True):
+        for files, others in walk_images(folder, follow_links=True):
             for reason, names in others.items(): left_out.setdefault(reason, []).extend(names)
             found |= bool(files)
             yield from map(os.fspath, files)
-        if not found: raise InputError(f'{str(image)!r} holds no images')
+        others = tell_left_out(left_out)
+        if not found: raise InputError(f'{str(image)!r} holds no images{f"; left out: {others}" if others else ""}')
         if tell: warn_left_out(image, left_out)
 
+# %% ../nbs/20_exported.ipynb #15c40752
+_ONE_IMAGE = str, bytes, bytearray, memoryview, os.PathLike, Image.Image
+_WHAT_TO_GIVE = 'give paths, bytes of image files, PIL images or arrays (height, width, 3) of uint8'
+
+def _several(images):
+    "What was asked for as a list or a stream of images; one image is a list of one"
+    if isinstance(images, _ONE_IMAGE) or isinstance(images, np.ndarray) and images.ndim in (2, 3): return [images]
+    kind = type(images).__name__
+    if hasattr(images, 'columns'): raise InputError(f'a {kind} is no list of images: give the column that holds them')
+    try: iter(images)
+    except TypeError: several = False
+    else: several = not isinstance(images, Mapping)
+    if not several: raise InputError(f'a value of type {kind} is no image, nor a list of images: {_WHAT_TO_GIVE}')
+    return images
+
 # %% ../nbs/20_exported.ipynb #8d991238
+_ADDRESS = re.compile('[a-z][a-z0-9+.-]+:/|data:', re.IGNORECASE) # a drive such as C: has one letter
+
 def read_or_reason(
     image # Path, bytes of an image file, or PIL image
 )->tuple[np.ndarray|None, str]: # (H, W, 3) uint8, and ''; or None, and one line on why it cannot be read
     "A picture as the graph wants it"
+    if isinstance(image, (str, os.PathLike)):
+        image, name = _on_disk(image), str(image)
+        if _ADDRESS.match(name) and not os.path.exists(image):
+            return None, f'{name!r} is an address, and nothing is fetched here: save the picture as a file and give its path'
     try: return read_image(image), ''
     except UnreadableImage as error: return None, str(error)
 
@@ -311,7 +341,7 @@ def _map_in_order(work, images, total):
 # %% ../nbs/20_exported.ipynb #262e145f
 def _answers(model, images):
     "An answer for each image, in order; an error where none can be read, a warning where some cannot"
-    if isinstance(images, (str, bytes, os.PathLike, Image.Image)): images = [images]
+    images = _several(images)
     total = sum(1 for _ in _each_image(images, tell=False)) if hasattr(images, '__len__') else None
     work, images = functools.partial(_answer_some, model), _each_image(images)
     broken, seen, first = 0, 0, ''
@@ -339,7 +369,7 @@ def _opened(model): return model if isinstance(model, ExportedModel) else open_e
 # %% ../nbs/20_exported.ipynb #60e83e3d
 def predict(
     path:Path|ExportedModel, # Exported model: its folder, or what `open_exported` gives
-    images:Iterable # Paths, bytes of image files, or PIL images; a folder stands for all images in and below it
+    images:Iterable # Paths, bytes of image files, PIL images or arrays (H, W, 3) uint8; a folder: all images in and below it
 ): # DataFrame: file, label, probability, novelty, error, and a column p_CLASS of probabilities per class
     "Class and probability of each image"
     model = _opened(path)

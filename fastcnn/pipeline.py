@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .core import PRESENT, InputError, Manifest, SidecarFile, sidecar
+from .core import PRESENT, InputError, Manifest, SidecarFile, sidecar, to_json
 
 # %% ../nbs/24_pipeline.ipynb #715ad6f0
 if TYPE_CHECKING:
@@ -348,7 +348,7 @@ def _write_answers(rows, part, suffix):
         try:
             for row in map(_json_answer, rows):
                 header = _csv_line(row) if suffix == '.csv' and not counts else ''
-                table.write(json.dumps(row) + '\n' if suffix == '.jsonl' else header + _csv_line(row.values()))
+                table.write(to_json(row) + '\n' if suffix == '.jsonl' else header + _csv_line(row.values()))
                 counts['unreadable' if row['error'] else 'none of these' if row['label'] is None else f'label {row["label"]}'] += 1
         except InputError:
             if counts.total() == counts['unreadable']: part.unlink() # not one answer

@@ -17,7 +17,7 @@ from PIL import Image
 
 # %% ../nbs/21_publish.ipynb #ca67a169
 from . import __version__
-from .core import InputError, atomic_write, cache_folder, content_name
+from .core import InputError, atomic_write, cache_folder, content_name, to_json
 from .exported import open_exported, predict, predict_each, read_config, read_or_reason
 
 # %% ../nbs/21_publish.ipynb #1d2348a4
@@ -174,7 +174,7 @@ def _site_files(path, config, runtime, title, examples, credits):
     names = [(name, alt) for name, alt, _ in shown]
     pages = _pages(path, config, title, _facts(config, len(graph)), size, names, credits)
     files = {name: text.encode() for name, text in pages.items()}
-    files |= {'about.json': json.dumps(about).encode(), about['model']: graph}
+    files |= {'about.json': to_json(about).encode(), about['model']: graph}
     files |= {name: (_SITE/name).read_bytes() for name in _COPIED} | {name: data for name, _, data in shown}
     runtime = {'LICENSE': (_SITE/'runtime-license.txt').read_bytes()} | runtime
     return files | {f'runtime/{name}': data for name, data in runtime.items()}
@@ -218,7 +218,7 @@ def publish(
     if credits and not Path(credits).is_file(): raise InputError(f'there is no file {str(credits)!r} with credits')
     _check_replaceable(site)
     files = _site_files(path, config, _runtime(runtime), title, examples, credits)
-    files['site.json'] = json.dumps(dict(files=[*sorted(files), 'site.json'], version=__version__)).encode()
+    files['site.json'] = to_json(dict(files=[*sorted(files), 'site.json'], version=__version__)).encode()
     _replace_folder(site, files)
     return {name: len(data) for name, data in files.items()}
 

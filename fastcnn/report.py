@@ -207,6 +207,16 @@ def write_report(
         title=title, subtitle=subtitle, sections=shown, highlights=highlights or {}, lang=lang, style=style, made=made))
 
 # %% ../nbs/22_report.ipynb #5af19276
+def _relatives_in_words(evaluation, images):
+    "How far images that resemble the training images have helped; empty: there are none, or it is not known"
+    if not (related := evaluation.related_images): return ''
+    text = f' {related:,} of the images have relatives in the training part, such as frames of the same film: they are easier.'
+    if evaluation.accuracy_unrelated is None:
+        return f'{text} All are of this kind, so how good it is on new pictures is not known.'
+    low, high = evaluation.accuracy_unrelated_interval
+    return (f'{text} On the {images - related:,} others the accuracy is {evaluation.accuracy_unrelated:.3f} '
+            f'(95% interval {low:.3f} to {high:.3f}): expect this on new pictures.')
+
 def _accuracy_in_words(evaluation):
     "The figures of an evaluation as sentences"
     low, high = evaluation.accuracy_interval
@@ -215,6 +225,10 @@ def _accuracy_in_words(evaluation):
     text = (f'{right:,} of {images:,} images are classified correctly: accuracy {accuracy:.3f}. '
             f'With 95% confidence the true one lies between {low:.3f} and {high:.3f}; '
             f'guessing among {classes} classes gives {1/classes:.3f}.')
+    if evaluation.effective_images < images:
+        text += (' Some images belong together, such as frames of a film: the intervals count them as '
+                 f'{evaluation.effective_images:,.1f} independent images.')
+    text += _relatives_in_words(evaluation, images)
     if evaluation.coverage == 1: return text
     refused = f'{1 - evaluation.coverage:.1%} of the images were refused as none of the classes'
     return f'{text} {refused}; all figures are about the others.'
@@ -337,8 +351,10 @@ def evaluation_report(
     if learn is not None: sections += learner_sections(learn, worst)
     elif worst is not None and len(worst): sections.append(_worst_mistakes(worst))
     low, high = evaluation.accuracy_interval
-    highlights = {'accuracy': f'{evaluation.accuracy:.3f}', '95% interval': f'{low:.2f} to {high:.2f}',
-                  'macro F1': f'{evaluation.f1:.3f}',
+    unrelated = evaluation.accuracy_unrelated
+    highlights = {'accuracy': f'{evaluation.accuracy:.3f}', '95% interval': f'{low:.2f} to {high:.2f}'}
+    if evaluation.related_images: highlights['on new pictures'] = 'not known' if unrelated is None else f'{unrelated:.3f}'
+    highlights |= {'macro F1': f'{evaluation.f1:.3f}',
                   'calibration error': f'{evaluation.expected_calibration_error:.3f}',
                   'images': f'{int(evaluation.per_class.images.sum()):,}'}
     page = write_report(path, title, sections, subtitle, highlights)

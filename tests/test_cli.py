@@ -1,16 +1,21 @@
 "The command as a user meets it: what goes wrong, with which exit status, and that nothing is lost."
-import contextlib, csv, io, json, os, signal, subprocess, sys, time, warnings, zipfile
+import contextlib, csv, ctypes, functools, io, json, math, os, signal, subprocess, sys, time, unicodedata, warnings, zipfile
 
+import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
+from sklearn.exceptions import UndefinedMetricWarning
 
 from fastcnn.cli import command_parser, main
 from fastcnn.core import InputError, Manifest, sidecar
+from fastcnn.exported import predict
 from fastcnn.images import image_files, read_image
 from fastcnn.planet_server import PlanetServer
 from fastcnn.planets import planet_collection
 
 COMMAND = [sys.executable, '-m', 'fastcnn']
+BUFFERED = {name: value for name, value in os.environ.items() if name != 'PYTHONUNBUFFERED'} # as a user has it
 
 
 def run(*argv):
@@ -23,16 +28,26 @@ def run(*argv):
 def run_here(*argv):
     "The same in this process, which has torch and fastai already: for what need not start anew"
     out, errors = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors), warnings.catch_warnings():
-        status = main([*map(str, argv), '--json'])
-    return status, json.loads(out.getvalue().splitlines()[-1]), errors.getvalue()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors): status = main([*map(str, argv), '--json'])
+    return status, strict(out.getvalue().splitlines()[-1]), errors.getvalue()
+
+
+def strict(text): return json.loads(text, parse_constant=lambda name: pytest.fail(f'{name} in {text}'))
+def told(errors): return [line for line in errors.replace('\r', '\n').splitlines() if line.startswith('fastcnn: ')]
+
+
+def shown(*argv):
+    "(exit status, what a person sees, standard error), in this process"
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as errors:
+        status = main([*map(str, argv)])
+    return status, out.getvalue(), errors.getvalue()
 
 
 def refused(*argv, words):
     "The command refuses with status 2 and one line that says why"
     status, found, errors = run_here(*argv)
     assert (status, list(found)) == (2, ['error']) and words in found['error'], (status, found)
-    assert [line for line in errors.splitlines() if line.startswith('fastcnn: ')] == [f'fastcnn: {found["error"]}']
+    assert told(errors) == [f'fastcnn: {found["error"]}']
 
 
 @pytest.fixture(scope='module')
@@ -253,11 +268,30 @@ def test_help_knows_every_argument(capsys):
         with pytest.raises(InputError, match=words): command_parser().parse_args(argv)
 
 
-def test_a_closed_pipe_ends_quietly(folder):
-    "As with `fastcnn info … | head -0`"
-    running = subprocess.Popen([*COMMAND, 'info', str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+@pytest.mark.parametrize('argv, status', [(['info'], 0), (['info', '--json'], 0), (['--help'], 0), (['predict', '--help'], 0),
+                                          (['clean', 'nowhere', '--json'], 2)])
+def test_a_closed_pipe_ends_quietly(argv, status, folder):
+    "As with `fastcnn info … | head -0`, and with `2>&1 | head -0`"
+    argv = [*argv[:1], *[str(folder)]*(argv[0] == 'info'), *argv[1:]]
+    for errors in (subprocess.PIPE, subprocess.STDOUT):
+        running = subprocess.Popen([*COMMAND, *argv], stdout=subprocess.PIPE, stderr=errors, text=True, env=BUFFERED)
+        running.stdout.close()
+        assert not running.stderr or len(running.stderr.read().splitlines()) == bool(status)
+        assert running.wait(timeout=60) == status
+
+
+def test_many_answers_into_a_closed_pipe(model, folder):
+    running = subprocess.Popen([*COMMAND, 'predict', str(model), *[str(folder)]*40], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert running.stdout.readline() == 'predictions\n'
     running.stdout.close()
-    assert running.stderr.read() == '' and running.wait(timeout=60) == 0
+    assert not told(running.stderr.read()) and running.wait(timeout=60) == 0
+
+
+def test_a_result_that_cannot_be_printed(folder):
+    if not os.path.exists('/dev/full'): pytest.skip('no device that is always full')
+    with open('/dev/full', 'w') as full:
+        done = subprocess.run([*COMMAND, 'info', str(folder)], stdout=full, stderr=subprocess.PIPE, text=True, env=BUFFERED)
+    assert done.returncode == 1 and done.stderr == 'fastcnn: the result cannot be printed: No space left on device\n'
 
 
 def test_no_number_that_json_does_not_know(monkeypatch, capsys):
@@ -265,6 +299,48 @@ def test_no_number_that_json_does_not_know(monkeypatch, capsys):
     monkeypatch.setattr('fastcnn.cli.collection_facts', lambda root: dict(classes=dict(a=float('nan')), bytes=[float('inf'), 1.5]))
     assert main(['info', 'x', '--json']) == 0
     assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == dict(classes=dict(a=None), bytes=[None, 1.5])
+
+
+@pytest.fixture(scope='module')
+def rare(tmp_path_factory):
+    "A class of two images, which one of three parts must lack"
+    root, rng = tmp_path_factory.mktemp('rare')/'rare', np.random.default_rng(0)
+    for label, n in dict(a=14, b=2, c=14).items():
+        (root/label).mkdir(parents=True)
+        for i in range(n): Image.fromarray(rng.integers(0, 255, (24, 24, 3), np.uint8)).save(root/label/f'{i:02}.png')
+    return root
+
+
+def test_strict_json_where_a_class_is_missing(rare, model, server, tmp_path):
+    "Every verb and every file of figures: what is missing is null, never NaN"
+    two = tmp_path/'two'
+    for name in 'earth', 'saturn': (two/name).mkdir(parents=True)
+    images = [tmp_path/'two'/label/f'{i}.png' for label in ('earth', 'saturn') for i in range(4)]
+    for i, file in enumerate(images): Image.new('RGB', (48, 48), (30*i, 90, 0)).save(file)
+    status, judged, _ = run_here('evaluate', model, two, '--report', tmp_path/'page.html')
+    assert status == 0 and judged['per_class_f1']['jupiter'] is None and judged['related_images'] is None
+    new = tmp_path/'model' # a refusal is strict JSON too
+    status, trained, _ = run_here('train', rare, '--out', new, '--size', 24, '--epochs', 1, '--bs', 8)
+    if not status: assert None in strict((new/'config.json').read_text())['per_class_f1'].values()
+    for argv in (['predict', model, two], ['predict', model, two, '--out', tmp_path/'out.jsonl'], ['info', two], ['clean', two],
+                 ['restore', two, '--all'], ['export', two, tmp_path/'two.csv'], ['add', rare, '--out', tmp_path/'added'],
+                 ['forget', two, '--creator', 'Ada'], ['cache'], search(server, tmp_path/'found', n=2)):
+        status, found, errors = run_here(*argv)
+        assert status == 0, (argv, errors)
+    for line in (tmp_path/'out.jsonl').read_text().splitlines(): strict(line)
+    for argv in (['publish', model, '--out', tmp_path/'site', '--runtime', two], ['demo', '--out', images[0]]): assert run_here(*argv)[0] == 2
+
+
+def test_a_model_says_nothing_that_json_does_not_know(tmp_path):
+    "Whatever was measured, its configuration is strict JSON and can be read"
+    from fastcnn.deploy import MODEL_FILES, write_config
+    from fastcnn.exported import read_config
+    for name in MODEL_FILES: (tmp_path/name).write_bytes(b'x')
+    figures = dict(accuracy=.5, f1=math.nan, per_class_f1=dict(a=np.float32(math.nan), b=np.int64(1)), log_loss=math.inf)
+    write_config(tmp_path, dict(format=2, classes=['a', 'b'], size=8, mean=[0.]*3, std=[1.]*3) | figures)
+    kept = strict((tmp_path/'config.json').read_text())
+    assert read_config(tmp_path) == kept
+    assert [kept[name] for name in figures] == [.5, None, dict(a=None, b=1), None]
 
 
 def test_json_is_all_there_is_on_standard_output(folder):
@@ -278,3 +354,141 @@ def test_manifest_of_a_search_names_maker_and_licence(tmp_path, server):
     rows = Manifest(tmp_path/'planets').present()
     assert len(rows) == 5 and all(r['provider'] == 'openverse' and r['license'] and r['landing_url'] for r in rows)
     assert (sidecar(tmp_path/'planets')/'CREDITS.md').read_text().count('earth/') == 5
+
+
+# Noise of the libraries
+
+def warn_as(category, **options): return lambda root: warnings.warn('of a library', category, **options) or {}
+
+PYTHON = [warn_as(category, stacklevel=level) for category in (UserWarning, FutureWarning, RuntimeWarning, UndefinedMetricWarning)
+          for level in (1, 2, 3)] # 2 and 3 blame fastcnn
+
+@pytest.mark.parametrize('library', PYTHON)
+def test_what_a_library_warns_of_is_not_shown(library, monkeypatch):
+    monkeypatch.setattr('fastcnn.cli.collection_facts', library)
+    monkeypatch.setattr(sys, 'warnoptions', [])
+    status, _, errors = shown('info', 'x')
+    assert (status, errors) == (0, '')
+
+
+def test_c_code_that_fastcnn_calls_is_a_library_too(monkeypatch):
+    "Its warning is raised in a frame of fastcnn's"
+    words = ctypes.py_object(UserWarning), ctypes.c_char_p(b'of a library'), ctypes.c_ssize_t(1)
+    monkeypatch.setattr('fastcnn.cli.pixel_cache', functools.partial(ctypes.pythonapi.PyErr_WarnEx, *words))
+    monkeypatch.setattr(sys, 'warnoptions', [])
+    assert run_here('cache') == (0, 0, '')
+
+
+PLANTED = """import sys, warnings
+import fastcnn.cli
+def library(root): warnings.warn('of a library', stacklevel=2); return {}
+fastcnn.cli.collection_facts = library
+sys.exit(fastcnn.cli.main(['info', 'x']))"""
+
+def test_who_asks_python_sees_what_libraries_warn_of():
+    def errors(*options, **environment):
+        done = subprocess.run([sys.executable, *options, '-c', PLANTED], env=os.environ | environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+    assert errors(PYTHONWARNINGS='') == ''
+    for found in (errors(PYTHONWARNINGS='default'), errors('-W', 'default', PYTHONWARNINGS='')):
+        assert 'UserWarning: of a library' in found and 'fastcnn: of' not in found
+
+
+@pytest.mark.parametrize('n', [dict(a=14, b=3, c=14), {f'class {i:02}': 5 for i in range(12)}], ids=['rare', 'many'])
+def test_tiny_collections_make_no_noise(n, tmp_path, monkeypatch):
+    "Of classes with an image or two the libraries have much to say; fastcnn has one thing: what the model will not do"
+    monkeypatch.setattr(sys, 'warnoptions', [])
+    rng = np.random.default_rng(0)
+    for label, images in n.items():
+        (tmp_path/'set'/label).mkdir(parents=True)
+        for i in range(images): Image.fromarray(rng.integers(0, 255, (24, 24, 3), np.uint8)).save(tmp_path/'set'/label/f'{i}.png')
+    status, found, errors = run_here('train', tmp_path/'set', '--out', tmp_path/'model', '--size', 24, '--epochs', 1, '--bs', 8)
+    lines = told(errors)
+    assert all('none of these' in line or 'not cleaned' in line or line == f'fastcnn: {found.get("error")}' for line in lines), lines
+    assert 'Warning' not in errors
+
+
+# What people give
+
+ODD = ['plain.png', 'back\\slash.png', 'two\nlines.png', 'return\r.png', 'tab\t.png', 'esc\x1b[31m.png', 'right\u202eto left.png',
+       'line\u2028separator.png', os.fsdecode(b'latin\xe9.png'), 'caf\u00e9.png', 'cafe\u0301.png', '-dash.png', "quote'.png", '木星.png', '🪐.png']
+
+@pytest.fixture(scope='module')
+def odd(folder, tmp_path_factory):
+    root = tmp_path_factory.mktemp('odd')/'names'
+    root.mkdir()
+    picture = image_files(folder)[0].read_bytes()
+    for name in ODD: (root/name).write_bytes(picture)
+    (root/'broken\n.png').write_bytes(picture[:300])
+    (root/'notes\x1b\n.txt').write_text('mine')
+    return root
+
+
+def test_one_line_for_each_answer_whatever_it_is_called(odd, model):
+    for argv in ([odd], sorted(map(str, odd.glob('*.png')))):
+        status, out, errors = shown('predict', model, *argv)
+        lines = out.splitlines()
+        assert status == 0 and len(lines) == len(ODD) + 2 and all(line.isprintable() for line in lines), out
+        assert all(line.isprintable() for line in errors.splitlines()) and len(told(errors)) == (2 if argv == [odd] else 1)
+        assert sum(line.strip().startswith(str(odd)) for line in lines) == sum(name.isprintable() for name in ODD)
+        status, found, _ = run_here('predict', model, *argv)
+        assert {p['file'] for p in found['predictions']} == {str(odd/name) for name in [*ODD, 'broken\n.png']}
+        labels = {(p['label'], p['probability']) for p in found['predictions'] if 'error' not in p}
+        assert status == 0 and len(labels) == 1
+
+
+def test_a_name_that_the_terminal_cannot_write(odd, model):
+    done = subprocess.run([*COMMAND, 'predict', model, odd], env=os.environ | dict(PYTHONIOENCODING='ascii'), capture_output=True, text=True)
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == len(ODD) + 2, done.stderr
+
+
+def test_a_name_in_the_other_form(folder, model, tmp_path):
+    "é is one character or two: a list has one form, the disk the other"
+    forms = [unicodedata.normalize(form, 'café') for form in ('NFC', 'NFD')]
+    for on_disk, asked in (forms, forms[::-1]):
+        root = tmp_path/f'{len(on_disk)}'
+        (root/on_disk).mkdir(parents=True)
+        (root/on_disk/f'{on_disk}.png').write_bytes(image_files(folder)[0].read_bytes())
+        (root/f'{on_disk}.png').write_bytes(image_files(folder)[0].read_bytes())
+        status, found, _ = run_here('predict', model, root/f'{asked}.png', root/asked)
+        assert status == 0 and [p['file'] for p in found['predictions']] == [str(root/f'{asked}.png'), str(root/on_disk/f'{on_disk}.png')]
+
+
+def test_odd_names_of_classes_and_models(folder, model, tmp_path):
+    root = tmp_path/'set'
+    for name in 'two\nlines', 'plain':
+        (root/name).mkdir(parents=True)
+        for file in image_files(folder)[:4]: (root/name/file.name).write_bytes(file.read_bytes())
+    status, out, _ = shown('info', root)
+    assert status == 0 and r"'two\nlines': 4" in out and all(line.isprintable() for line in out.splitlines())
+    status, out, errors = shown('evaluate', model, root)
+    assert status == 2 and len(errors.splitlines()) == 1 and errors.rstrip('\n').isprintable()
+    copy = tmp_path/os.fsdecode(b'mod\xe9l')
+    copy.mkdir()
+    for file in model.iterdir(): (copy/file.name).write_bytes(file.read_bytes())
+    asked = image_files(folder)[0]
+    assert run_here('predict', copy, asked) == run_here('predict', model, asked)
+
+
+def test_what_predict_is_given(model, folder, tmp_path):
+    "Answered as the file is, or refused in one clear line"
+    file = image_files(folder)[0]
+    pixels, data = read_image(file), file.read_bytes()
+    with Image.open(file) as image: image.load()
+    answer = predict(model, file).filter(like='p_').to_numpy()[0]
+    one = (file, str(file), np.str_(file), data, bytearray(data), memoryview(data), image, pixels, pixels[None], [pixels], (str(file),),
+           {str(file)}, pd.Series([file], index=[7]), np.array([str(file)]), iter([file]), dict.fromkeys([file]).keys())
+    for given in one: np.testing.assert_allclose(predict(model, given).filter(like='p_'), answer[None], atol=1e-6)
+    for nothing in ([], (), iter(()), np.empty((0, 48, 48, 3), np.uint8)): assert len(predict(model, nothing)) == 0
+    (tmp_path/'notes').mkdir()
+    (tmp_path/'notes'/'a.txt').write_text('mine')
+    import torch
+    for given, words in (('https://example.org/a.jpg', 'is an address'), ('HTTP://x/a', 'is an address'), (tmp_path/'notes', 'a.txt'),
+                         ('data:image/png;base64,AA', 'is an address'), ('s3://x/a.jpg', 'is an address'), (None, 'type NoneType is no image'),
+                         (3, 'type int is no image'), (dict(a=file), 'type dict is no image'), (pd.DataFrame(dict(image=[file])), 'the column'),
+                         (torch.zeros(3, 8, 8), 'a Tensor is no path'), ([[file]], 'a list is no path'), ('', 'cannot be opened'),
+                         (np.zeros((3, 8, 8)), 'give (height, width, 3) of uint8'), (b'', 'holds no bytes'), ('C:\\a.jpg', 'cannot be opened')):
+        with pytest.raises(InputError) as error: predict(model, given)
+        assert words in str(error.value) and '\n' not in str(error.value), error.value
+    refused('predict', model, 'https://example.org/a.jpg', words='save the picture as a file and give its path')

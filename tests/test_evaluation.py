@@ -1,5 +1,5 @@
 "Figures against scikit-learn and scipy over made-up predictions; Grad-CAM against slopes, captum and the formula on all networks; the page in a browser"
-import html.parser, math, os
+import html.parser, json, math, os
 from contextlib import nullcontext
 
 import numpy as np
@@ -9,14 +9,14 @@ import torch
 from hypothesis import example, given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
-from scipy.stats import ttest_1samp
+from scipy.stats import binomtest, ttest_1samp
 from sklearn import metrics
 from sklearn.calibration import calibration_curve
 from torch import nn
 
-from fastcnn.core import InputError
+from fastcnn.core import InputError, to_json
 from fastcnn.data import image_dataloaders
-from fastcnn.evaluation import (USEFUL_SIDE, accuracy_interval, calibration_table, evaluate, grad_cam, mean_interval,
+from fastcnn.evaluation import (USEFUL_SIDE, accuracy_interval, calibration_table, effective_images, evaluate, grad_cam, mean_interval,
                                 plot_calibration, plot_confusion_matrix, plot_loss_curves, plot_per_class, predict_items,
                                 predictions_for_cleaning, show_feature_maps, show_grad_cam, show_kernels, top_losses)
 from fastcnn.models import ARCHITECTURES, build_model, conv_stack
@@ -81,6 +81,12 @@ def wilson(correct, total, z=1.959963984540054):
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_interval_is_wilsons(counts):
     assert accuracy_interval(*counts) == pytest.approx(wilson(*counts), abs=1e-9)
+    assert accuracy_interval(*counts, .9) == pytest.approx(tuple(binomtest(*counts).proportion_ci(.9, method='wilson')), abs=1e-12)
+
+
+@pytest.mark.parametrize('counts', [(0, 0), (3, 2), (-1, 2)])
+def test_what_is_no_share_has_no_interval(counts):
+    with pytest.raises(InputError, match='no such share'): accuracy_interval(*counts)
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=12).filter(lambda v: np.std(v) > 1e-6), st.sampled_from([.8, .95, .99]))
@@ -110,6 +116,107 @@ def test_calibration_is_sklearns(answers, bins):
     np.testing.assert_allclose(table.confidence, means)
     assert table.images.sum() == len(answers) and (table.low <= table.accuracy + 1e-9).all() and (table.accuracy <= table.high + 1e-9).all()
     assert ((table.confidence <= table.index + 1e-6) & (table.confidence >= table.index - 1/bins - 1e-6)).all()
+
+
+# Groups: copies are not evidence
+
+@st.composite
+def grouped(draw):
+    "(probabilities, targets, groups, related): as `judged`, some images in groups, some with relatives in the training part"
+    probabilities, targets = draw(judged())
+    values = st.sampled_from([None, '', math.nan, 'a', 'b', 7, ('film', 1)])
+    def many(of): return draw(st.lists(of, min_size=len(targets), max_size=len(targets)))
+    return probabilities, targets, many(values), many(st.booleans())
+
+
+def alone(group): return group in (None, '') or group != group
+def width(interval): return interval[1] - interval[0]
+def intervals(found):
+    "Each accuracy and interval of an evaluation; floats, compared to the last bit"
+    ends = [f'{name}_{end}' for name in ('precision', 'recall') for end in ('low', 'high')]
+    unrelated = found.accuracy_unrelated, *(found.accuracy_unrelated_interval or ())
+    return [found.accuracy, *found.accuracy_interval, *(math.nan if v is None else v for v in unrelated), found.effective_images,
+            *found.per_class[ends].to_numpy().ravel(), *found.calibration[['accuracy', 'low', 'high']].to_numpy().ravel()]
+
+
+@settings(deadline=None, max_examples=200)
+@given(grouped(), st.integers(2, 10))
+@example((np.array([[.7, .3], [.2, .8], [.6, .4]]), np.array([0, 1, 1]), ['a', 'a', None], [True, False, False]), 10)
+def test_copies_change_no_interval(case, times):
+    "Each image written several times, in the group that it was in or in one with its copies"
+    probabilities, targets, groups, related = case
+    vocab, n = list('abcde')[:probabilities.shape[1]], len(targets)
+    once = evaluate(probabilities, targets, vocab, groups=groups, related=related)
+    named = [f'alone {i}' if alone(group) else group for i, group in enumerate(groups)]
+    copied = evaluate(np.tile(probabilities, (times, 1)), np.tile(targets, times), vocab, groups=named*times, related=related*times)
+    np.testing.assert_array_equal(intervals(copied), intervals(once))
+    plain = evaluate(probabilities, targets, vocab)
+    in_groups = evaluate(np.repeat(probabilities, times, 0), np.repeat(targets, times), vocab, groups=np.repeat(np.arange(n), times))
+    np.testing.assert_array_equal(intervals(in_groups), intervals(plain))
+
+
+@settings(deadline=None, max_examples=200)
+@given(grouped())
+def test_an_interval_is_as_wide_as_that_of_its_groups(case):
+    "At the same accuracy it is never narrower than with one image of each group, nor than without groups"
+    probabilities, targets, groups, _ = case
+    vocab, n = list('abcde')[:probabilities.shape[1]], len(targets)
+    found, plain = evaluate(probabilities, targets, vocab, groups=groups), evaluate(probabilities, targets, vocab)
+    named = [i if alone(group) else repr(group) for i, group in enumerate(groups)]
+    sizes = pd.Series(named).value_counts()
+    assert found.effective_images == n**2/sum(int(m)**2 for m in sizes) <= len(sizes)
+    right = round(found.accuracy*n)
+    assert width(found.accuracy_interval) >= width(accuracy_interval(right, n, effective=len(sizes))) - 1e-12
+    assert width(found.accuracy_interval) >= width(plain.accuracy_interval) - 1e-12
+    for name in ('precision', 'recall'):
+        wide, narrow = (table.per_class[f'{name}_high'] - table.per_class[f'{name}_low'] for table in (found, plain))
+        assert ((wide >= narrow - 1e-12) | wide.isna()).all()
+    assert found.accuracy == plain.accuracy and found.accuracy_interval[0] <= found.accuracy <= found.accuracy_interval[1] + 1e-12
+
+
+def test_relatives_in_the_training_part():
+    probabilities, targets = np.array([[.9, .1], [.2, .8], [.6, .4], [.7, .3]]), [0, 1, 1, 1]
+    def found(related, **options): return evaluate(probabilities, targets, ['a', 'b'], related=related, **options)
+    half = found([True, True, False, False])
+    assert (half.related_images, half.accuracy, half.accuracy_unrelated) == (2, .5, 0)
+    assert half.accuracy_unrelated_interval == accuracy_interval(0, 2)
+    film = found([True, True, False, False], groups=[None, None, 'film', 'film'])
+    assert film.accuracy_unrelated_interval == accuracy_interval(0, 1) and film.effective_images == 16/6
+    refused = found([True, True, False, False], refused=[True, False, False, False])
+    assert (refused.related_images, refused.accuracy_unrelated) == (1, 0)
+    names = ['related_images', 'accuracy_unrelated', 'accuracy_unrelated_interval']
+    assert [found([True]*4).summary()[name] for name in names] == [4, None, None]
+    assert [found(None).summary()[name] for name in names] == [None]*3
+    assert [found([False]*4).summary()[name] for name in names] == [0, .5, list(accuracy_interval(2, 4))]
+
+
+def test_columns_of_a_table_are_taken():
+    "Series with an index of their own, categories, pandas' missing values, tensors"
+    probabilities, targets, names = torch.rand(6, 2).softmax(1), ['a', 'b', 'a', 'b', 'a', 'a'], list('uvwxyz')
+    groups, related = ['f', 'f', None, 'g', 'g', None], [True, True, False, False, True, False]
+    frame, vocab = pd.DataFrame(dict(label=targets, group=groups, related=related), index=names), pd.Index(['a', 'b'])
+    plain = evaluate(probabilities, targets, ['a', 'b'], groups=groups, related=related, refused=[False]*6).summary()
+    for group in (frame.group, frame.group.astype('category'), frame.group.astype('string'), frame.group.fillna('')):
+        for flags in (frame.related, frame.related.astype('boolean'), torch.tensor(related)):
+            for label in (frame.label, frame.label.astype('category')):
+                found = evaluate(pd.DataFrame(probabilities.numpy(), names), label, vocab, flags & False, group, flags)
+                assert found.summary() == plain
+    numbers = torch.tensor([0, 0, 1, 2, 2, 3])
+    assert evaluate(probabilities, targets, ['a', 'b'], groups=numbers).effective_images == effective_images(groups) == 36/10
+    assert top_losses(probabilities, frame.label, ['a', 'b'], frame.group, k=6).image.isna().sum() == 2
+    for wrong, words in ((dict(groups=groups[1:]), '5 groups for 6 images'), (dict(related=related[1:]), '`related` needs one True or False')):
+        with pytest.raises(InputError, match=words): evaluate(probabilities, targets, ['a', 'b'], **wrong)
+
+
+@settings(deadline=None, max_examples=200)
+@given(grouped())
+def test_a_summary_is_strict_json(case):
+    "Classes without images, groups, images with relatives: what is missing is None, never NaN"
+    probabilities, targets, groups, related = case
+    found = evaluate(probabilities, targets, list('abcde')[:probabilities.shape[1]], groups=groups, related=related)
+    summary = found.summary()
+    assert json.loads(json.dumps(summary, allow_nan=False)) == json.loads(to_json(summary)) == summary
+    assert {name for name, f1 in summary['per_class_f1'].items() if f1 is None} == set(found.per_class.index[found.per_class.images == 0])
 
 
 def test_calibration_error_by_hand():
