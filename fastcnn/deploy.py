@@ -283,6 +283,17 @@ def _check_replaceable(path):
     if filled and not (path/'config.json').is_file():
         raise InputError(f'{str(path)!r} exists and is no exported model: choose another folder')
 
+# %% ../nbs/19_deploy.ipynb #e4ea2df1
+def _check_whole(path):
+    "Refuse to upload what is no exported model, or one that is damaged"
+    missing = [name for name in MODEL_FILES if not (path/name).is_file() or (path/name).is_symlink()]
+    if missing: raise InputError(f'{str(path)!r} is no exported model: {", ".join(missing)} missing')
+    file = path/'config.json'
+    try: config = json.loads(file.read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error: raise InputError(f'{str(file)!r} cannot be read: {error}') from error
+    if 'files' in config and config != _with_checksums(path, config):
+        raise InputError(f'{str(path)!r} was changed or damaged after the export')
+
 # %% ../nbs/19_deploy.ipynb #f32960c3
 def export_model(
     learn:'Learner', # Trained
@@ -308,17 +319,6 @@ def export_model(
         write_config(path, config := config | json.loads(to_json(measure(path)))) # what a reader will find
         atomic_write(path/'README.md', _card(config, data, license))
     return path
-
-# %% ../nbs/19_deploy.ipynb #e4ea2df1
-def _check_whole(path):
-    "Refuse to upload what is no exported model, or one that is damaged"
-    missing = [name for name in MODEL_FILES if not (path/name).is_file() or (path/name).is_symlink()]
-    if missing: raise InputError(f'{str(path)!r} is no exported model: {", ".join(missing)} missing')
-    file = path/'config.json'
-    try: config = json.loads(file.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error: raise InputError(f'{str(file)!r} cannot be read: {error}') from error
-    if 'files' in config and config != _with_checksums(path, config):
-        raise InputError(f'{str(path)!r} was changed or damaged after the export')
 
 # %% ../nbs/19_deploy.ipynb #89f85670
 _HUB_HINTS = {401: 'log in with `hf auth login` or give a token', 403: 'your token may not write there',
