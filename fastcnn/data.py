@@ -119,28 +119,40 @@ def image_datablock(
 
 # %% ../nbs/11_data.ipynb #a7080517
 cv2.setNumThreads(0) # our threads take an image each; threads within one would only get in their way
+METHODS = 'crop', 'squish', 'pad' # how an image becomes a square, in the words of fastai's ResizeMethod
 MARGIN = 1.44 # Shorter side of what training sees of an image, in sizes of a batch: enough to turn it and to zoom in
 
 # %% ../nbs/11_data.ipynb #7aeaba04
 def _with_margin(
     image:str|Path|bytes|Image.Image,
-    size:int # Side of the images in a batch, pixels
+    size:int, # Side of the images in a batch, pixels
+    method:str='crop' # One of METHODS; with squish and pad it is a square already
 )->np.ndarray: # (H, W, 3), uint8: its shorter side `MARGIN*size`, or smaller where the image is
     "For training: an image made small fast, a JPEG mostly by its decoder"
     side = round(MARGIN*size)
     pixels = read_image(image, side)
     height, width = pixels.shape[:2]
+    if method == 'pad': pixels, height, width = _padded(pixels), max(height, width), max(height, width)
     scale = side/min(height, width)
-    if scale >= 1: return pixels
+    if scale >= 1 and (method != 'squish' or height == width): return pixels
     shape = max(side, round(scale*width)), max(side, round(scale*height))
+    if method == 'squish': shape = [min(side, max(height, width))]*2
     return cv2.resize(pixels, shape, interpolation=cv2.INTER_LINEAR if scale > 0.5 else cv2.INTER_AREA)
+
+def _padded(pixels):
+    "Black edges around a picture that make it a square"
+    height, width = pixels.shape[:2]
+    missing = max(height, width) - np.array([height, width])
+    edges = [(n//2, n - n//2) for n in missing.tolist()]
+    return np.pad(pixels, [*edges, (0, 0)])
 
 # %% ../nbs/11_data.ipynb #e21cb546
 def _centre_square(
     image:str|Path|bytes|Image.Image,
-    size:int # Side of the images in a batch, pixels
+    size:int, # Side of the images in a batch, pixels
+    method:str='crop' # One of METHODS
 )->np.ndarray: # (size, size, 3), uint8
-    "The middle of an image, its shorter side brought to `size` as the exported model does it"
+    "A square of an image, as the exported model makes it: the middle, its shorter side brought to `size`, or all of it"
     if isinstance(image, str | Path): image = _file_content(image)
     pixels = read_image(image, 3*size) # from three times the size, what the decoder has left out no longer shows
     height, width = pixels.shape[:2]
@@ -148,7 +160,7 @@ def _centre_square(
     if isinstance(image, bytes) and min(height, width) >= 3*size:
         height, width = read_header(image)[3:1:-1]
         reduced = round(width/pixels.shape[1])
-    return _resized_square(pixels, height, width, reduced, size)
+    return _resized_square(pixels, height, width, reduced, size, method)
 
 # %% ../nbs/11_data.ipynb #fa4bc7d0
 def _file_content(path):
@@ -161,17 +173,29 @@ def _resized_square(
     height:int, # Of the whole image, pixels
     width:int, # Likewise
     reduced:int, # By how much each side has been divided
-    size:int # Of the square, pixels
+    size:int, # Of the square, pixels
+    method:str='crop' # One of METHODS
 )->np.ndarray: # (size, size, 3), uint8
-    "The middle of the image after an antialiased resize; what is cut off is never computed"
+    "An antialiased resize; what is cut off is never computed"
     if height == width == size: return pixels
+    if method != 'crop': return _whole_square(pixels, height, width, reduced, size, method)
     scale = size/min(height, width)
     place = [(max(size, int(scale*edge + 0.5)) - size)//2 for edge in (width, height)]
     edges = [start/scale/reduced for start in (*place, *(p + size for p in place))]
-    box = [min(edge, most) for edge, most in zip(edges, pixels.shape[1::-1]*2)]
+    return _resampled(pixels, (size, size), [min(edge, most) for edge, most in zip(edges, pixels.shape[1::-1]*2)])
+
+def _whole_square(pixels, height, width, reduced, size, method):
+    "All of an image in a square: squished, or with black edges"
+    if method == 'squish': return _resampled(pixels, (size, size))
+    scale = size/max(height, width)
+    shape = [max(1, min(size, int(scale*edge + 0.5))) for edge in (width, height)]
+    box = [min(edge/scale/reduced, most) for edge, most in zip(shape, pixels.shape[1::-1])]
+    return _padded(_resampled(pixels, shape, (0, 0, *box)))
+
+def _resampled(pixels, shape, box=None):
     channels = [Image.fromarray(channel) for channel in np.moveaxis(pixels, -1, 0).astype(np.float32)]
     # in floats, and rounded once: on bytes Pillow would round between the two directions too
-    found = [np.asarray(channel.resize((size, size), Image.BILINEAR, box)) for channel in channels]
+    found = [np.asarray(channel.resize(shape, Image.BILINEAR, box)) for channel in channels]
     return np.round(np.stack(found, -1)).clip(0, 255).astype(np.uint8)
 
 # %% ../nbs/11_data.ipynb #9aa9a8cd
@@ -198,9 +222,10 @@ class PixelCache:
     def __init__(self,
         size:int, # Side of the images in a batch, pixels
         folder:str|Path=None, # Of the database; default: what FASTCNN_PIXELS says, or `pixels` in `cache_folder()`
-        limit:float=None # Bytes on disk; default: 20 GB or what FASTCNN_PIXELS_GB says; at most half of what is free
+        limit:float=None, # Bytes on disk; default: 20 GB or what FASTCNN_PIXELS_GB says; at most half of what is free
+        method:str='crop' # How an image becomes a square: crop, squish or pad
     ):
-        self.size = size
+        self.size, self.method = size, method
         self.folder = Path(folder or os.environ.get('FASTCNN_PIXELS') or cache_folder()/'pixels').absolute()
         wanted = limit or 1e9*float(os.environ.get('FASTCNN_PIXELS_GB', 20))
         self.limit = min(wanted, self.bytes + shutil.disk_usage(self.folder).free/2)
@@ -217,11 +242,11 @@ class PixelCache:
 # %% ../nbs/11_data.ipynb #d1756745
 @patch
 def _key(self:PixelCache, content, margin):
-    return f'{_DECODING} {content[:40]} {self.size}{" with margin" if margin else ""}'.encode()
+    return f'{_DECODING} {content[:40]} {self.size}{" with margin" if margin else ""}{"" if self.method == "crop" else f" {self.method}"}'.encode()
 
 @patch
 def _decode(self:PixelCache, image, margin):
-    return (_with_margin if margin else _centre_square)(image, self.size)
+    return (_with_margin if margin else _centre_square)(image, self.size, self.method)
 
 # %% ../nbs/11_data.ipynb #0be6ebac
 @patch
@@ -542,13 +567,15 @@ def image_dataloaders(
     normalize:bool=True, # Bring each channel to mean 0 and standard deviation 1
     batch_tfms:list=None, # Augmentation; default: the article's
     num_workers:int=None, # Threads that prepare batches; default: as many as there are processors, 16 at most
-    groups:pd.DataFrame=None # Near-duplicates, as `find_duplicates(root)` gives them; default: as the manifest says
+    groups:pd.DataFrame=None, # Near-duplicates, as `find_duplicates(root)` gives them; default: as the manifest says
+    method:str='crop' # How an image becomes a square: crop (training: any square of it), squish or pad (with black)
 )->DataLoaders: # Training, validation and, if asked, test part
     "fastai DataLoaders over images, near-duplicates kept in one part, broken images left out"
+    if method not in METHODS: raise InputError(f'unknown method {method!r}: choose one of {", ".join(METHODS)}')
     table = image_table(source)
     if groups is None and not isinstance(source, pd.DataFrame) and Path(source).is_dir(): _warn_if_unclean(source, len(table))
     table, size = with_groups(table, groups), size or _usual_size(table.image)
-    pixels = PixelCache(size)
+    pixels = PixelCache(size, method=method)
     def split(table): return split_table(table, valid_pct, test_pct, seed)
     table, parts = _read_parts(table, split, pixels)
     _check_parts(source, table, parts)

@@ -35,19 +35,23 @@ crop (uint8[N,H,W,3] image) => (float[N,3,SIZE,SIZE] cropped)
     planes = Transpose <perm = [0, 3, 1, 2]> (image)
     pixels = Cast <to = 1> (planes)
     resized = Resize <mode = "linear", antialias = 1, exclude_outside = 1,
-                      axes = [2, 3], keep_aspect_ratio_policy = "not_smaller"> (pixels, , , square)
+                      axes = [2, 3], keep_aspect_ratio_policy = "POLICY"> (pixels, , , square)
     clipped = Clip (resized, black, white)
     levels = Round (clipped)
     cropped = CenterCropPad <axes = [2, 3]> (levels, square)
 }'''
 
 # %% ../nbs/19_deploy.ipynb #ad37a9a6
+_POLICIES = dict(crop='not_smaller', squish='stretch', pad='not_larger')
+
 def crop_graph(
-    size:int # Side of the square, pixels
+    size:int, # Side of the square, pixels
+    method:str='crop' # How an image becomes a square: crop, squish or pad
 ): # onnx.ModelProto: `image` (N, H, W, 3) uint8 → `cropped` (N, 3, size, size) whole numbers, 0 to 255
-    "Shorter side to `size`, and the middle of it"
+    "Shorter side to `size`, and the middle of it; or all of the image, squeezed or with black edges"
     from onnx import parser
-    return parser.parse_model(_CROP.replace('SIZE', str(size)).replace('OPSET', str(OPSET)))
+    graph = _CROP.replace('SIZE', str(size)).replace('OPSET', str(OPSET)).replace('POLICY', _POLICIES[method])
+    return parser.parse_model(graph)
 
 # %% ../nbs/19_deploy.ipynb #6a86075c
 class _Answers(nn.Module):
@@ -81,14 +85,14 @@ def export_onnx(
     return program.model_proto
 
 # %% ../nbs/19_deploy.ipynb #5fa53d03
-def _whole_graph(answers, size):
+def _whole_graph(answers, size, method):
     "The whole way as bytes: `image` (N, H, W, 3) uint8 → `probabilities` and, where it can be told, `novelty`"
     import onnx
     outputs = ['probabilities', 'novelty'][:1 if answers.novelty is None else 2]
     rest = export_onnx(answers, size, ['squares'], outputs)
     # both may use the same names
     rest = onnx.compose.add_prefix(rest, 'answers/', rename_inputs=False, rename_outputs=False)
-    whole = onnx.compose.merge_models(crop_graph(size), rest, io_map=[('cropped', 'squares')])
+    whole = onnx.compose.merge_models(crop_graph(size, method), rest, io_map=[('cropped', 'squares')])
     onnx.checker.check_model(whole)
     return whole.SerializeToString()
 
@@ -111,12 +115,13 @@ _MAX_SAMPLE = 1000 # Images of each part, for reading them takes time
 def _squares(
     part, # DataLoader
     size:int, # Pixels
+    method:str, # As `crop_graph` has it
     seed:int=0 # Which images
 )->Iterator[np.ndarray]: # (1, 3, size, size), 0 to 255
     "A random sample of the images of a part, cut as the graph cuts them; none where they are not pictures"
     import onnxruntime as ort
     from tqdm.auto import tqdm
-    session = ort.InferenceSession(crop_graph(size).SerializeToString(), providers=['CPUExecutionProvider'])
+    session = ort.InferenceSession(crop_graph(size, method).SerializeToString(), providers=['CPUExecutionProvider'])
     chosen = np.random.default_rng(seed).permutation(len(part.dataset))[:_MAX_SAMPLE]
     for i in tqdm(chosen.tolist(), desc='reading images', delay=1, leave=False):
         image = part.dataset[i][0]
@@ -164,13 +169,14 @@ def _write_model(folder, learn):
     "Weights, graph and configuration of a Learner, checked; the configuration"
     model, dls = copy.deepcopy(learn.model).cpu().float().eval(), learn.dls
     size, (mean, std) = int(dls.valid.one_batch()[0].shape[-1]), _normalization(dls)
-    novelty, none_of_these = fit_novelty(_squares(dls.train, size), _squares(dls.valid, size), size)
+    method = getattr(getattr(dls.train, 'pixels', None), 'method', 'crop') # fastai's own DataLoaders: the middle
+    novelty, none_of_these = fit_novelty(_squares(dls.train, size, method), _squares(dls.valid, size, method), size)
     answers = _Answers(model, mean, std, novelty).eval()
-    (folder/'model.onnx').write_bytes(_whole_graph(answers, size))
+    (folder/'model.onnx').write_bytes(_whole_graph(answers, size, method))
     _check_equal((folder/'model.onnx').read_bytes(), answers, size)
     _write_weights(model, folder/'model.safetensors')
     architecture = getattr(model, 'architecture', None)
-    return dict(format=FORMAT, version=__version__, created=utc_now(), architecture=architecture, size=size, mean=mean,
+    return dict(format=FORMAT, version=__version__, created=utc_now(), architecture=architecture, size=size, method=method, mean=mean,
                 std=std, classes=[str(c) for c in dls.vocab], none_of_these=none_of_these, accuracy=None,
                 accuracy_interval=None, split='test')
 

@@ -200,12 +200,12 @@ def _choose_plan(plan, arch):
     return plan, find_architecture(arch), reasons
 
 # %% ../nbs/24_pipeline.ipynb #fb4fc7ef
-def _load_parts(table, size, batch_size, seed):
+def _load_parts(table, size, batch_size, seed, method):
     "Training, validation and test part; copies of a picture lie in one of them, whether the folder was cleaned or not"
     from fastcnn.data import image_dataloaders
     from fastcnn.duplicates import find_duplicates
     groups = find_duplicates(table)
-    return image_dataloaders(table, size, batch_size, valid_pct=0.15, test_pct=0.15, seed=seed, groups=groups)
+    return image_dataloaders(table, size, batch_size, valid_pct=0.15, test_pct=0.15, seed=seed, groups=groups, method=method)
 
 # %% ../nbs/24_pipeline.ipynb #1deea853
 def _make_learner(dls, plan, arch, stage, checkpoint):
@@ -265,6 +265,7 @@ def train_classifier(
     arch:str=None, # Network; default: conv_stack, with transfer lite/efficientnet_lite0
     stage:str='bn', # Of conv_stack: conv, relu or bn
     seed:int=42, # Of the split, the weights and the order of the batches
+    method:str='crop', # How an image becomes a square: crop, squish or pad (with black)
     report:Path=None, # HTML page to write with the evaluation
     resume:bool=False, # Go on where the same training was interrupted
     label_regex:str=None, # Pattern whose first group is the label in a file's name, as in (.+)_\d+
@@ -278,9 +279,9 @@ def train_classifier(
     plan, arch, reasons = _choose_plan(plan, arch)
     _check_training(out, plan, stage, epochs=epochs, batch_size=batch_size, size=size)
     table = image_table(source, label_regex, image_col, label_col)
-    checkpoint = _checkpoint(out, resume, [plan, arch, stage, epochs, size, batch_size, lr, seed, sorted(table.name.astype(str))])
+    checkpoint = _checkpoint(out, resume, [plan, arch, stage, epochs, size, batch_size, lr, seed, method, sorted(table.name.astype(str))])
     set_seed(seed) # before the DataLoaders: the order of their batches follows from it too
-    dls = _load_parts(table, size or _transfer_size(plan, arch), batch_size, seed)
+    dls = _load_parts(table, size or _transfer_size(plan, arch), batch_size, seed, method)
     learn = _make_learner(dls, plan, arch, stage, checkpoint)
     lr = _fit(learn, plan, epochs, lr, checkpoint)
     trained = _judge_trained(learn, source, out, reasons)

@@ -167,7 +167,7 @@ def _pages(path, config, title, facts, size, examples, credits):
 def _site_files(path, config, runtime, title, examples, credits):
     "All files of a site: name → content, bytes"
     graph = (Path(path)/'model.onnx').read_bytes()
-    about = dict(classes=config['classes'], size=config['size'], model=content_name(graph, '.onnx'),
+    about = dict(classes=config['classes'], size=config['size'], method=config.get('method', 'crop'), model=content_name(graph, '.onnx'),
                  threshold=(config.get('none_of_these') or {}).get('threshold'))
     shown = [_example(file, i, config['classes']) for i, file in enumerate(examples, 1)]
     size = _megabytes(len(graph) + sum(map(len, runtime.values())))

@@ -452,3 +452,19 @@ def check_filled(photos, sides):
     for side in range(40, 40 + sides):
         with PixelCache(side).reader() as read:
             for file in get_image_files(photos): np.testing.assert_array_equal(read(content(file), 'kept'), decoded(file, side, False))
+
+
+@pytest.mark.parametrize('method', ['crop', 'squish', 'pad'])
+def test_a_batch_and_the_exported_graph_make_the_same_square(method, tmp_path):
+    "Whatever the shape of the image: wide, high, odd, small"
+    import onnxruntime as ort
+    from fastcnn.deploy import crop_graph
+    shapes = [(97, 141), (300, 80), (33, 50), (64, 64), (201, 64), (640, 481)]
+    images = [np.random.default_rng(i).integers(0, 256, (h//8 + 1, w//8 + 1, 3), np.uint8).repeat(8, 0).repeat(8, 1)[:h, :w] for i, (h, w) in enumerate(shapes)]
+    for i, image in enumerate(images*2): Image.fromarray(image).save(tmp_path/f'{i}.png')
+    table = pd.DataFrame(dict(image=[tmp_path/f'{i}.png' for i in range(12)], label=['a', 'b']*6, part=['train']*6 + ['valid']*6))
+    dls = image_dataloaders(table, 64, 6, normalize=False, num_workers=0, method=method)
+    session = ort.InferenceSession(crop_graph(64, method).SerializeToString())
+    for image, batch in zip(images, dls.valid.one_batch()[0]):
+        graph = session.run(None, {'image': image[None]})[0][0]
+        assert np.abs(255*np.asarray(batch) - graph).max() <= 2, image.shape

@@ -115,7 +115,8 @@ function answer({ probabilities, novelty, shape }, name) {
   $('bars').replaceChildren(...order.slice(0, 10).map(i => bar(about.classes[i], probabilities[i])))
   $('more').textContent = rest > 0 ? `and ${rest} more classes, each below ${percent(probabilities[order[9]])}` : ''
   $('answer').dataset.none = none ? 'yes' : ''
-  for (const id of ['answer', 'look']) $(id).hidden = false
+  $('answer').hidden = false
+  $('look').hidden = about.method !== 'crop' // the map is drawn on the middle square
   $('look').textContent = 'Where does it look?'
   const spoken = none ? 'none of these classes' : `${about.classes[best]}, ${percent(probabilities[best])}`
   say(`${name}: ${spoken}`, 'spoken') // the eye sees it below
