@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/clean.html.md"""
 __all__ = ['find_broken', 'sharpness', 'find_outliers', 'class_balance', 'CleaningReport', 'clean_images', 'plot_cleaning']
 
 # %% ../nbs/09_clean.ipynb #f79b146b
-import base64, io
+import base64, io, warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,7 +98,8 @@ def colour_texture(
     facts:list # ImageFacts of N readable images
 )->np.ndarray: # (N,19)
     "What an image looks like: colours of all, the middle and their spread; detail at four scales; direction; shape"
-    colour = np.stack([f.colour for f in facts]).astype(np.float32)/255
+    cells = np.stack([f.colour for f in facts]).reshape(-1, 8, 4, 8, 4, 3) # 32×32 cells, in blocks of 4×4
+    colour = cells.mean((2, 4), dtype=np.float32)/255
     middle, border = colour[:, 2:6, 2:6].mean((1, 2)), colour[:, [0, 7]].mean((1, 2))
     thumbs = np.stack([f.thumb for f in facts])
     levels = [block_mean(thumbs, side)/255 for side in (64, 32, 16, 8)]
@@ -215,17 +216,29 @@ def class_balance(
 _COLUMNS = ['file', 'label', 'reason', 'problem', 'group', 'copy_of', 'distance', 'correlation', 'detail',
             'width', 'height']
 
+# %% ../nbs/09_clean.ipynb #fb05f87e
+def _mostly_copies(facts:list, copies:object, max_share:float)->object: # DataFrame: label, images, copies
+    "The classes of which a larger share than `max_share` are copies"
+    import pandas as pd # slow to import
+    images = pd.Series([f.label for f in facts if not f.problem], dtype=object).value_counts()
+    lost = copies.label.value_counts().reindex(images.index, fill_value=0)
+    table = pd.DataFrame(dict(images=images, copies=lost)).rename_axis('label').reset_index()
+    return table[table.copies > max_share*table.images].sort_values('label', ignore_index=True)
+
 # %% ../nbs/09_clean.ipynb #6668e902
-def _findings(root:Path, facts:list, spared:set, transforms:bool)->tuple:
-    "DataFrames: each image that has to go, with the first reason that applies, and the duplicate groups"
+def _findings(root:Path, facts:list, spared:set, transforms:bool, max_share:float)->tuple:
+    "DataFrames: each image that has to go, with the first reason that applies; all groups; the classes left alone"
     import pandas as pd # slow to import
     broken = pd.DataFrame(_broken_rows(facts), columns=_BROKEN_COLUMNS).assign(reason='broken')
     groups = find_duplicates(root, facts, transforms=transforms)
-    copies = groups[~groups.keep.astype(bool)].assign(reason=lambda table: table.kind)
+    copies = groups[~groups.keep.astype(bool) & ~groups.file.isin(spared)].assign(reason=lambda table: table.kind)
+    left_alone = _mostly_copies(facts, copies, max_share)
+    copies = copies[~copies.label.isin(left_alone.label)]
     odd = find_outliers(root, facts).assign(reason=lambda table: 'outlier_' + table.kind.astype(str))
     tables = [table for table in (broken, copies, odd) if len(table)] or [broken]
     found = pd.concat(tables).drop_duplicates('file')
-    return found[~found.file.isin(spared)].reindex(columns=_COLUMNS).reset_index(drop=True), groups
+    found = found[~found.file.isin(spared)].reindex(columns=_COLUMNS).reset_index(drop=True)
+    return found, groups, left_alone
 
 # %% ../nbs/09_clean.ipynb #9b849abc
 @dataclass(frozen=True)
@@ -236,9 +249,10 @@ class CleaningReport:
     kept:int # Number of images that stay
     dry_run:bool # True if nothing was moved
     suspects:object # DataFrame: images that stay, and that a person should look at: file, label, kind, score, like
-    conflicts:object # DataFrame: images that lie in more than one class: group, file, label, kind, keep
+    conflicts:object # DataFrame: images that lie in more than one class: group, file, label, kind, keep, copy_of
     balance:object # DataFrame: label, images that stay, share, times_fewer
     left_out:object # DataFrame: what is in the folder and was not looked at: file, label, problem
+    left_alone:object # DataFrame: classes that are mostly copies, which all stay: label, images, copies
 
 # %% ../nbs/09_clean.ipynb #3d0da790
 @patch(as_prop=True)
@@ -271,13 +285,13 @@ def _repr_html_(self:CleaningReport)->str: # what a notebook shows
     plot_cleaning(self).savefig(picture, format='png', dpi=60)
     source = f'data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}'
     tables = {'Set aside': self.rows, 'To look at': self.suspects, 'In two classes': self.conflicts,
-              'Images that stay': self.balance, 'Left out': self.left_out}
+              'Left alone: mostly copies': self.left_alone, 'Images that stay': self.balance, 'Left out': self.left_out}
     return (f'<p>{counts}{" (dry run)" if self.dry_run else ""}</p>'
             f'<img alt="Duplicates, odd and broken images, with the reason above each" src="{source}">'
             + ''.join(_table_html(name, table) for name, table in tables.items()))
 
 # %% ../nbs/09_clean.ipynb #0a1fc3a4
-def _make_report(root:Path, facts:list, found:object, groups:object, dry_run:bool)->CleaningReport:
+def _make_report(root:Path, facts:list, found:object, groups:object, left_alone:object, dry_run:bool)->CleaningReport:
     "What was found, and what a person should look at among the images that stay"
     import pandas as pd # slow to import
     gone = set(found.file)
@@ -285,17 +299,21 @@ def _make_report(root:Path, facts:list, found:object, groups:object, dry_run:boo
     odd = find_outliers(root, stay, suspects=True)
     suspects = odd[odd.kind.isin(SUSPECT_KINDS)].reset_index(drop=True)
     left_out = pd.DataFrame(_left_out_rows(Path(root), facts), columns=_BROKEN_COLUMNS)
-    balance = class_balance(root, stay)
-    return CleaningReport(Path(root), found, len(stay), dry_run, suspects, find_conflicts(groups), balance, left_out)
+    balance, conflicts = class_balance(root, stay), find_conflicts(groups)
+    return CleaningReport(Path(root), found, len(stay), dry_run, suspects, conflicts, balance, left_out, left_alone)
 
 # %% ../nbs/09_clean.ipynb #2954a2cd
-def _clean(root:Path, manifest:Manifest, dry_run:bool, transforms:bool)->CleaningReport:
+def _clean(root:Path, manifest:Manifest, dry_run:bool, transforms:bool, max_share:float)->CleaningReport:
     "Find what has to go, and move it"
     facts = read_images(root)
-    found, groups = _findings(root, facts, restored_files(manifest), transforms)
-    report = _make_report(root, facts, found, groups, dry_run)
+    found, groups, left_alone = _findings(root, facts, restored_files(manifest), transforms, max_share)
+    report = _make_report(root, facts, found, groups, left_alone, dry_run)
+    for row in left_alone.itertuples():
+        warnings.warn(f'{row.label!r} is left alone: {row.copies} of its {row.images} images are copies of others. '
+                      'Look at them, then give max_share=1 to set them aside', stacklevel=3)
     if not dry_run:
-        details = groups.set_index('file')[['group', 'phash']].to_dict('index')
+        details = {row.file: dict(group=row.group, phash=row.phash) for row in groups.itertuples()}
+        for row in groups[groups.kind != 'related'].itertuples(): details[row.file]['picture'] = row.copy_of or row.file
         quarantine_findings(manifest, dict(zip(found.file, found.reason)), details)
         note_kept(manifest, report.kept)
     return report
@@ -304,11 +322,12 @@ def _clean(root:Path, manifest:Manifest, dry_run:bool, transforms:bool)->Cleanin
 def clean_images(
     root:Path, # Image folder: one folder per class
     dry_run:bool=False, # Only report: move and write nothing
-    transforms:bool=False # Set aside turned and mirrored copies too
+    transforms:bool=False, # Set aside turned and mirrored copies too
+    max_share:float=0.5 # A class that would lose a larger share of its images as copies is left alone; 1: none is
 )->CleaningReport: # What was found
     "Set broken, doubled and odd images aside, and write into the manifest why"
-    if dry_run: return _clean(root, Manifest(root), True, transforms)
-    with locked_collection(root) as manifest: return _clean(root, manifest, False, transforms)
+    if dry_run: return _clean(root, Manifest(root), True, transforms, max_share)
+    with locked_collection(root) as manifest: return _clean(root, manifest, False, transforms, max_share)
 
 # %% ../nbs/09_clean.ipynb #dbbafe7b
 _KEPT, _COPY, _ODD, _BROKEN = '#2a7f3f', '#b06000', '#6a3fa0', '#b02020' # colours of the frames

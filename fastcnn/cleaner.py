@@ -218,7 +218,7 @@ def read_predictions(
 def _describe_finding(row:dict)->tuple[str, str]: # Kind of problem (broken, odd, copy, or empty), and a word for it
     "What a row says about its image"
     def text(name): return row.get(name) if isinstance(row.get(name), str) else ''
-    reason = text('reason') or text('kind')
+    reason = (text('reason') or text('kind')).replace('related', '') # to be related is no problem
     if reason.endswith(('duplicate', '_copy')): return 'copy', reason.replace('duplicate', 'copy').replace('_', ' ')
     if text('problem') or reason == 'broken': return 'broken', text('problem') or reason
     if text('like'): return 'odd', f"like {text('like')}"
@@ -241,11 +241,10 @@ def read_findings(
         for row in _finding_rows(table):
             kind, word = _describe_finding(row)
             if kind: notes.setdefault(row['file'], {})[kind] = word
-            if not isinstance(row.get('group'), str): continue
-            groups[row['file']] = row['group']
-            if isinstance(best := row.get('copy_of'), str) and best:
-                groups[best] = row['group']
-                notes.setdefault(best, {}).setdefault('copy', 'best copy')
+            if kind != 'copy': continue
+            best = row.get('copy_of') or row['file']
+            groups[row['file']] = groups[best] = best
+            if best != row['file']: notes.setdefault(best, {}).setdefault('copy', 'best copy')
     return notes, groups
 
 # %% ../nbs/10_cleaner.ipynb #66728a87
@@ -304,7 +303,8 @@ def refresh(self:Review):
     here = dict.fromkeys(filter(_has_utf8_name, files_on_disk(self.root)))
     self.state = here | {f: why for f, why in self._set_aside(rows).items() if f not in here} # file → why it is away
     self.titles = {f: rows[f]['title'] for f in self.state if rows.get(f, {}).get('title')}
-    self.groups = self._group_members({f: r['group'] for f, r in rows.items() if r.get('group')} | self._groups_found)
+    known = {f: r['picture'] for f, r in rows.items() if r.get('picture')} # its copies share it
+    self.groups = self._group_members(known | self._groups_found)
     self._stamp = stamp
 
 # %% ../nbs/10_cleaner.ipynb #587084a8

@@ -83,14 +83,16 @@ def _add(
 def _clean(
     root:_Root, # Image folder: ROOT/LABEL/NAME.jpg
     *, dry_run:bool=False, # Only report
-    transforms:bool=False # Find turned and mirrored copies too
+    transforms:bool=False, # Find turned and mirrored copies too
+    max_share:float=0.5 # A class of which more than this share are copies is left alone; 1: none is
 ):
     "Set broken, duplicate and odd images aside"
     from fastcnn.clean import clean_images
-    report = clean_images(root, dry_run=dry_run, transforms=transforms)
+    report = clean_images(root, dry_run=dry_run, transforms=transforms, max_share=max_share)
     page, left_out = write_cleaning_report(report, root), left_out_files(root)
     warn_left_out(root, left_out)
     return report.counts | dict(suspects=len(report.suspects), conflicts=len(report.conflicts), report=str(page),
+                                left_alone=dict(zip(report.left_alone.label, report.left_alone.copies.tolist())),
                                 left_out={reason: len(names) for reason, names in left_out.items()})
 
 # %% ../nbs/25_cli.ipynb #6007aa3b

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-from .images import UnreadableImage, image_files, read_header, read_image
+from .images import ImageHeader, UnreadableImage, image_files, read_header, read_image
 
 # %% ../nbs/08_duplicates.ipynb #60cad35a
 _FLAT = 10 # a spread of brightness below this is no picture
@@ -38,7 +38,8 @@ class ImageFacts(NamedTuple):
     peak:int = 0 # Brightest value of any channel, 0 to 255, the brightest 0.1 % left out
     spread:int = 0 # Brightest minus darkest value of any channel, 0 to 255, 0.1 % left out at either end
     thumb:np.ndarray = None # Grey, uint8 (64,64), stretched to a square
-    colour:np.ndarray = None # RGB, uint8 (8,8,3), stretched to a square
+    colour:np.ndarray = None # RGB, uint8 (32,32,3), stretched to a square
+    coarseness:float = 0 # As `ImageHeader` has it
 
     @property
     def label(self)->str:
@@ -64,13 +65,15 @@ _SIDE = 64 # pixels of a thumbnail's side
 
 # %% ../nbs/08_duplicates.ipynb #ca2ba91e
 def _thumbnails(
-    path:Path # Image file
-)->tuple: # Peak, spread, grey (64,64) and colour (8,8,3), as ImageFacts has them
+    path:Path, # Image file
+    header:ImageHeader # Its size
+)->tuple: # Peak, spread, grey (64,64) and colour (32,32,3), as ImageFacts has them
     "The brightness and the thumbnails of an image"
     small = Image.fromarray(read_image(path, side=80)) # a little more than a thumbnail
-    thumb = small.convert('L').resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
-    colour = small.resize((8, 8), Image.Resampling.BOX)
-    return *_brightness_range(small), np.asarray(thumb), np.asarray(colour)
+    times = max(1, round(header.width/small.width)) # smaller; rounded up, it may show a little beyond the edge
+    box = 0, 0, min(small.width, header.width/times), min(small.height, header.height/times)
+    square = small.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR, box)
+    return *_brightness_range(small), np.asarray(square.convert('L')), np.asarray(square.reduce(2))
 
 # %% ../nbs/08_duplicates.ipynb #0cd15808
 _MIN_SIDE = 4 # pixels; an image with a shorter side holds no picture
@@ -84,7 +87,7 @@ def _read_facts(path:Path)->ImageFacts:
         header = read_header(path)
         about = header.format, header.width, header.height, size
         if min(header.width, header.height) < _MIN_SIDE: return ImageFacts(file, 'too_small', *about)
-        return ImageFacts(file, '', *about, *_thumbnails(path))
+        return ImageFacts(file, '', *about, *_thumbnails(path, header), header.coarseness)
     except UnreadableImage as error: return ImageFacts(file, error.reason, bytes=size)
     except OSError: return ImageFacts(file, 'unreadable', bytes=size)
 
@@ -139,12 +142,23 @@ def perceptual_hash(
 
 # %% ../nbs/08_duplicates.ipynb #9ae3600c
 def _reorient(
-    images:np.ndarray, # (N,side,side)
+    images:np.ndarray, # (N,side,side), or with channels
     orientation:int # 0 to 7: quarter turns, and 4 more if mirrored first
 )->np.ndarray: # A view of the same pixels
     "Turn and mirror each image"
     mirrored = images[:, :, ::-1] if orientation & 4 else images
     return np.rot90(mirrored, orientation & 3, axes=(1, 2))
+
+# %% ../nbs/08_duplicates.ipynb #2227968e
+def _reorient_each(
+    images:np.ndarray, # (N,side,side), or with channels
+    orientations:np.ndarray # (N,), 0 to 7
+)->np.ndarray: # The same array
+    "Turn and mirror each image in its own way"
+    for orientation in set(orientations.tolist()) - {0}:
+        turned = orientations == orientation
+        images[turned] = _reorient(images[turned], orientation)
+    return images
 
 # %% ../nbs/08_duplicates.ipynb #9aa46934
 def _unit_vectors(
@@ -267,20 +281,22 @@ _NOISE = 4.0 # variance that recompression leaves in a thumbnail, in squares of 
 @cache
 def _box_filter(
     width:int, # Pixels over which the mean is taken
-    stride:int # Pixels from one mean to the next
-)->np.ndarray: # (64/stride,64): applied from the left and from the right, it takes the mean over squares
+    stride:int, # Pixels from one mean to the next
+    side:int=_SIDE # Pixels of the image's side
+)->np.ndarray: # (side/stride,side): applied from the left and from the right, it takes the mean over squares
     "The mean of neighbours as a matrix; outside the image there are zeros"
-    centre, pixel = np.arange(0, _SIDE, stride)[:, None], np.arange(_SIDE)
+    centre, pixel = np.arange(0, side, stride)[:, None], np.arange(side)
     return (np.abs(centre - pixel) <= width//2).astype(np.float32)/width
 
 # %% ../nbs/08_duplicates.ipynb #b8e03856
 def _local_mean(
-    x:np.ndarray, # (P,64,64)
+    x:np.ndarray, # (…,side,side)
     width:int, # Pixels
     stride:int # Pixels
-)->np.ndarray: # (P,64/stride,64/stride)
+)->np.ndarray: # (…,side/stride,side/stride)
     "The mean over the square around each pixel"
-    return _box_filter(width, stride) @ x @ _box_filter(width, stride).T
+    means = _box_filter(width, stride, x.shape[-1])
+    return means @ x @ means.T
 
 # %% ../nbs/08_duplicates.ipynb #16e771d6
 def _local_area(
@@ -305,23 +321,23 @@ def _detail_similarity(a:np.ndarray, b:np.ndarray, mask:np.ndarray, variance:np.
 
 # %% ../nbs/08_duplicates.ipynb #24c33632
 class _Thumbnails:
-    "Thumbnails in three sizes, two of which are kept in memory, and the proportions of the images"
+    "Thumbnails in several sizes, two of which are kept in memory, and what else is known of the images"
     def __init__(self,
         images:list # ImageFacts of N readable images
     ):
+        self.images = images
         self.full = np.stack([f.thumb for f in images])
         self.small = block_mean(self.full, 16)
         self.log_aspect = np.array([np.log(f.width/f.height) for f in images])
+        self.size = np.array([(f.width, f.height) for f in images])
+        self.coarseness = np.array([f.coarseness for f in images])
 
 # %% ../nbs/08_duplicates.ipynb #f873038e
 def _both(pairs:np.ndarray, side:int, thumbs:_Thumbnails)->tuple:
     "Both images of each pair, (P,side,side), the second in the orientation that the pair names"
     source = thumbs.small if side == 16 else thumbs.full
     a, b = (block_mean(source[pairs[:, k]], side) for k in (0, 1))
-    for orientation in set(pairs[:, 2].tolist()) - {0}:
-        turned = pairs[:, 2] == orientation
-        b[turned] = _reorient(b[turned], orientation)
-    return a, b
+    return a, _reorient_each(b, pairs[:, 2])
 
 # %% ../nbs/08_duplicates.ipynb #b5511d71
 def _stretch(pairs:np.ndarray, thumbs:_Thumbnails)->np.ndarray:
@@ -378,18 +394,177 @@ def _keeps_proportions(pairs:np.ndarray, pose:np.ndarray, thumbs:_Thumbnails)->n
     return is_whole | (np.abs(_stretch(pairs, thumbs) - np.log(pose[:, 2]/pose[:, 0])) < 0.03)
 
 # %% ../nbs/08_duplicates.ipynb #b52f4469
-def _confirm_copies(pairs:np.ndarray, thumbs:_Thumbnails, correlation:np.ndarray, min_detail:float)->tuple:
-    "Which rows of `pairs` are copies, as they lie or once aligned; and their correlation and detail, (Q,2)"
+def _confirm_related(pairs:np.ndarray, correlation:np.ndarray, min_detail:float, thumbs:_Thumbnails,
+                     align:Callable)->tuple:
+    "Which rows of `pairs` show one scene, as they lie or once aligned; and what `align` says of them, (Q,6)"
+    likely = np.flatnonzero(correlation >= 0.98)
+    unmoved = align(pairs[likely], None, _SIDE, 0)
+    same = (unmoved[:, 4] >= _PYRAMID[-1][2]) & (unmoved[:, 5] >= min_detail)
+    rows = np.setdiff1d(np.arange(len(pairs)), likely[same])
+    rows, aligned = _coarse_to_fine(pairs, rows, align)
+    good = _keeps_proportions(pairs[rows], aligned[:, :4], thumbs) & (aligned[:, 5] >= min_detail)
+    return np.concatenate([likely[same], rows[good]]), np.concatenate([unmoved[same], aligned[good]])
+
+# %% ../nbs/08_duplicates.ipynb #33ea2cd3
+_CELLS = 32 # along a side of the coloured thumbnail
+_LUMA = np.float32([0.299, 0.587, 0.114]) # how bright red, green and blue look
+_EDGE = 0.1 # share of the slope of brightness that is forgiven, for resampling moves edges a little
+
+def _brightness(image:np.ndarray)->np.ndarray: return np.tensordot(_LUMA, image, 1) # of RGB, (3,…)
+
+def _in_colour(pairs:np.ndarray, pose:np.ndarray|None, thumbs:_Thumbnails)->tuple:
+    "Both images of each pair, RGB (3,P,32,32), the first laid on the second, and the mask of what both show"
+    a, b = (np.stack([thumbs.images[n].colour for n in pairs[:, k]]) for k in (0, 1))
+    b = _reorient_each(b, pairs[:, 2])
+    a, b = (np.ascontiguousarray(np.moveaxis(x, 3, 0), dtype=np.float32) for x in (a, b))
+    if pose is None: return a, b, np.ones(a.shape[1:], np.float32)
+    grey, inside = _warp(_both(pairs, _SIDE, thumbs)[0], pose)
+    a = np.stack([_warp(channel, pose)[0] for channel in a])
+    a += block_mean(grey, _CELLS) - _brightness(a) # the finer thumbnail moves more exactly
+    return a, b, np.floor(block_mean(inside, _CELLS))
+
+# %% ../nbs/08_duplicates.ipynb #16e04ff9
+def _slope(x:np.ndarray)->np.ndarray: # (P,side,side)
+    "By how much brightness changes from pixel to pixel"
+    slope = np.zeros_like(x)
+    slope[:, 1:-1] += np.abs(x[:, 2:] - x[:, :-2])/2
+    slope[:, :, 1:-1] += np.abs(x[:, :, 2:] - x[:, :, :-2])/2
+    return slope
+
+# %% ../nbs/08_duplicates.ipynb #5e633c97
+def _largest_differences(
+    a:np.ndarray, # RGB, (3,P,32,32), 0 to 255
+    b:np.ndarray, # RGB, (3,P,32,32), 0 to 255
+    mask:np.ndarray # (P,32,32), 1 where both are to be compared
+)->np.ndarray: # (2,P,2): of brightness and of colour, in levels of 255; all of it, and beyond what edges explain
+    "The largest difference between the local means of two images"
+    bright_a, bright_b, share = _brightness(a), _brightness(b), _local_mean(mask, 3, 1)
+    slope = _local_mean(np.maximum(_slope(bright_a), _slope(bright_b))*mask, 3, 1)
+    gap = bright_a - bright_b
+    gaps = np.stack([gap, a[0] - b[0] - gap, a[2] - b[2] - gap])*mask
+    gaps = np.abs(_local_mean(gaps, 3, 1))*(share > 0.6)/np.maximum(share, 0.3)
+    beyond = gaps/(1 + _EDGE*slope/np.maximum(share, 0.3))
+    largest = np.stack([gaps.max((2, 3)), beyond.max((2, 3))]) # (2,3,P)
+    return np.stack([largest[:, 0], largest[:, 1:].max(1)], axis=2)
+
+# %% ../nbs/08_duplicates.ipynb #667f9c21
+def _is_resized(pairs:np.ndarray, thumbs:_Thumbnails)->np.ndarray: # (P,), bool
+    "Whether the two images of each pair have different sizes"
+    first, second = (thumbs.size[pairs[:, k]] for k in (0, 1))
+    second = np.where(pairs[:, 2:] & 1, second[:, ::-1], second) # a quarter turn swaps width and height
+    return (first != second).any(1)
+
+# %% ../nbs/08_duplicates.ipynb #c7713c53
+def _is_recoded(pairs:np.ndarray, pose:None, thumbs:_Thumbnails)->np.ndarray: # (P,), bool
+    "Whether two images show the same, but for their size and compression"
+    coarse, resized = thumbs.coarseness[pairs[:, :2]], _is_resized(pairs, thumbs)
+    limit = (0.35 + 0.035*coarse.max(1))*np.where(resized, 1.2, 1)
+    limit[~resized & (coarse[:, 0] == coarse[:, 1])] = 0.12
+    whole, beyond = _largest_differences(*_in_colour(pairs, pose, thumbs))
+    difference = np.where(resized[:, None], beyond, whole)
+    return (difference[:, 0] <= limit) & (difference[:, 1] <= 0.5 + 3*limit)
+
+# %% ../nbs/08_duplicates.ipynb #3da45b9b
+def _fit_light(a:np.ndarray, b:np.ndarray, mask:np.ndarray)->np.ndarray: # (P,3): contrast, what is added, saturation
+    "How each `a` has to be lit to look like its `b`: least squares over what is not cut off"
+    weight = mask*(b.max(0) < 250)*(b.min(0) > 2)*(a.max(0) < 253)
+    bright_a, bright_b = _brightness(a), _brightness(b)
+    total = weight.sum((1, 2)) + 1e-3
+    mean_a, mean_b = ((weight*x).sum((1, 2))/total for x in (bright_a, bright_b))
+    da, db = bright_a - mean_a[:, None, None], bright_b - mean_b[:, None, None]
+    contrast = ((weight*da*db).sum((1, 2)) + 1)/((weight*da*da).sum((1, 2)) + 1)
+    ca, cb = a - bright_a, b - bright_b
+    colour = (((ca*cb).sum(0)*weight).sum((1, 2)) + 30)/(((ca*ca).sum(0)*weight).sum((1, 2)) + 30)
+    return np.stack([contrast, mean_b - contrast*mean_a, colour/np.maximum(contrast, 0.1)], axis=1)
+
+# %% ../nbs/08_duplicates.ipynb #dc5a0944
+def _relight(a:np.ndarray, light:np.ndarray)->np.ndarray: # (3,P,32,32)
+    "Change contrast, brightness and saturation, as an image editor does"
+    contrast, added, saturation = light.T[:, :, None, None].astype(np.float32)
+    lit = np.clip(contrast*a + added, 0, 255)
+    grey = _brightness(lit)
+    return np.clip(grey + saturation*(lit - grey), 0, 255)
+
+# %% ../nbs/08_duplicates.ipynb #00d01c55
+def _is_plausible(light:np.ndarray)->np.ndarray: # (P,), bool
+    "Whether somebody may have lit a picture so: some grey between black and white stays, or nearly so"
+    contrast, added, saturation = light.T
+    low, high = np.minimum(0, 255*(1 - contrast)) - 12, np.maximum(0, 255*(1 - contrast)) + 12
+    mild = (np.abs(contrast - 1.15) < 0.6) & (np.abs(saturation - 1.1) < 0.8)
+    return mild & (low <= added) & (added <= high)
+
+# %% ../nbs/08_duplicates.ipynb #9f5cd57d
+_LIMITS = 5, 9 # largest differences of brightness and of colour that a change of light or a crop may leave, in levels
+
+def _explains(one:np.ndarray, other:np.ndarray, mask:np.ndarray, most:np.ndarray)->np.ndarray: # (P,), bool
+    "Whether light alone makes `one` the `other`, and leaves differences below `most`, (P,2)"
+    light = _fit_light(one, other, mask)
+    lit = _relight(one, light)
+    cut_off = (np.maximum(lit, other).max(0) >= 250) & (np.abs(lit - other).max(0) >= 4)
+    whole, beyond = _largest_differences(lit, other, mask*~cut_off)
+    return _is_plausible(light) & (whole < most).all(1) & (beyond <= _LIMITS).all(1)
+
+# %% ../nbs/08_duplicates.ipynb #e4cd1583
+def _is_relit(pairs:np.ndarray, pose:np.ndarray|None, thumbs:_Thumbnails)->np.ndarray: # (P,), bool
+    "Whether one image is the other, or that part of it that the pose tells, in another light"
+    a, b, mask = unmoved = _in_colour(pairs, None, thumbs)
+    before = _largest_differences(*unmoved)[0]
+    if pose is None: most = np.tile(before.max(1, keepdims=True)/2, 2)
+    else:
+        most = before/[2.4, 1]
+        a, b, mask = _in_colour(pairs, pose, thumbs)
+    copy = _explains(a, b, mask, most)
+    rest = ~copy
+    copy[rest] = _explains(b[:, rest], a[:, rest], mask[rest], most[rest])
+    return copy
+
+# %% ../nbs/08_duplicates.ipynb #7a329f12
+def _is_crop(pairs:np.ndarray, aligned:np.ndarray, thumbs:_Thumbnails, tolerance:float=0.012)->np.ndarray:
+    "Whether one image of each pair is a part of the other, (P,); `aligned` begins with the pose"
+    scale, shift, pose = aligned[:, [0, 2]], np.abs(aligned[:, [1, 3]]), aligned[:, :4]
+    inside = (shift <= 1 - scale + tolerance).all(1) | (shift <= scale - 1 + tolerance).all(1)
+    clear = _is_resized(pairs, thumbs) | (np.abs(pose - _IDENTITY_POSE).max(1, initial=0) > 0.02)
+    return inside & clear & (_keeps_proportions(pairs, pose, thumbs) | (tolerance > 0.03))
+
+# %% ../nbs/08_duplicates.ipynb #280037a7
+def _is_plain(thumbs:np.ndarray)->np.ndarray: # (N,), bool; thumbs: (N,64,64), uint8
+    "Whether three levels of brightness make up nearly all of a picture"
+    counts = np.stack([(thumbs//8 == level).sum((1, 2)) for level in range(32)], axis=1)
+    return np.sort(counts, axis=1)[:, -3:].sum(1) > 0.92*_SIDE**2
+
+# %% ../nbs/08_duplicates.ipynb #e149b193
+def _in_parts(check:Callable, pairs:np.ndarray, pose:np.ndarray|None, thumbs:_Thumbnails, pool:ThreadPoolExecutor,
+              size:int=64)->np.ndarray: # (P,), bool
+    "`check` in parallel, for some pairs at a time"
+    def check_part(start):
+        part = slice(start, start + size)
+        return check(pairs[part], None if pose is None else pose[part], thumbs)
+    return np.concatenate([np.zeros(0, bool), *pool.map(check_part, range(0, len(pairs), size))])
+
+# %% ../nbs/08_duplicates.ipynb #f7f430bf
+def _are_copies(pairs:np.ndarray, aligned:np.ndarray, thumbs:_Thumbnails, align:Callable, pool:ThreadPoolExecutor):
+    "Which pairs of related images are one picture, (P,); `aligned` is what `align` said of them, (P,6)"
+    copy = _in_parts(_is_recoded, pairs, None, thumbs, pool)
+    used, place = np.unique(pairs[:, :2], return_inverse=True)
+    rich = ~_is_plain(thumbs.full[used])[place.reshape(-1, 2)].any(1)
+    rest = np.flatnonzero(rich & ~copy)
+    copy[rest] = _in_parts(_is_relit, pairs[rest], None, thumbs, pool)
+    rest = np.flatnonzero(rich & ~copy)
+    still = rest[(aligned[rest, :4] == _IDENTITY_POSE).all(1)] # these were compared as they lie
+    still = still[_is_crop(pairs[still], align(pairs[still], None, 16, 2), thumbs, tolerance=0.04)] # a cheap look first
+    moved, poses = _coarse_to_fine(pairs, still, align)
+    aligned[moved] = poses
+    rest = rest[_is_crop(pairs[rest], aligned[rest], thumbs)]
+    copy[rest] = _in_parts(_is_relit, pairs[rest], aligned[rest, :4].astype(np.float32), thumbs, pool)
+    return copy
+
+# %% ../nbs/08_duplicates.ipynb #42f7516b
+def _compare(pairs:np.ndarray, thumbs:_Thumbnails, correlation:np.ndarray, min_detail:float)->tuple:
+    "Which rows of `pairs` are related; their correlation and detail, (Q,2); and which of them are copies, (Q,)"
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         align = partial(_align_all, thumbs=thumbs, pool=pool)
-        likely = np.flatnonzero(correlation >= 0.98)
-        unmoved = align(pairs[likely], None, _SIDE, 0)
-        same = (unmoved[:, 4] >= _PYRAMID[-1][2]) & (unmoved[:, 5] >= min_detail)
-        rows = np.setdiff1d(np.arange(len(pairs)), likely[same])
-        rows, aligned = _coarse_to_fine(pairs, rows, align)
-    good = _keeps_proportions(pairs[rows], aligned[:, :4], thumbs) & (aligned[:, 5] >= min_detail)
-    scores = np.concatenate([unmoved[same, 4:], aligned[good, 4:]])
-    return np.concatenate([likely[same], rows[good]]), scores
+        rows, aligned = _confirm_related(pairs, correlation, min_detail, thumbs, align)
+        return rows, aligned[:, 4:].copy(), _are_copies(pairs[rows], aligned, thumbs, align, pool)
 
 # %% ../nbs/08_duplicates.ipynb #927b79b9
 def _pixel_digest(
@@ -429,10 +604,17 @@ def _connected_components(
     return connected_components(coo_array((np.ones(len(i)), (i, j)), (n, n)), directed=False)[1]
 
 # %% ../nbs/08_duplicates.ipynb #ebf343b8
+class _Match(NamedTuple):
+    "What was found about two related pictures"
+    correlation:float # -1 to 1
+    detail:float # -1 to 1
+    is_copy:bool # They are one picture
+
 def _choose_keepers(n:int, pairs:dict)->np.ndarray: # (n,): for each the picture for which it is given up, or itself
     "Keep the best of each picture's copies; give up only what is a copy of a kept one"
     copies, keeper = {}, np.full(n, -1)
-    for i, j in pairs: copies.setdefault(i, []).append(j)
+    for (i, j), match in pairs.items():
+        if match.is_copy: copies.setdefault(i, []).append(j)
     for i in range(n):
         if keeper[i] >= 0: continue
         for j in [i, *copies.get(i, [])]:
@@ -440,24 +622,29 @@ def _choose_keepers(n:int, pairs:dict)->np.ndarray: # (n,): for each the picture
     return keeper
 
 # %% ../nbs/08_duplicates.ipynb #f79e51c3
-def _near_duplicate_pairs(thumbs:_Thumbnails, min_detail:float, orientations:tuple=(0,))->dict:
-    "(i, j) → (correlation, detail): enough pairs of copies to tell the groups and which copies to keep"
+_ROUNDS = 8 # comparisons at most that look for the copy of a picture among its relatives
+
+def _related_pairs(thumbs:_Thumbnails, min_detail:float, orientations:tuple=(0,))->dict: # (i, j) → _Match
+    "Enough pairs of related pictures to tell the groups and which copies to keep"
     n, found = len(thumbs.full), {}
     pairs, correlation = _candidate_pairs(thumbs.full, orientations=orientations)
     (i, j, _), waiting, order = pairs.T, np.ones(len(pairs), bool), np.argsort(-correlation, kind='stable')
     for turn in count():
         group, is_kept = _connected_components(n, list(found)), _choose_keepers(n, found) == np.arange(n)
-        useful = waiting & ((group[i] != group[j]) | (is_kept[i] & is_kept[j]))
+        apart = group[i] != group[j]
+        useful = waiting & (apart | (is_kept[i] & is_kept[j]))
         rows = order[useful[order]]
-        if turn < 2: rows = rows[np.unique(j[rows], return_index=True)[1]] # the likeliest for each j
+        likeliest = np.isin(np.arange(len(pairs)), rows[np.unique(j[rows], return_index=True)[1]]) # for each j
+        rows = np.flatnonzero(useful & (likeliest if turn < 2 else apart | (likeliest & (turn < _ROUNDS))))
         if not len(rows): return found
         waiting[rows] = False
-        copies, scores = _confirm_copies(pairs[rows], thumbs, correlation[rows], min_detail)
-        for row, score in zip(rows[copies], scores): found[int(i[row]), int(j[row])] = tuple(score)
+        related, scores, copies = _compare(pairs[rows], thumbs, correlation[rows], min_detail)
+        for row, score, is_copy in zip(rows[related], scores.tolist(), copies.tolist()):
+            found[int(i[row]), int(j[row])] = _Match(*score, is_copy)
 
 # %% ../nbs/08_duplicates.ipynb #d545f96f
 def _copy_kind(fact:ImageFacts, best:ImageFacts, detail:float, same_pixels:Callable)->str:
-    "best_copy, exact_duplicate or near_duplicate; files are read only where the thumbnails leave it open"
+    "best_copy, exact_duplicate or near_duplicate of a copy; files are read only where the thumbnails leave it open"
     if fact is best: return 'best_copy'
     could_be = (fact.width, fact.height) == (best.width, best.height) and detail > 0.95
     if fact.format == best.format == 'JPEG': # both were shrunk in one way
@@ -473,26 +660,28 @@ def _duplicate_rows(identical:list, min_detail:float, orientations:tuple, same_p
     "A row for each image that is in a group"
     best = [images[0] for images in identical]
     thumbs = _Thumbnails(best)
-    hashes, pairs = perceptual_hash(thumbs.full), _near_duplicate_pairs(thumbs, min_detail, orientations)
+    hashes, pairs = perceptual_hash(thumbs.full), _related_pairs(thumbs, min_detail, orientations)
     component, keeper = _connected_components(len(best), list(pairs)), _choose_keepers(len(best), pairs)
     first, size = np.unique(component, return_index=True)[1], np.bincount(component, list(map(len, identical)))
+    has_copies = np.bincount(keeper, list(map(len, identical)), len(best)) > 1
     for i in np.flatnonzero(size[component] > 1):
         group = hashlib.sha256(best[first[component[i]]].file.encode()).hexdigest()[:12]
-        kept, score = best[keeper[i]], pairs.get((int(keeper[i]), int(i)), (1.0, 1.0))
+        kept, match = best[keeper[i]], pairs.get((int(keeper[i]), int(i)), _Match(1.0, 1.0, True))
         bits = int(np.bitwise_count(hashes[i] ^ hashes[keeper[i]]))
         for f in identical[i]:
-            kind, copy_of = _copy_kind(f, kept, score[1], same_pixels), '' if f is kept else kept.file
-            yield (group, f.file, f.label, kind, f is kept, copy_of, bits, *score,
+            kind, copy_of = _copy_kind(f, kept, match.detail, same_pixels), '' if f is kept else kept.file
+            if f is kept and not has_copies[i]: kind = 'related'
+            yield (group, f.file, f.label, kind, f is kept, copy_of, bits, match.correlation, match.detail,
                    f.width, f.height, f.bytes, f'{hashes[i]:016x}')
 
 # %% ../nbs/08_duplicates.ipynb #dea1cf21
 def find_duplicates(
     root:Path, # Image folder: one folder per class
     facts:list=None, # What `read_images(root)` gave, to read nothing twice
-    min_detail:float=0.82, # Agreement of fine structure that makes a near duplicate, 0 to 1; higher is stricter
+    min_detail:float=0.82, # Agreement of fine structure that makes two images related, 0 to 1; higher is stricter
     transforms:bool=False # Also find copies that are turned by quarters or mirrored
-): # DataFrame: group, file, label, kind (best_copy, exact_duplicate, near_duplicate), keep, copy_of, evidence, size
-    "The images that show the same picture, in groups, and the best copy of each"
+): # DataFrame: group, file, label, kind (best_copy, exact_duplicate, near_duplicate, related), keep, copy_of, …
+    "The images that are related, in groups, and which of them are copies (`copy_of`) of which kept one"
     import pandas as pd # slow to import
     facts = read_images(root) if facts is None else facts
     digest = cache(lambda file: _pixel_digest(Path(root)/file))
@@ -506,8 +695,9 @@ def find_duplicates(
 # %% ../nbs/08_duplicates.ipynb #bc5fb5a7
 def find_conflicts(
     duplicates:object # DataFrame, as `find_duplicates` gives it
-): # DataFrame: group, file, label, kind, keep, of the groups whose images lie in more than one class
+): # DataFrame: group, file, label, kind, keep, copy_of, of the copies of one picture that lie in more than one class
     "The images that are filed under two classes"
-    classes = duplicates.groupby('group').label.transform('nunique') if len(duplicates) else duplicates.group
-    columns = ['group', 'file', 'label', 'kind', 'keep']
+    picture = duplicates.copy_of.where(duplicates.copy_of != '', duplicates.file)
+    classes = duplicates.groupby(picture).label.transform('nunique') if len(duplicates) else duplicates.group
+    columns = ['group', 'file', 'label', 'kind', 'keep', 'copy_of']
     return duplicates.loc[classes.astype(int) > 1, columns].reset_index(drop=True)

@@ -297,6 +297,7 @@ class ImageHeader(NamedTuple):
     height:int # Pixels, once it is upright
     orientation:int # As EXIF numbers it: 1 is upright, 2 to 8 are turned or mirrored
     plain:bool # An upright, opaque 8-bit JPEG or PNG in RGB or grey, and no animation
+    coarseness:float # Of a JPEG: the mean number to whose multiples it rounds the waves of brightness; else 0
 
 # %% ../nbs/01_images.ipynb #28ea79ba
 _ORIENTATION = 0x0112 # EXIF's tag
@@ -350,7 +351,8 @@ def read_header(
         orientation, (width, height) = 1 if silent else _orientation(image), image.size
         if orientation > 4 and image.format != 'TIFF': width, height = height, width # Pillow turns TIFF files itself
         plain = _is_plain(image, file_content(source, 64), orientation)
-        return ImageHeader(image.format, image.mode, width, height, orientation, plain)
+        coarseness = float(np.mean(getattr(image, 'quantization', {}).get(0, 0)))
+        return ImageHeader(image.format, image.mode, width, height, orientation, plain, coarseness)
 
 # %% ../nbs/01_images.ipynb #dbdbcdef
 _GREY_16 = np.round(np.arange(65_536)/257).astype(np.uint8) # 16 bits → 8 bits

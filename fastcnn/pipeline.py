@@ -67,6 +67,7 @@ def write_cleaning_report(
         ('What was found', [counts, groups, report.rows]),
         ('What a person should look at', [looks, report.suspects]),
         ('Images in two classes', [report.conflicts]),
+        ('Classes left alone: they would lose most of their images as copies', [report.left_alone]),
         ('Images that stay', [report.balance])])
 
 # %% ../nbs/24_pipeline.ipynb #fc85f83d

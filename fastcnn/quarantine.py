@@ -145,21 +145,22 @@ def _update_credits(manifest:Manifest):
     if (manifest.folder/SidecarFile.CREDITS).exists(): manifest.write_credits()
 
 # %% ../nbs/09_clean.ipynb #bd2196c4
-def _group_names(rows:dict, details:dict)->dict:
-    "New name of a group → the one it has already: it keeps that when copies join it later"
+def _known_names(rows:dict, details:dict, field:str)->dict:
+    "New name of a group or picture → the one it has already: it keeps that when images join it later"
     names = {}
     for file, detail in details.items():
-        if old := rows.get(file, {}).get('group'): names[detail['group']] = min(old, names.get(detail['group'], old))
+        new, old = detail.get(field), rows.get(file, {}).get(field)
+        if new and old: names[new] = min(old, names.get(new, old))
     return names
 
 # %% ../nbs/09_clean.ipynb #7e9fc2d0
 def _finding_events(manifest:Manifest, reasons:dict, details:dict)->list[dict]:
     "What the manifest does not know yet: which files go and why, and which group each belongs to"
     rows, events = _rows_by_file(manifest), []
-    names = _group_names(rows, details)
+    names = {field: _known_names(rows, details, field) for field in ('group', 'picture')}
     for file in sorted(details.keys() | reasons.keys()):
         row, new = rows.get(file) or _user_row(manifest, file), dict(details.get(file, {}))
-        if new: new['group'] = names.get(new['group'], new['group'])
+        new |= {field: known.get(new[field], new[field]) for field, known in names.items() if field in new}
         if file in reasons: new |= dict(status='quarantined', reason=reasons[file])
         if file not in rows or any(row.get(k) != v for k, v in new.items()): events.append(row | new)
     return events
@@ -168,7 +169,7 @@ def _finding_events(manifest:Manifest, reasons:dict, details:dict)->list[dict]:
 def quarantine_findings(
     manifest:Manifest, # Of a locked collection
     reasons:dict, # `label/name` → why it has to go, as the manifest says it
-    details:dict # `label/name` → its group and phash, also of images that stay
+    details:dict # `label/name` → its group, picture (which its copies share) and phash, also of images that stay
 ):
     "Write down what was found and what is going to happen, then do it"
     events = _finding_events(manifest, reasons, details)
