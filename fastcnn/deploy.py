@@ -215,7 +215,10 @@ def _card_figures(config):
     if config.get('accuracy') is None: return 'Not measured.'
     low, high = config['accuracy_interval']
     text = (f"Accuracy {config['accuracy']:.3f} (95% interval {low:.3f} to {high:.3f}) on {config['images']} images "
-            f'that neither training nor validation saw.{_card_relatives(config)}')
+            'that neither training nor validation saw.')
+    if (worth := config.get('effective_images', config['images'])) < config['images']:
+        text += f' Some belong together, such as frames of a film: the interval counts them as {worth:.1f} independent images.'
+    text += _card_relatives(config)
     scores = [f'| {name} | {"–" if score is None else format(score, ".3f")} |'
               for name, score in (config.get('per_class_f1') or {}).items()]
     return '\n'.join([text, *(['', '| class | F1 |', '| --- | --- |', *scores] if scores else [])])

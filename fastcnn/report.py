@@ -226,8 +226,8 @@ def _accuracy_in_words(evaluation):
             f'With 95% confidence the true one lies between {low:.3f} and {high:.3f}; '
             f'guessing among {classes} classes gives {1/classes:.3f}.')
     if evaluation.effective_images < images:
-        text += (' Some images belong together, such as frames of a film: the intervals count them as '
-                 f'{evaluation.effective_images:,.1f} independent images.')
+        text += (f' Some belong together, such as frames of a film: the intervals count the {images:,} images as '
+                 f'{evaluation.effective_images:,.1f} independent ones.')
     text += _relatives_in_words(evaluation, images)
     if evaluation.coverage == 1: return text
     refused = f'{1 - evaluation.coverage:.1%} of the images were refused as none of the classes'
