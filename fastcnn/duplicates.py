@@ -40,11 +40,12 @@ class ImageFacts(NamedTuple):
     thumb:np.ndarray = None # Grey, uint8 (64,64), stretched to a square
     colour:np.ndarray = None # RGB, uint8 (32,32,3), stretched to a square
     coarseness:float = 0 # As `ImageHeader` has it
+    given:str = '' # Its class where a table says it
 
     @property
     def label(self)->str:
-        "The class in whose folder the file lies"
-        return self.file.partition('/')[0]
+        "Its class: that of the table, or the folder in which the file lies"
+        return self.given or self.file.partition('/')[0]
 
     @property
     def is_flat(self)->bool:
@@ -79,11 +80,11 @@ def _thumbnails(
 _MIN_SIDE = 4 # pixels; an image with a shorter side holds no picture
 
 # %% ../nbs/08_duplicates.ipynb #c98b7eec
-def _read_facts(path:Path)->ImageFacts:
-    "What one reading of the file tells"
-    file, size = f'{path.parent.name}/{path.name}', 0
+def _read_facts(path:Path|bytes, file:str='')->ImageFacts:
+    "What one reading of the file, or of its content, tells"
+    file, size = file or f'{path.parent.name}/{path.name}', 0
     try:
-        size = path.stat().st_size
+        size = len(path) if isinstance(path, bytes) else path.stat().st_size
         header = read_header(path)
         about = header.format, header.width, header.height, size
         if min(header.width, header.height) < _MIN_SIDE: return ImageFacts(file, 'too_small', *about)
@@ -101,13 +102,20 @@ def _has_utf8_name(path:Path)->bool:
 
 # %% ../nbs/08_duplicates.ipynb #e4cd0a9d
 def read_images(
-    root:Path, # Image folder: one folder per class
+    source:'Path|DataFrame', # Image folder: one folder per class; or a table as `image_table` gives it
     max_workers:int=None # Threads; default: one per processor, at most 16
-)->list[ImageFacts]: # One per file, sorted by name
-    "Read every image in the class folders of `root` once, in parallel"
-    paths = [path for path in image_files(root) if _has_utf8_name(path)]
+)->list[ImageFacts]: # One per image, of a folder sorted by name
+    "Read every image once, in parallel"
+    images = _images_of(source)
     with ThreadPoolExecutor(max_workers or min(16, os.cpu_count() or 1)) as pool:
-        return list(tqdm(pool.map(_read_facts, paths), 'reading images', len(paths), delay=1))
+        facts = list(tqdm(pool.map(_read_facts, images.values(), images), 'reading images', len(images), delay=1))
+    return [f._replace(given=label) for f, label in zip(facts, source.label)] if hasattr(source, 'columns') else facts
+
+def _images_of(source):
+    "Name of each image → path or bytes"
+    if not hasattr(source, 'columns'):
+        return {f'{path.parent.name}/{path.name}': path for path in image_files(source) if _has_utf8_name(path)}
+    return {name: image if isinstance(image, bytes) else Path(image) for name, image in zip(source['name'], source.image)}
 
 # %% ../nbs/08_duplicates.ipynb #66b624dc
 def _halve(
@@ -675,18 +683,21 @@ def _duplicate_rows(identical:list, min_detail:float, orientations:tuple, same_p
                    f.width, f.height, f.bytes, f'{hashes[i]:016x}')
 
 # %% ../nbs/08_duplicates.ipynb #dea1cf21
+def _same_bytes(a, b):
+    return a == b if isinstance(a, bytes) or isinstance(b, bytes) else filecmp.cmp(a, b, shallow=False)
+
 def find_duplicates(
-    root:Path, # Image folder: one folder per class
-    facts:list=None, # What `read_images(root)` gave, to read nothing twice
+    source:'Path|DataFrame', # Image folder: one folder per class; or a table as `image_table` gives it
+    facts:list=None, # What `read_images(source)` gave, to read nothing twice
     min_detail:float=0.82, # Agreement of fine structure that makes two images related, 0 to 1; higher is stricter
     transforms:bool=False # Also find copies that are turned by quarters or mirrored
 ): # DataFrame: group, file, label, kind (best_copy, exact_duplicate, near_duplicate, related), keep, copy_of, …
     "The images that are related, in groups, and which of them are copies (`copy_of`) of which kept one"
     import pandas as pd # slow to import
-    facts = read_images(root) if facts is None else facts
-    digest = cache(lambda file: _pixel_digest(Path(root)/file))
+    facts, images = read_images(source) if facts is None else facts, _images_of(source)
+    digest = cache(lambda file: _pixel_digest(images[file]))
     def same_pixels(a, b): # the same bytes need no decoding
-        return filecmp.cmp(Path(root)/a, Path(root)/b, shallow=False) or digest(a) == digest(b)
+        return _same_bytes(images[a], images[b]) or digest(a) == digest(b)
     identical = _group_identical([f for f in facts if not f.problem], digest)
     orientations = tuple(range(8 if transforms else 1))
     rows = _duplicate_rows(identical, min_detail, orientations, same_pixels) if identical else []
