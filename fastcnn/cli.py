@@ -8,9 +8,9 @@ Docs: https://fastcnn.github.io/fastcnn/cli.html.md"""
 __all__ = ['command_parser', 'main']
 
 # %% ../nbs/25_cli.ipynb #ad1d8c58
-import argparse, inspect, os, sys, warnings
+import argparse, inspect, io, os, sys, warnings
 from collections import Counter
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, get_args
@@ -300,9 +300,15 @@ def _row_in_words(row):
     return '  '.join('none of these' if value is None else _shown(value, 3) for value in row.values())
 
 # %% ../nbs/25_cli.ipynb #81ec42c8
-def _tell(message):
-    if not sys.stderr: return # closed before the start: print would take standard output instead
-    with suppress(OSError), _unless_closed(sys.stderr): print(f'fastcnn: {_one_line(message)}', file=sys.stderr)
+class _ErrorStream:
+    "Standard error, for progress bars too; what cannot be written there stops nothing"
+    def __init__(self, stream): self.stream = stream or io.StringIO() # None: it was closed before the start
+    def __getattr__(self, name): return getattr(self.stream, name)
+    def write(self, text):
+        with suppress(OSError), _unless_closed(self.stream): self.stream.write(text)
+        return len(text)
+
+def _tell(message): print(f'fastcnn: {_one_line(message)}', file=sys.stderr)
 
 def _is_ours():
     "Whether fastcnn itself has called `warnings.warn`, and not a library, nor C code that it calls"
@@ -330,6 +336,20 @@ def _call_verb(argv):
     _tell(message)
     return dict(error=' '.join(message.split())), status
 
+# %% ../nbs/25_cli.ipynb #d586115a
+def _show(result, status, as_json):
+    "Print what a verb has found; the exit status"
+    # A name may hold what the terminal's encoding lacks
+    if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='backslashreplace')
+    try:
+        with _unless_closed(sys.stdout):
+            if as_json: print(to_json(result))
+            elif not status: _print_result(result)
+        return status
+    except OSError as error:
+        _tell(f'the result cannot be printed: {error.strerror}')
+        return 1
+
 # %% ../nbs/25_cli.ipynb #3331d17a
 def main(
     argv:list=None # Arguments; default: those of the process
@@ -338,18 +358,10 @@ def main(
     argv = sys.argv[1:] if argv is None else list(argv)
     # Threads that wait must not take the core from the processes that read images
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-    with warnings.catch_warnings():
-        warnings.showwarning = partial(_print_warning, warnings.showwarning)
-        # Whatever the environment says: these name files
-        warnings.filterwarnings('always', category=UserWarning, module='fastcnn')
-        result, status = _call_verb(argv)
-    # A name may hold what the terminal's encoding lacks
-    if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='backslashreplace')
-    try:
-        with _unless_closed(sys.stdout):
-            if '--json' in argv: print(to_json(result))
-            elif not status: _print_result(result)
-    except OSError as error:
-        _tell(f'the result cannot be printed: {error.strerror}')
-        return 1
-    return status
+    with redirect_stderr(_ErrorStream(sys.stderr)):
+        with warnings.catch_warnings():
+            warnings.showwarning = partial(_print_warning, warnings.showwarning)
+            # Whatever the environment says: these name files
+            warnings.filterwarnings('always', category=UserWarning, module='fastcnn')
+            result, status = _call_verb(argv)
+        return _show(result, status, '--json' in argv)

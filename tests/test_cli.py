@@ -287,6 +287,24 @@ def test_many_answers_into_a_closed_pipe(model, folder):
     assert not told(running.stderr.read()) and running.wait(timeout=60) == 0
 
 
+PLANTED = """import sys, warnings
+import fastcnn.cli
+def library(root): warnings.warn('of a library', stacklevel=2); return {}
+fastcnn.cli.collection_facts = library
+sys.exit(fastcnn.cli.main(['info', 'x']))"""
+
+BAR = PLANTED.replace("warnings.warn('of a library', stacklevel=2)", "[print('bar', file=sys.stderr, flush=True) for _ in range(3)]")
+
+def test_a_progress_bar_into_a_closed_pipe():
+    "As with `fastcnn predict … 2>&1 | head -1`: the work goes on"
+    running = subprocess.Popen([sys.executable, '-c', BAR], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=BUFFERED)
+    running.stderr.close()
+    assert running.stdout.read() == b'' and running.wait(timeout=60) == 0
+    closed = ['exec 2>&-; exec "$0" -c "$1"', sys.executable, PLANTED.replace("'info', 'x'", "'info'")]
+    done = subprocess.run(['sh', '-c', *closed], stdout=subprocess.PIPE, env=BUFFERED)
+    assert (done.returncode, done.stdout) == (2, b'') # nor does a line for standard error go to standard output
+
+
 def test_a_result_that_cannot_be_printed(folder):
     if not os.path.exists('/dev/full'): pytest.skip('no device that is always full')
     with open('/dev/full', 'w') as full:
@@ -378,12 +396,6 @@ def test_c_code_that_fastcnn_calls_is_a_library_too(monkeypatch):
     monkeypatch.setattr(sys, 'warnoptions', [])
     assert run_here('cache') == (0, 0, '')
 
-
-PLANTED = """import sys, warnings
-import fastcnn.cli
-def library(root): warnings.warn('of a library', stacklevel=2); return {}
-fastcnn.cli.collection_facts = library
-sys.exit(fastcnn.cli.main(['info', 'x']))"""
 
 def test_who_asks_python_sees_what_libraries_warn_of():
     def errors(*options, **environment):
