@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 # %% ../nbs/08_duplicates.ipynb #15bc3ddc
 import numpy as np
@@ -22,6 +22,8 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from .images import ImageHeader, UnreadableImage, image_files, read_header, read_image
+
+if TYPE_CHECKING: from pandas import DataFrame
 
 # %% ../nbs/08_duplicates.ipynb #60cad35a
 _FLAT = 10 # a spread of brightness below this is no picture

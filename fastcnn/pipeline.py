@@ -9,7 +9,7 @@ __all__ = ['collection_facts', 'write_cleaning_report', 'add_source', 'ModelEval
            'export_evaluated', 'TrainedClassifier', 'train_classifier', 'write_predictions', 'pixel_cache']
 
 # %% ../nbs/24_pipeline.ipynb #0115a643
-import csv, hashlib, io, json, os, time, warnings
+import csv, hashlib, io, os, time, warnings
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,7 +102,7 @@ class ModelEvaluation:
 
     def summary(self)->dict: # Plain numbers, ready for JSON
         "The figures without the tables"
-        return self.evaluation.summary() | dict(refused=self.refused, per_class_f1=self.evaluation.per_class.f1.to_dict())
+        return self.evaluation.summary() | dict(refused=self.refused)
 
 # %% ../nbs/24_pipeline.ipynb #ed026f4b
 def evaluate_model(
@@ -201,11 +201,22 @@ def _choose_plan(plan, arch):
     return plan, find_architecture(arch), reasons
 
 # %% ../nbs/24_pipeline.ipynb #fb4fc7ef
+_TINY, _MANY = 48, 5000 # pixels, images: in so many so small ones nearly everything looks like something else
+
+def _relatives(table):
+    "Groups of images that show one scene; None where the search would take long and tell little"
+    from fastcnn.duplicates import find_duplicates
+    from fastcnn.images import UnreadableImage, read_header
+    def side(image):
+        try: return min(read_header(image)[2:4])
+        except UnreadableImage: return _TINY
+    if len(table) > _MANY and max(map(side, table.image.sample(50, random_state=0))) < _TINY: return None
+    return find_duplicates(table)
+
 def _load_parts(table, size, batch_size, seed, method):
     "Training, validation and test part; copies of a picture lie in one of them, whether the folder was cleaned or not"
     from fastcnn.data import image_dataloaders
-    from fastcnn.duplicates import find_duplicates
-    groups = find_duplicates(table)
+    groups = _relatives(table)
     return image_dataloaders(table, size, batch_size, valid_pct=0.15, test_pct=0.15, seed=seed, groups=groups, method=method)
 
 # %% ../nbs/24_pipeline.ipynb #1deea853
@@ -225,7 +236,7 @@ def _checkpoint(out, resume, settings):
     "The file that keeps the training epoch by epoch, beside `out`; what an earlier training left goes, unless it is resumed"
     if out is None: return None
     out = Path(os.path.abspath(out))
-    mark = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:8]
+    mark = hashlib.sha256(to_json([*map(str, settings)]).encode()).hexdigest()[:8]
     kept = out.with_name(f'.{out.name}.training-{mark}.pt')
     if resume and not kept.exists():
         raise InputError(f'there is no interrupted training of {str(out)!r} with these settings: train without resume')
@@ -237,7 +248,7 @@ def _forget_checkpoints(out):
 
 # %% ../nbs/24_pipeline.ipynb #0f5464bd
 _JUDGED = ('accuracy', 'accuracy_interval', 'f1', 'precision', 'recall', 'refused', 'related_images', 'accuracy_unrelated',
-           'accuracy_unrelated_interval')
+           'accuracy_unrelated_interval', 'effective_images')
 
 @dataclass
 class TrainedClassifier:
@@ -334,7 +345,7 @@ def _write_evaluation(trained, path):
 
 # %% ../nbs/24_pipeline.ipynb #2cc37d5a
 def _json_answer(row):
-    "An answer with None in place of NaN: JSON knows no other word for it"
+    "An answer with None in place of NaN, as an empty cell"
     return {key: None if value != value else value for key, value in row.items()}
 
 def _csv_line(values):

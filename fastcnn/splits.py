@@ -161,19 +161,25 @@ def _sha256(image): return hashlib.sha256(image if isinstance(image, bytes) else
 def with_groups(
     table:pd.DataFrame, # As `image_table` gives it
     groups:pd.DataFrame=None # As `find_duplicates` gives them; none: keep those of the table
-)->pd.DataFrame: # The same rows; `group` also joins images with the same bytes; `content`: SHA-256 of the bytes
-    "Write down which images belong together"
+)->pd.DataFrame: # `group` also joins images with the same bytes; `content`: SHA-256 of the bytes; `picture`: shared by copies
+    "Write down which images belong together, and which are one picture"
     known = table.get('group', pd.Series(None, table.index, dtype=object))
     if groups is not None: known = table.name.map(dict(zip(groups.file, groups.group)))
     content = pd.Series(list(map_ahead(_sha256, table.image, num_cpus(), 64)), table.index, dtype=object)
     same = known.groupby(content).transform('first') # a copy of an image joins its group
     same = same.where(same.notna(), content.where(content.duplicated(keep=False)))
     known = known.where(known.notna(), same).astype(object)
-    return table.assign(group=known.where(known.notna(), None), content=content)
+    return table.assign(group=known.where(known.notna(), None), content=content, picture=_pictures(table.name, content, groups))
+
+def _pictures(names, content, groups):
+    "What an image has in common with its copies: the content of the best of them"
+    if groups is None or 'copy_of' not in groups: return content
+    best, of = dict(zip(groups.file, groups.copy_of)), dict(zip(names, content))
+    return pd.Series([of.get(best.get(name) or name, own) for name, own in zip(names, content)], names.index, dtype=object)
 
 # %% ../nbs/11_data.ipynb #67a896cf
 def split_table(
-    table:pd.DataFrame, # As `image_table` gives it, with `group` and `content` as `with_groups` writes them
+    table:pd.DataFrame, # As `with_groups` gives it
     valid_pct:float, # Share for validation, of what is not in a part that is given, 0 to 1
     test_pct:float, # Share for the test, 0 to 1; 0: none, unless one is given
     seed:int # Of the split
@@ -184,7 +190,7 @@ def split_table(
     shares = [0. if given[1] else valid_pct, 0. if given[2] else test_pct]
     if any(shares):
         rest = table.iloc[given[0]]
-        splitter = GroupSplitter(rest.group.tolist(), rest.label.tolist(), *shares, seed, rest.content.tolist())
+        splitter = GroupSplitter(rest.group.tolist(), rest.label.tolist(), *shares, seed, rest.picture.tolist())
         found = [[given[0][i] for i in found] for found in splitter(rest)]
         given = [a if n == 0 else given[n] or a for n, a in enumerate([*found, []][:3])]
     return tuple(given if given[2] or test_pct else given[:2])
