@@ -337,14 +337,17 @@ class Fastcnn:
 
     def split(self, job, seed):
         from fastcnn.duplicates import find_duplicates
-        from fastcnn.splits import GroupSplitter, with_groups
+        from fastcnn.splits import split_table, tell_parts, with_groups
         from fastcnn.tables import image_table
-        if seed == 0: self._table = with_groups(image_table(job.source), find_duplicates(job.source))
-        parts = GroupSplitter(self._table.group.tolist(), self._table.label.tolist(), .2, 0., seed)(self._table)
+        if seed == 0:
+            table = image_table(job.source)
+            self._table = with_groups(table, find_duplicates(table))
+        parts = split_table(self._table, .2, 0., seed)
+        for sentence in tell_parts(self._table, parts): warnings.warn(sentence) # as `image_dataloaders` does
         files = [(label, Path(name).stem) for name, label in zip(self._table.name, self._table.label)]
         return [(*files[i], part) for part, some in zip(('train', 'valid'), parts) for i in some]
 
-    split_call = 'GroupSplitter(find_duplicates(path), …)'
+    split_call = 'image_dataloaders(path, groups=find_duplicates(path))'
 
 
 TOOLS = dict(fastai=Fastai, torchvision=Torchvision, datasets=Datasets, ultralytics=Ultralytics, fastcnn=Fastcnn)
