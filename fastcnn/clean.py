@@ -216,7 +216,7 @@ def class_balance(
 _COLUMNS = ['file', 'label', 'reason', 'problem', 'group', 'copy_of', 'distance', 'correlation', 'detail',
             'width', 'height']
 
-# %% ../nbs/09_clean.ipynb #fb05f87e
+# %% ../nbs/09_clean.ipynb #81c818ad
 def _mostly_copies(facts:list, copies:object, max_share:float)->object: # DataFrame: label, images, copies
     "The classes of which a larger share than `max_share` are copies"
     import pandas as pd # slow to import

@@ -159,7 +159,7 @@ def _reorient(
     mirrored = images[:, :, ::-1] if orientation & 4 else images
     return np.rot90(mirrored, orientation & 3, axes=(1, 2))
 
-# %% ../nbs/08_duplicates.ipynb #2227968e
+# %% ../nbs/08_duplicates.ipynb #cc5422e8
 def _reorient_each(
     images:np.ndarray, # (N,side,side), or with channels
     orientations:np.ndarray # (N,), 0 to 7
@@ -415,7 +415,7 @@ def _confirm_related(pairs:np.ndarray, correlation:np.ndarray, min_detail:float,
     good = _keeps_proportions(pairs[rows], aligned[:, :4], thumbs) & (aligned[:, 5] >= min_detail)
     return np.concatenate([likely[same], rows[good]]), np.concatenate([unmoved[same], aligned[good]])
 
-# %% ../nbs/08_duplicates.ipynb #33ea2cd3
+# %% ../nbs/08_duplicates.ipynb #79af4193
 _CELLS = 32 # along a side of the coloured thumbnail
 _LUMA = np.float32([0.299, 0.587, 0.114]) # how bright red, green and blue look
 _EDGE = 0.1 # share of the slope of brightness that is forgiven, for resampling moves edges a little
@@ -433,7 +433,7 @@ def _in_colour(pairs:np.ndarray, pose:np.ndarray|None, thumbs:_Thumbnails)->tupl
     a += block_mean(grey, _CELLS) - _brightness(a) # the finer thumbnail moves more exactly
     return a, b, np.floor(block_mean(inside, _CELLS))
 
-# %% ../nbs/08_duplicates.ipynb #16e04ff9
+# %% ../nbs/08_duplicates.ipynb #5d1e80a2
 def _slope(x:np.ndarray)->np.ndarray: # (P,side,side)
     "By how much brightness changes from pixel to pixel"
     slope = np.zeros_like(x)
@@ -441,7 +441,7 @@ def _slope(x:np.ndarray)->np.ndarray: # (P,side,side)
     slope[:, :, 1:-1] += np.abs(x[:, :, 2:] - x[:, :, :-2])/2
     return slope
 
-# %% ../nbs/08_duplicates.ipynb #5e633c97
+# %% ../nbs/08_duplicates.ipynb #e9b7a0c7
 def _largest_differences(
     a:np.ndarray, # RGB, (3,P,32,32), 0 to 255
     b:np.ndarray, # RGB, (3,P,32,32), 0 to 255
@@ -457,24 +457,28 @@ def _largest_differences(
     largest = np.stack([gaps.max((2, 3)), beyond.max((2, 3))]) # (2,3,P)
     return np.stack([largest[:, 0], largest[:, 1:].max(1)], axis=2)
 
-# %% ../nbs/08_duplicates.ipynb #667f9c21
+# %% ../nbs/08_duplicates.ipynb #86630254
 def _is_resized(pairs:np.ndarray, thumbs:_Thumbnails)->np.ndarray: # (P,), bool
     "Whether the two images of each pair have different sizes"
     first, second = (thumbs.size[pairs[:, k]] for k in (0, 1))
     second = np.where(pairs[:, 2:] & 1, second[:, ::-1], second) # a quarter turn swaps width and height
     return (first != second).any(1)
 
-# %% ../nbs/08_duplicates.ipynb #c7713c53
+def _is_one_series(pairs:np.ndarray, thumbs:_Thumbnails)->np.ndarray: # (P,), bool
+    "Whether both images of each pair have one size and were compressed alike, as the frames of a film are"
+    return ~_is_resized(pairs, thumbs) & (thumbs.coarseness[pairs[:, 0]] == thumbs.coarseness[pairs[:, 1]])
+
+# %% ../nbs/08_duplicates.ipynb #5554e11a
 def _is_recoded(pairs:np.ndarray, pose:None, thumbs:_Thumbnails)->np.ndarray: # (P,), bool
     "Whether two images show the same, but for their size and compression"
     coarse, resized = thumbs.coarseness[pairs[:, :2]], _is_resized(pairs, thumbs)
     limit = (0.35 + 0.035*coarse.max(1))*np.where(resized, 1.2, 1)
-    limit[~resized & (coarse[:, 0] == coarse[:, 1])] = 0.12
+    limit[_is_one_series(pairs, thumbs)] = 0.12
     whole, beyond = _largest_differences(*_in_colour(pairs, pose, thumbs))
     difference = np.where(resized[:, None], beyond, whole)
     return (difference[:, 0] <= limit) & (difference[:, 1] <= 0.5 + 3*limit)
 
-# %% ../nbs/08_duplicates.ipynb #3da45b9b
+# %% ../nbs/08_duplicates.ipynb #aa2d6f3d
 def _fit_light(a:np.ndarray, b:np.ndarray, mask:np.ndarray)->np.ndarray: # (P,3): contrast, what is added, saturation
     "How each `a` has to be lit to look like its `b`: least squares over what is not cut off"
     weight = mask*(b.max(0) < 250)*(b.min(0) > 2)*(a.max(0) < 253)
@@ -487,7 +491,7 @@ def _fit_light(a:np.ndarray, b:np.ndarray, mask:np.ndarray)->np.ndarray: # (P,3)
     colour = (((ca*cb).sum(0)*weight).sum((1, 2)) + 30)/(((ca*ca).sum(0)*weight).sum((1, 2)) + 30)
     return np.stack([contrast, mean_b - contrast*mean_a, colour/np.maximum(contrast, 0.1)], axis=1)
 
-# %% ../nbs/08_duplicates.ipynb #dc5a0944
+# %% ../nbs/08_duplicates.ipynb #ee93fe86
 def _relight(a:np.ndarray, light:np.ndarray)->np.ndarray: # (3,P,32,32)
     "Change contrast, brightness and saturation, as an image editor does"
     contrast, added, saturation = light.T[:, :, None, None].astype(np.float32)
@@ -495,7 +499,7 @@ def _relight(a:np.ndarray, light:np.ndarray)->np.ndarray: # (3,P,32,32)
     grey = _brightness(lit)
     return np.clip(grey + saturation*(lit - grey), 0, 255)
 
-# %% ../nbs/08_duplicates.ipynb #00d01c55
+# %% ../nbs/08_duplicates.ipynb #4f0e1079
 def _is_plausible(light:np.ndarray)->np.ndarray: # (P,), bool
     "Whether somebody may have lit a picture so: some grey between black and white stays, or nearly so"
     contrast, added, saturation = light.T
@@ -503,46 +507,44 @@ def _is_plausible(light:np.ndarray)->np.ndarray: # (P,), bool
     mild = (np.abs(contrast - 1.15) < 0.6) & (np.abs(saturation - 1.1) < 0.8)
     return mild & (low <= added) & (added <= high)
 
-# %% ../nbs/08_duplicates.ipynb #9f5cd57d
+# %% ../nbs/08_duplicates.ipynb #e4c28aa0
 _LIMITS = 5, 9 # largest differences of brightness and of colour that a change of light or a crop may leave, in levels
 
 def _explains(one:np.ndarray, other:np.ndarray, mask:np.ndarray, most:np.ndarray)->np.ndarray: # (P,), bool
     "Whether light alone makes `one` the `other`, and leaves differences below `most`, (P,2)"
     light = _fit_light(one, other, mask)
-    lit = _relight(one, light)
-    cut_off = (np.maximum(lit, other).max(0) >= 250) & (np.abs(lit - other).max(0) >= 4)
-    whole, beyond = _largest_differences(lit, other, mask*~cut_off)
+    whole, beyond = _largest_differences(_relight(one, light), other, mask)
     return _is_plausible(light) & (whole < most).all(1) & (beyond <= _LIMITS).all(1)
 
-# %% ../nbs/08_duplicates.ipynb #e4cd1583
+# %% ../nbs/08_duplicates.ipynb #0c8e6340
 def _is_relit(pairs:np.ndarray, pose:np.ndarray|None, thumbs:_Thumbnails)->np.ndarray: # (P,), bool
     "Whether one image is the other, or that part of it that the pose tells, in another light"
     a, b, mask = unmoved = _in_colour(pairs, None, thumbs)
     before = _largest_differences(*unmoved)[0]
-    if pose is None: most = np.tile(before.max(1, keepdims=True)/2, 2)
-    else:
-        most = before/[2.4, 1]
+    most = np.repeat(before.max(1, keepdims=True), 2, axis=1)/2
+    if pose is not None:
+        most = np.where(_is_one_series(pairs, thumbs)[:, None], most/3, before/[2.4, 1])
         a, b, mask = _in_colour(pairs, pose, thumbs)
     copy = _explains(a, b, mask, most)
     rest = ~copy
     copy[rest] = _explains(b[:, rest], a[:, rest], mask[rest], most[rest])
     return copy
 
-# %% ../nbs/08_duplicates.ipynb #7a329f12
+# %% ../nbs/08_duplicates.ipynb #1a3f9673
 def _is_crop(pairs:np.ndarray, aligned:np.ndarray, thumbs:_Thumbnails, tolerance:float=0.012)->np.ndarray:
     "Whether one image of each pair is a part of the other, (P,); `aligned` begins with the pose"
     scale, shift, pose = aligned[:, [0, 2]], np.abs(aligned[:, [1, 3]]), aligned[:, :4]
     inside = (shift <= 1 - scale + tolerance).all(1) | (shift <= scale - 1 + tolerance).all(1)
-    clear = _is_resized(pairs, thumbs) | (np.abs(pose - _IDENTITY_POSE).max(1, initial=0) > 0.02)
+    clear = _is_resized(pairs, thumbs) | (np.abs(pose - _IDENTITY_POSE).max(1, initial=0) > 0.04)
     return inside & clear & (_keeps_proportions(pairs, pose, thumbs) | (tolerance > 0.03))
 
-# %% ../nbs/08_duplicates.ipynb #280037a7
+# %% ../nbs/08_duplicates.ipynb #af511c91
 def _is_plain(thumbs:np.ndarray)->np.ndarray: # (N,), bool; thumbs: (N,64,64), uint8
     "Whether three levels of brightness make up nearly all of a picture"
     counts = np.stack([(thumbs//8 == level).sum((1, 2)) for level in range(32)], axis=1)
     return np.sort(counts, axis=1)[:, -3:].sum(1) > 0.92*_SIDE**2
 
-# %% ../nbs/08_duplicates.ipynb #e149b193
+# %% ../nbs/08_duplicates.ipynb #92732383
 def _in_parts(check:Callable, pairs:np.ndarray, pose:np.ndarray|None, thumbs:_Thumbnails, pool:ThreadPoolExecutor,
               size:int=64)->np.ndarray: # (P,), bool
     "`check` in parallel, for some pairs at a time"
@@ -551,7 +553,7 @@ def _in_parts(check:Callable, pairs:np.ndarray, pose:np.ndarray|None, thumbs:_Th
         return check(pairs[part], None if pose is None else pose[part], thumbs)
     return np.concatenate([np.zeros(0, bool), *pool.map(check_part, range(0, len(pairs), size))])
 
-# %% ../nbs/08_duplicates.ipynb #f7f430bf
+# %% ../nbs/08_duplicates.ipynb #944b07f6
 def _are_copies(pairs:np.ndarray, aligned:np.ndarray, thumbs:_Thumbnails, align:Callable, pool:ThreadPoolExecutor):
     "Which pairs of related images are one picture, (P,); `aligned` is what `align` said of them, (P,6)"
     copy = _in_parts(_is_recoded, pairs, None, thumbs, pool)
@@ -568,7 +570,7 @@ def _are_copies(pairs:np.ndarray, aligned:np.ndarray, thumbs:_Thumbnails, align:
     copy[rest] = _in_parts(_is_relit, pairs[rest], aligned[rest, :4].astype(np.float32), thumbs, pool)
     return copy
 
-# %% ../nbs/08_duplicates.ipynb #42f7516b
+# %% ../nbs/08_duplicates.ipynb #47fbeae1
 def _compare(pairs:np.ndarray, thumbs:_Thumbnails, correlation:np.ndarray, min_detail:float)->tuple:
     "Which rows of `pairs` are related; their correlation and detail, (Q,2); and which of them are copies, (Q,)"
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:

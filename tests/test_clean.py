@@ -13,8 +13,9 @@ from fastcnn.clean import class_balance, clean_images, find_broken, find_outlier
 from fastcnn.core import InputError, Manifest, SidecarFile, sidecar
 from fastcnn.duplicates import ImageFacts, find_conflicts, find_duplicates, read_images
 from fastcnn.images import read_image
-from fastcnn.planets import planet_collection
+from fastcnn.planets import PLANETS, planet_collection, planet_image
 from fastcnn.quarantine import relabel_images, restore_images, set_aside
+from fastcnn.splits import GroupSplitter
 from faults import bomb, jpeg
 
 
@@ -376,7 +377,7 @@ def test_turned_and_mirrored_copies(tmp_path):
     truth = pd.Series({f'a/{seed} {orientation}.jpg': seed for seed in range(3) for orientation in range(8)})
     assert scores(find_duplicates(tmp_path/'set', transforms=True), truth) == (1, 1)
     assert not len(find_duplicates(tmp_path/'set'))
-    assert clean_images(tmp_path/'set', dry_run=True).kept == 24 and clean_images(tmp_path/'set', transforms=True).kept == 3
+    assert clean_images(tmp_path/'set', dry_run=True).kept == 24 and clean_images(tmp_path/'set', transforms=True, max_share=1).kept == 3
 
 
 def test_conflicts_balance_and_suspects_are_reported_and_stay(root):
@@ -388,6 +389,105 @@ def test_conflicts_balance_and_suspects_are_reported_and_stay(root):
     assert ('b/page.png', 'text') in set(zip(report.suspects.file, report.suspects.kind)) and (root/'b'/'page.png').exists()
     assert report.balance.images.sum() == report.kept == class_balance(root).images.sum()
     assert '<img alt=' in report._repr_html_() and 'b/page.png' in report._repr_html_()
+
+
+def photographs(n):
+    "Real ones where FASTCNN_DATA has them, and built-in planets"
+    archive = Path(os.environ.get('FASTCNN_DATA', 'nowhere'))/'photos.zip'
+    if not archive.exists(): return [planet_image(PLANETS[i % 4], 600 + i, (360, 300)) for i in range(n)]
+    with zipfile.ZipFile(archive) as z:
+        names = sorted(name for name in z.namelist() if name.endswith('.jpg'))[::200//n]
+        return [ImageOps.exif_transpose(Image.open(io.BytesIO(z.read(name)))).convert('RGB') for name in names[:n]]
+
+
+SAME_PICTURE = dict(
+    recoded=lambda im: im,
+    resized=lambda im: im.resize([side*2//3 for side in im.size]),
+    cropped=lambda im: im.crop([int(side*.03) for side in im.size] + [int(side*.98) for side in im.size]),
+    brightened=lambda im: ImageEnhance.Brightness(im).enhance(1.15))
+
+
+@pytest.mark.parametrize('kind', SAME_PICTURE)
+def test_a_changed_copy_is_a_copy(tmp_path, kind):
+    folder = tmp_path/'set'/'a'
+    folder.mkdir(parents=True)
+    for i, image in enumerate(photographs(20)):
+        image.save(folder/f'{i}.jpg', quality=92)
+        SAME_PICTURE[kind](image).save(folder/f'{i} again.jpg', quality=70)
+    found = find_duplicates(tmp_path/'set')
+    copies = found[found.copy_of != '']
+    assert all(file.replace(' again', '') == best.replace(' again', '') for file, best in zip(copies.file, copies.copy_of))
+    assert len(copies) >= 19
+
+
+def ball(colour, x=80, size=(240, 180)):
+    "A picture with a ball in it"
+    image = picture(5, size)
+    ImageDraw.Draw(image).ellipse((x, 60, x + 50, 110), fill=colour)
+    return image
+
+
+def plain(i):
+    "A disc or a square of any size, place and colour"
+    rng = random.Random(i)
+    sheet, radius = Image.new('RGB', (200, 200), rng.choice(['black', 'white', tuple(rng.randbytes(3))])), rng.uniform(10, 90)
+    x, y, draw = rng.uniform(radius, 200 - radius), rng.uniform(radius, 200 - radius), ImageDraw.Draw(sheet)
+    ink = rng.choice([(rng.randrange(256),)*3, tuple(rng.randbytes(3))])
+    rng.choice([draw.ellipse, draw.rectangle])((x - radius, y - radius, x + radius, y + radius), fill=ink)
+    return sheet
+
+
+SERIES = dict(
+    film=[ball('gold', 60 + 3*i) for i in range(30)],
+    pan=[picture(5, (300, 180)).crop((2*i, 0, 240 + 2*i, 180)) for i in range(20)],
+    roll=[picture(5, (300, 240)).rotate(i, Image.BICUBIC).crop((30, 30, 270, 210)) for i in range(30)],
+    colours=[ball((150 + 14*i, 150 - 7*i, 60)) for i in range(7)], # all about as bright
+    cast=[Image.fromarray((np.asarray(picture(5))*np.array([1 - .06*i, 1, 1])).astype(np.uint8)) for i in range(6)],
+    drawings=[plain(i) for i in range(160)])
+
+
+@pytest.mark.parametrize('name', SERIES)
+@pytest.mark.parametrize('suffix', ['jpg', 'png'])
+def test_what_is_near_is_no_copy(tmp_path, name, suffix):
+    (tmp_path/'set'/name).mkdir(parents=True)
+    for i, image in enumerate(SERIES[name]): image.save(tmp_path/'set'/name/f'{i:03}.{suffix}')
+    report = clean_images(tmp_path/'set')
+    assert not report.rows.copy_of.notna().any() and not len(report.left_alone) # a dark drawing may go for that
+
+
+def test_a_film_is_one_group_and_its_copies_go(tmp_path):
+    folder = tmp_path/'set'/'a'
+    folder.mkdir(parents=True)
+    for i, image in enumerate(SERIES['film']): image.save(folder/f'{i:02}.jpg', quality=88)
+    for i in (3, 20): SERIES['film'][i].save(folder/f'{i:02} again.jpg', quality=60)
+    report = clean_images(tmp_path/'set')
+    assert dict(zip(report.rows.file, report.rows.copy_of)) == {'a/03 again.jpg': 'a/03.jpg', 'a/20 again.jpg': 'a/20.jpg'}
+    rows = list(Manifest(tmp_path/'set').present())
+    assert len({row['group'] for row in rows}) == 1 and len(rows) >= 30
+    for parts in (GroupSplitter([row['group'] for row in rows], ['a']*len(rows), seed=seed)(range(len(rows))) for seed in range(3)):
+        assert sum(map(bool, parts)) == 1
+
+
+def test_a_picture_in_two_classes_is_told_a_relative_is_not(tmp_path):
+    for label, images in (('a', [ball('gold', 60), picture(7)]), ('b', [ball('gold', 66), picture(7)])):
+        (tmp_path/'set'/label).mkdir(parents=True)
+        for i, image in enumerate(images): image.save(tmp_path/'set'/label/f'{i}.png')
+    found = find_duplicates(tmp_path/'set')
+    assert set(found.file) == {'a/0.png', 'a/1.png', 'b/0.png', 'b/1.png'} and set(find_conflicts(found).file) == {'a/1.png', 'b/1.png'}
+
+
+@pytest.mark.parametrize('copies, left_alone', [(4, False), (5, True)]) # of 8 images, of 9
+def test_a_class_that_is_mostly_copies_is_left_alone(root, copies, left_alone, recwarn):
+    (root/'b').mkdir()
+    for i in range(4): picture(20 + i).save(root/'b'/f'{i}.png')
+    for i in range(copies): picture(20 + i % 4).save(root/'b'/f'{i} again.jpg', quality=60 + i)
+    report = clean_images(root, dry_run=True)
+    told = [str(warning.message) for warning in recwarn if 'left alone' in str(warning.message)]
+    assert report.left_alone.values.tolist() == ([['b', 9, 5]] if left_alone else [])
+    assert [text[:50] for text in told] == (["'b' is left alone: 5 of its 9 images are copies of"] if left_alone else [])
+    assert {'a'} | (set() if left_alone else {'b'}) == set(report.rows.label), 'the other class is cleaned all the same'
+    assert ('mostly copies' in report._repr_html_()) == left_alone
+    assert clean_images(root, max_share=1).rows.label.tolist().count('b') == copies
 
 
 def draw_page():
@@ -485,5 +585,6 @@ def test_many_hashes_are_compared_quickly():
     rng = np.random.default_rng(0)
     thumbs = rng.integers(0, 256, (8_000, 64, 64), dtype=np.uint8)
     thumbs[-1] = thumbs[7]
-    facts = [ImageFacts(f'a/{n:04}.jpg', '', 'JPEG', 640, 480 + (n == 7_999), 5000, 255, 255, thumb) for n, thumb in enumerate(thumbs)]
+    facts = [ImageFacts(f'a/{n:04}.jpg', '', 'JPEG', 640, 480 + (n == 7_999), 5000, 255, 255, thumb,
+                        thumb[::2, ::2, None].repeat(3, 2)) for n, thumb in enumerate(thumbs)]
     assert sorted(find_duplicates('nowhere', facts).file) == ['a/0007.jpg', 'a/7999.jpg']
