@@ -111,10 +111,12 @@ def _info(
     source:_Source, # Folder or archive of images, a list of them, or parquet
     *, label_regex:str=None, # Pattern whose first group is the label in a file's name, as in (.+)_\d+
     image_col:str=None, # Column of the images in a list, where more than one fits
-    label_col:str=None # Column of the labels in a list, where more than one fits
+    label_col:str=None, # Column of the labels in a list, where more than one fits
+    encoding:str=None # Of a list; default: UTF-8, UTF-16, or a guess that is told
 ):
     "What train would learn from: classes, parts, sizes, licences and problems"
-    return collection_facts(source, label_regex=label_regex, image_col=image_col, label_col=label_col)
+    return collection_facts(source, label_regex=label_regex, image_col=image_col, label_col=label_col,
+        encoding=encoding)
 
 # %% ../nbs/25_cli.ipynb #3b5d73da
 def _export(
@@ -171,10 +173,12 @@ def _evaluate(
     *, report:_File=None, # Write it as an HTML page
     label_regex:str=None, # Pattern whose first group is the label in a file's name, as in (.+)_\d+
     image_col:str=None, # Column of the images in a list, where more than one fits
-    label_col:str=None # Column of the labels in a list, where more than one fits
+    label_col:str=None, # Column of the labels in a list, where more than one fits
+    encoding:str=None # Of a list; default: UTF-8, UTF-16, or a guess that is told
 ):
     "Metrics on labelled images"
-    judged = evaluate_model(model, source, label_regex=label_regex, image_col=image_col, label_col=label_col)
+    judged = evaluate_model(model, source, label_regex=label_regex, image_col=image_col, label_col=label_col,
+        encoding=encoding)
     confusion = judged.evaluation.confusion
     found = judged.summary() | dict(confusion=confusion.to_numpy().tolist(), classes=list(confusion.index))
     if report is None: return found

@@ -282,7 +282,8 @@ def train_classifier(
     resume:bool=False, # Go on where the same training was interrupted
     label_regex:str=None, # Pattern whose first group is the label in a file's name, as in (.+)_\d+
     image_col:str=None, # Column of the images in a list, where more than one fits
-    label_col:str=None # Column of the labels in a list, where more than one fits
+    label_col:str=None, # Column of the labels in a list, where more than one fits
+    encoding:str=None # Of a list; default: UTF-8, UTF-16, or a guess that is told
 )->TrainedClassifier: # The Learner, its evaluation on the test part, and the reasons
     "Split, train, diagnose, export, and evaluate on the test part"
     from fastai.torch_core import set_seed
@@ -290,7 +291,7 @@ def train_classifier(
     start = time.time()
     plan, arch, reasons = _choose_plan(plan, arch)
     _check_training(out, plan, stage, epochs=epochs, batch_size=batch_size, size=size)
-    table = image_table(source, label_regex, image_col, label_col)
+    table = image_table(source, label_regex, image_col, label_col, encoding)
     checkpoint = _checkpoint(out, resume, [plan, arch, stage, epochs, size, batch_size, lr, seed, method, sorted(table.name.astype(str))])
     set_seed(seed) # before the DataLoaders: the order of their batches follows from it too
     dls = _load_parts(table, size or _transfer_size(plan, arch), batch_size, seed, method)

@@ -7,25 +7,25 @@ Docs: https://fastcnn.github.io/fastcnn/tables.html.md"""
 # %% auto #0
 __all__ = ['image_table', 'readable_images']
 
-# %% ../nbs/11_tables.ipynb #51327fa2
+# %% ../nbs/11_tables.ipynb #cb5a1288
 import codecs, csv, io, json, re, tarfile, warnings, zipfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-# %% ../nbs/11_tables.ipynb #df33f106
+# %% ../nbs/11_tables.ipynb #9f396c4d
 import chardet
 import pandas as pd
 from fastcore.basics import num_cpus
 from tqdm.auto import tqdm
 
-# %% ../nbs/11_tables.ipynb #7d39e859
+# %% ../nbs/11_tables.ipynb #124f3fe7
 from .core import InputError, Manifest, map_ahead
 from .images import IMAGE_SUFFIXES, UnreadableImage, is_hidden, is_text, list_images, printable, read_image, tell_left_out
 from .layouts import clean_label, folder_labels, part_of
 
-# %% ../nbs/11_tables.ipynb #f3f5b1d3
+# %% ../nbs/11_tables.ipynb #395b19bf
 @dataclass
 class _Files:
     "What lies in a folder or in an archive"
@@ -36,7 +36,7 @@ class _Files:
     image:Callable # Name → path or bytes
     content:Callable # Name of a list → bytes
 
-# %% ../nbs/11_tables.ipynb #477e8c42
+# %% ../nbs/11_tables.ipynb #a8617df3
 def _in_folder(folder):
     "The files of a folder, whatever its links lead to"
     files, left_out = list_images(folder, follow_links=True)
@@ -47,14 +47,14 @@ def _in_folder(folder):
     return _Files(folder, [name for name in names if is_text(name)], left_out.pop('not_an_image', []), left_out,
                   folder.joinpath, lambda name: Path(folder, name).read_bytes())
 
-# %% ../nbs/11_tables.ipynb #6f8e18fe
+# %% ../nbs/11_tables.ipynb #dc120b03
 def _check_member(name, source):
     "Refuse what would lie outside of the archive, on any system"
     path = PureWindowsPath(name) # knows both kinds of slashes
     if path.root or '..' in path.parts:
         raise InputError(f'{str(source)!r} holds {name!r}, which leads out of the archive: it is refused')
 
-# %% ../nbs/11_tables.ipynb #f9a3cb96
+# %% ../nbs/11_tables.ipynb #db171b71
 def _in_archive(source, names, content):
     "The files of an archive"
     images, others, left_out = [], [], {}
@@ -64,7 +64,7 @@ def _in_archive(source, names, content):
         else: (images if name.lower().endswith(IMAGE_SUFFIXES) else others).append(name)
     return _Files(source, sorted(images), others, left_out, content, content)
 
-# %% ../nbs/11_tables.ipynb #d73dcc96
+# %% ../nbs/11_tables.ipynb #db567ac3
 def _in_zip(path):
     try:
         with zipfile.ZipFile(path) as archive:
@@ -73,7 +73,7 @@ def _in_zip(path):
         raise InputError(f'{str(path)!r} cannot be read as a zip: {error}') from error
     return _in_archive(path, content, content.get)
 
-# %% ../nbs/11_tables.ipynb #95b75abd
+# %% ../nbs/11_tables.ipynb #803894bd
 def _in_tar(path):
     try:
         with tarfile.open(path) as archive:
@@ -83,7 +83,7 @@ def _in_tar(path):
     content = {name.removeprefix('./'): data for name, data in content.items()}
     return _in_archive(path, content, content.get)
 
-# %% ../nbs/11_tables.ipynb #fa5e9bb2
+# %% ../nbs/11_tables.ipynb #0f56beb4
 def _compiled(label_regex):
     "The pattern, with one group for the label"
     try: pattern = re.compile(label_regex)
@@ -91,14 +91,14 @@ def _compiled(label_regex):
     if pattern.groups: return pattern
     raise InputError(f'the pattern {label_regex!r} has no group: put the part that is the label into brackets, as in (.+)_\\d+')
 
-# %% ../nbs/11_tables.ipynb #c996e9e0
+# %% ../nbs/11_tables.ipynb #72ad63c4
 def _labels_in_names(names, label_regex):
     "Label of each name, '' where the pattern does not match: of the file's name, or of the path if the pattern has a /"
     pattern = _compiled(label_regex)
     found = [pattern.search(name if '/' in label_regex else PurePosixPath(name).name) for name in names]
     return [match['label' if 'label' in pattern.groupindex else 1] or '' if match else '' for match in found]
 
-# %% ../nbs/11_tables.ipynb #bf9eddf5
+# %% ../nbs/11_tables.ipynb #20b6b8f6
 _USUAL_NAMES = r'^(.+?)[-_. ]*\d+\.\w+$', r'^\d+[-_. ]*(.+?)\.\w+$' # class and number, number and class
 
 def _offered_pattern(names):
@@ -108,36 +108,38 @@ def _offered_pattern(names):
         if labels.total() > .9*len(names) and 1 < len(labels) <= len(names)/2: return pattern
     return ''
 
-# %% ../nbs/11_tables.ipynb #5d98e6fc
+# %% ../nbs/11_tables.ipynb #cf38efe6
 _UTF_16 = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
 _SURE = .05 # chardet's confidence, 0 to 1, is small in a list of names that are mostly numbers; below this Western letters are likelier
 
 def _decoded(data, name, encoding):
     "The text of a list"
-    guess = encoding or ('utf-16' if data.startswith(_UTF_16) else 'utf-8-sig')
-    try: return data.decode(guess)
+    sure = 'utf-16' if data.startswith(_UTF_16) else 'utf-8-sig'
+    try:
+        if encoding or sure == 'utf-16' or b'\0' not in data: return data.decode(encoding or sure)
     except (UnicodeDecodeError, LookupError) as error:
         if encoding: raise InputError(f'{name!r} cannot be read as {encoding}: {error}') from None
     found = chardet.detect(data)
     guess = found['encoding'] if found['encoding'] and found['confidence'] >= _SURE else 'cp1252'
     text = data.decode(guess, errors='replace')
     word = re.search(r'\w*[^\W\x00-\x7f]\w*', text)
-    warnings.warn(f'{name!r} is not in UTF-8: read as {guess}{f" ({word[0]})" if word else ""}; another: encoding=')
+    warnings.warn(f'{name!r} is not in UTF-8: read as {guess}{f" ({word[0]})" if word else ""}; say `encoding` if that is wrong')
     return text
 
-# %% ../nbs/11_tables.ipynb #9e6f0e7c
+# %% ../nbs/11_tables.ipynb #15cc9742
 def _cells(text, name):
     "Rows of the cells of a list"
     def read(separator): return [row for row in csv.reader(io.StringIO(text, newline=None), delimiter=separator) if any(row)]
     def score(rows):
         width, number = Counter(map(len, rows)).most_common(1)[0] if rows else (0, 0)
-        return (number/len(rows) if width > 1 else 0, width)
+        return number/len(rows) if width > 1 else 0, width
     try: rows = max(map(read, ',;\t|'), key=score)
     except csv.Error as error: raise InputError(f'{name!r} cannot be read as a list: {error}') from None
+    if not rows: raise InputError(f'{name!r} is empty')
     if not score(rows)[0]: raise InputError(f'{name!r} has one column: a list needs one for the images and one for the labels')
     return rows
 
-# %% ../nbs/11_tables.ipynb #0b0dcd1a
+# %% ../nbs/11_tables.ipynb #62ea981d
 def _same_width(rows, name):
     "All rows as wide as the first; a longer one is refused, because a label with a separator in it would be cut"
     width = len(rows[0])
@@ -146,7 +148,7 @@ def _same_width(rows, name):
             raise InputError(f'row {number} of {name!r} has {len(row)} cells where the first has {width}: put labels with a separator in them into quotes')
     return [(row + ['']*width)[:width] for row in rows]
 
-# %% ../nbs/11_tables.ipynb #e48bb92e
+# %% ../nbs/11_tables.ipynb #5e2e7a5b
 def _comparable(name): return clean_label(name).replace('\\', '/').strip('/').casefold()
 
 def _stem(name): return name[:-len(PurePosixPath(name).suffix)] if name.endswith(IMAGE_SUFFIXES) else name
@@ -156,7 +158,7 @@ def _ends(path):
     parts = path.split('/')
     return ['/'.join(parts[i:]) for i in range(len(parts))]
 
-# %% ../nbs/11_tables.ipynb #5e6a1020
+# %% ../nbs/11_tables.ipynb #e81ca877
 class _Finder:
     "Finds images by what a list calls them"
     def __init__(self, names):
@@ -174,7 +176,7 @@ class _Finder:
             exact = [name for name in found if name.endswith(cell.strip())]
             if found: return exact[0] if len(exact) == 1 else None
 
-# %% ../nbs/11_tables.ipynb #407416ee
+# %% ../nbs/11_tables.ipynb #af4bcad6
 _LABEL_NAMES = {'label', 'labels', 'class', 'classes', 'category', 'categories', 'target', 'breed', 'species', 'tag', 'tags', 'y'}
 _PART_COLUMNS = {'part', 'split', 'set', 'subset', 'partition', 'phase', 'dataset', 'is_valid', 'is_test'}
 
@@ -182,7 +184,7 @@ def _named(column, table, kind):
     if column in table.columns: return column
     raise InputError(f'there is no column {column!r} for the {kind}: there are {", ".join(map(str, table.columns))}')
 
-# %% ../nbs/11_tables.ipynb #92955b0a
+# %% ../nbs/11_tables.ipynb #095da6d2
 def _image_column(table, find, column, name):
     "Name of the column whose cells name images"
     if column is not None: return _named(column, table, 'images')
@@ -194,19 +196,19 @@ def _image_column(table, find, column, name):
     if fits: raise InputError(f'{name!r}: the columns {" and ".join(fits)} both name images: choose one with image_col')
     raise InputError(f'{name!r}: no column names images that lie beside it; its first row is {", ".join(map(str, table.iloc[0]))}')
 
-# %% ../nbs/11_tables.ipynb #354e8f30
+# %% ../nbs/11_tables.ipynb #03e51566
 def _label_column(table, image, column, name):
     "Name of the column whose cells are labels"
     if column is not None: return _named(column, table, 'labels')
     rest = table.drop(columns=[image, *(c for c in table if c.lower() in (*_PART_COLUMNS, 'group'))])
     kinds = {c: rest[c][rest[c] != ''].nunique() for c in rest}
     fits = [c for c in rest if 1 < kinds[c] <= max(2, (rest[c] != '').sum()/2)]
-    usual = [c for c in fits if c.lower() in _LABEL_NAMES]
+    usual = [c for c in rest if c.lower() in _LABEL_NAMES and kinds[c]]
     if len(usual) == 1 or len(fits) == 1: return (usual if usual else fits)[0]
     if fits: raise InputError(f'{name!r}: the columns {", ".join(usual or fits)} could be the label: choose one with label_col')
     raise InputError(f'{name!r}: no column repeats itself as labels do: choose one of {", ".join(rest)} with label_col')
 
-# %% ../nbs/11_tables.ipynb #27487497
+# %% ../nbs/11_tables.ipynb #20a39a7e
 def _check_single(labels, column, chosen):
     "Refuse a column in which a cell has several labels"
     known = {clean_label(label) for label in labels}
@@ -219,7 +221,7 @@ def _check_single(labels, column, chosen):
     if found is not None:
         raise InputError(f'column {column!r} has more than one label in a cell ({found!r}): an image has one class here, so keep one label of each')
 
-# %% ../nbs/11_tables.ipynb #2c938534
+# %% ../nbs/11_tables.ipynb #8049ad8f
 def _part_cells(table):
     "Part of each row, by a column of parts; '' where there is none"
     for column in (c for c in table if c.lower() in _PART_COLUMNS):
@@ -230,7 +232,7 @@ def _part_cells(table):
         if all(part or not cell for part, cell in zip(parts, cells)) and any(parts): return parts
     return ['']*len(table)
 
-# %% ../nbs/11_tables.ipynb #9dc6a71b
+# %% ../nbs/11_tables.ipynb #48ac4510
 def _read_list(data, name, find, encoding):
     "The cells of a list, its first row as the names of columns unless it names an image"
     rows = _same_width(_cells(_decoded(data, name, encoding), name), name)
@@ -240,7 +242,7 @@ def _read_list(data, name, find, encoding):
     if len(rows) == headed: raise InputError(f'{name!r} has no rows')
     return pd.DataFrame(rows[headed:], columns=columns, dtype=object)
 
-# %% ../nbs/11_tables.ipynb #679d5563
+# %% ../nbs/11_tables.ipynb #21c10ac1
 def _one_label_each(rows, name):
     "Refuse an image with two labels; a row that only says again what another says goes"
     rows = rows[~rows.assign(label=rows.label.map(clean_label)).duplicated(['name', 'label'])]
@@ -249,7 +251,7 @@ def _one_label_each(rows, name):
     labels = ' and '.join(map(repr, rows.label[rows.name == twice.iloc[0]]))
     raise InputError(f'{name!r} gives {twice.iloc[0]!r} two labels, {labels}: an image has one class here, so keep one row')
 
-# %% ../nbs/11_tables.ipynb #c1dde818
+# %% ../nbs/11_tables.ipynb #30e54f99
 def _listed_images(files, name, options):
     "The images that a list names, and what is left out"
     find = _Finder(files.images)
@@ -263,7 +265,7 @@ def _listed_images(files, name, options):
     if not any(rows.part): rows['part'] = folder_labels(list(rows.name))[0]
     return rows.drop(columns='cell'), left_out
 
-# %% ../nbs/11_tables.ipynb #a1094aca
+# %% ../nbs/11_tables.ipynb #aa2b90b1
 _LISTS = '.csv', '.tsv', '.txt', '.tab'
 
 def _fitting_lists(files, options):
@@ -275,7 +277,7 @@ def _fitting_lists(files, options):
     if not found and len(trouble) == 1: raise trouble[0]
     return found
 
-# %% ../nbs/11_tables.ipynb #5961406f
+# %% ../nbs/11_tables.ipynb #d0ebc094
 def _by_lists(files, options):
     "The images of the lists of a folder; None if there is no list"
     found = _fitting_lists(files, options)
@@ -289,14 +291,14 @@ def _by_lists(files, options):
     files.left_out['not_listed'] = sorted(unlisted)
     return pd.concat([rows for rows, _ in found.values()], ignore_index=True)
 
-# %% ../nbs/11_tables.ipynb #867cdf6d
+# %% ../nbs/11_tables.ipynb #f1c43731
 def _read_parquet(data, name):
     import pyarrow as pa, pyarrow.parquet as pq
     try: return pq.read_table(pa.BufferReader(data) if isinstance(data, bytes) else data)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f'{str(name)!r} cannot be read as parquet: {error}') from error
 
-# %% ../nbs/11_tables.ipynb #99193ea4
+# %% ../nbs/11_tables.ipynb #893b8a25
 def _features(schema):
     "What Hugging Face's metadata say of the columns: name → feature"
     about = json.loads((schema.metadata or {}).get(b'huggingface', b'{}'))
@@ -307,7 +309,7 @@ def _holds_images(field):
     if kinds.is_struct(field.type): return any(field.type.field(i).name == 'bytes' for i in range(field.type.num_fields))
     return kinds.is_binary(field.type) or kinds.is_large_binary(field.type)
 
-# %% ../nbs/11_tables.ipynb #8d89779d
+# %% ../nbs/11_tables.ipynb #4d5a5e44
 def _parquet_column(table, kind, column, fits, name, option):
     "The one column that fits: as it was chosen, as the metadata say, or the only one of its kind"
     if column is not None: return _named(column, pd.DataFrame(columns=table.column_names), option)
@@ -317,7 +319,7 @@ def _parquet_column(table, kind, column, fits, name, option):
     if fits: raise InputError(f'{str(name)!r}: the columns {", ".join(fits)} could be it: choose one with {option}')
     raise InputError(f'{str(name)!r} has columns {", ".join(table.column_names)}: choose one with {option}')
 
-# %% ../nbs/11_tables.ipynb #262d8889
+# %% ../nbs/11_tables.ipynb #12c74cde
 def _parquet_labels(cells, names, source):
     "Labels as text; '' where there is none"
     if any(isinstance(cell, list) for cell in cells):
@@ -330,7 +332,7 @@ def _parquet_labels(cells, names, source):
         return names[cell] if names and isinstance(cell, int) else clean_label(cell)
     return [text(cell) for cell in cells]
 
-# %% ../nbs/11_tables.ipynb #c7a88fe6
+# %% ../nbs/11_tables.ipynb #0ed735d1
 def _parquet_rows(data, name, options):
     "The rows of a parquet file; image is None where there is none"
     table = _read_parquet(data, name)
@@ -344,7 +346,7 @@ def _parquet_rows(data, name, options):
     part = part_of(re.split(r'[-_.]', path.name)[0]) or part_of(path.parent.name)
     return pd.DataFrame(dict(name=[f'{path.name}:{i}' for i in range(len(cells))], image=cells, label=labels, part=part), dtype=object)
 
-# %% ../nbs/11_tables.ipynb #47f13596
+# %% ../nbs/11_tables.ipynb #128acf52
 def _by_parquet(files, options):
     "The images of the parquet files of a folder; None if there are none"
     names = sorted(name for name in files.others if name.lower().endswith('.parquet'))
@@ -354,7 +356,7 @@ def _by_parquet(files, options):
     files.left_out['no_image'] = found.name[empty].tolist()
     return found[~empty]
 
-# %% ../nbs/11_tables.ipynb #eceaebb8
+# %% ../nbs/11_tables.ipynb #50f3dad4
 def _by_folders(files):
     "The images as their folders label them"
     parts, labels, wrapper = folder_labels(files.images)
@@ -362,14 +364,14 @@ def _by_folders(files):
         warnings.warn(f'all images of {Path(files.source).name!r} lie in {wrapper!r}: the folders within it are the classes')
     return _without_loose(files, pd.DataFrame(dict(name=files.images, label=labels, part=parts), dtype=object), 'no_class')
 
-# %% ../nbs/11_tables.ipynb #13df2b1e
+# %% ../nbs/11_tables.ipynb #feb2d107
 def _without_loose(files, rows, reason):
     "Leave out the images that no part holds and nothing labels"
     loose = (rows.label == '') & (rows.part == '')
     files.left_out[reason] = rows.name[loose].tolist()
     return rows[~loose]
 
-# %% ../nbs/11_tables.ipynb #708a6a9a
+# %% ../nbs/11_tables.ipynb #8c949040
 def _no_labels(files):
     "What to say where nothing names the classes"
     name = Path(files.source).name
@@ -379,7 +381,7 @@ def _no_labels(files):
     where = f'put them into {name}/LABEL/NAME.jpg, add a list of them, or give {offer}'
     return f'nothing says what the {len(files.images)} images in {str(files.source)!r} are: {where}'
 
-# %% ../nbs/11_tables.ipynb #92a67a6c
+# %% ../nbs/11_tables.ipynb #72ac0958
 def _labelled(files, label_regex, options):
     "The rows of a source: name, label, part, and of some image"
     if label_regex is not None:
@@ -393,7 +395,7 @@ def _labelled(files, label_regex, options):
     if not classes: raise InputError(_no_labels(files))
     return _by_folders(files)
 
-# %% ../nbs/11_tables.ipynb #1e66980c
+# %% ../nbs/11_tables.ipynb #dc563cbd
 def _tell_spellings(before, after, source):
     "Say which spellings are read as one label, and which labels differ in nothing but capitals"
     spellings = {}
@@ -404,14 +406,14 @@ def _tell_spellings(before, after, source):
     alike = [label for label in sorted(spellings) if same[label.casefold()] > 1]
     if alike: warnings.warn(f'{source}: the labels {", ".join(alike)} differ only in capitals, and are different classes')
 
-# %% ../nbs/11_tables.ipynb #cadf2c76
+# %% ../nbs/11_tables.ipynb #6c8f6be6
 def _parent_of_list(path):
     "The folder of a list, with the list as its only other file"
     files = _in_folder(path.parent)
     files.source, files.others, files.left_out = path, [path.name], {}
     return files
 
-# %% ../nbs/11_tables.ipynb #e0fe6a01
+# %% ../nbs/11_tables.ipynb #e3c8cd57
 def _files_of(source):
     "The names that a source holds, and how each is read"
     path = Path(source)
@@ -423,7 +425,7 @@ def _files_of(source):
     if tarfile.is_tarfile(path): return _in_tar(path)
     raise InputError(f'{str(source)!r} is none of the kinds that can be read: a folder, zip or tar of images, a list (.csv, .tsv, .txt), or parquet')
 
-# %% ../nbs/11_tables.ipynb #02aeb8e0
+# %% ../nbs/11_tables.ipynb #5c8a8cb9
 def _from_frame(table, options):
     "A DataFrame with the columns of a table of images, and what is left out"
     missing = {options['image_col'] or 'image', options['label_col'] or 'label'} - set(table.columns)
@@ -437,7 +439,7 @@ def _from_frame(table, options):
     table = table.assign(name=names, image=image, label=label.astype(object).where(label.notna(), ''), part=_part_cells(table))
     return table[~gone], dict(not_found=table.name[gone].astype(str).tolist())
 
-# %% ../nbs/11_tables.ipynb #870c1ffd
+# %% ../nbs/11_tables.ipynb #39a4973a
 def _from_files(source, label_regex, options):
     "The rows of a source, and what is left out"
     files = _files_of(source)
@@ -448,7 +450,7 @@ def _from_files(source, label_regex, options):
     if Path(source).is_dir(): table['group'] = _manifest_groups(source, table.name)
     return table, files.left_out
 
-# %% ../nbs/11_tables.ipynb #77f2e9d1
+# %% ../nbs/11_tables.ipynb #40ac78a7
 def _manifest_groups(
     root:Path, # Image folder
     names:list[str] # Its images, `label/name`
@@ -457,7 +459,7 @@ def _manifest_groups(
     groups = {row.get('file'): row.get('group') for row in Manifest(root).present()}
     return [groups.get(name) for name in names]
 
-# %% ../nbs/11_tables.ipynb #f2e5d9fc
+# %% ../nbs/11_tables.ipynb #c9ceec94
 def image_table(
     source:str|Path|pd.DataFrame, # Folder, zip or tar of images; list of them (CSV, TSV); parquet file, or a folder of such; or a table
     label_regex:str=None, # Pattern whose first group is the label, as in (.+)_\d+: of a file's name, or of its path if there is a / in it
@@ -476,7 +478,7 @@ def image_table(
     table.attrs['left_out'] = {reason: len(names) for reason, names in left_out.items()}
     return table
 
-# %% ../nbs/11_tables.ipynb #b455ea0b
+# %% ../nbs/11_tables.ipynb #d98f66ad
 def _with_clean_labels(table, name):
     "The rows that have a label, and the names of the others"
     label = table.label.map(clean_label)
@@ -485,7 +487,7 @@ def _with_clean_labels(table, name):
     known = label.isin(learnt - {''})
     return table.assign(label=label)[known], table.name[~known].astype(str).tolist()
 
-# %% ../nbs/11_tables.ipynb #06947a80
+# %% ../nbs/11_tables.ipynb #1186b336
 def _finished(table, name):
     "The columns in their order; parts only where there is more than one"
     if not len(table): raise InputError(f'{name} holds no image with a label')
@@ -494,7 +496,7 @@ def _finished(table, name):
     columns = ['name', 'image', 'label', 'part', 'group', *(['content'] if 'content' in table else [])]
     return table[columns].reset_index(drop=True)
 
-# %% ../nbs/11_tables.ipynb #64c25aaa
+# %% ../nbs/11_tables.ipynb #7e975a1e
 def leave_out_broken(
     table:pd.DataFrame, # As `image_table` gives it
     errors:list[str|None] # For each row, why its image cannot be decoded
@@ -506,13 +508,13 @@ def leave_out_broken(
     warnings.warn(f'{len(broken)} broken images are left out: ' + '; '.join(broken[:20]) + more)
     return table[[not error for error in errors]].reset_index(drop=True)
 
-# %% ../nbs/11_tables.ipynb #35531f18
+# %% ../nbs/11_tables.ipynb #94c2679e
 def _decoding_error(image):
     "Why an image cannot be decoded, or None"
     try: read_image(image, side=1) # a JPEG at an eighth of its size: every byte is read, little is computed
     except UnreadableImage as error: return str(error)
 
-# %% ../nbs/11_tables.ipynb #698f483b
+# %% ../nbs/11_tables.ipynb #23328100
 def readable_images(
     table:pd.DataFrame # As `image_table` gives it
 )->pd.DataFrame: # The rows whose image can be decoded
