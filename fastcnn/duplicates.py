@@ -698,10 +698,10 @@ def find_duplicates(
 ): # DataFrame: group, file, label, kind (best_copy, exact_duplicate, near_duplicate, related), keep, copy_of, …
     "The images that are related, in groups, and which of them are copies (`copy_of`) of which kept one"
     import pandas as pd # slow to import
-    facts, images = read_images(source) if facts is None else facts, _images_of(source)
-    digest = cache(lambda file: _pixel_digest(images[file]))
+    facts, images = read_images(source) if facts is None else facts, cache(lambda: _images_of(source))
+    digest = cache(lambda file: _pixel_digest(images()[file]))
     def same_pixels(a, b): # the same bytes need no decoding
-        return _same_bytes(images[a], images[b]) or digest(a) == digest(b)
+        return _same_bytes(images()[a], images()[b]) or digest(a) == digest(b)
     identical = _group_identical([f for f in facts if not f.problem], digest)
     orientations = tuple(range(8 if transforms else 1))
     rows = _duplicate_rows(identical, min_detail, orientations, same_pixels) if identical else []

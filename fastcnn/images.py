@@ -588,13 +588,13 @@ def read_image(
         return _picture_in(source, image)
 
 # %% ../nbs/01_images.ipynb #02c4ef8e
-_LEFT_BEHIND = ('thumbs.db', 'desktop.ini', '__macosx', '@eadir') # by file managers; other names begin with a dot
+_LEFT_BEHIND = ('thumbs.db', 'desktop.ini', '__macosx', '@eadir', '#recycle', 'system volume information', 'lost+found') # by systems and file managers
 
 def is_hidden(
     name:str # Of a file or a folder
 )->bool:
     "Whether a file manager left it behind, or it is what fastcnn notes beside a collection"
-    return name[0] == '.' or name.lower() in _LEFT_BEHIND or name.endswith('.fastcnn')
+    return name[0] in '.$' or name.lower() in _LEFT_BEHIND or name.endswith('.fastcnn')
 
 # %% ../nbs/01_images.ipynb #aa8d7300
 def _left_out(
@@ -676,7 +676,7 @@ def list_images(
 LEFT_OUT = dict(hidden='hidden', not_an_image='no images', link='links', no_file='no regular files', nested='in deeper folders',
                 no_class='in no class folder', unreadable='unreadable', bad_name='names that are not UTF-8',
                 no_match='whose names do not match', unlabelled='without a label', no_image='without an image',
-                not_found='listed but not found', not_listed='not in the list', empty_folder='empty folders')
+                not_found='listed but not found', not_listed='not in the list', no_part='in none of the parts', empty_folder='empty folders')
 
 # %% ../nbs/01_images.ipynb #a78ccc70
 def tell_left_out(
@@ -692,8 +692,9 @@ def tell_left_out(
 def is_text(
     name:str|Path # Of a file
 )->bool:
-    "Whether a name can be written into tables and archives as it is"
-    return printable(name) == str(name)
+    "Whether a name can be written into tables and archives as it is: UTF-8"
+    try: return bool(str(name).encode())
+    except UnicodeEncodeError: return False
 
 # %% ../nbs/01_images.ipynb #59899860
 def files_on_disk(

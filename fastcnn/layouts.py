@@ -20,10 +20,11 @@ def clean_label(
     return ' '.join(unicodedata.normalize('NFC', ''.join(seen)).split())
 
 # %% ../nbs/01_images.ipynb #a0da2127
-_PART_WORDS = dict(train='train training trn', valid='valid val validation dev eval', test='test testing tst')
+_PART_WORDS = dict(train='train training trn', valid='valid val validation dev eval evaluation publictest',
+                   test='test testing tst holdout privatetest')
 _PARTS = {word: part for part, words in _PART_WORDS.items() for word in words.split()}
 _WORDS = '|'.join(sorted(_PARTS, key=len, reverse=True))
-_PART_NAME = re.compile(rf'(?:seg[-_ ])?({_WORDS})[-_ ]?(?:set|data|dataset|images|imgs|part|split)?[-_ ]?(?:\d{{4}})?')
+_PART_NAME = re.compile(rf'(?:\d+[-_. ]+)?(?:seg[-_ ])?({_WORDS})[-_ ]?(?:set|data|dataset|images|imgs|part|split)?[-_ ]?(?:\d{{4}}|\(\d+\))?')
 
 # %% ../nbs/01_images.ipynb #de2fcf35
 def part_of(
@@ -42,9 +43,11 @@ def _without_wrapper(paths):
     return [path[depth:] for path in paths], common[:depth]
 
 # %% ../nbs/01_images.ipynb #06fd0885
+def _folder_part(name): return part_of(name) or 'test'*name.lower().startswith('unlabel') # it has no classes either
+
 def _has_parts(paths):
     "Whether the outermost folders are parts and not classes"
-    parts = {path[0]: part_of(path[0]) for path in paths if path}
+    parts = {path[0]: _folder_part(path[0]) for path in paths if path}
     if not parts or all(parts.values()): return bool(parts)
     classes = any(len(path) > 1 and parts[path[0]] == 'train' for path in paths if path)
     return classes and len(set(parts.values()) - {''}) > 1
@@ -52,7 +55,7 @@ def _has_parts(paths):
 # %% ../nbs/01_images.ipynb #07c42b6d
 def _part_then_class(path):
     "(part, label) of a file below part/class/"
-    part, rest = (part_of(path[0]), path[1:]) if path else ('', [])
+    part, rest = (_folder_part(path[0]), path[1:]) if path else ('', [])
     while rest and part and part_of(rest[0]) == part: rest = rest[1:] # seg_train/seg_train/forest
     return part, rest[0] if rest and part else ''
 

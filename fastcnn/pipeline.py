@@ -33,14 +33,16 @@ def collection_facts(
     **options # Of `image_table`: label_regex, image_col, label_col, encoding
 )->dict: # classes, parts, licenses, problems, left_out (each name → number), and bytes
     "What `train_classifier` would learn from: classes, parts, licences, size and problems"
-    from fastcnn.tables import image_table
-    table, manifest = image_table(source, **options), _manifest_of(source)
+    from fastcnn.tables import image_table, readable_images
+    found, manifest = image_table(source, **options), _manifest_of(source)
+    table = readable_images(found)
+    broken = dict(broken=len(found) - len(table)) if len(table) < len(found) else {}
     known = {row['file']: row.get('license') for row in manifest if row['status'] in PRESENT and row.get('file')}
     parts = {part: _sorted_counts(rows.label) for part, rows in table[table.part != ''].groupby('part')}
     return dict(classes=_sorted_counts(table.label), parts=parts,
                 licenses=_sorted_counts(known.get(name) or 'unknown' for name in table.name),
                 bytes=sum(len(image) if isinstance(image, bytes) else Path(image).stat().st_size for image in table.image),
-                problems=_problems(manifest), left_out=table.attrs['left_out'])
+                problems=_problems(manifest) | broken, left_out=found.attrs['left_out'])
 
 # %% ../nbs/24_pipeline.ipynb #63a823a0
 def _manifest_of(source):
@@ -87,7 +89,7 @@ def add_source(
     "Add images of your own, however they are kept"
     from fastcnn.exchange import add_images
     path = Path(source)
-    if not path.exists() or label is not None or (path.is_dir() and not label_regex) or _is_own_list(source):
+    if not path.exists() or label is not None or _is_own_list(source):
         return add_images(source, root, label, **facts)
     from fastcnn.tables import image_table
     return add_images(image_table(source, label_regex), root, **facts)
@@ -169,10 +171,10 @@ def _or_told(done, call, *args):
 # %% ../nbs/24_pipeline.ipynb #93c2fdb5
 _PLANS = ('auto', 'scratch', 'transfer') # auto: scratch
 _BACKBONE = 'lite/efficientnet_lite0'
-_AT_LEAST = dict(epochs=1, batch_size=2, size=8)
+_AT_LEAST, _MAX_SIZE = dict(epochs=1, batch_size=2, size=8), 4096
 
 # %% ../nbs/24_pipeline.ipynb #5e98e614
-def _check_training(out, plan, stage, **counts):
+def _check_training(out, plan, stage, seed=0, report=None, **counts):
     "Refuse what cannot work before any image is read"
     from fastcnn.models import STAGES
     for kind, value, known in (('plan', plan, _PLANS), ('stage', stage, STAGES)):
@@ -180,7 +182,15 @@ def _check_training(out, plan, stage, **counts):
     for name, value in counts.items():
         if value is not None and value < _AT_LEAST[name]:
             raise InputError(f'{name.replace("_", " ")} is {value}: it must be at least {_AT_LEAST[name]}')
+    if counts.get('size') and counts['size'] > _MAX_SIZE: raise InputError(f'size is {counts["size"]}: it must be at most {_MAX_SIZE} pixels')
     if out is not None: _check_target(Path(out))
+    if not 0 <= seed < 2**32: raise InputError(f'seed is {seed}: give a whole number from 0 to {2**32 - 1}')
+    if report is not None: _check_page(Path(report))
+
+def _check_page(path):
+    "A page can be written only into a folder that there is"
+    if path.is_dir(): raise InputError(f'{str(path)!r} is a folder: give the name of a page, such as report.html')
+    if not os.access(path.absolute().parent, os.W_OK): raise InputError(f'{str(path)!r} cannot be written: there is no such folder, or you may not write there')
 
 # %% ../nbs/24_pipeline.ipynb #d3f6099e
 def _check_target(out):
@@ -290,7 +300,7 @@ def train_classifier(
     from fastcnn.tables import image_table
     start = time.time()
     plan, arch, reasons = _choose_plan(plan, arch)
-    _check_training(out, plan, stage, epochs=epochs, batch_size=batch_size, size=size)
+    _check_training(out, plan, stage, seed, report, epochs=epochs, batch_size=batch_size, size=size)
     table = image_table(source, label_regex, image_col, label_col, encoding)
     checkpoint = _checkpoint(out, resume, [plan, arch, stage, epochs, size, batch_size, lr, seed, method, sorted(table.name.astype(str))])
     set_seed(seed) # before the DataLoaders: the order of their batches follows from it too

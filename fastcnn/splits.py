@@ -12,6 +12,7 @@ import hashlib, os
 from collections import Counter, defaultdict
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from fastcore.basics import num_cpus, patch
 
@@ -202,8 +203,10 @@ def tell_parts(
 )->list[str]: # A sentence for each class that lacks a part, or shares groups between training and another part
     "What stands in the way of an honest figure"
     names, told = ('training', 'validation', 'test'), []
-    for label, rows in table.reset_index(drop=True).groupby('label'):
-        mine = [rows.loc[rows.index.intersection(part)] for part in parts]
+    where = np.zeros(len(table), int)
+    for number, part in enumerate(parts): where[part] = number
+    for label, rows in table.assign(where=where).groupby('label'):
+        mine = [rows[rows['where'] == number] for number in range(len(parts))]
         number = f'{len(rows)} image{"s"*(len(rows) > 1)} of {label}'
         lacking = [name for name, part in zip(names, mine) if not len(part)]
         if lacking: told.append(f'{number}: too few, or too much alike, for the {" and the ".join(lacking)} part')

@@ -7,25 +7,25 @@ Docs: https://fastcnn.github.io/fastcnn/tables.html.md"""
 # %% auto #0
 __all__ = ['image_table', 'readable_images']
 
-# %% ../nbs/11_tables.ipynb #cb5a1288
-import codecs, csv, io, json, re, tarfile, warnings, zipfile
+# %% ../nbs/11_tables.ipynb #3ecf0769
+import codecs, csv, io, json, re, stat, tarfile, warnings, zipfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-# %% ../nbs/11_tables.ipynb #9f396c4d
+# %% ../nbs/11_tables.ipynb #3fd76b48
 import chardet
 import pandas as pd
 from fastcore.basics import num_cpus
 from tqdm.auto import tqdm
 
-# %% ../nbs/11_tables.ipynb #124f3fe7
+# %% ../nbs/11_tables.ipynb #3900535a
 from .core import InputError, Manifest, map_ahead
 from .images import IMAGE_SUFFIXES, UnreadableImage, is_hidden, is_text, list_images, printable, read_image, tell_left_out
 from .layouts import clean_label, folder_labels, part_of
 
-# %% ../nbs/11_tables.ipynb #395b19bf
+# %% ../nbs/11_tables.ipynb #c42a5dbf
 @dataclass
 class _Files:
     "What lies in a folder or in an archive"
@@ -36,7 +36,7 @@ class _Files:
     image:Callable # Name → path or bytes
     content:Callable # Name of a list → bytes
 
-# %% ../nbs/11_tables.ipynb #a8617df3
+# %% ../nbs/11_tables.ipynb #f69f472f
 def _in_folder(folder):
     "The files of a folder, whatever its links lead to"
     files, left_out = list_images(folder, follow_links=True)
@@ -47,43 +47,53 @@ def _in_folder(folder):
     return _Files(folder, [name for name in names if is_text(name)], left_out.pop('not_an_image', []), left_out,
                   folder.joinpath, lambda name: Path(folder, name).read_bytes())
 
-# %% ../nbs/11_tables.ipynb #dc120b03
+# %% ../nbs/11_tables.ipynb #d43b228f
 def _check_member(name, source):
     "Refuse what would lie outside of the archive, on any system"
     path = PureWindowsPath(name) # knows both kinds of slashes
     if path.root or '..' in path.parts:
         raise InputError(f'{str(source)!r} holds {name!r}, which leads out of the archive: it is refused')
 
-# %% ../nbs/11_tables.ipynb #db171b71
-def _in_archive(source, names, content):
-    "The files of an archive"
-    images, others, left_out = [], [], {}
-    for name in names:
+# %% ../nbs/11_tables.ipynb #cb852f9d
+def _in_archive(source, entries):
+    "The files of an archive: pairs of name and content, None for a link that leads nowhere"
+    images, others, left_out, content = [], [], {}, dict(entries)
+    if len(content) < len(entries):
+        twice = Counter(name for name, _ in entries).most_common(1)[0][0]
+        raise InputError(f'{str(source)!r} holds two files of the name {twice!r}: pack it again')
+    for name, data in entries:
         _check_member(name, source)
-        if any(map(is_hidden, name.split('/'))): left_out.setdefault('hidden', []).append(name)
+        if data is None: left_out.setdefault('link', []).append(name)
+        elif any(map(is_hidden, filter(None, name.split('/')))): left_out.setdefault('hidden', []).append(name)
         else: (images if name.lower().endswith(IMAGE_SUFFIXES) else others).append(name)
-    return _Files(source, sorted(images), others, left_out, content, content)
+    return _Files(source, sorted(images), others, left_out, content.get, content.get)
 
-# %% ../nbs/11_tables.ipynb #db567ac3
+# %% ../nbs/11_tables.ipynb #59f23993
 def _in_zip(path):
     try:
         with zipfile.ZipFile(path) as archive:
-            content = {name.replace('\\', '/'): archive.read(name) for name in archive.namelist() if name[-1:] not in '/\\'}
+            entries = [entry for entry in archive.infolist() if entry.filename[-1:] not in '/\\']
+            content = [(e.filename.replace('\\', '/'), None if stat.S_ISLNK(e.external_attr >> 16) else archive.read(e)) for e in entries]
     except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError) as error:
         raise InputError(f'{str(path)!r} cannot be read as a zip: {error}') from error
-    return _in_archive(path, content, content.get)
+    return _in_archive(path, content)
 
-# %% ../nbs/11_tables.ipynb #803894bd
+# %% ../nbs/11_tables.ipynb #428d2048
 def _in_tar(path):
     try:
         with tarfile.open(path) as archive:
-            content = {member.name: archive.extractfile(member).read() for member in archive if member.isfile()}
+            content = [(member.name.removeprefix('./'), _of_tar(archive, member)) for member in archive if not member.isdir()]
     except (tarfile.TarError, OSError, EOFError) as error:
         raise InputError(f'{str(path)!r} cannot be read as a tar archive: {error}') from error
-    content = {name.removeprefix('./'): data for name, data in content.items()}
-    return _in_archive(path, content, content.get)
+    return _in_archive(path, content)
 
-# %% ../nbs/11_tables.ipynb #0f56beb4
+def _of_tar(archive, member):
+    "The content of a file, or of the file that a link in an archive leads to; None where there is none"
+    try: file = archive.extractfile(member)
+    except KeyError: return None # it leads out of the archive
+    return file and file.read()
+
+# %% ../nbs/11_tables.ipynb #6f100d84
 def _compiled(label_regex):
     "The pattern, with one group for the label"
     try: pattern = re.compile(label_regex)
@@ -91,14 +101,14 @@ def _compiled(label_regex):
     if pattern.groups: return pattern
     raise InputError(f'the pattern {label_regex!r} has no group: put the part that is the label into brackets, as in (.+)_\\d+')
 
-# %% ../nbs/11_tables.ipynb #72ad63c4
+# %% ../nbs/11_tables.ipynb #5b906224
 def _labels_in_names(names, label_regex):
     "Label of each name, '' where the pattern does not match: of the file's name, or of the path if the pattern has a /"
     pattern = _compiled(label_regex)
     found = [pattern.search(name if '/' in label_regex else PurePosixPath(name).name) for name in names]
     return [match['label' if 'label' in pattern.groupindex else 1] or '' if match else '' for match in found]
 
-# %% ../nbs/11_tables.ipynb #20b6b8f6
+# %% ../nbs/11_tables.ipynb #87aa5f3c
 _USUAL_NAMES = r'^(.+?)[-_. ]*\d+\.\w+$', r'^\d+[-_. ]*(.+?)\.\w+$' # class and number, number and class
 
 def _offered_pattern(names):
@@ -108,7 +118,7 @@ def _offered_pattern(names):
         if labels.total() > .9*len(names) and 1 < len(labels) <= len(names)/2: return pattern
     return ''
 
-# %% ../nbs/11_tables.ipynb #cf38efe6
+# %% ../nbs/11_tables.ipynb #ef0ef8c4
 _UTF_16 = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
 _SURE = .05 # chardet's confidence, 0 to 1, is small in a list of names that are mostly numbers; below this Western letters are likelier
 
@@ -126,20 +136,23 @@ def _decoded(data, name, encoding):
     warnings.warn(f'{name!r} is not in UTF-8: read as {guess}{f" ({word[0]})" if word else ""}; say `encoding` if that is wrong')
     return text
 
-# %% ../nbs/11_tables.ipynb #15cc9742
+# %% ../nbs/11_tables.ipynb #6386f97c
 def _cells(text, name):
     "Rows of the cells of a list"
-    def read(separator): return [row for row in csv.reader(io.StringIO(text, newline=None), delimiter=separator) if any(row)]
+    text, refused = re.sub(r'\Asep=.\s*\n', '', text), []
+    def read(separator):
+        try: return [row for row in csv.reader(io.StringIO(text, newline=None), delimiter=separator, strict=True) if any(row)]
+        except csv.Error as error: return refused.append(error) or []
     def score(rows):
         width, number = Counter(map(len, rows)).most_common(1)[0] if rows else (0, 0)
         return number/len(rows) if width > 1 else 0, width
-    try: rows = max(map(read, ',;\t|'), key=score)
-    except csv.Error as error: raise InputError(f'{name!r} cannot be read as a list: {error}') from None
+    rows = max(map(read, ',;\t|'), key=score)
+    if not score(rows)[0] and refused: raise InputError(f'{name!r} cannot be read as a list: {refused[0]}; is a quote not closed?')
     if not rows: raise InputError(f'{name!r} is empty')
     if not score(rows)[0]: raise InputError(f'{name!r} has one column: a list needs one for the images and one for the labels')
     return rows
 
-# %% ../nbs/11_tables.ipynb #62ea981d
+# %% ../nbs/11_tables.ipynb #06799305
 def _same_width(rows, name):
     "All rows as wide as the first; a longer one is refused, because a label with a separator in it would be cut"
     width = len(rows[0])
@@ -148,7 +161,7 @@ def _same_width(rows, name):
             raise InputError(f'row {number} of {name!r} has {len(row)} cells where the first has {width}: put labels with a separator in them into quotes')
     return [(row + ['']*width)[:width] for row in rows]
 
-# %% ../nbs/11_tables.ipynb #5e2e7a5b
+# %% ../nbs/11_tables.ipynb #37a48fc6
 def _comparable(name): return clean_label(name).replace('\\', '/').strip('/').casefold()
 
 def _stem(name): return name[:-len(PurePosixPath(name).suffix)] if name.endswith(IMAGE_SUFFIXES) else name
@@ -158,7 +171,7 @@ def _ends(path):
     parts = path.split('/')
     return ['/'.join(parts[i:]) for i in range(len(parts))]
 
-# %% ../nbs/11_tables.ipynb #e81ca877
+# %% ../nbs/11_tables.ipynb #d0577346
 class _Finder:
     "Finds images by what a list calls them"
     def __init__(self, names):
@@ -176,15 +189,15 @@ class _Finder:
             exact = [name for name in found if name.endswith(cell.strip())]
             if found: return exact[0] if len(exact) == 1 else None
 
-# %% ../nbs/11_tables.ipynb #af4bcad6
+# %% ../nbs/11_tables.ipynb #cf02af8a
 _LABEL_NAMES = {'label', 'labels', 'class', 'classes', 'category', 'categories', 'target', 'breed', 'species', 'tag', 'tags', 'y'}
-_PART_COLUMNS = {'part', 'split', 'set', 'subset', 'partition', 'phase', 'dataset', 'is_valid', 'is_test'}
+_PART_COLUMNS = {'part', 'split', 'set', 'subset', 'partition', 'phase', 'dataset', 'usage', 'is_train', 'is_valid', 'is_test'}
 
 def _named(column, table, kind):
     if column in table.columns: return column
     raise InputError(f'there is no column {column!r} for the {kind}: there are {", ".join(map(str, table.columns))}')
 
-# %% ../nbs/11_tables.ipynb #095da6d2
+# %% ../nbs/11_tables.ipynb #78242e8d
 def _image_column(table, find, column, name):
     "Name of the column whose cells name images"
     if column is not None: return _named(column, table, 'images')
@@ -196,7 +209,7 @@ def _image_column(table, find, column, name):
     if fits: raise InputError(f'{name!r}: the columns {" and ".join(fits)} both name images: choose one with image_col')
     raise InputError(f'{name!r}: no column names images that lie beside it; its first row is {", ".join(map(str, table.iloc[0]))}')
 
-# %% ../nbs/11_tables.ipynb #03e51566
+# %% ../nbs/11_tables.ipynb #777c7923
 def _label_column(table, image, column, name):
     "Name of the column whose cells are labels"
     if column is not None: return _named(column, table, 'labels')
@@ -208,7 +221,7 @@ def _label_column(table, image, column, name):
     if fits: raise InputError(f'{name!r}: the columns {", ".join(usual or fits)} could be the label: choose one with label_col')
     raise InputError(f'{name!r}: no column repeats itself as labels do: choose one of {", ".join(rest)} with label_col')
 
-# %% ../nbs/11_tables.ipynb #20a39a7e
+# %% ../nbs/11_tables.ipynb #fa1e48fe
 def _check_single(labels, column, chosen):
     "Refuse a column in which a cell has several labels"
     known = {clean_label(label) for label in labels}
@@ -221,18 +234,21 @@ def _check_single(labels, column, chosen):
     if found is not None:
         raise InputError(f'column {column!r} has more than one label in a cell ({found!r}): an image has one class here, so keep one label of each')
 
-# %% ../nbs/11_tables.ipynb #8049ad8f
+# %% ../nbs/11_tables.ipynb #cc803d9e
+_SHORT = dict(tr='train', va='valid', te='test') # in a column only: folders of such names are rather languages
+_FLAGS = dict(is_train=('test', 'train'), is_valid=('train', 'valid'), is_test=('train', 'test')) # where it says no, where it says yes
+
 def _part_cells(table):
-    "Part of each row, by a column of parts; '' where there is none"
-    for column in (c for c in table if c.lower() in _PART_COLUMNS):
-        cells = table[column].astype(str).str.strip()
-        if column.lower().startswith('is_'):
-            return ['train' if cell.lower() in ('', '0', 'false', 'no') else column.lower()[3:] for cell in cells]
-        parts = [part_of(cell) for cell in cells]
-        if all(part or not cell for part, cell in zip(parts, cells)) and any(parts): return parts
+    "Part of each row by a column of parts, None where it names another; '' where there is no such column"
+    for column in (c for c in table if str(c).lower() in _PART_COLUMNS):
+        cells = table[column].astype(object).where(table[column].notna(), '').astype(str).str.strip()
+        if flags := _FLAGS.get(str(column).lower()):
+            return [flags[cell.lower() not in ('', '0', '0.0', 'false', 'no')] for cell in cells]
+        parts = [part_of(cell) or _SHORT.get(cell.lower(), None if cell else '') for cell in cells]
+        if 'train' in parts: return parts
     return ['']*len(table)
 
-# %% ../nbs/11_tables.ipynb #48ac4510
+# %% ../nbs/11_tables.ipynb #a5d9d324
 def _read_list(data, name, find, encoding):
     "The cells of a list, its first row as the names of columns unless it names an image"
     rows = _same_width(_cells(_decoded(data, name, encoding), name), name)
@@ -242,16 +258,17 @@ def _read_list(data, name, find, encoding):
     if len(rows) == headed: raise InputError(f'{name!r} has no rows')
     return pd.DataFrame(rows[headed:], columns=columns, dtype=object)
 
-# %% ../nbs/11_tables.ipynb #21c10ac1
+# %% ../nbs/11_tables.ipynb #17376651
 def _one_label_each(rows, name):
     "Refuse an image with two labels; a row that only says again what another says goes"
-    rows = rows[~rows.assign(label=rows.label.map(clean_label)).duplicated(['name', 'label'])]
+    rows = rows[~rows.assign(label=rows.label.map(clean_label)).duplicated(['name', 'label', 'part'])]
     twice = rows.name[rows.name.duplicated() & rows.name.notna()]
     if not len(twice): return rows
-    labels = ' and '.join(map(repr, rows.label[rows.name == twice.iloc[0]]))
-    raise InputError(f'{name!r} gives {twice.iloc[0]!r} two labels, {labels}: an image has one class here, so keep one row')
+    of = rows[rows.name == twice.iloc[0]]
+    kind, values = ('labels', of.label) if of.label.nunique() > 1 else ('parts', of.part.map(str))
+    raise InputError(f'{name!r} gives {twice.iloc[0]!r} two {kind}, {" and ".join(map(repr, values))}: keep one row of each image')
 
-# %% ../nbs/11_tables.ipynb #30e54f99
+# %% ../nbs/11_tables.ipynb #cb8ca10b
 def _listed_images(files, name, options):
     "The images that a list names, and what is left out"
     find = _Finder(files.images)
@@ -265,7 +282,7 @@ def _listed_images(files, name, options):
     if not any(rows.part): rows['part'] = folder_labels(list(rows.name))[0]
     return rows.drop(columns='cell'), left_out
 
-# %% ../nbs/11_tables.ipynb #aa2b90b1
+# %% ../nbs/11_tables.ipynb #95c970f9
 _LISTS = '.csv', '.tsv', '.txt', '.tab'
 
 def _fitting_lists(files, options):
@@ -277,7 +294,7 @@ def _fitting_lists(files, options):
     if not found and len(trouble) == 1: raise trouble[0]
     return found
 
-# %% ../nbs/11_tables.ipynb #d0ebc094
+# %% ../nbs/11_tables.ipynb #77667981
 def _by_lists(files, options):
     "The images of the lists of a folder; None if there is no list"
     found = _fitting_lists(files, options)
@@ -291,14 +308,14 @@ def _by_lists(files, options):
     files.left_out['not_listed'] = sorted(unlisted)
     return pd.concat([rows for rows, _ in found.values()], ignore_index=True)
 
-# %% ../nbs/11_tables.ipynb #f1c43731
+# %% ../nbs/11_tables.ipynb #ddc54d4b
 def _read_parquet(data, name):
     import pyarrow as pa, pyarrow.parquet as pq
     try: return pq.read_table(pa.BufferReader(data) if isinstance(data, bytes) else data)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f'{str(name)!r} cannot be read as parquet: {error}') from error
 
-# %% ../nbs/11_tables.ipynb #893b8a25
+# %% ../nbs/11_tables.ipynb #c49b38ef
 def _features(schema):
     "What Hugging Face's metadata say of the columns: name → feature"
     about = json.loads((schema.metadata or {}).get(b'huggingface', b'{}'))
@@ -309,7 +326,7 @@ def _holds_images(field):
     if kinds.is_struct(field.type): return any(field.type.field(i).name == 'bytes' for i in range(field.type.num_fields))
     return kinds.is_binary(field.type) or kinds.is_large_binary(field.type)
 
-# %% ../nbs/11_tables.ipynb #4d5a5e44
+# %% ../nbs/11_tables.ipynb #c53a00cf
 def _parquet_column(table, kind, column, fits, name, option):
     "The one column that fits: as it was chosen, as the metadata say, or the only one of its kind"
     if column is not None: return _named(column, pd.DataFrame(columns=table.column_names), option)
@@ -319,7 +336,7 @@ def _parquet_column(table, kind, column, fits, name, option):
     if fits: raise InputError(f'{str(name)!r}: the columns {", ".join(fits)} could be it: choose one with {option}')
     raise InputError(f'{str(name)!r} has columns {", ".join(table.column_names)}: choose one with {option}')
 
-# %% ../nbs/11_tables.ipynb #12c74cde
+# %% ../nbs/11_tables.ipynb #58014c11
 def _parquet_labels(cells, names, source):
     "Labels as text; '' where there is none"
     if any(isinstance(cell, list) for cell in cells):
@@ -332,10 +349,11 @@ def _parquet_labels(cells, names, source):
         return names[cell] if names and isinstance(cell, int) else clean_label(cell)
     return [text(cell) for cell in cells]
 
-# %% ../nbs/11_tables.ipynb #0ed735d1
+# %% ../nbs/11_tables.ipynb #ba1ed01b
 def _parquet_rows(data, name, options):
     "The rows of a parquet file; image is None where there is none"
     table = _read_parquet(data, name)
+    if not len(table): raise InputError(f'{str(name)!r} has no rows')
     images = [field.name for field in table.schema if _holds_images(field)]
     image = _parquet_column(table, 'Image', options['image_col'], images, name, 'image_col')
     rest = [c for c in table.column_names if c != image and c not in images]
@@ -344,9 +362,10 @@ def _parquet_rows(data, name, options):
     labels = _parquet_labels(table[label].to_pylist(), _features(table.schema).get(label, {}).get('names'), name)
     path = PurePosixPath(str(name))
     part = part_of(re.split(r'[-_.]', path.name)[0]) or part_of(path.parent.name)
-    return pd.DataFrame(dict(name=[f'{path.name}:{i}' for i in range(len(cells))], image=cells, label=labels, part=part), dtype=object)
+    rest = table.select([c for c in rest if c != label]).to_pandas()
+    return pd.DataFrame(dict(name=[f'{path.name}:{i}' for i in range(len(cells))], image=cells, label=labels, part=part or _part_cells(rest)), dtype=object)
 
-# %% ../nbs/11_tables.ipynb #128acf52
+# %% ../nbs/11_tables.ipynb #af0e1fe8
 def _by_parquet(files, options):
     "The images of the parquet files of a folder; None if there are none"
     names = sorted(name for name in files.others if name.lower().endswith('.parquet'))
@@ -356,22 +375,24 @@ def _by_parquet(files, options):
     files.left_out['no_image'] = found.name[empty].tolist()
     return found[~empty]
 
-# %% ../nbs/11_tables.ipynb #50f3dad4
+# %% ../nbs/11_tables.ipynb #dd64a59e
 def _by_folders(files):
     "The images as their folders label them"
     parts, labels, wrapper = folder_labels(files.images)
     if wrapper and wrapper not in (Path(files.source).name.split('.')[0],) and not any(parts):
         warnings.warn(f'all images of {Path(files.source).name!r} lie in {wrapper!r}: the folders within it are the classes')
+    doubtful = sorted({label for label in labels if part_of(label)}) if not any(parts) else ()
+    if doubtful: warnings.warn(f'the folders {" and ".join(doubtful)} of {Path(files.source).name!r} are taken for classes, not for parts')
     return _without_loose(files, pd.DataFrame(dict(name=files.images, label=labels, part=parts), dtype=object), 'no_class')
 
-# %% ../nbs/11_tables.ipynb #feb2d107
+# %% ../nbs/11_tables.ipynb #d2663d38
 def _without_loose(files, rows, reason):
     "Leave out the images that no part holds and nothing labels"
     loose = (rows.label == '') & (rows.part == '')
     files.left_out[reason] = rows.name[loose].tolist()
     return rows[~loose]
 
-# %% ../nbs/11_tables.ipynb #8c949040
+# %% ../nbs/11_tables.ipynb #dd9ae0ba
 def _no_labels(files):
     "What to say where nothing names the classes"
     name = Path(files.source).name
@@ -381,7 +402,7 @@ def _no_labels(files):
     where = f'put them into {name}/LABEL/NAME.jpg, add a list of them, or give {offer}'
     return f'nothing says what the {len(files.images)} images in {str(files.source)!r} are: {where}'
 
-# %% ../nbs/11_tables.ipynb #72ac0958
+# %% ../nbs/11_tables.ipynb #cfc0abd0
 def _labelled(files, label_regex, options):
     "The rows of a source: name, label, part, and of some image"
     if label_regex is not None:
@@ -395,7 +416,7 @@ def _labelled(files, label_regex, options):
     if not classes: raise InputError(_no_labels(files))
     return _by_folders(files)
 
-# %% ../nbs/11_tables.ipynb #dc563cbd
+# %% ../nbs/11_tables.ipynb #2fab32ab
 def _tell_spellings(before, after, source):
     "Say which spellings are read as one label, and which labels differ in nothing but capitals"
     spellings = {}
@@ -406,14 +427,14 @@ def _tell_spellings(before, after, source):
     alike = [label for label in sorted(spellings) if same[label.casefold()] > 1]
     if alike: warnings.warn(f'{source}: the labels {", ".join(alike)} differ only in capitals, and are different classes')
 
-# %% ../nbs/11_tables.ipynb #6c8f6be6
+# %% ../nbs/11_tables.ipynb #05c9a98c
 def _parent_of_list(path):
     "The folder of a list, with the list as its only other file"
     files = _in_folder(path.parent)
     files.source, files.others, files.left_out = path, [path.name], {}
     return files
 
-# %% ../nbs/11_tables.ipynb #e3c8cd57
+# %% ../nbs/11_tables.ipynb #1ab5e7ab
 def _files_of(source):
     "The names that a source holds, and how each is read"
     path = Path(source)
@@ -425,21 +446,46 @@ def _files_of(source):
     if tarfile.is_tarfile(path): return _in_tar(path)
     raise InputError(f'{str(source)!r} is none of the kinds that can be read: a folder, zip or tar of images, a list (.csv, .tsv, .txt), or parquet')
 
-# %% ../nbs/11_tables.ipynb #5c8a8cb9
+# %% ../nbs/11_tables.ipynb #e0b06361
+def _check_frame(table, image, label):
+    "Refuse a table without its columns, or with them twice"
+    columns = list(map(str, table.columns))
+    missing = [c for c in (image, label) if c not in table.columns]
+    if missing: raise InputError(f'the table has no column {" and ".join(missing)}: it has {", ".join(columns)}')
+    twice = [c for c in (image, label) if columns.count(str(c)) > 1]
+    if twice: raise InputError(f'the table has the column {twice[0]!r} twice')
+    if not len(table): raise InputError('the table has no rows')
+
+# %% ../nbs/11_tables.ipynb #385e5bbc
+def _frame_image(cell):
+    "The image in a cell: a path, bytes, or bytes in a dictionary as in a parquet file; None where there is none"
+    if isinstance(cell, dict): cell = cell.get('bytes')
+    if cell is None or (isinstance(cell, float) and cell != cell) or cell is pd.NA: return None
+    if isinstance(cell, bytes): return cell or None
+    if isinstance(cell, str | Path): return cell if Path(cell).exists() else None
+    raise InputError(f'a cell of the images is a {type(cell).__name__}: give paths, or the bytes of files')
+
+def _frame_label(cell):
+    "The label in a cell as text"
+    if isinstance(cell, list | tuple | dict | set): raise InputError(f'a label is {cell!r}: an image has one class here')
+    if isinstance(cell, bytes): return cell.decode(errors='replace')
+    return '' if cell is None or cell is pd.NA or cell != cell else cell
+
+# %% ../nbs/11_tables.ipynb #a8edb450
 def _from_frame(table, options):
     "A DataFrame with the columns of a table of images, and what is left out"
-    missing = {options['image_col'] or 'image', options['label_col'] or 'label'} - set(table.columns)
-    if missing: raise InputError(f'the table has no column {" and ".join(sorted(missing))}: it has {", ".join(map(str, table.columns))}')
-    image, label = table[options['image_col'] or 'image'], table[options['label_col'] or 'label']
-    if image.map(type).isin([list, tuple, dict]).any() or label.map(type).isin([list, tuple, dict, set]).any():
-        raise InputError('a cell of the table holds more than one image or label: an image has one class here')
-    _check_single(label[label.notna()].astype(str).unique(), label.name, options['label_col'] is not None)
-    gone = image.map(lambda i: i is None or i != i or (isinstance(i, (str, Path)) and not Path(i).exists())).astype(bool)
-    names = table['name'] if 'name' in table else [str(i) if isinstance(i, (str, Path)) else str(n) for n, i in enumerate(image)]
-    table = table.assign(name=names, image=image, label=label.astype(object).where(label.notna(), ''), part=_part_cells(table))
-    return table[~gone], dict(not_found=table.name[gone].astype(str).tolist())
+    columns = options['image_col'] or 'image', options['label_col'] or 'label'
+    _check_frame(table, *columns)
+    image, label = table[columns[0]].map(_frame_image), table[columns[1]].map(_frame_label)
+    _check_single(label.astype(str).unique(), columns[1], options['label_col'] is not None)
+    names = table['name'] if 'name' in table else [str(i) if isinstance(i, str | Path) else str(n) for n, i in enumerate(table[columns[0]])]
+    table = table.assign(name=names, image=image, label=label, part=_part_cells(table))
+    gone = image.isna()
+    paths = table[~gone & table.image.map(lambda i: not isinstance(i, bytes))]
+    kept = _one_label_each(paths.assign(name=paths.image.astype(str)), 'the table').index
+    return table[~gone & (table.index.isin(kept) | ~table.index.isin(paths.index))], dict(not_found=table.name[gone].astype(str).tolist())
 
-# %% ../nbs/11_tables.ipynb #39a4973a
+# %% ../nbs/11_tables.ipynb #544aa3fc
 def _from_files(source, label_regex, options):
     "The rows of a source, and what is left out"
     files = _files_of(source)
@@ -450,7 +496,7 @@ def _from_files(source, label_regex, options):
     if Path(source).is_dir(): table['group'] = _manifest_groups(source, table.name)
     return table, files.left_out
 
-# %% ../nbs/11_tables.ipynb #40ac78a7
+# %% ../nbs/11_tables.ipynb #89090953
 def _manifest_groups(
     root:Path, # Image folder
     names:list[str] # Its images, `label/name`
@@ -459,7 +505,7 @@ def _manifest_groups(
     groups = {row.get('file'): row.get('group') for row in Manifest(root).present()}
     return [groups.get(name) for name in names]
 
-# %% ../nbs/11_tables.ipynb #c9ceec94
+# %% ../nbs/11_tables.ipynb #2e130908
 def image_table(
     source:str|Path|pd.DataFrame, # Folder, zip or tar of images; list of them (CSV, TSV); parquet file, or a folder of such; or a table
     label_regex:str=None, # Pattern whose first group is the label, as in (.+)_\d+: of a file's name, or of its path if there is a / in it
@@ -469,16 +515,20 @@ def image_table(
 )->pd.DataFrame: # name, image (path or bytes), label, part ('', train, valid, test), group (of related images); attrs['left_out']: reason → number
     "What there is to learn from in `source`"
     options, is_table = dict(image_col=image_col, label_col=label_col, encoding=encoding), isinstance(source, pd.DataFrame)
-    table, left_out = _from_frame(source, options) if is_table else _from_files(source, label_regex, options)
+    if not is_table and not (isinstance(source, str | Path) and str(source)):
+        raise InputError(f'{source!r} is no source of images: give a path or a DataFrame')
+    table, left_out = _from_frame(source.reset_index(drop=True), options) if is_table else _from_files(source, label_regex, options)
     name = 'the table' if is_table else repr(Path(source).name or str(source))
-    table, unlabelled = _with_clean_labels(table, name)
+    elsewhere = table.part.isna()
+    left_out = left_out | dict(no_part=table.name[elsewhere].astype(str).tolist())
+    table, unlabelled = _with_clean_labels(table[~elsewhere], name)
     left_out = {reason: names for reason, names in (left_out | dict(unlabelled=unlabelled)).items() if names}
     if left_out: warnings.warn(f'left out of {name}: {tell_left_out(left_out)}')
     table = _finished(table, name)
     table.attrs['left_out'] = {reason: len(names) for reason, names in left_out.items()}
     return table
 
-# %% ../nbs/11_tables.ipynb #d98f66ad
+# %% ../nbs/11_tables.ipynb #7424f8a1
 def _with_clean_labels(table, name):
     "The rows that have a label, and the names of the others"
     label = table.label.map(clean_label)
@@ -487,7 +537,7 @@ def _with_clean_labels(table, name):
     known = label.isin(learnt - {''})
     return table.assign(label=label)[known], table.name[~known].astype(str).tolist()
 
-# %% ../nbs/11_tables.ipynb #1186b336
+# %% ../nbs/11_tables.ipynb #2195c8e6
 def _finished(table, name):
     "The columns in their order; parts only where there is more than one"
     if not len(table): raise InputError(f'{name} holds no image with a label')
@@ -496,7 +546,7 @@ def _finished(table, name):
     columns = ['name', 'image', 'label', 'part', 'group', *(['content'] if 'content' in table else [])]
     return table[columns].reset_index(drop=True)
 
-# %% ../nbs/11_tables.ipynb #7e975a1e
+# %% ../nbs/11_tables.ipynb #1ae4ae99
 def leave_out_broken(
     table:pd.DataFrame, # As `image_table` gives it
     errors:list[str|None] # For each row, why its image cannot be decoded
@@ -508,13 +558,13 @@ def leave_out_broken(
     warnings.warn(f'{len(broken)} broken images are left out: ' + '; '.join(broken[:20]) + more)
     return table[[not error for error in errors]].reset_index(drop=True)
 
-# %% ../nbs/11_tables.ipynb #94c2679e
+# %% ../nbs/11_tables.ipynb #2840d05d
 def _decoding_error(image):
     "Why an image cannot be decoded, or None"
     try: read_image(image, side=1) # a JPEG at an eighth of its size: every byte is read, little is computed
     except UnreadableImage as error: return str(error)
 
-# %% ../nbs/11_tables.ipynb #23328100
+# %% ../nbs/11_tables.ipynb #cdf91a9b
 def readable_images(
     table:pd.DataFrame # As `image_table` gives it
 )->pd.DataFrame: # The rows whose image can be decoded

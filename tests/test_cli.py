@@ -289,7 +289,7 @@ def test_many_answers_into_a_closed_pipe(model, folder):
 
 PLANTED = """import sys, warnings
 import fastcnn.cli
-def library(root): warnings.warn('of a library', stacklevel=2); return {}
+def library(source, **options): warnings.warn('of a library', stacklevel=2); return {}
 fastcnn.cli.collection_facts = library
 sys.exit(fastcnn.cli.main(['info', 'x']))"""
 
@@ -314,7 +314,7 @@ def test_a_result_that_cannot_be_printed(folder):
 
 def test_no_number_that_json_does_not_know(monkeypatch, capsys):
     "NaN and infinity become null"
-    monkeypatch.setattr('fastcnn.cli.collection_facts', lambda root: dict(classes=dict(a=float('nan')), bytes=[float('inf'), 1.5]))
+    monkeypatch.setattr('fastcnn.cli.collection_facts', lambda source, **options: dict(classes=dict(a=float('nan')), bytes=[float('inf'), 1.5]))
     assert main(['info', 'x', '--json']) == 0
     assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == dict(classes=dict(a=None), bytes=[None, 1.5])
 
@@ -363,7 +363,7 @@ def test_a_model_says_nothing_that_json_does_not_know(tmp_path):
 
 def test_json_is_all_there_is_on_standard_output(folder):
     done = subprocess.run([*COMMAND, 'info', str(folder), '--json'], capture_output=True, text=True)
-    assert set(json.loads(done.stdout)) == {'classes', 'licenses', 'bytes', 'problems', 'left_out'}
+    assert set(json.loads(done.stdout)) == {'classes', 'parts', 'licenses', 'bytes', 'problems', 'left_out'}
     assert 'classes' in subprocess.run([*COMMAND, 'info', str(folder)], capture_output=True, text=True).stdout
 
 
@@ -376,7 +376,7 @@ def test_manifest_of_a_search_names_maker_and_licence(tmp_path, server):
 
 # Noise of the libraries
 
-def warn_as(category, **options): return lambda root: warnings.warn('of a library', category, **options) or {}
+def warn_as(category, **options): return lambda source, **options: warnings.warn('of a library', category, **options) or {}
 
 PYTHON = [warn_as(category, stacklevel=level) for category in (UserWarning, FutureWarning, RuntimeWarning, UndefinedMetricWarning)
           for level in (1, 2, 3)] # 2 and 3 blame fastcnn
