@@ -34,15 +34,15 @@ def collection_facts(
 )->dict: # classes, parts, licenses, problems, left_out (each name → number), and bytes
     "What `train_classifier` would learn from: classes, parts, licences, size and problems"
     from fastcnn.tables import image_table, readable_images
-    found, manifest = image_table(source, **options), _manifest_of(source)
-    table = readable_images(found)
-    broken = dict(broken=len(found) - len(table)) if len(table) < len(found) else {}
+    table, manifest = image_table(source, **options), _manifest_of(source)
+    n_broken = len(table) - len(readable_images(table))
+    broken = dict(broken=n_broken) if n_broken else {}
     known = {row['file']: row.get('license') for row in manifest if row['status'] in PRESENT and row.get('file')}
     parts = {part: _sorted_counts(rows.label) for part, rows in table[table.part != ''].groupby('part')}
     return dict(classes=_sorted_counts(table.label), parts=parts,
                 licenses=_sorted_counts(known.get(name) or 'unknown' for name in table.name),
                 bytes=sum(len(image) if isinstance(image, bytes) else Path(image).stat().st_size for image in table.image),
-                problems=_problems(manifest) | broken, left_out=found.attrs['left_out'])
+                problems=_problems(manifest) | broken, left_out=table.attrs['left_out'])
 
 # %% ../nbs/24_pipeline.ipynb #63a823a0
 def _manifest_of(source):

@@ -7,25 +7,25 @@ Docs: https://fastcnn.github.io/fastcnn/tables.html.md"""
 # %% auto #0
 __all__ = ['image_table', 'readable_images']
 
-# %% ../nbs/11_tables.ipynb #3ecf0769
+# %% ../nbs/11_tables.ipynb #63a022bc
 import codecs, csv, io, json, re, stat, tarfile, warnings, zipfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-# %% ../nbs/11_tables.ipynb #3fd76b48
+# %% ../nbs/11_tables.ipynb #81920e7a
 import chardet
 import pandas as pd
 from fastcore.basics import num_cpus
 from tqdm.auto import tqdm
 
-# %% ../nbs/11_tables.ipynb #3900535a
+# %% ../nbs/11_tables.ipynb #0f361eb4
 from .core import InputError, Manifest, map_ahead
 from .images import IMAGE_SUFFIXES, UnreadableImage, is_hidden, is_text, list_images, printable, read_image, tell_left_out
 from .layouts import clean_label, folder_labels, part_of
 
-# %% ../nbs/11_tables.ipynb #c42a5dbf
+# %% ../nbs/11_tables.ipynb #be8137b6
 @dataclass
 class _Files:
     "What lies in a folder or in an archive"
@@ -36,7 +36,7 @@ class _Files:
     image:Callable # Name → path or bytes
     content:Callable # Name of a list → bytes
 
-# %% ../nbs/11_tables.ipynb #f69f472f
+# %% ../nbs/11_tables.ipynb #b2f7c6ff
 def _in_folder(folder):
     "The files of a folder, whatever its links lead to"
     files, left_out = list_images(folder, follow_links=True)
@@ -47,14 +47,14 @@ def _in_folder(folder):
     return _Files(folder, [name for name in names if is_text(name)], left_out.pop('not_an_image', []), left_out,
                   folder.joinpath, lambda name: Path(folder, name).read_bytes())
 
-# %% ../nbs/11_tables.ipynb #d43b228f
+# %% ../nbs/11_tables.ipynb #81b4dcc6
 def _check_member(name, source):
     "Refuse what would lie outside of the archive, on any system"
     path = PureWindowsPath(name) # knows both kinds of slashes
     if path.root or '..' in path.parts:
         raise InputError(f'{str(source)!r} holds {name!r}, which leads out of the archive: it is refused')
 
-# %% ../nbs/11_tables.ipynb #cb852f9d
+# %% ../nbs/11_tables.ipynb #d519c25d
 def _in_archive(source, entries):
     "The files of an archive: pairs of name and content, None for a link that leads nowhere"
     images, others, left_out, content = [], [], {}, dict(entries)
@@ -68,7 +68,7 @@ def _in_archive(source, entries):
         else: (images if name.lower().endswith(IMAGE_SUFFIXES) else others).append(name)
     return _Files(source, sorted(images), others, left_out, content.get, content.get)
 
-# %% ../nbs/11_tables.ipynb #59f23993
+# %% ../nbs/11_tables.ipynb #882dd7e5
 def _in_zip(path):
     try:
         with zipfile.ZipFile(path) as archive:
@@ -78,7 +78,7 @@ def _in_zip(path):
         raise InputError(f'{str(path)!r} cannot be read as a zip: {error}') from error
     return _in_archive(path, content)
 
-# %% ../nbs/11_tables.ipynb #428d2048
+# %% ../nbs/11_tables.ipynb #0c2075f2
 def _in_tar(path):
     try:
         with tarfile.open(path) as archive:
@@ -93,7 +93,7 @@ def _of_tar(archive, member):
     except KeyError: return None # it leads out of the archive
     return file and file.read()
 
-# %% ../nbs/11_tables.ipynb #6f100d84
+# %% ../nbs/11_tables.ipynb #e019e1ed
 def _compiled(label_regex):
     "The pattern, with one group for the label"
     try: pattern = re.compile(label_regex)
@@ -101,14 +101,14 @@ def _compiled(label_regex):
     if pattern.groups: return pattern
     raise InputError(f'the pattern {label_regex!r} has no group: put the part that is the label into brackets, as in (.+)_\\d+')
 
-# %% ../nbs/11_tables.ipynb #5b906224
+# %% ../nbs/11_tables.ipynb #53ddbf42
 def _labels_in_names(names, label_regex):
     "Label of each name, '' where the pattern does not match: of the file's name, or of the path if the pattern has a /"
     pattern = _compiled(label_regex)
     found = [pattern.search(name if '/' in label_regex else PurePosixPath(name).name) for name in names]
     return [match['label' if 'label' in pattern.groupindex else 1] or '' if match else '' for match in found]
 
-# %% ../nbs/11_tables.ipynb #87aa5f3c
+# %% ../nbs/11_tables.ipynb #813684e8
 _USUAL_NAMES = r'^(.+?)[-_. ]*\d+\.\w+$', r'^\d+[-_. ]*(.+?)\.\w+$' # class and number, number and class
 
 def _offered_pattern(names):
@@ -118,7 +118,7 @@ def _offered_pattern(names):
         if labels.total() > .9*len(names) and 1 < len(labels) <= len(names)/2: return pattern
     return ''
 
-# %% ../nbs/11_tables.ipynb #ef0ef8c4
+# %% ../nbs/11_tables.ipynb #a84c8e0c
 _UTF_16 = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
 _SURE = .05 # chardet's confidence, 0 to 1, is small in a list of names that are mostly numbers; below this Western letters are likelier
 
@@ -136,7 +136,7 @@ def _decoded(data, name, encoding):
     warnings.warn(f'{name!r} is not in UTF-8: read as {guess}{f" ({word[0]})" if word else ""}; say `encoding` if that is wrong')
     return text
 
-# %% ../nbs/11_tables.ipynb #6386f97c
+# %% ../nbs/11_tables.ipynb #59e8be75
 def _cells(text, name):
     "Rows of the cells of a list"
     text, refused = re.sub(r'\Asep=.\s*\n', '', text), []
@@ -152,7 +152,7 @@ def _cells(text, name):
     if not score(rows)[0]: raise InputError(f'{name!r} has one column: a list needs one for the images and one for the labels')
     return rows
 
-# %% ../nbs/11_tables.ipynb #06799305
+# %% ../nbs/11_tables.ipynb #d6ef5795
 def _same_width(rows, name):
     "All rows as wide as the first; a longer one is refused, because a label with a separator in it would be cut"
     width = len(rows[0])
@@ -161,7 +161,7 @@ def _same_width(rows, name):
             raise InputError(f'row {number} of {name!r} has {len(row)} cells where the first has {width}: put labels with a separator in them into quotes')
     return [(row + ['']*width)[:width] for row in rows]
 
-# %% ../nbs/11_tables.ipynb #37a48fc6
+# %% ../nbs/11_tables.ipynb #2845ec43
 def _comparable(name): return clean_label(name).replace('\\', '/').strip('/').casefold()
 
 def _stem(name): return name[:-len(PurePosixPath(name).suffix)] if name.endswith(IMAGE_SUFFIXES) else name
@@ -171,7 +171,7 @@ def _ends(path):
     parts = path.split('/')
     return ['/'.join(parts[i:]) for i in range(len(parts))]
 
-# %% ../nbs/11_tables.ipynb #d0577346
+# %% ../nbs/11_tables.ipynb #64129529
 class _Finder:
     "Finds images by what a list calls them"
     def __init__(self, names):
@@ -189,7 +189,7 @@ class _Finder:
             exact = [name for name in found if name.endswith(cell.strip())]
             if found: return exact[0] if len(exact) == 1 else None
 
-# %% ../nbs/11_tables.ipynb #cf02af8a
+# %% ../nbs/11_tables.ipynb #8d1f2b0e
 _LABEL_NAMES = {'label', 'labels', 'class', 'classes', 'category', 'categories', 'target', 'breed', 'species', 'tag', 'tags', 'y'}
 _PART_COLUMNS = {'part', 'split', 'set', 'subset', 'partition', 'phase', 'dataset', 'usage', 'is_train', 'is_valid', 'is_test'}
 
@@ -197,19 +197,19 @@ def _named(column, table, kind):
     if column in table.columns: return column
     raise InputError(f'there is no column {column!r} for the {kind}: there are {", ".join(map(str, table.columns))}')
 
-# %% ../nbs/11_tables.ipynb #78242e8d
+# %% ../nbs/11_tables.ipynb #ec03379e
 def _image_column(table, find, column, name):
     "Name of the column whose cells name images"
     if column is not None: return _named(column, table, 'images')
     some = table.sample(min(len(table), 500), random_state=0)
-    found = {c: [find(cell) for cell in some[c]] for c in some}
+    found = {c: [find(cell) for cell in some[c]] for c in some if c.lower() not in _PART_COLUMNS}
     fits = [c for c in found if sum(map(bool, found[c])) >= max(1, sum(map(bool, some[c]))/2)]
     fits = [c for i, c in enumerate(fits) if not any(found[c] == found[other] for other in fits[:i])]
     if len(fits) == 1: return fits[0]
     if fits: raise InputError(f'{name!r}: the columns {" and ".join(fits)} both name images: choose one with image_col')
     raise InputError(f'{name!r}: no column names images that lie beside it; its first row is {", ".join(map(str, table.iloc[0]))}')
 
-# %% ../nbs/11_tables.ipynb #777c7923
+# %% ../nbs/11_tables.ipynb #873ff338
 def _label_column(table, image, column, name):
     "Name of the column whose cells are labels"
     if column is not None: return _named(column, table, 'labels')
@@ -221,7 +221,7 @@ def _label_column(table, image, column, name):
     if fits: raise InputError(f'{name!r}: the columns {", ".join(usual or fits)} could be the label: choose one with label_col')
     raise InputError(f'{name!r}: no column repeats itself as labels do: choose one of {", ".join(rest)} with label_col')
 
-# %% ../nbs/11_tables.ipynb #fa1e48fe
+# %% ../nbs/11_tables.ipynb #730c0e8c
 def _check_single(labels, column, chosen):
     "Refuse a column in which a cell has several labels"
     known = {clean_label(label) for label in labels}
@@ -234,7 +234,7 @@ def _check_single(labels, column, chosen):
     if found is not None:
         raise InputError(f'column {column!r} has more than one label in a cell ({found!r}): an image has one class here, so keep one label of each')
 
-# %% ../nbs/11_tables.ipynb #cc803d9e
+# %% ../nbs/11_tables.ipynb #b41854f8
 _SHORT = dict(tr='train', va='valid', te='test') # in a column only: folders of such names are rather languages
 _FLAGS = dict(is_train=('test', 'train'), is_valid=('train', 'valid'), is_test=('train', 'test')) # where it says no, where it says yes
 
@@ -248,7 +248,7 @@ def _part_cells(table):
         if 'train' in parts: return parts
     return ['']*len(table)
 
-# %% ../nbs/11_tables.ipynb #a5d9d324
+# %% ../nbs/11_tables.ipynb #8e7d5dd8
 def _read_list(data, name, find, encoding):
     "The cells of a list, its first row as the names of columns unless it names an image"
     rows = _same_width(_cells(_decoded(data, name, encoding), name), name)
@@ -258,7 +258,7 @@ def _read_list(data, name, find, encoding):
     if len(rows) == headed: raise InputError(f'{name!r} has no rows')
     return pd.DataFrame(rows[headed:], columns=columns, dtype=object)
 
-# %% ../nbs/11_tables.ipynb #17376651
+# %% ../nbs/11_tables.ipynb #35f7c9d2
 def _one_label_each(rows, name):
     "Refuse an image with two labels; a row that only says again what another says goes"
     rows = rows[~rows.assign(label=rows.label.map(clean_label)).duplicated(['name', 'label', 'part'])]
@@ -268,7 +268,7 @@ def _one_label_each(rows, name):
     kind, values = ('labels', of.label) if of.label.nunique() > 1 else ('parts', of.part.map(str))
     raise InputError(f'{name!r} gives {twice.iloc[0]!r} two {kind}, {" and ".join(map(repr, values))}: keep one row of each image')
 
-# %% ../nbs/11_tables.ipynb #cb8ca10b
+# %% ../nbs/11_tables.ipynb #369c2ccc
 def _listed_images(files, name, options):
     "The images that a list names, and what is left out"
     find = _Finder(files.images)
@@ -282,7 +282,7 @@ def _listed_images(files, name, options):
     if not any(rows.part): rows['part'] = folder_labels(list(rows.name))[0]
     return rows.drop(columns='cell'), left_out
 
-# %% ../nbs/11_tables.ipynb #95c970f9
+# %% ../nbs/11_tables.ipynb #2c2b1b82
 _LISTS = '.csv', '.tsv', '.txt', '.tab'
 
 def _fitting_lists(files, options):
@@ -294,7 +294,7 @@ def _fitting_lists(files, options):
     if not found and len(trouble) == 1: raise trouble[0]
     return found
 
-# %% ../nbs/11_tables.ipynb #77667981
+# %% ../nbs/11_tables.ipynb #7f57b471
 def _by_lists(files, options):
     "The images of the lists of a folder; None if there is no list"
     found = _fitting_lists(files, options)
@@ -308,14 +308,14 @@ def _by_lists(files, options):
     files.left_out['not_listed'] = sorted(unlisted)
     return pd.concat([rows for rows, _ in found.values()], ignore_index=True)
 
-# %% ../nbs/11_tables.ipynb #ddc54d4b
+# %% ../nbs/11_tables.ipynb #8be2a913
 def _read_parquet(data, name):
     import pyarrow as pa, pyarrow.parquet as pq
     try: return pq.read_table(pa.BufferReader(data) if isinstance(data, bytes) else data)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f'{str(name)!r} cannot be read as parquet: {error}') from error
 
-# %% ../nbs/11_tables.ipynb #c49b38ef
+# %% ../nbs/11_tables.ipynb #aeb7a2ed
 def _features(schema):
     "What Hugging Face's metadata say of the columns: name → feature"
     about = json.loads((schema.metadata or {}).get(b'huggingface', b'{}'))
@@ -326,7 +326,7 @@ def _holds_images(field):
     if kinds.is_struct(field.type): return any(field.type.field(i).name == 'bytes' for i in range(field.type.num_fields))
     return kinds.is_binary(field.type) or kinds.is_large_binary(field.type)
 
-# %% ../nbs/11_tables.ipynb #c53a00cf
+# %% ../nbs/11_tables.ipynb #93dd7a7e
 def _parquet_column(table, kind, column, fits, name, option):
     "The one column that fits: as it was chosen, as the metadata say, or the only one of its kind"
     if column is not None: return _named(column, pd.DataFrame(columns=table.column_names), option)
@@ -336,7 +336,7 @@ def _parquet_column(table, kind, column, fits, name, option):
     if fits: raise InputError(f'{str(name)!r}: the columns {", ".join(fits)} could be it: choose one with {option}')
     raise InputError(f'{str(name)!r} has columns {", ".join(table.column_names)}: choose one with {option}')
 
-# %% ../nbs/11_tables.ipynb #58014c11
+# %% ../nbs/11_tables.ipynb #2c803cb2
 def _parquet_labels(cells, names, source):
     "Labels as text; '' where there is none"
     if any(isinstance(cell, list) for cell in cells):
@@ -349,7 +349,7 @@ def _parquet_labels(cells, names, source):
         return names[cell] if names and isinstance(cell, int) else clean_label(cell)
     return [text(cell) for cell in cells]
 
-# %% ../nbs/11_tables.ipynb #ba1ed01b
+# %% ../nbs/11_tables.ipynb #9633ad4a
 def _parquet_rows(data, name, options):
     "The rows of a parquet file; image is None where there is none"
     table = _read_parquet(data, name)
@@ -365,7 +365,7 @@ def _parquet_rows(data, name, options):
     rest = table.select([c for c in rest if c != label]).to_pandas()
     return pd.DataFrame(dict(name=[f'{path.name}:{i}' for i in range(len(cells))], image=cells, label=labels, part=part or _part_cells(rest)), dtype=object)
 
-# %% ../nbs/11_tables.ipynb #af0e1fe8
+# %% ../nbs/11_tables.ipynb #70c476e8
 def _by_parquet(files, options):
     "The images of the parquet files of a folder; None if there are none"
     names = sorted(name for name in files.others if name.lower().endswith('.parquet'))
@@ -375,7 +375,7 @@ def _by_parquet(files, options):
     files.left_out['no_image'] = found.name[empty].tolist()
     return found[~empty]
 
-# %% ../nbs/11_tables.ipynb #dd64a59e
+# %% ../nbs/11_tables.ipynb #55fa19bd
 def _by_folders(files):
     "The images as their folders label them"
     parts, labels, wrapper = folder_labels(files.images)
@@ -385,14 +385,14 @@ def _by_folders(files):
     if doubtful: warnings.warn(f'the folders {" and ".join(doubtful)} of {Path(files.source).name!r} are taken for classes, not for parts')
     return _without_loose(files, pd.DataFrame(dict(name=files.images, label=labels, part=parts), dtype=object), 'no_class')
 
-# %% ../nbs/11_tables.ipynb #d2663d38
+# %% ../nbs/11_tables.ipynb #619ec864
 def _without_loose(files, rows, reason):
     "Leave out the images that no part holds and nothing labels"
     loose = (rows.label == '') & (rows.part == '')
     files.left_out[reason] = rows.name[loose].tolist()
     return rows[~loose]
 
-# %% ../nbs/11_tables.ipynb #dd9ae0ba
+# %% ../nbs/11_tables.ipynb #f901a1db
 def _no_labels(files):
     "What to say where nothing names the classes"
     name = Path(files.source).name
@@ -402,7 +402,7 @@ def _no_labels(files):
     where = f'put them into {name}/LABEL/NAME.jpg, add a list of them, or give {offer}'
     return f'nothing says what the {len(files.images)} images in {str(files.source)!r} are: {where}'
 
-# %% ../nbs/11_tables.ipynb #cfc0abd0
+# %% ../nbs/11_tables.ipynb #215c50d8
 def _labelled(files, label_regex, options):
     "The rows of a source: name, label, part, and of some image"
     if label_regex is not None:
@@ -416,7 +416,7 @@ def _labelled(files, label_regex, options):
     if not classes: raise InputError(_no_labels(files))
     return _by_folders(files)
 
-# %% ../nbs/11_tables.ipynb #2fab32ab
+# %% ../nbs/11_tables.ipynb #5a3acb93
 def _tell_spellings(before, after, source):
     "Say which spellings are read as one label, and which labels differ in nothing but capitals"
     spellings = {}
@@ -427,14 +427,14 @@ def _tell_spellings(before, after, source):
     alike = [label for label in sorted(spellings) if same[label.casefold()] > 1]
     if alike: warnings.warn(f'{source}: the labels {", ".join(alike)} differ only in capitals, and are different classes')
 
-# %% ../nbs/11_tables.ipynb #05c9a98c
+# %% ../nbs/11_tables.ipynb #02f77ba6
 def _parent_of_list(path):
     "The folder of a list, with the list as its only other file"
     files = _in_folder(path.parent)
     files.source, files.others, files.left_out = path, [path.name], {}
     return files
 
-# %% ../nbs/11_tables.ipynb #1ab5e7ab
+# %% ../nbs/11_tables.ipynb #ec12f7fd
 def _files_of(source):
     "The names that a source holds, and how each is read"
     path = Path(source)
@@ -446,7 +446,7 @@ def _files_of(source):
     if tarfile.is_tarfile(path): return _in_tar(path)
     raise InputError(f'{str(source)!r} is none of the kinds that can be read: a folder, zip or tar of images, a list (.csv, .tsv, .txt), or parquet')
 
-# %% ../nbs/11_tables.ipynb #e0b06361
+# %% ../nbs/11_tables.ipynb #f0c25028
 def _check_frame(table, image, label):
     "Refuse a table without its columns, or with them twice"
     columns = list(map(str, table.columns))
@@ -456,7 +456,7 @@ def _check_frame(table, image, label):
     if twice: raise InputError(f'the table has the column {twice[0]!r} twice')
     if not len(table): raise InputError('the table has no rows')
 
-# %% ../nbs/11_tables.ipynb #385e5bbc
+# %% ../nbs/11_tables.ipynb #558de9a4
 def _frame_image(cell):
     "The image in a cell: a path, bytes, or bytes in a dictionary as in a parquet file; None where there is none"
     if isinstance(cell, dict): cell = cell.get('bytes')
@@ -471,7 +471,7 @@ def _frame_label(cell):
     if isinstance(cell, bytes): return cell.decode(errors='replace')
     return '' if cell is None or cell is pd.NA or cell != cell else cell
 
-# %% ../nbs/11_tables.ipynb #a8edb450
+# %% ../nbs/11_tables.ipynb #a7a752d5
 def _from_frame(table, options):
     "A DataFrame with the columns of a table of images, and what is left out"
     columns = options['image_col'] or 'image', options['label_col'] or 'label'
@@ -485,7 +485,7 @@ def _from_frame(table, options):
     kept = _one_label_each(paths.assign(name=paths.image.astype(str)), 'the table').index
     return table[~gone & (table.index.isin(kept) | ~table.index.isin(paths.index))], dict(not_found=table.name[gone].astype(str).tolist())
 
-# %% ../nbs/11_tables.ipynb #544aa3fc
+# %% ../nbs/11_tables.ipynb #7aee78d1
 def _from_files(source, label_regex, options):
     "The rows of a source, and what is left out"
     files = _files_of(source)
@@ -496,7 +496,7 @@ def _from_files(source, label_regex, options):
     if Path(source).is_dir(): table['group'] = _manifest_groups(source, table.name)
     return table, files.left_out
 
-# %% ../nbs/11_tables.ipynb #89090953
+# %% ../nbs/11_tables.ipynb #34a72afe
 def _manifest_groups(
     root:Path, # Image folder
     names:list[str] # Its images, `label/name`
@@ -505,7 +505,7 @@ def _manifest_groups(
     groups = {row.get('file'): row.get('group') for row in Manifest(root).present()}
     return [groups.get(name) for name in names]
 
-# %% ../nbs/11_tables.ipynb #2e130908
+# %% ../nbs/11_tables.ipynb #eb64f70e
 def image_table(
     source:str|Path|pd.DataFrame, # Folder, zip or tar of images; list of them (CSV, TSV); parquet file, or a folder of such; or a table
     label_regex:str=None, # Pattern whose first group is the label, as in (.+)_\d+: of a file's name, or of its path if there is a / in it
@@ -528,7 +528,7 @@ def image_table(
     table.attrs['left_out'] = {reason: len(names) for reason, names in left_out.items()}
     return table
 
-# %% ../nbs/11_tables.ipynb #7424f8a1
+# %% ../nbs/11_tables.ipynb #05fce2e6
 def _with_clean_labels(table, name):
     "The rows that have a label, and the names of the others"
     label = table.label.map(clean_label)
@@ -537,7 +537,7 @@ def _with_clean_labels(table, name):
     known = label.isin(learnt - {''})
     return table.assign(label=label)[known], table.name[~known].astype(str).tolist()
 
-# %% ../nbs/11_tables.ipynb #2195c8e6
+# %% ../nbs/11_tables.ipynb #21ca7d43
 def _finished(table, name):
     "The columns in their order; parts only where there is more than one"
     if not len(table): raise InputError(f'{name} holds no image with a label')
@@ -546,7 +546,7 @@ def _finished(table, name):
     columns = ['name', 'image', 'label', 'part', 'group', *(['content'] if 'content' in table else [])]
     return table[columns].reset_index(drop=True)
 
-# %% ../nbs/11_tables.ipynb #1ae4ae99
+# %% ../nbs/11_tables.ipynb #04ee94f1
 def leave_out_broken(
     table:pd.DataFrame, # As `image_table` gives it
     errors:list[str|None] # For each row, why its image cannot be decoded
@@ -558,13 +558,13 @@ def leave_out_broken(
     warnings.warn(f'{len(broken)} broken images are left out: ' + '; '.join(broken[:20]) + more)
     return table[[not error for error in errors]].reset_index(drop=True)
 
-# %% ../nbs/11_tables.ipynb #2840d05d
+# %% ../nbs/11_tables.ipynb #cc86ef30
 def _decoding_error(image):
     "Why an image cannot be decoded, or None"
     try: read_image(image, side=1) # a JPEG at an eighth of its size: every byte is read, little is computed
     except UnreadableImage as error: return str(error)
 
-# %% ../nbs/11_tables.ipynb #cdf91a9b
+# %% ../nbs/11_tables.ipynb #7eca143c
 def readable_images(
     table:pd.DataFrame # As `image_table` gives it
 )->pd.DataFrame: # The rows whose image can be decoded
