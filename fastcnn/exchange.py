@@ -25,7 +25,7 @@ from .core import (InputError, Manifest, SidecarFile, atomic_file, atomic_write,
 from .download import (DownloadError, Limits, check_url, class_folder, is_settled, known_images, prepare_image,
                               scratch_folder, start_thread)
 from .images import (IMAGE_SUFFIXES, UnreadableImage, file_content, files_on_disk, image_files,
-                            left_out_files, list_images, printable, read_header, warn_left_out)
+                            is_hidden, left_out_files, list_images, printable, read_header, warn_left_out)
 from .layouts import clean_label, folder_labels
 
 if TYPE_CHECKING:
@@ -306,8 +306,9 @@ def _check_member(info:zipfile.ZipInfo):
 
 # %% ../nbs/07_exchange.ipynb #75f1e9c3
 def _is_hidden(name:str)->bool:
-    "Whether an entry was left behind by a file manager"
-    return any(part.startswith(('.', '__MACOSX')) for part in PurePosixPath(name).parts)
+    "Whether an entry was left behind by a file manager; what lies beside the collection is its own"
+    beside = name.partition('/')[0].endswith('.fastcnn')
+    return any(map(is_hidden, PurePosixPath(name).parts[beside:]))
 
 # %% ../nbs/07_exchange.ipynb #8bf86907
 def _target_of(name:str)->tuple[str,str]|None: # Which folder ("root" or "beside") and the path in it; None: left out

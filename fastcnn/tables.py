@@ -306,6 +306,7 @@ def _by_lists(files, options):
     unlisted = set.intersection(*(set(out['not_listed']) for _, out in found.values()))
     for _, out in found.values(): files.left_out.setdefault('not_found', []).extend(out['not_found'])
     files.left_out['not_listed'] = sorted(unlisted)
+    files.others = [name for name in files.others if not name.lower().endswith(_LISTS)]
     return pd.concat([rows for rows, _ in found.values()], ignore_index=True)
 
 # %% ../nbs/11_tables.ipynb #8be2a913
@@ -346,7 +347,7 @@ def _parquet_labels(cells, names, source):
         raise InputError(f'{str(source)!r} has the label {max(numbers)} and names for {len(names)} classes, which are numbered from 0')
     def text(cell):
         if cell is None or (names and cell == -1): return ''
-        return names[cell] if names and isinstance(cell, int) else clean_label(cell)
+        return names[cell] if names and isinstance(cell, int) else str(cell)
     return [text(cell) for cell in cells]
 
 # %% ../nbs/11_tables.ipynb #9633ad4a
@@ -373,21 +374,21 @@ def _by_parquet(files, options):
     found = pd.concat([_parquet_rows(files.image(name), name, options) for name in names], ignore_index=True)
     empty = found.image.isna()
     files.left_out['no_image'] = found.name[empty].tolist()
+    files.others = [name for name in files.others if name not in names]
     return found[~empty]
 
 # %% ../nbs/11_tables.ipynb #55fa19bd
-def _by_folders(files):
-    "The images as their folders label them"
-    parts, labels, wrapper = folder_labels(files.images)
+def _tell_folders(files, parts, labels, wrapper):
+    "Say what is not certain about the labels that folders give"
     if wrapper and wrapper not in (Path(files.source).name.split('.')[0],) and not any(parts):
         warnings.warn(f'all images of {Path(files.source).name!r} lie in {wrapper!r}: the folders within it are the classes')
     doubtful = sorted({label for label in labels if part_of(label)}) if not any(parts) else ()
     if doubtful: warnings.warn(f'the folders {" and ".join(doubtful)} of {Path(files.source).name!r} are taken for classes, not for parts')
-    return _without_loose(files, pd.DataFrame(dict(name=files.images, label=labels, part=parts), dtype=object), 'no_class')
 
 # %% ../nbs/11_tables.ipynb #619ec864
-def _without_loose(files, rows, reason):
-    "Leave out the images that no part holds and nothing labels"
+def _without_loose(files, labels, parts, reason):
+    "The rows of a source, without the images that no part holds and nothing labels"
+    rows = pd.DataFrame(dict(name=files.images, label=labels, part=parts), dtype=object)
     loose = (rows.label == '') & (rows.part == '')
     files.left_out[reason] = rows.name[loose].tolist()
     return rows[~loose]
@@ -405,16 +406,15 @@ def _no_labels(files):
 # %% ../nbs/11_tables.ipynb #215c50d8
 def _labelled(files, label_regex, options):
     "The rows of a source: name, label, part, and of some image"
-    if label_regex is not None:
-        labels = _labels_in_names(files.images, label_regex)
-        parts = folder_labels(files.images)[0]
-        return _without_loose(files, pd.DataFrame(dict(name=files.images, label=labels, part=parts), dtype=object), 'no_match')
+    parts, labels, wrapper = folder_labels(files.images)
+    if label_regex is not None: return _without_loose(files, _labels_in_names(files.images, label_regex), parts, 'no_match')
     if not files.images and (found := _by_parquet(files, options)) is not None: return found
     is_list = files.source.is_file() and files.source.name.lower().endswith(_LISTS)
-    classes = 0 if is_list or any(options.values()) else len(set(folder_labels(files.images)[1]) - {''})
+    classes = 0 if is_list or any(options.values()) else len(set(labels) - {''})
     if classes < 2 and (found := _by_lists(files, options)) is not None: return found
     if not classes: raise InputError(_no_labels(files))
-    return _by_folders(files)
+    _tell_folders(files, parts, labels, wrapper)
+    return _without_loose(files, labels, parts, 'no_class')
 
 # %% ../nbs/11_tables.ipynb #5a3acb93
 def _tell_spellings(before, after, source):
@@ -490,8 +490,7 @@ def _from_files(source, label_regex, options):
     "The rows of a source, and what is left out"
     files = _files_of(source)
     table = _labelled(files, label_regex, options)
-    used = _LISTS if 'not_listed' in files.left_out else '.parquet' if 'no_image' in files.left_out else '/'
-    files.left_out['not_an_image'] = [name for name in files.others if not name.lower().endswith(used)]
+    files.left_out['not_an_image'] = files.others
     if 'image' not in table: table['image'] = table.name.map(files.image)
     if Path(source).is_dir(): table['group'] = _manifest_groups(source, table.name)
     return table, files.left_out
@@ -543,8 +542,7 @@ def _finished(table, name):
     if not len(table): raise InputError(f'{name} holds no image with a label')
     if len(set(table.part) - {''}) < 2: table = table.assign(part='')
     if 'group' not in table: table = table.assign(group=None)
-    columns = ['name', 'image', 'label', 'part', 'group', *(['content'] if 'content' in table else [])]
-    return table[columns].reset_index(drop=True)
+    return table[['name', 'image', 'label', 'part', 'group']].reset_index(drop=True)
 
 # %% ../nbs/11_tables.ipynb #04ee94f1
 def leave_out_broken(
