@@ -17,7 +17,9 @@ def slow_jpeg(scans=20_000, side=4096):
 
 
 def interrupted_while_decoding(command):
-    "What a program, which says when it decodes, writes to standard error after Ctrl-C: it must end long before the 40 s are over"
+    """What a program writes to standard error after Ctrl-C: it must end long before the 40 s are over
+
+    It says when it decodes, in one write to the descriptor: threads that print at once mix their lines."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == 'decoding\n'
     time.sleep(0.5)

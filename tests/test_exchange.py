@@ -247,11 +247,11 @@ def test_a_file_made_to_be_slow_is_refused_at_once(root, tmp_path):
 
 
 ADD_SLOWLY = '''
-import sys
+import io, os, sys
 from PIL import Image
 from fastcnn import download
 from fastcnn.exchange import add_images
-download.read_image = lambda source, **options: print('decoding', flush=True) or Image.open(__import__('io').BytesIO(source)).load()
+download.read_image = lambda source, **options: os.write(1, b'decoding\\n') and Image.open(io.BytesIO(source)).load()
 add_images(sys.argv[1], sys.argv[2], label='a')
 '''
 
