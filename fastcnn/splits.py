@@ -196,6 +196,12 @@ def split_table(
         given = [a if n == 0 else given[n] or a for n, a in enumerate([*found, []][:3])]
     return tuple(given if given[2] or test_pct else given[:2])
 
+# %% ../nbs/11_data.ipynb #ea467558
+def _why_lacking(table, lacking):
+    "What to say of a class that parts lack"
+    given = {dict(valid='validation').get(part, part) for part in table.get('part', ())}
+    return 'none in' if given & set(lacking) else 'too few, or too much alike, for'
+
 # %% ../nbs/11_data.ipynb #4f1f6fe1
 def tell_parts(
     table:pd.DataFrame, # With `label` and `group`
@@ -209,7 +215,7 @@ def tell_parts(
         mine = [rows[rows['where'] == number] for number in range(len(parts))]
         number = f'{len(rows)} image{"s"*(len(rows) > 1)} of {label}'
         lacking = [name for name, part in zip(names, mine) if not len(part)]
-        if lacking: told.append(f'{number}: too few, or too much alike, for the {" and the ".join(lacking)} part')
+        if lacking: told.append(f'{number}: {_why_lacking(table, lacking)} the {" and the ".join(lacking)} part')
         known = set(mine[0].group.dropna())
         related = {name: int(part.group.isin(known).sum()) for name, part in zip(names[1:], mine[1:])}
         if not any(related.values()): continue

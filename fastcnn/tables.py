@@ -234,6 +234,16 @@ def _check_single(labels, column, chosen):
     if found is not None:
         raise InputError(f'column {column!r} has more than one label in a cell ({found!r}): an image has one class here, so keep one label of each')
 
+# %% ../nbs/11_tables.ipynb #f7dade8e
+def _are_parts(column, cells, parts):
+    "Whether a column of such a name holds parts; what is not certain is told"
+    named = set(parts) - {''}
+    found = 'train' in named or bool(named) and None not in named
+    others = list(dict.fromkeys(filter(None, cells)))[:3]
+    if named and not found: warnings.warn(f'the column {column!r} ({", ".join(others)}) does not say what is train, valid or test: it is ignored')
+    if found and '' in parts: warnings.warn(f'{parts.count("")} rows have nothing in the column {column!r}: they are learned from')
+    return found
+
 # %% ../nbs/11_tables.ipynb #b41854f8
 _SHORT = dict(tr='train', va='valid', te='test') # in a column only: folders of such names are rather languages
 _FLAGS = dict(is_train=('test', 'train'), is_valid=('train', 'valid'), is_test=('train', 'test')) # where it says no, where it says yes
@@ -245,7 +255,7 @@ def _part_cells(table):
         if flags := _FLAGS.get(str(column).lower()):
             return [flags[cell.lower() not in ('', '0', '0.0', 'false', 'no')] for cell in cells]
         parts = [part_of(cell) or _SHORT.get(cell.lower(), None if cell else '') for cell in cells]
-        if 'train' in parts: return parts
+        if _are_parts(column, cells, parts): return ['train' if part == '' else part for part in parts]
     return ['']*len(table)
 
 # %% ../nbs/11_tables.ipynb #8e7d5dd8
@@ -276,7 +286,7 @@ def _listed_images(files, name, options):
     image = _image_column(table, find, options['image_col'], name)
     label = _label_column(table, image, options['label_col'], name)
     _check_single(table[label], label, options['label_col'] is not None)
-    rows = pd.DataFrame(dict(name=[find(cell) for cell in table[image]], label=table[label], part=_part_cells(table), cell=table[image]))
+    rows = pd.DataFrame(dict(name=[find(cell) for cell in table[image]], label=table[label], part=_part_cells(table.drop(columns=label)), cell=table[image]))
     left_out = dict(not_found=rows.cell[rows.name.isna()].tolist(), not_listed=sorted(set(files.images) - set(rows.name)))
     rows = _one_label_each(rows[rows.name.notna()], name)
     if not any(rows.part): rows['part'] = folder_labels(list(rows.name))[0]
@@ -479,7 +489,7 @@ def _from_frame(table, options):
     image, label = table[columns[0]].map(_frame_image), table[columns[1]].map(_frame_label)
     _check_single(label.astype(str).unique(), columns[1], options['label_col'] is not None)
     names = table['name'] if 'name' in table else [str(i) if isinstance(i, str | Path) else str(n) for n, i in enumerate(table[columns[0]])]
-    table = table.assign(name=names, image=image, label=label, part=_part_cells(table))
+    table = table.assign(name=names, image=image, label=label, part=_part_cells(table.drop(columns=columns[1])))
     gone = image.isna()
     paths = table[~gone & table.image.map(lambda i: not isinstance(i, bytes))]
     kept = _one_label_each(paths.assign(name=paths.image.astype(str)), 'the table').index
@@ -527,10 +537,18 @@ def image_table(
     table.attrs['left_out'] = {reason: len(names) for reason, names in left_out.items()}
     return table
 
+# %% ../nbs/11_tables.ipynb #bd42cf3d
+def _as_in_training(label, part):
+    "Labels of the other parts as the training part spells them, where nothing but capitals differs"
+    learnt = set(label[~part.isin(['valid', 'test'])])
+    same = Counter(known.casefold() for known in learnt)
+    spelled = {known.casefold(): known for known in learnt if same[known.casefold()] == 1}
+    return label.map(lambda own: own if own in learnt else spelled.get(own.casefold(), own))
+
 # %% ../nbs/11_tables.ipynb #05fce2e6
 def _with_clean_labels(table, name):
     "The rows that have a label, and the names of the others"
-    label = table.label.map(clean_label)
+    label = _as_in_training(table.label.map(clean_label), table.part)
     _tell_spellings(table.label, label, name)
     learnt = set(label[~table.part.isin(['valid', 'test'])]) or set(label)
     known = label.isin(learnt - {''})

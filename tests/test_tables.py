@@ -97,6 +97,27 @@ def test_a_column_of_parts(column, cells, parts, left_out, tmp_path):
         assert table.attrs['left_out'].get('no_part', 0) == left_out and (not left_out or '1 in none of the parts' in said)
 
 
+@pytest.mark.parametrize('column, cells, parts, told', [
+    ('split', ['0', '0', '0', '0', '1', '2'], {}, None), # which number is the test, nobody can know
+    ('split', ['', '', '', '', 'test', 'test'], dict(train=4, test=2), "4 rows have nothing in the column 'split'"),
+    ('split', ['train', '', 'train', 'train', 'valid', 'test'], dict(train=4, valid=1, test=1), '1 rows have nothing'),
+    ('split', ['a', 'a', 'a', 'a', 'test', 'test'], {}, "the column 'split' (a, test) does not say")])
+def test_what_a_column_of_parts_leaves_open_is_told(column, cells, parts, told, tmp_path):
+    pictures(tmp_path, *FLAT)
+    file = listed(tmp_path, f'file,label,{column}', *(f'{row},{cell}' for row, cell in zip(ROWS, cells)))
+    table, said = read(file)
+    assert {part: n for part, n in table.part.value_counts().items() if part} == parts
+    assert (told or "the column 'split'") in said
+
+
+def test_a_part_may_write_its_classes_with_other_capitals(tmp_path):
+    "train/Ants and valid/ants are one class; where one part has both, they stay two"
+    names = [f'{part}/{label}/{i}.png' for part, label in (('train', 'Ants'), ('train', 'Bees'), ('valid', 'ants'), ('valid', 'Bees')) for i in range(2)]
+    pictures(tmp_path, *names)
+    table, said = read(tmp_path)
+    assert len(table) == 8 and set(table.label) == {'Ants', 'Bees'} and "'ants'" in said and 'left out' not in said
+
+
 @pytest.mark.parametrize('lines, said', [
     ([*ROWS, '0.png,cat'], 'two labels'), ([*(f'{row},train' for row in ROWS), '0.png,dog,test'], 'two parts'),
     (['file,label', '0.png,"cat', *ROWS[1:]], 'quote not closed'),
