@@ -7,8 +7,8 @@ Docs: https://fastcnn.github.io/fastcnn/evaluation.html.md"""
 # %% auto #0
 __all__ = ['accuracy_interval', 'effective_images', 'mean_interval', 'Evaluation', 'calibration_table', 'evaluate',
            'predict_items', 'plot_calibration', 'plot_confusion_matrix', 'plot_per_class', 'top_losses',
-           'predictions_for_cleaning', 'plot_loss_curves', 'show_kernels', 'show_feature_maps', 'grad_cam',
-           'show_grad_cam']
+           'find_label_errors', 'predictions_for_cleaning', 'plot_loss_curves', 'show_kernels', 'show_feature_maps',
+           'grad_cam', 'show_grad_cam']
 
 # %% ../nbs/17_evaluation.ipynb #2dd37d34
 import math, operator
@@ -340,6 +340,31 @@ def top_losses(
     return pd.DataFrame(dict(image=[images[i] for i in worst], label=[vocab[targets[i]] for i in worst],
                              predicted=[vocab[i] for i in table[worst].argmax(1)],
                              probability=table[worst].max(1), loss=losses[worst]))
+
+# %% ../nbs/17_evaluation.ipynb #da67d455
+def _likelier_class(table, targets):
+    "For each image the most probable class of those that get at least what their own images get on average; -1: none"
+    usual = np.array([table[targets == c, c].mean() if (targets == c).any() else np.inf for c in range(table.shape[1])])
+    confident = np.where(table >= usual, table, -1)
+    return np.where(confident.max(1) < 0, -1, confident.argmax(1))
+
+# %% ../nbs/17_evaluation.ipynb #c298821e
+def find_label_errors(
+    probabilities:ArrayLike, # (N, classes), of networks that have not learnt from the image; each row sums to 1
+    targets:Sequence, # (N,) the labels, as numbers or names
+    vocab:list, # Names of the classes in the order of the columns
+    images:list # (N,) what names or holds each image
+)->pd.DataFrame: # image, label, suggested (class), probability (of the label); the likeliest error first
+    "Images whose label is probably wrong, and what they look like instead"
+    vocab, images = [str(v) for v in vocab], list(images)
+    targets = _class_indices(targets, vocab)
+    table = _probability_table(probabilities, len(targets), vocab)
+    if len(images) != len(targets): raise InputError(f'{len(images)} images for {len(targets)} labels: give one for each')
+    likelier, own = _likelier_class(table, targets), table[np.arange(len(targets)), targets]
+    suspects = np.flatnonzero((likelier >= 0) & (likelier != targets))
+    suspects = suspects[np.argsort(own[suspects], kind='stable')]
+    return pd.DataFrame(dict(image=[images[i] for i in suspects], label=[vocab[targets[i]] for i in suspects],
+                             suggested=[vocab[likelier[i]] for i in suspects], probability=own[suspects]))
 
 # %% ../nbs/17_evaluation.ipynb #0351ccdd
 def predictions_for_cleaning(
