@@ -103,7 +103,7 @@ def image_variants():
 
 def machine_variants():
     "The same arithmetic, done in another way"
-    float32 = partial(mock.patch, 'fastcnn.fast.has_bfloat16', lambda device: False)
+    float32 = partial(mock.patch, 'fastcnn.training.has_bfloat16', lambda device: False)
     return dict(float32=Variant('no bfloat16', context=float32))
 
 

@@ -9,12 +9,11 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 from torch.testing import assert_close
 
-from fastcnn import fast
 from fastcnn.core import InputError
 from fastcnn.data import InMemoryDL, image_dataloaders, resident_dataloaders
 from fastcnn.deploy import export_model
 from fastcnn.exported import load_exported, predict
-from fastcnn.fast import Muon, fit_fast, flip_shift_tta, has_bfloat16, in_bfloat16, newton_schulz
+from fastcnn.fast import Muon, fit_fast, flip_shift_tta, newton_schulz
 from fastcnn.models import Whitening, whitened_stack
 
 SIZE = 16
@@ -106,33 +105,6 @@ def test_later_epochs_go_through_the_hardest_images_and_all_come_back(dls):
     assert learn.dls.train.chosen is None and len(learn.dls.train) == n//8
     assert len(quick(dls, epochs=1).recorder.losses) == n//8
     assert len(quick(dls, epochs=2, batch_size=n, hard=.1).recorder.losses) == 2 # at least a batch
-
-
-def test_bfloat16_where_there_is_such_a_processor(monkeypatch):
-    torch.manual_seed(0)
-    model, x = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Flatten(), torch.nn.Linear(8*49, 2)), torch.randn(4, 3, 9, 9)
-    kinds = []
-    model[0].register_forward_hook(lambda layer, inputs, out: kinds.append(out.dtype))
-    exact = model(x)
-    for has, kind in ((False, torch.float32), (True, torch.bfloat16)):
-        monkeypatch.setattr(fast, 'has_bfloat16', lambda device: has)
-        model.zero_grad()
-        with in_bfloat16(model):
-            out = model(x)
-            out.sum().backward()
-        assert set(kinds[1:]) == {kind} and model[0].weight.grad.dtype == torch.float32 and not torch.is_autocast_enabled('cpu')
-        assert out.dtype == torch.float32 and torch.equal(out, exact) != has
-        assert_close(out, exact, rtol=.1, atol=.1)
-        del kinds[1:]
-    with pytest.raises(ZeroDivisionError), in_bfloat16(model): raise ZeroDivisionError
-    assert 'forward' not in vars(model)
-
-
-def test_what_a_processor_can_do_is_looked_up(monkeypatch):
-    monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: dict(avx512_bf16=False, amx_bf16=True))
-    assert has_bfloat16(torch.device('cpu')) and not has_bfloat16(torch.device('mps'))
-    monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: dict(architecture='aarch64'))
-    assert not has_bfloat16(torch.device('cpu'))
 
 
 def test_more_looks_are_the_mean_of_single_ones(dls):

@@ -16,13 +16,15 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.testing import assert_close
 
+from fastcnn import training
 from fastcnn.core import InputError
 from fastcnn.data import image_dataloaders
 from fastcnn.deploy import export_model
 from fastcnn.exported import load_exported, predict, read_config
 from fastcnn.models import ARCHITECTURES, backbone_preprocessing, build_model, find_head
-from fastcnn.training import scratch_learner
-from fastcnn.transfer import parameter_groups, transfer_learner, with_normalization
+from fastcnn.training import has_bfloat16, in_bfloat16, scratch_learner
+from fastcnn.transfer import (fit_head, image_features, mirror_told, parameter_groups, set_head, transfer_learner,
+                              with_normalization)
 
 LITE, STATS = 'lite/efficientnet_lite0', ([.4, .5, .6], [.2, .3, .4])
 SIZE = 24
@@ -279,3 +281,100 @@ def test_offline_it_says_what_to_do(dls, monkeypatch):
 def test_scratch_learner_is_as_it_was(dls):
     learn = scratch_learner(dls)
     assert learn.dls is dls and learn.model.architecture['name'] == 'conv_stack' and all(p.requires_grad for p in learn.model.parameters())
+
+
+def test_bfloat16_where_there_is_such_a_processor(monkeypatch):
+    torch.manual_seed(0)
+    model, x = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Flatten(), torch.nn.Linear(8*49, 2)), torch.randn(4, 3, 9, 9)
+    kinds = []
+    model[0].register_forward_hook(lambda layer, inputs, out: kinds.append(out.dtype))
+    exact = model(x)
+    for has, kind in ((False, torch.float32), (True, torch.bfloat16)):
+        monkeypatch.setattr(training, 'has_bfloat16', lambda device: has)
+        model.zero_grad()
+        with in_bfloat16(model):
+            out = model(x)
+            out.sum().backward()
+        assert set(kinds[1:]) == {kind} and model[0].weight.grad.dtype == torch.float32 and not torch.is_autocast_enabled('cpu')
+        assert out.dtype == torch.float32 and torch.equal(out, exact) != has
+        assert_close(out, exact, rtol=.1, atol=.1)
+        del kinds[1:]
+    with pytest.raises(ZeroDivisionError), in_bfloat16(model): raise ZeroDivisionError
+    assert 'forward' not in vars(model)
+
+
+def test_what_a_processor_can_do_is_looked_up(monkeypatch):
+    monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: dict(avx512_bf16=False, amx_bf16=True))
+    assert has_bfloat16(torch.device('cpu')) and not has_bfloat16(torch.device('mps'))
+    monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: dict(architecture='aarch64'))
+    assert not has_bfloat16(torch.device('cpu'))
+
+
+# Features, and a head on them
+
+def blobs(classes=3, n=40, spread=1., features=16):
+    "(features, labels) of classes that lie around points of their own"
+    draw, labels = np.random.default_rng(0), np.arange(classes*n) % classes
+    return draw.normal(size=(classes, features))[labels] + spread*draw.normal(size=(classes*n, features)), labels
+
+
+def test_features_are_what_stands_in_front_of_the_head(dls):
+    learn = transfer_learner(dls, LITE)
+    items, model = learn.dls.valid.items, learn.model
+    found = image_features(learn, items)
+    layer, seen = model.get_submodule(find_head(model)), []
+    with layer.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0].clone())), torch.no_grad():
+        for x, *_ in learn.dls.test_dl(items): model.eval()(x)
+    bound = .05 if has_bfloat16(torch.device('cpu')) else 1e-4
+    expected = torch.cat(seen).numpy()
+    assert found.shape == expected.shape and np.abs(found - expected).mean() < bound*np.abs(expected).mean() + 1e-6
+    assert find_head(model) and model.get_submodule(find_head(model)) is layer
+    assert np.abs(image_features(learn, items, mirrored=True) - found).max() > 0
+
+
+def test_a_network_answers_as_the_head_that_it_was_given(dls, monkeypatch):
+    monkeypatch.setattr(training, 'has_bfloat16', lambda device: False)
+    learn = transfer_learner(dls, LITE)
+    items = learn.dls.train.items
+    labels = np.array([learn.dls.vocab.o2i[label] for label in items.label])
+    features = image_features(learn, items)
+    head = fit_head(features, labels)
+    expected = torch.tensor(features @ head.weight.T + head.bias).softmax(1)
+    answers = set_head(learn, head).get_preds(dl=learn.dls.test_dl(items))[0]
+    assert_close(answers.double(), expected.double(), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize('classes', [2, 3, 5])
+def test_nobody_has_seen_the_image_that_is_judged(classes):
+    "With labels by lot the probabilities are worth nothing; a head that had seen the images would know them all"
+    features, labels = blobs(classes, spread=3)
+    by_lot = np.random.default_rng(1).permutation(labels)
+    head = fit_head(features, by_lot)
+    assert (head.probabilities.argmax(1) == by_lot).mean() < 1/classes + .25
+    assert_close(torch.tensor(head.probabilities.sum(1)), torch.ones(len(labels), dtype=torch.double))
+    assert head.weight.shape == (classes, 16) and (fit_head(*blobs(classes)).probabilities.argmax(1) == labels).mean() > .8
+
+
+def test_groups_stay_on_one_side_of_a_cut():
+    "Twenty copies of each picture: whoever learns from one of them knows the others"
+    features, labels = blobs(2, n=10, spread=5, features=100)
+    labels = np.random.default_rng(2).permutation(labels)
+    copies, of = np.repeat(features, 20, axis=0), np.repeat(labels, 20)
+    def right(groups): return (fit_head(copies, of, groups).probabilities.argmax(1) == of).mean()
+    assert right(None) > .95 and right(np.repeat(np.arange(20), 20).tolist()) < .85
+
+
+def test_a_class_with_one_image_is_no_obstacle():
+    features, labels = blobs(3)
+    labels[0] = 3
+    assert fit_head(features, labels).probabilities[0, 3] == 0 and fit_head(features, labels).weight.shape == (4, 16)
+
+
+def test_a_mirror_is_told_only_where_it_changes_something():
+    draw = np.random.default_rng(0)
+    labels, natural = np.arange(200) % 4, draw.normal(size=(200, 32))
+    either = draw.choice([-1, 1], 200)[:, None]*draw.normal(size=32) # each image as often one way as the other
+    assert .3 < mirror_told(natural + either, natural - either, labels) < .7
+    handed = draw.normal(size=(4, 32))[labels] # each class has its own direction, as left and right hands have
+    assert mirror_told(natural + handed, natural - handed, labels) > .9
+    assert mirror_told(natural, natural, labels) == 0 # not one can be told
