@@ -141,7 +141,8 @@ def _forget(
     if not (url or creator or page): raise InputError('say whom or what to forget: --url, --creator or --page')
     image_files(root) # a wrong folder is told, not made
     forgotten = forget_images(root, url, creator, page)
-    pixel_cache(purge=True) # decoded copies are there, without names
+    try: pixel_cache(purge=True) # decoded copies are there, without names
+    except InputError as error: warnings.warn(f'decoded copies may be left: {error}')
     return forgotten
 
 # %% ../nbs/25_cli.ipynb #060011ea

@@ -13,7 +13,7 @@ ROOMS = { # what each may import beside `core`: the design, which tests/test_rep
     'search': '', 'providers': 'search', 'download': 'images', 'collect': 'search download',
     'exchange': 'images download layouts', 'quarantine': '', 'duplicates': 'images',
     'clean': 'images duplicates quarantine', 'cleaner': 'images clean quarantine',
-    'tables': 'images layouts', 'splits': 'images', 'data': 'images tables splits',
+    'tables': 'images layouts', 'splits': 'images', 'pixels': '', 'data': 'images tables splits pixels',
     'models': 'convolution', 'training': 'models', 'fast': 'models training', 'transfer': 'models training data',
     'distributed': 'training', 'diagnosis': '', 'evaluation': '', 'novelty': 'models', 'deploy': 'models novelty',
     'exported': 'images models', 'publish': 'exported', 'report': 'evaluation images',
