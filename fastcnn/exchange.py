@@ -17,8 +17,6 @@ from json import dumps
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from PIL import Image
-
 # %% ../nbs/07_exchange.ipynb #fa04ddc9
 from .core import (InputError, Manifest, SidecarFile, atomic_file, atomic_write, check_label,
                           sidecar, utc_now)
@@ -27,88 +25,26 @@ from .download import (DownloadError, Limits, check_url, class_folder, is_settle
 from .images import (IMAGE_SUFFIXES, UnreadableImage, file_content, files_on_disk, image_files,
                             is_hidden, left_out_files, list_images, printable, read_header, warn_left_out)
 from .layouts import clean_label, folder_labels
+from .metadata import without_metadata
 
 if TYPE_CHECKING:
     import pyarrow
     from pandas import DataFrame
 
-# %% ../nbs/07_exchange.ipynb #279ea691
-_GPS = 0x8825 # EXIF's tag for where a photograph was taken
-_EXIF_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError,
-                RuntimeError, struct.error) # whatever Pillow raises where fields are damaged
-
-# %% ../nbs/07_exchange.ipynb #59baaf4f
-def _exif_without_place(data:bytes)->bytes:
-    "EXIF fields that do not say where a photograph was taken; none where they cannot be read"
-    try:
-        exif = Image.Exif()
-        exif.load(data)
-        if _GPS not in exif: return data
-        del exif[_GPS]
-        return exif.tobytes()
-    except _EXIF_ERRORS: return b''
-
-# %% ../nbs/07_exchange.ipynb #ec2130a8
-_EXIF_MARK = b'Exif\0\0' # how such segments begin
-_XMP_MARKS = (b'http://ns.adobe.com/xap/1.0/', b'http://ns.adobe.com/xmp/extension/')
-_TEXT_WITH_EXIF = (b'Raw profile type exif', b'Raw profile type APP1')
-
-# %% ../nbs/07_exchange.ipynb #548a3949
-def _segment_without_place(segment:bytes)->bytes: # Empty: to be left out
-    "A segment that does not say where a photograph was taken"
-    body = segment[4:]
-    if segment[1] != 0xe1: return segment # only APP1 holds EXIF and XMP
-    if body.startswith(_XMP_MARKS) and b'GPS' in body: return b''
-    if not body.startswith(_EXIF_MARK): return segment
-    body = _exif_without_place(body)
-    return segment[:2] + struct.pack('>H', len(body) + 2) + body if 0 < len(body) < 65_533 else b''
-
-# %% ../nbs/07_exchange.ipynb #8e059a71
-def _jpeg_without_place(data:bytes)->bytes:
-    "A JPEG that does not say where it was taken; what phones write behind the picture goes with the place"
-    segments, at = [data[:2]], 2
-    while at + 4 <= len(data) and data[at] == 0xff and data[at + 1] != 0xda: # the picture begins at DA
-        end = at + 2 + int.from_bytes(data[at + 2:at + 4])
-        if data[at + 1] == 0xff: end = at + 1 # filling
-        segments.append(data[at:end] if end == at + 1 else _segment_without_place(data[at:end]))
-        at = end
-    header, picture = b''.join(segments), data[at:]
-    if len(header) == at and header == data[:at]: return data
-    end = picture.find(b'\xff\xd9') + 2
-    return header + (picture[:end] if end > 1 else picture)
-
-# %% ../nbs/07_exchange.ipynb #2b45229c
-def _chunk_without_place(chunk:bytes)->bytes: # Empty: to be left out
-    "A chunk that does not say where a photograph was taken"
-    kind, body = chunk[4:8], chunk[8:-4]
-    if kind in (b'tEXt', b'zTXt', b'iTXt'):
-        compressed = body[18:19] == b'\1'
-        xmp_with_place = body.startswith(b'XML:com.adobe.xmp') and (compressed or b'GPS' in body)
-        return b'' if xmp_with_place or body.startswith(_TEXT_WITH_EXIF) else chunk
-    if kind != b'eXIf' or (exif := _exif_without_place(body)) == body: return chunk
-    named = kind + exif.removeprefix(_EXIF_MARK)
-    return struct.pack('>I', len(named) - 4) + named + struct.pack('>I', zlib.crc32(named)) if exif else b''
-
-# %% ../nbs/07_exchange.ipynb #6182c627
-def _png_without_place(data:bytes)->bytes:
-    "A PNG that does not say where it was taken"
-    chunks, at = [data[:8]], 8
-    while at + 12 <= len(data):
-        end = at + 12 + int.from_bytes(data[at:at + 4])
-        chunks.append(_chunk_without_place(data[at:end]) if end <= len(data) else data[at:end])
-        at = end
-    return b''.join([*chunks, data[at:]])
-
-# %% ../nbs/07_exchange.ipynb #e240b72f
-def _without_place(data:bytes)->bytes: # The same bytes where nothing in it names a place
-    "A photograph that does not say where it was taken; other formats are written anew later, without such fields"
-    if data.startswith(b'\xff\xd8'): return _jpeg_without_place(data)
-    return _png_without_place(data) if data.startswith(b'\x89PNG\r\n\x1a\n') else data
-
 # %% ../nbs/07_exchange.ipynb #12bcbdf0
 def _sha256(data:bytes)->str: return hashlib.sha256(data).hexdigest()
 
 def _failed(reason:str)->dict: return dict(status='failed', reason=reason)
+
+# %% ../nbs/07_exchange.ipynb #8ef58dd5
+def _files_with_metadata(manifest:Manifest)->dict: # (width, height) → files
+    "Photographs of one's own as versions before 0.2 stored them, without the place and with all else: known by what is left"
+    found, present = {}, set(files_on_disk(manifest.root))
+    for row in manifest.present():
+        is_whole = row.get('provider') == 'own' and row.get('sha256') == row.get('source_sha256')
+        if is_whole and row.get('file') in present:
+            found.setdefault((row.get('width'), row.get('height')), []).append(Path(manifest.root)/row['file'])
+    return found
 
 # %% ../nbs/07_exchange.ipynb #4807929c
 class _Importer:
@@ -119,9 +55,10 @@ class _Importer:
     ):
         self.manifest, self.scratch, self.limits, self.advice = Manifest(root), scratch, Limits(), set()
         self.known, _, self.untracked = known_images(self.manifest)
+        self.unread = _files_with_metadata(self.manifest)
 
-    def store(self, label:str, data:bytes)->dict:
-        "Store an image unless the collection has it; how it ended"
+    def store(self, label:str, data:bytes, also:str='')->dict:
+        "Store an image unless the collection has it, or what has the hash `also`; how it ended"
         decoding = start_thread(prepare_image, data, self.limits)
         try: suffix, (width, height), jpeg = decoding.result(self.limits.deadline)
         except TimeoutError: return _failed('timeout')
@@ -131,15 +68,16 @@ class _Importer:
         content = data if jpeg is None else jpeg
         hashes = dict(source_sha256=_sha256(data), sha256=_sha256(content))
         if self.manifest.is_forgotten(hashes): return _failed('opted_out')
+        for file in self.unread.pop((width, height), ()): self.known.add(_sha256(without_metadata(file.read_bytes())))
         facts = hashes | dict(width=width, height=height, bytes=len(content))
-        return facts | self._place(label, suffix, content, hashes)
+        return facts | self._place(label, suffix, content, hashes, also)
 
-    def _place(self, label:str, suffix:str, content:bytes, hashes:dict)->dict:
+    def _place(self, label:str, suffix:str, content:bytes, hashes:dict, also:str)->dict:
         "Write an image to its class folder unless it is there; how it ended"
         digest, name = hashes['sha256'], hashes['sha256'][:12] + suffix
         left_by_a_killed_run = self.untracked.get(digest) == f'{label}/{name}' # the file is there, its row is not
         if not left_by_a_killed_run:
-            is_known = any(found in self.known or found in self.untracked for found in hashes.values())
+            is_known = any(found in self.known or found in self.untracked for found in (*hashes.values(), also))
             if is_known: return dict(status='duplicate')
             (self.scratch/'incoming').write_bytes(content)
             os.replace(self.scratch/'incoming', class_folder(self.manifest.root, label)/name)
@@ -205,25 +143,27 @@ def _checked_labels(rows):
 
 # %% ../nbs/07_exchange.ipynb #9da46b8d
 def _is_kept_whole(data:bytes)->bool:
-    "Whether a file is stored as it is; of the others pixels alone, which need to know how the camera was held"
+    "Whether a file's picture is stored as it is coded; of the others, pixels alone"
     try: return read_header(data).plain
     except UnreadableImage: return True
 
 # %% ../nbs/07_exchange.ipynb #d1dcc802
 def _read_own(image:Path|bytes, max_bytes:int)->bytes|None: # None: too large
-    "The content of a file, without the place where it was taken; empty where it cannot be read"
+    "The content of a file; empty where it cannot be read"
     try:
         if (len(image) if isinstance(image, bytes) else Path(image).stat().st_size) > max_bytes: return None
-        data = file_content(image)
+        return file_content(image)
     except (OSError, UnreadableImage): return b''
-    return _without_place(data) if _is_kept_whole(data) else data
 
 # %% ../nbs/07_exchange.ipynb #530c9f11
 def _add_file(importer:_Importer, label:str, image:Path|bytes, facts:dict)->dict: # How it ended
     "Add one file and note it, unless the manifest knows it"
     data = _read_own(image, importer.limits.max_bytes)
-    outcome = _failed('too_large') if data is None else importer.store(label, data)
-    url = 'own:' + _sha256(data or os.fsencode(image)) # a hash: it says nothing about your disk
+    kept = without_metadata(data) if data and _is_kept_whole(data) else data
+    outcome = _failed('too_large') if data is None else importer.store(label, kept, _sha256(data))
+    # the hash of a file with its place in it would let others try out places
+    if kept != data: outcome.pop('source_sha256', None)
+    url = 'own:' + _sha256(kept or os.fsencode(image)) # a hash: it says nothing about your disk
     known = importer.manifest.get(url, label)
     if outcome.get('reason') != 'opted_out' and (known is None or outcome['status'] == 'kept'):
         importer.manifest.append(facts | outcome | dict(url=url, label=label, provider='own', retrieved_at=utc_now()))
