@@ -18,12 +18,12 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 # %% ../nbs/07_exchange.ipynb #fa04ddc9
-from .core import (InputError, Manifest, SidecarFile, atomic_file, atomic_write, check_label,
-                          sidecar, utc_now)
+from .core import (FORMULA, InputError, Manifest, SidecarFile, atomic_file, atomic_write, check_label,
+                          csv_text, printable, read_csv_text, sidecar, utc_now)
 from .download import (DownloadError, Limits, check_url, class_folder, is_settled, known_images, prepare_image,
                               scratch_folder, start_thread)
 from .images import (IMAGE_SUFFIXES, UnreadableImage, file_content, files_on_disk, image_files,
-                            is_hidden, left_out_files, list_images, printable, read_header, warn_left_out)
+                            is_hidden, left_out_files, list_images, read_header, warn_left_out)
 from .layouts import clean_label, folder_labels
 from .metadata import without_metadata
 
@@ -93,7 +93,8 @@ def _files_of_csv(
     path:Path # With the columns file and label, and perhaps some of title, creator, license, license_url, landing_url
 )->list[dict]: # One row per file: `source` (its path), label and the other fields
     "The files that a CSV of labels names; relative names begin at its own folder"
-    with open(path, newline='', encoding='utf-8-sig') as file: rows = list(csv.DictReader(file))
+    with open(path, newline='', encoding='utf-8-sig') as file:
+        rows = [{name: read_csv_text(str(cell or '')) for name, cell in row.items()} for row in csv.DictReader(file)]
     if not rows or not {'file', 'label'} <= set(rows[0]):
         raise InputError(f'{path.name!r} has no columns file and label, or no rows: name them in its first line')
     found = []
@@ -340,9 +341,9 @@ def _escape_formulas(
     import pyarrow as pa
     import pyarrow.compute as pc
     def escape(column):
-        if not pa.types.is_large_string(column.type): return column
-        return pc.replace_substring_regex(column, r'^([=+\-@\t\r])', r"'\1")
-    return pa.record_batch([escape(column) for column in batch.columns], schema=batch.schema)
+        if not (pa.types.is_large_string(column.type) or pa.types.is_string(column.type)): return column
+        return pc.replace_substring_regex(column, rf'\A({FORMULA})', r"'\1")
+    return pa.record_batch([escape(column) for column in batch.columns], names=[csv_text(printable(name)) for name in batch.schema.names])
 
 # %% ../nbs/07_exchange.ipynb #c0f1d337
 def export_table(
@@ -354,10 +355,10 @@ def export_table(
     writers = {Path(path): _table_writer(Path(path)) for path in paths}
     for path, writer in writers.items():
         batches = Manifest(root).batches(None, *status)
+        if path.suffix == '.csv': batches = map(_escape_formulas, batches)
         first = next(batches)
-        escape = _escape_formulas if path.suffix == '.csv' else lambda batch: batch
         with atomic_file(path) as file, writer(file, first.schema) as table:
-            for batch in chain([first], batches): table.write(escape(batch))
+            for batch in chain([first], batches): table.write(batch)
     return list(writers)
 
 # %% ../nbs/07_exchange.ipynb #1480de56
@@ -541,7 +542,8 @@ def write_url_list(
     path, schema = Path(path), pa.schema([(name, pa.string()) for name in URL_LIST_FIELDS])
     writer, rows = _table_writer(path), _allowed_rows(results, {host.lower() for host in allow_hosts})
     with atomic_file(path) as file, writer(file, schema) as table:
-        while part := list(islice(rows, 20_000)): table.write(pa.RecordBatch.from_pylist(part, schema))
+        escape = _escape_formulas if path.suffix == '.csv' else lambda batch: batch
+        while part := list(islice(rows, 20_000)): table.write(escape(pa.RecordBatch.from_pylist(part, schema)))
     return path
 
 # %% ../nbs/07_exchange.ipynb #6e2dee0f
@@ -606,7 +608,7 @@ def _read_rows(
     try:
         for batch in _batches(path):
             for row in batch.to_pylist():
-                yield {name: '' if value is None else str(value) for name, value in row.items()}
+                yield {name: '' if value is None else read_csv_text(str(value)) for name, value in row.items()}
     except ArrowInvalid: return # its writer was killed: without an end a parquet file says nothing
 
 # %% ../nbs/07_exchange.ipynb #4a673156

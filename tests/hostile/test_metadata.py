@@ -110,7 +110,7 @@ def test_other_formats_and_turned_photographs_tell_nothing_either(root, tmp_path
 
 def test_a_picture_known_is_known_whatever_it_tells(root, server, tmp_path):
     "Added twice, found on the web, in a collection of an older version, laid into the folder by hand"
-    old, new = Image.Exif(), jpeg(5, (64, 48))
+    old = Image.Exif()
     old[0x010f] = 'Maker'
     whole = jpeg(5, (64, 48), exif=exif())
     (tmp_path/'mine.jpg').write_bytes(whole)
