@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from PIL import Image
 
 # %% ../nbs/09_clean.ipynb #35edcb20
-from .core import InputError, Manifest, SidecarFile, printable, sidecar
+from .core import InputError, Manifest, SidecarFile, figure_text, printable, sidecar
 from .duplicates import ImageFacts, block_mean, find_conflicts, find_duplicates, read_images
 from .images import UnreadableImage, left_out_files, read_image
 from .quarantine import locked_collection, note_kept, quarantine_findings, restored_files
@@ -347,7 +347,7 @@ def _draw_cell(cell, picture:np.ndarray|None, title:str, colour:str):
         cell.plot([0, 1, 1, 0, 0, 1, 1, 0], [0, 0, 1, 1, 0, 1, 0, 1], color='0.6', lw=0.8)
         cell.set_aspect('equal')
     cell.set_axis_on()
-    cell.set_title(title, fontsize=7, color=colour, pad=3)
+    cell.set_title(figure_text(title), fontsize=7, color=colour, pad=3)
     cell.set(xticks=[], yticks=[])
     for spine in cell.spines.values(): spine.set(color=colour, lw=1.5)
 

@@ -80,6 +80,12 @@ def one_line(
     "The same, with single spaces in place of line ends"
     return printable(' '.join(str(text).split()))
 
+def figure_text(
+    text:object # In a figure, perhaps of several lines
+)->str: # For matplotlib, which takes what lies between two dollars for a formula
+    "The same for a figure"
+    return '\n'.join(map(printable, str(text).split('\n'))).replace('$', r'\$')
+
 # %% ../nbs/00_core.ipynb #6f583b38
 FORMULA = r"'*[=+\-@\t\r\n＝＋－＠]" # how a cell begins that a spreadsheet may run; apostrophes, so that the way back is known
 
