@@ -57,8 +57,8 @@ class _Importer:
         self.known, _, self.untracked = known_images(self.manifest)
         self.unread = _files_with_metadata(self.manifest)
 
-    def store(self, label:str, data:bytes, also:str='')->dict:
-        "Store an image unless the collection has it, or what has the hash `also`; how it ended"
+    def store(self, label:str, data:bytes)->dict:
+        "Store an image unless the collection has it; how it ended"
         decoding = start_thread(prepare_image, data, self.limits)
         try: suffix, (width, height), jpeg = decoding.result(self.limits.deadline)
         except TimeoutError: return _failed('timeout')
@@ -70,14 +70,14 @@ class _Importer:
         if self.manifest.is_forgotten(hashes): return _failed('opted_out')
         for file in self.unread.pop((width, height), ()): self.known.add(_sha256(without_metadata(file.read_bytes())))
         facts = hashes | dict(width=width, height=height, bytes=len(content))
-        return facts | self._place(label, suffix, content, hashes, also)
+        return facts | self._place(label, suffix, content, hashes)
 
-    def _place(self, label:str, suffix:str, content:bytes, hashes:dict, also:str)->dict:
+    def _place(self, label:str, suffix:str, content:bytes, hashes:dict)->dict:
         "Write an image to its class folder unless it is there; how it ended"
         digest, name = hashes['sha256'], hashes['sha256'][:12] + suffix
         left_by_a_killed_run = self.untracked.get(digest) == f'{label}/{name}' # the file is there, its row is not
         if not left_by_a_killed_run:
-            is_known = any(found in self.known or found in self.untracked for found in (*hashes.values(), also))
+            is_known = any(found in self.known or found in self.untracked for found in hashes.values())
             if is_known: return dict(status='duplicate')
             (self.scratch/'incoming').write_bytes(content)
             os.replace(self.scratch/'incoming', class_folder(self.manifest.root, label)/name)
@@ -160,8 +160,8 @@ def _read_own(image:Path|bytes, max_bytes:int)->bytes|None: # None: too large
 def _add_file(importer:_Importer, label:str, image:Path|bytes, facts:dict)->dict: # How it ended
     "Add one file and note it, unless the manifest knows it"
     data = _read_own(image, importer.limits.max_bytes)
+    outcome = _failed('too_large') if data is None else importer.store(label, data)
     kept = without_metadata(data) if data and _is_kept_whole(data) else data
-    outcome = _failed('too_large') if data is None else importer.store(label, kept, _sha256(data))
     # the hash of a file with its place in it would let others try out places
     if kept != data: outcome.pop('source_sha256', None)
     url = 'own:' + _sha256(kept or os.fsencode(image)) # a hash: it says nothing about your disk

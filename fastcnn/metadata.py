@@ -11,7 +11,7 @@ __all__ = []
 # %% ../nbs/05_download.ipynb #4e50eafc
 import re
 
-_PICTURE = (*range(0xc0, 0xd0), *range(0xda, 0xe0)) # a JPEG's markers that carry the picture: tables, frames, scans
+_PICTURE = (*range(0xc0, 0xc8), *range(0xc9, 0xd0), 0xda, 0xdb, 0xdd) # a JPEG's markers that carry the picture: tables, frames, scans
 _MARKER = re.compile(rb'\xff+([\x01-\xcf\xd8-\xfe])') # neither 00 nor D0 to D7, which are part of a scan
 _CHUNKS = b'IHDR PLTE IDAT IEND tRNS gAMA cHRM sRGB iCCP sBIT bKGD pHYs cICP mDCV cLLI'.split()
 
