@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from PIL import Image
 
 # %% ../nbs/09_clean.ipynb #35edcb20
-from .core import InputError, Manifest, SidecarFile, sidecar
+from .core import InputError, Manifest, SidecarFile, figure_text, printable, sidecar
 from .duplicates import ImageFacts, block_mean, find_conflicts, find_duplicates, read_images
 from .images import UnreadableImage, left_out_files, read_image
 from .quarantine import locked_collection, note_kept, quarantine_findings, restored_files
@@ -274,7 +274,7 @@ def path(self:CleaningReport,
 # %% ../nbs/09_clean.ipynb #eb4f7b23
 def _table_html(name:str, table)->str:
     "A heading and at most 100 rows; nothing where there are none"
-    rows = table.head(100).to_html(index=False, na_rep='', float_format='{:.3f}'.format)
+    rows = table.head(100).map(lambda cell: printable(cell) if isinstance(cell, str) else cell).to_html(index=False, na_rep='', float_format='{:.3f}'.format)
     return f'<h4>{name}</h4>{rows}' if len(table) else ''
 
 # %% ../nbs/09_clean.ipynb #9d82cfc2
@@ -347,7 +347,7 @@ def _draw_cell(cell, picture:np.ndarray|None, title:str, colour:str):
         cell.plot([0, 1, 1, 0, 0, 1, 1, 0], [0, 0, 1, 1, 0, 1, 0, 1], color='0.6', lw=0.8)
         cell.set_aspect('equal')
     cell.set_axis_on()
-    cell.set_title(title, fontsize=7, color=colour, pad=3)
+    cell.set_title(figure_text(title), fontsize=7, color=colour, pad=3)
     cell.set(xticks=[], yticks=[])
     for spine in cell.spines.values(): spine.set(color=colour, lw=1.5)
 

@@ -20,7 +20,7 @@ from fastcore.meta import delegates
 
 # %% ../nbs/25_cli.ipynb #5a2b6ec7
 from . import __version__
-from .core import InputError, check_label, to_json
+from .core import InputError, check_label, one_line, printable, to_json
 from .demo import run_demo
 from .images import image_files, left_out_files, warn_left_out
 from .pipeline import (add_source, collection_facts, evaluate_model, pixel_cache, train_classifier, write_cleaning_report,
@@ -141,7 +141,8 @@ def _forget(
     if not (url or creator or page): raise InputError('say whom or what to forget: --url, --creator or --page')
     image_files(root) # a wrong folder is told, not made
     forgotten = forget_images(root, url, creator, page)
-    pixel_cache(purge=True) # decoded copies are there, without names
+    try: pixel_cache(purge=True) # decoded copies are there, without names
+    except InputError as error: warnings.warn(f'decoded copies may be left: {error}')
     return forgotten
 
 # %% ../nbs/25_cli.ipynb #060011ea
@@ -278,13 +279,9 @@ def command_parser()->argparse.ArgumentParser: # `parse_args` gives `run`, the f
 
 # %% ../nbs/25_cli.ipynb #79c9128f
 def _shown(value, digits=4):
-    "A value in a line: few digits, and in Python's quotes what a terminal would not print"
+    "A value in a line: few digits, and in quotes where something had to be escaped"
     text = '–' if value is None else str(round(value, digits) if isinstance(value, float) else value)
-    return text if text.isprintable() else repr(text)
-
-def _one_line(text):
-    "A message in a line"
-    return ''.join(c if c.isprintable() else repr(c)[1:-1] for c in ' '.join(str(text).split()))
+    return text if (told := printable(text)) == text else f"'{told}'"
 
 # %% ../nbs/25_cli.ipynb #53aa0763
 def _print_result(result, indent=''):
@@ -300,7 +297,7 @@ def _print_result(result, indent=''):
 
 def _row_in_words(row):
     "An answer, with words where a class is missing"
-    if row.get('error'): return _one_line(row['error'])
+    if row.get('error'): return one_line(row['error'])
     return '  '.join('none of these' if value is None else _shown(value, 3) for value in row.values())
 
 # %% ../nbs/25_cli.ipynb #81ec42c8
@@ -312,7 +309,7 @@ class _ErrorStream:
         with suppress(OSError), _unless_closed(self.stream): self.stream.write(text)
         return len(text)
 
-def _tell(message): print(f'fastcnn: {_one_line(message)}', file=sys.stderr)
+def _tell(message): print(f'fastcnn: {one_line(message)}', file=sys.stderr)
 
 def _is_ours():
     "Whether fastcnn itself has called `warnings.warn`, and not a library, nor C code that it calls"

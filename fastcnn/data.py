@@ -8,10 +8,9 @@ Docs: https://fastcnn.github.io/fastcnn/data.html.md"""
 __all__ = ['show_channels', 'channel_stats', 'image_datablock', 'PixelCache', 'image_dataloaders', 'resident_dataloaders']
 
 # %% ../nbs/11_data.ipynb #88f8a1b9
-import json, os, random, shutil, struct, warnings
+import json, os, random, shutil, threading, warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import cache
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 # %% ../nbs/11_data.ipynb #5b8fe104
@@ -38,6 +37,7 @@ from tqdm.auto import tqdm
 # %% ../nbs/11_data.ipynb #6416fa69
 from .core import InputError, SidecarFile, cache_folder, map_ahead, sidecar
 from .images import UnreadableImage, file_content, list_images, read_header, read_image
+from .pixels import delete_database, find_pixels, pack_pixels, pixel_changes, pixel_database
 from .splits import split_table, tell_parts, with_groups
 from .tables import image_table, leave_out_broken
 
@@ -198,24 +198,6 @@ def _resampled(pixels, shape, box=None):
     found = [np.asarray(channel.resize(shape, Image.BILINEAR, box)) for channel in channels]
     return np.round(np.stack(found, -1)).clip(0, 255).astype(np.uint8)
 
-# %% ../nbs/11_data.ipynb #9aa9a8cd
-_SHAPE = struct.Struct('<II') # in front of the pixels: height and width
-_DECODING = 4 # counts the changes of our decoding: what an earlier one has kept is decoded anew
-
-# %% ../nbs/11_data.ipynb #d4f9d708
-@cache
-def _environment(
-    folder:Path # Of the database
-)->lmdb.Environment:
-    "One for each process, as LMDB wants it"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # the map's size is address space only; without sync a power cut may cost the cache, never an image
-        return lmdb.open(str(folder), map_size=2**40, sync=False, max_readers=1024)
-    except (OSError, lmdb.Error) as error:
-        raise InputError(f'the cache of decoded images cannot be used: {error}: delete {str(folder)!r}, '
-                         'or name another folder with FASTCNN_PIXELS') from error
-
 # %% ../nbs/11_data.ipynb #1211e051
 class PixelCache:
     "Decoded images in a memory-mapped file; `fill` and `reader` are safe under several processes"
@@ -226,20 +208,25 @@ class PixelCache:
         method:str='crop' # How an image becomes a square: crop, squish or pad
     ):
         self.size, self.method = size, method
+        self._told, self._telling = set(), threading.Lock()
         self.folder = Path(folder or os.environ.get('FASTCNN_PIXELS') or cache_folder()/'pixels').absolute()
         wanted = limit or 1e9*float(os.environ.get('FASTCNN_PIXELS_GB', 20))
-        self.limit = min(wanted, self.bytes + shutil.disk_usage(self.folder).free/2)
+        is_open = pixel_database(self.folder)
+        self.limit = min(wanted, self.bytes + shutil.disk_usage(self.folder).free/2) if is_open else 0
 
     @property
     def bytes(self)->int: # On disk
         "How large it is"
-        stat = _environment(self.folder).stat()
+        if not (environment := pixel_database(self.folder)): return 0
+        stat = environment.stat()
         return stat['psize']*(stat['branch_pages'] + stat['leaf_pages'] + stat['overflow_pages'])
 
     def __repr__(self):
         return f'PixelCache: {self.bytes/1e6:.1f} MB of at most {self.limit/1e9:.1f} GB in {str(self.folder)!r}'
 
 # %% ../nbs/11_data.ipynb #d1756745
+_DECODING = 5 # counts the changes of our decoding: what an earlier one has kept is decoded anew
+
 @patch
 def _key(self:PixelCache, content, margin):
     return f'{_DECODING} {content[:40]} {self.size}{" with margin" if margin else ""}{"" if self.method == "crop" else f" {self.method}"}'.encode()
@@ -252,13 +239,30 @@ def _decode(self:PixelCache, image, margin):
 @patch
 @contextmanager
 def reader(self:PixelCache)->Iterator[Callable]: # (content, image, margin=False) → pixels (H, W, 3), uint8, read-only
-    "Look images up; what is not kept is decoded. The pixels are valid within the context"
-    with _environment(self.folder).begin(buffers=True) as transaction:
+    "Look images up; what is not kept, or is damaged, is decoded. The pixels are valid within the context"
+    environment, damaged = pixel_database(self.folder), {}
+    with environment.begin(buffers=True) if environment else nullcontext() as transaction:
         def read(content, image, margin=False):
-            kept = transaction.get(self._key(content, margin)) if content else None
-            if kept is None: return self._decode(image, margin)
-            return np.frombuffer(kept, np.uint8, offset=_SHAPE.size).reshape(*_SHAPE.unpack_from(kept), 3)
+            key = self._key(content, margin) if content else None
+            pixels, is_damaged = find_pixels(transaction, key) if key and transaction else (None, False)
+            if pixels is None: pixels = self._decode(image, margin)
+            if is_damaged: damaged[key] = pack_pixels(key, pixels)
+            return pixels
         yield read
+    if damaged: self._mend(damaged)
+
+# %% ../nbs/11_data.ipynb #d2d8feb6
+@patch
+def _mend(self:PixelCache, damaged):
+    "Write images anew"
+    self._tell_once(f'images in the cache in {str(self.folder)!r} are damaged, and are decoded anew')
+    self._write(damaged)
+
+@patch
+def _tell_once(self:PixelCache, message):
+    "Warn, but only the first time"
+    with self._telling: is_new = message not in self._told; self._told.add(message)
+    if is_new: warnings.warn(message)
 
 # %% ../nbs/11_data.ipynb #86815782
 @patch
@@ -271,7 +275,8 @@ def fill(self:PixelCache,
     margins = [margin]*len(contents) if isinstance(margin, bool) else margin
     keys = list(map(self._key, contents, margins))
     new = self._missing(dict(zip(keys, zip(images, margins))))
-    packed, errors, room = map_ahead(lambda job: self._packed(*job), new.values(), defaults.cpus, 8), {}, True
+    packed = map_ahead(lambda item: self._packed(item[0], *item[1]), new.items(), defaults.cpus, 8)
+    errors, room = {}, bool(pixel_database(self.folder))
     progress = tqdm(zip(new, packed), total=len(new), desc='reading images', delay=1, leave=False)
     for part in chunked(progress, 64):
         errors |= {key: found for key, found in part if isinstance(found, str)}
@@ -282,50 +287,60 @@ def fill(self:PixelCache,
 @patch
 def _missing(self:PixelCache, wanted):
     "What is not kept, of a dictionary under the keys of the images"
-    with _environment(self.folder).begin() as transaction:
+    if not (environment := pixel_database(self.folder)): return wanted
+    with environment.begin() as transaction:
         return {key: job for key, job in wanted.items() if transaction.get(key) is None}
 
 # %% ../nbs/11_data.ipynb #7ddfd03a
 @patch
-def _packed(self:PixelCache, image, margin):
+def _packed(self:PixelCache, key, image, margin):
     "What is written for an image, or why it cannot be decoded"
-    try: pixels = self._decode(image, margin)
+    try: return pack_pixels(key, self._decode(image, margin))
     except UnreadableImage as error: return str(error)
-    return np.concatenate([np.frombuffer(_SHAPE.pack(*pixels.shape[:2]), np.uint8), pixels.ravel()])
 
 # %% ../nbs/11_data.ipynb #01c8c398
 def _bytes_on_disk(packed): return len(packed) + 4096 # at most a page is lost to rounding
 
+# %% ../nbs/11_data.ipynb #ad2f437c
+@patch
+def _write(self:PixelCache, part):
+    "Write images; whether the disk had room for them"
+    try:
+        with pixel_changes(self.folder) as transaction:
+            for key, packed in part.items(): transaction.put(key, packed)
+        return True
+    except (lmdb.Error, OSError) as error:
+        self._tell_once(f'the cache in {str(self.folder)!r} takes no more images, which are decoded each time: {error}')
+        return False
+
 # %% ../nbs/11_data.ipynb #da30b263
 @patch
 def _keep(self:PixelCache,
-    part:dict[bytes,np.ndarray], # Key → what is written
+    part:dict[bytes,bytes], # Key → what is written
     needed:set[bytes] # Keys that must stay
 )->bool: # Whether there was room enough
     "Write some images; make room if there is none"
     if self.bytes + sum(map(_bytes_on_disk, part.values())) > self.limit: self._forget_all_but(needed)
-    room = self.limit - self.bytes
-    with _environment(self.folder).begin(write=True) as transaction:
-        for key, packed in part.items():
-            room -= _bytes_on_disk(packed)
-            if room < 0: return False # this and the rest is decoded each time
-            transaction.put(key, packed)
-    return True
+    room, fitting = self.limit - self.bytes, {}
+    for key, packed in part.items():
+        room -= _bytes_on_disk(packed)
+        if room >= 0: fitting[key] = packed
+    # what does not fit, and all that follows, is decoded each time
+    return self._write(fitting) and room >= 0
 
 # %% ../nbs/11_data.ipynb #5e2179d2
 @patch
 def _forget_all_but(self:PixelCache, needed):
-    with _environment(self.folder).begin(write=True) as transaction:
+    "Make room"
+    with suppress(lmdb.Error, OSError), pixel_changes(self.folder) as transaction: # what is wrong, the next writing tells
         keys = transaction.cursor().iternext(values=False)
         for key in [key for key in keys if key not in needed]: transaction.delete(key)
 
 # %% ../nbs/11_data.ipynb #5e1e5e0f
 @patch
 def purge(self:PixelCache):
-    "Delete it from the disk, with the images of all sizes"
-    _environment(self.folder).close()
-    _environment.cache_clear()
-    shutil.rmtree(self.folder)
+    "Delete it from the disk, with the images of all sizes; what else lies in its folder stays"
+    delete_database(self.folder)
 
 # %% ../nbs/11_data.ipynb #69d0ada6
 def _is_geometry(t):

@@ -35,7 +35,8 @@ from yarl import URL
 # %% ../nbs/05_download.ipynb #d4eb8d9a
 from .core import (NO_BARS, PRESENT, ImageResult, InputError, Manifest, check_label, retry_after, user_agent,
                           utc_now)
-from .images import ImageHeader, UnreadableImage, files_on_disk, read_header, read_image
+from .images import ImageHeader, UnreadableImage, file_content, files_on_disk, read_header, read_image
+from .metadata import without_metadata
 
 # %% ../nbs/05_download.ipynb #a769b6d3
 @dataclass(frozen=True)
@@ -85,12 +86,18 @@ def _check_size(header:ImageHeader, limits:Limits):
     if min(header.width, header.height) < limits.min_side: raise DownloadError('too_small')
     if max(header.width, header.height) > _MAX_SIDE: raise DownloadError('too_large')
 
+# %% ../nbs/05_download.ipynb #1fd6e709
+def _shows(data:bytes, pixels:np.ndarray)->bool:
+    "Whether a file shows these pixels; a damaged one may not be what its markers say"
+    try: return np.array_equal(read_image(data, side=1 if data[:2] == b'\xff\xd8' else None), pixels)
+    except UnreadableImage: return False
+
 # %% ../nbs/05_download.ipynb #1a1217c8
 def prepare_image(
     source:Path|bytes, # A file as it was sent, or its content
     limits:Limits=Limits(), # Bounds of its size
-)->tuple[str,tuple[int,int],bytes|None]: # Suffix, (width, height) in pixels, and a JPEG to store instead of the file
-    "Decode an image completely; a plain JPEG or PNG can be kept as it is, the rest becomes a JPEG"
+)->tuple[str,tuple[int,int],bytes|None]: # Suffix, (width, height) in pixels, and what to store instead of the file
+    "Decode an image completely; a plain JPEG or PNG is kept without its metadata, the rest becomes a JPEG"
     try:
         header = read_header(source, max_pixels=limits.max_pixels)
         _check_size(header, limits)
@@ -98,8 +105,11 @@ def prepare_image(
         pixels = read_image(source, side=1 if header.plain and jpeg else None, max_pixels=limits.max_pixels)
     except UnreadableImage as error:
         raise DownloadError(_REASONS[error.reason], advice=str(error) if error.reason == 'no_heif' else '') from None
-    if header.plain: return '.jpg' if jpeg else '.png', size, None
-    return '.jpg', size, _to_jpeg(pixels)
+    if not header.plain: return '.jpg', size, _to_jpeg(pixels)
+    data, suffix = file_content(source), '.jpg' if jpeg else '.png'
+    if (stripped := without_metadata(data)) == data: return suffix, size, None
+    if _shows(stripped, pixels): return suffix, size, stripped
+    return '.jpg', size, _to_jpeg(read_image(source, max_pixels=limits.max_pixels))
 
 # %% ../nbs/05_download.ipynb #08e8a3ec
 def start_thread(

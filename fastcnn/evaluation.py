@@ -28,7 +28,7 @@ from scipy.stats import sem, t as student_t
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 # %% ../nbs/17_evaluation.ipynb #836cae62
-from .core import InputError
+from .core import InputError, figure_text
 if TYPE_CHECKING: # plain probabilities need neither
     from fastai.learner import Learner
     from torch import Tensor, nn
@@ -297,7 +297,8 @@ def plot_confusion_matrix(
     figure, axis = plt.subplots(figsize=(side + 0.8, side), layout='constrained')
     axis.imshow(shares, cmap='Blues', vmin=0, vmax=1)
     axis.set(xticks=range(len(names)), yticks=range(len(names)), xlabel='predicted', ylabel='true')
-    axis.set_xticklabels(names, rotation=40, ha='right'); axis.set_yticklabels(names)
+    shown = list(map(figure_text, names))
+    axis.set_xticklabels(shown, rotation=40, ha='right'); axis.set_yticklabels(shown)
     for (row, column), share in np.ndenumerate(shares) if len(names) <= 25 else (): # more numbers than can be read
         text = f'{share:.2f}' if normalize else str(counts[row, column])
         axis.text(column, row, text, ha='center', va='center', size=9, color='white' if share > 0.5 else 'black')
@@ -316,7 +317,7 @@ def plot_per_class(
         whiskers = [score - low, high - score]
         axis.errorbar(score, np.arange(len(table)) + shift, xerr=whiskers, fmt=marker, capsize=3, label=name)
     axis.set(yticks=range(len(table)), xlim=(0, 1.02), xlabel='share, with 95% interval', ylim=(len(table) - 0.5, -0.5))
-    axis.set_yticklabels([f'{name} ({n})' for name, n in table.images.items()])
+    axis.set_yticklabels([figure_text(f'{name} ({n})') for name, n in table.images.items()])
     axis.legend(loc='center left', bbox_to_anchor=(1, 0.5))
     return figure
 
@@ -654,6 +655,6 @@ def show_grad_cam(
         above, below = axes[2*(i//columns):2*(i//columns) + 2, i % columns]
         above.imshow(picture); below.imshow(picture)
         below.imshow(warmth, cmap='inferno', vmin=0, vmax=1, alpha=0.75*warmth)
-        if captions is not None: above.set_title(captions[i], size=9)
+        if captions is not None: above.set_title(figure_text(captions[i]), size=9)
     figure.suptitle(f'Grad-CAM at layer {heat.layer}', size=10)
     return figure

@@ -17,98 +17,34 @@ from json import dumps
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from PIL import Image
-
 # %% ../nbs/07_exchange.ipynb #fa04ddc9
-from .core import (InputError, Manifest, SidecarFile, atomic_file, atomic_write, check_label,
-                          sidecar, utc_now)
+from .core import (FORMULA, InputError, Manifest, SidecarFile, atomic_file, atomic_write, check_label,
+                          csv_text, printable, read_csv_text, sidecar, utc_now)
 from .download import (DownloadError, Limits, check_url, class_folder, is_settled, known_images, prepare_image,
                               scratch_folder, start_thread)
 from .images import (IMAGE_SUFFIXES, UnreadableImage, file_content, files_on_disk, image_files,
-                            is_hidden, left_out_files, list_images, printable, read_header, warn_left_out)
+                            is_hidden, left_out_files, list_images, read_header, warn_left_out)
 from .layouts import clean_label, folder_labels
+from .metadata import without_metadata
 
 if TYPE_CHECKING:
     import pyarrow
     from pandas import DataFrame
 
-# %% ../nbs/07_exchange.ipynb #279ea691
-_GPS = 0x8825 # EXIF's tag for where a photograph was taken
-_EXIF_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError,
-                RuntimeError, struct.error) # whatever Pillow raises where fields are damaged
-
-# %% ../nbs/07_exchange.ipynb #59baaf4f
-def _exif_without_place(data:bytes)->bytes:
-    "EXIF fields that do not say where a photograph was taken; none where they cannot be read"
-    try:
-        exif = Image.Exif()
-        exif.load(data)
-        if _GPS not in exif: return data
-        del exif[_GPS]
-        return exif.tobytes()
-    except _EXIF_ERRORS: return b''
-
-# %% ../nbs/07_exchange.ipynb #ec2130a8
-_EXIF_MARK = b'Exif\0\0' # how such segments begin
-_XMP_MARKS = (b'http://ns.adobe.com/xap/1.0/', b'http://ns.adobe.com/xmp/extension/')
-_TEXT_WITH_EXIF = (b'Raw profile type exif', b'Raw profile type APP1')
-
-# %% ../nbs/07_exchange.ipynb #548a3949
-def _segment_without_place(segment:bytes)->bytes: # Empty: to be left out
-    "A segment that does not say where a photograph was taken"
-    body = segment[4:]
-    if segment[1] != 0xe1: return segment # only APP1 holds EXIF and XMP
-    if body.startswith(_XMP_MARKS) and b'GPS' in body: return b''
-    if not body.startswith(_EXIF_MARK): return segment
-    body = _exif_without_place(body)
-    return segment[:2] + struct.pack('>H', len(body) + 2) + body if 0 < len(body) < 65_533 else b''
-
-# %% ../nbs/07_exchange.ipynb #8e059a71
-def _jpeg_without_place(data:bytes)->bytes:
-    "A JPEG that does not say where it was taken; what phones write behind the picture goes with the place"
-    segments, at = [data[:2]], 2
-    while at + 4 <= len(data) and data[at] == 0xff and data[at + 1] != 0xda: # the picture begins at DA
-        end = at + 2 + int.from_bytes(data[at + 2:at + 4])
-        if data[at + 1] == 0xff: end = at + 1 # filling
-        segments.append(data[at:end] if end == at + 1 else _segment_without_place(data[at:end]))
-        at = end
-    header, picture = b''.join(segments), data[at:]
-    if len(header) == at and header == data[:at]: return data
-    end = picture.find(b'\xff\xd9') + 2
-    return header + (picture[:end] if end > 1 else picture)
-
-# %% ../nbs/07_exchange.ipynb #2b45229c
-def _chunk_without_place(chunk:bytes)->bytes: # Empty: to be left out
-    "A chunk that does not say where a photograph was taken"
-    kind, body = chunk[4:8], chunk[8:-4]
-    if kind in (b'tEXt', b'zTXt', b'iTXt'):
-        compressed = body[18:19] == b'\1'
-        xmp_with_place = body.startswith(b'XML:com.adobe.xmp') and (compressed or b'GPS' in body)
-        return b'' if xmp_with_place or body.startswith(_TEXT_WITH_EXIF) else chunk
-    if kind != b'eXIf' or (exif := _exif_without_place(body)) == body: return chunk
-    named = kind + exif.removeprefix(_EXIF_MARK)
-    return struct.pack('>I', len(named) - 4) + named + struct.pack('>I', zlib.crc32(named)) if exif else b''
-
-# %% ../nbs/07_exchange.ipynb #6182c627
-def _png_without_place(data:bytes)->bytes:
-    "A PNG that does not say where it was taken"
-    chunks, at = [data[:8]], 8
-    while at + 12 <= len(data):
-        end = at + 12 + int.from_bytes(data[at:at + 4])
-        chunks.append(_chunk_without_place(data[at:end]) if end <= len(data) else data[at:end])
-        at = end
-    return b''.join([*chunks, data[at:]])
-
-# %% ../nbs/07_exchange.ipynb #e240b72f
-def _without_place(data:bytes)->bytes: # The same bytes where nothing in it names a place
-    "A photograph that does not say where it was taken; other formats are written anew later, without such fields"
-    if data.startswith(b'\xff\xd8'): return _jpeg_without_place(data)
-    return _png_without_place(data) if data.startswith(b'\x89PNG\r\n\x1a\n') else data
-
 # %% ../nbs/07_exchange.ipynb #12bcbdf0
 def _sha256(data:bytes)->str: return hashlib.sha256(data).hexdigest()
 
 def _failed(reason:str)->dict: return dict(status='failed', reason=reason)
+
+# %% ../nbs/07_exchange.ipynb #8ef58dd5
+def _files_with_metadata(manifest:Manifest)->dict: # (width, height) → files
+    "Photographs of one's own as versions before 0.2 stored them, without the place and with all else: known by what is left"
+    found, present = {}, set(files_on_disk(manifest.root))
+    for row in manifest.present():
+        is_whole = row.get('provider') == 'own' and row.get('sha256') == row.get('source_sha256')
+        if is_whole and row.get('file') in present:
+            found.setdefault((row.get('width'), row.get('height')), []).append(Path(manifest.root)/row['file'])
+    return found
 
 # %% ../nbs/07_exchange.ipynb #4807929c
 class _Importer:
@@ -119,6 +55,7 @@ class _Importer:
     ):
         self.manifest, self.scratch, self.limits, self.advice = Manifest(root), scratch, Limits(), set()
         self.known, _, self.untracked = known_images(self.manifest)
+        self.unread = _files_with_metadata(self.manifest)
 
     def store(self, label:str, data:bytes)->dict:
         "Store an image unless the collection has it; how it ended"
@@ -131,6 +68,7 @@ class _Importer:
         content = data if jpeg is None else jpeg
         hashes = dict(source_sha256=_sha256(data), sha256=_sha256(content))
         if self.manifest.is_forgotten(hashes): return _failed('opted_out')
+        for file in self.unread.pop((width, height), ()): self.known.add(_sha256(without_metadata(file.read_bytes())))
         facts = hashes | dict(width=width, height=height, bytes=len(content))
         return facts | self._place(label, suffix, content, hashes)
 
@@ -155,7 +93,8 @@ def _files_of_csv(
     path:Path # With the columns file and label, and perhaps some of title, creator, license, license_url, landing_url
 )->list[dict]: # One row per file: `source` (its path), label and the other fields
     "The files that a CSV of labels names; relative names begin at its own folder"
-    with open(path, newline='', encoding='utf-8-sig') as file: rows = list(csv.DictReader(file))
+    with open(path, newline='', encoding='utf-8-sig') as file:
+        rows = [{name: read_csv_text(str(cell or '')) for name, cell in row.items()} for row in csv.DictReader(file)]
     if not rows or not {'file', 'label'} <= set(rows[0]):
         raise InputError(f'{path.name!r} has no columns file and label, or no rows: name them in its first line')
     found = []
@@ -205,25 +144,27 @@ def _checked_labels(rows):
 
 # %% ../nbs/07_exchange.ipynb #9da46b8d
 def _is_kept_whole(data:bytes)->bool:
-    "Whether a file is stored as it is; of the others pixels alone, which need to know how the camera was held"
+    "Whether a file's picture is stored as it is coded; of the others, pixels alone"
     try: return read_header(data).plain
     except UnreadableImage: return True
 
 # %% ../nbs/07_exchange.ipynb #d1dcc802
 def _read_own(image:Path|bytes, max_bytes:int)->bytes|None: # None: too large
-    "The content of a file, without the place where it was taken; empty where it cannot be read"
+    "The content of a file; empty where it cannot be read"
     try:
         if (len(image) if isinstance(image, bytes) else Path(image).stat().st_size) > max_bytes: return None
-        data = file_content(image)
+        return file_content(image)
     except (OSError, UnreadableImage): return b''
-    return _without_place(data) if _is_kept_whole(data) else data
 
 # %% ../nbs/07_exchange.ipynb #530c9f11
 def _add_file(importer:_Importer, label:str, image:Path|bytes, facts:dict)->dict: # How it ended
     "Add one file and note it, unless the manifest knows it"
     data = _read_own(image, importer.limits.max_bytes)
     outcome = _failed('too_large') if data is None else importer.store(label, data)
-    url = 'own:' + _sha256(data or os.fsencode(image)) # a hash: it says nothing about your disk
+    kept = without_metadata(data) if data and _is_kept_whole(data) else data
+    # the hash of a file with its place in it would let others try out places
+    if kept != data: outcome.pop('source_sha256', None)
+    url = 'own:' + _sha256(kept or os.fsencode(image)) # a hash: it says nothing about your disk
     known = importer.manifest.get(url, label)
     if outcome.get('reason') != 'opted_out' and (known is None or outcome['status'] == 'kept'):
         importer.manifest.append(facts | outcome | dict(url=url, label=label, provider='own', retrieved_at=utc_now()))
@@ -400,9 +341,9 @@ def _escape_formulas(
     import pyarrow as pa
     import pyarrow.compute as pc
     def escape(column):
-        if not pa.types.is_large_string(column.type): return column
-        return pc.replace_substring_regex(column, r'^([=+\-@\t\r])', r"'\1")
-    return pa.record_batch([escape(column) for column in batch.columns], schema=batch.schema)
+        if not (pa.types.is_large_string(column.type) or pa.types.is_string(column.type)): return column
+        return pc.replace_substring_regex(column, rf'\A({FORMULA})', r"'\1")
+    return pa.record_batch([escape(column) for column in batch.columns], names=[csv_text(printable(name)) for name in batch.schema.names])
 
 # %% ../nbs/07_exchange.ipynb #c0f1d337
 def export_table(
@@ -414,10 +355,10 @@ def export_table(
     writers = {Path(path): _table_writer(Path(path)) for path in paths}
     for path, writer in writers.items():
         batches = Manifest(root).batches(None, *status)
+        if path.suffix == '.csv': batches = map(_escape_formulas, batches)
         first = next(batches)
-        escape = _escape_formulas if path.suffix == '.csv' else lambda batch: batch
         with atomic_file(path) as file, writer(file, first.schema) as table:
-            for batch in chain([first], batches): table.write(escape(batch))
+            for batch in chain([first], batches): table.write(batch)
     return list(writers)
 
 # %% ../nbs/07_exchange.ipynb #1480de56
@@ -601,7 +542,8 @@ def write_url_list(
     path, schema = Path(path), pa.schema([(name, pa.string()) for name in URL_LIST_FIELDS])
     writer, rows = _table_writer(path), _allowed_rows(results, {host.lower() for host in allow_hosts})
     with atomic_file(path) as file, writer(file, schema) as table:
-        while part := list(islice(rows, 20_000)): table.write(pa.RecordBatch.from_pylist(part, schema))
+        escape = _escape_formulas if path.suffix == '.csv' else lambda batch: batch
+        while part := list(islice(rows, 20_000)): table.write(escape(pa.RecordBatch.from_pylist(part, schema)))
     return path
 
 # %% ../nbs/07_exchange.ipynb #6e2dee0f
@@ -666,7 +608,7 @@ def _read_rows(
     try:
         for batch in _batches(path):
             for row in batch.to_pylist():
-                yield {name: '' if value is None else str(value) for name, value in row.items()}
+                yield {name: '' if value is None else read_csv_text(str(value)) for name, value in row.items()}
     except ArrowInvalid: return # its writer was killed: without an end a parquet file says nothing
 
 # %% ../nbs/07_exchange.ipynb #4a673156

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
-from .core import InputError
+from .core import InputError, printable
 
 # %% ../nbs/01_images.ipynb #da1986fa
 _TROUBLES = dict(
@@ -632,14 +632,6 @@ def _identity(place):
     except OSError: return place
     return about.st_dev, about.st_ino
 
-# %% ../nbs/01_images.ipynb #f9cefb3c
-def printable(
-    name:str|Path # Of a file: on Linux it may be any bytes
-)->str: # UTF-8
-    "A name that can be shown and written down in one line: what cannot be seen is escaped"
-    text = os.fsencode(name).decode(errors='backslashreplace')
-    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
-
 # %% ../nbs/01_images.ipynb #088976ff
 def walk_images(
     folder:str|Path, # Any folder
@@ -654,7 +646,7 @@ def walk_images(
         files, folders, left_out = ([], [], dict(link=[place])) if known in seen else _look_into(place, follow_links)
         seen.add(known)
         if folders and not nested: left_out['nested'], folders = folders, []
-        yield list(map(Path, files)), {reason: [printable(os.path.relpath(path, folder)) for path in paths]
+        yield list(map(Path, files)), {reason: [os.path.relpath(path, folder) for path in paths]
                                        for reason, paths in left_out.items()}
         waiting += reversed(folders)
 
@@ -685,7 +677,7 @@ def tell_left_out(
     "What a folder holds beside its images, in words"
     def told(reason, names):
         more = ', …' if len(names) > 3 else ''
-        return f'{len(names)} {LEFT_OUT[reason]} ({", ".join(names[:3])}{more})'
+        return f'{len(names)} {LEFT_OUT[reason]} ({", ".join(map(printable, names[:3]))}{more})'
     return ', '.join(told(reason, names) for reason, names in sorted(left_out.items()) if names)
 
 # %% ../nbs/01_images.ipynb #37998436
@@ -727,9 +719,9 @@ def class_images(
     names = []
     for name in (file.relative_to(root).as_posix() for file in files):
         reason = 'no_class' if '/' not in name else '' if is_text(name) else 'bad_name'
-        if reason: left_out.setdefault(reason, []).append(printable(name))
+        if reason: left_out.setdefault(reason, []).append(name)
         else: names.append(name)
-    return names, left_out
+    return names, {reason: list(map(printable, found)) for reason, found in left_out.items()}
 
 # %% ../nbs/01_images.ipynb #41a9b9e0
 def left_out_files(

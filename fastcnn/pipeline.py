@@ -9,13 +9,13 @@ __all__ = ['collection_facts', 'write_cleaning_report', 'add_source', 'ModelEval
            'export_evaluated', 'TrainedClassifier', 'train_classifier', 'write_predictions', 'pixel_cache']
 
 # %% ../nbs/24_pipeline.ipynb #0115a643
-import csv, hashlib, io, os, time, warnings
+import csv, hashlib, os, time, warnings
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .core import PRESENT, InputError, Manifest, SidecarFile, sidecar, to_json
+from .core import PRESENT, InputError, Manifest, SidecarFile, csv_line, sidecar, to_json
 
 # %% ../nbs/24_pipeline.ipynb #715ad6f0
 if TYPE_CHECKING:
@@ -359,10 +359,7 @@ def _json_answer(row):
     "An answer with None in place of NaN, as an empty cell"
     return {key: None if value != value else value for key, value in row.items()}
 
-def _csv_line(values):
-    line = io.StringIO()
-    csv.writer(line, lineterminator='\n').writerow(values)
-    return line.getvalue()
+
 
 # %% ../nbs/24_pipeline.ipynb #009db9f4
 def _write_answers(rows, part, suffix):
@@ -371,8 +368,8 @@ def _write_answers(rows, part, suffix):
     with open(part, 'w', buffering=1, encoding='utf-8', errors='surrogateescape', newline='') as table: # a name need not be UTF-8
         try:
             for row in map(_json_answer, rows):
-                header = _csv_line(row) if suffix == '.csv' and not counts else ''
-                table.write(to_json(row) + '\n' if suffix == '.jsonl' else header + _csv_line(row.values()))
+                header = csv_line(row) if suffix == '.csv' and not counts else ''
+                table.write(to_json(row) + '\n' if suffix == '.jsonl' else header + csv_line(row.values()))
                 counts['unreadable' if row['error'] else 'none of these' if row['label'] is None else f'label {row["label"]}'] += 1
         except InputError:
             if counts.total() == counts['unreadable']: part.unlink() # not one answer

@@ -24,7 +24,7 @@ from fastcore.basics import patch
 from tqdm.auto import tqdm
 from yarl import URL
 
-from .core import NO_BARS, ImageResult, InputError, cache_folder, retry_after, user_agent
+from .core import NO_BARS, ImageResult, InputError, cache_folder, csv_line, read_csv_text, retry_after, user_agent
 
 # %% ../nbs/04_search.ipynb #526346e0
 class SearchError(RuntimeError):
@@ -375,7 +375,9 @@ _COLUMN_SYNONYMS = {'image_url': 'url'}
 # %% ../nbs/04_search.ipynb #64d06d8e
 def _csv_rows(path):
     "The rows of a file as dicts; the standard library's reader guesses no types"
-    with open(path, newline='', encoding='utf-8-sig') as file: yield from csv.DictReader(file)
+    with open(path, newline='', encoding='utf-8-sig') as file:
+        for row in csv.DictReader(file):
+            yield {name: read_csv_text(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
 
 # %% ../nbs/04_search.ipynb #5c42021d
 def _jsonl_rows(path):
@@ -451,9 +453,8 @@ def _nothing_listed(path, query, others):
 def _write_csv(results, path):
     "Write one row per result"
     with open(path, 'w', newline='', encoding='utf-8') as file:
-        table = csv.DictWriter(file, _COLUMNS)
-        table.writeheader()
-        table.writerows(map(vars, results))
+        file.write(csv_line(_COLUMNS))
+        file.writelines(csv_line(getattr(result, name) for name in _COLUMNS) for result in results)
 
 # %% ../nbs/04_search.ipynb #e0593fa1
 def _write_jsonl(results, path):

@@ -21,8 +21,8 @@ from fastcore.basics import num_cpus
 from tqdm.auto import tqdm
 
 # %% ../nbs/11_tables.ipynb #0f361eb4
-from .core import InputError, Manifest, map_ahead
-from .images import IMAGE_SUFFIXES, UnreadableImage, is_hidden, is_text, list_images, printable, read_image, tell_left_out
+from .core import InputError, Manifest, map_ahead, printable, read_csv_text
+from .images import IMAGE_SUFFIXES, UnreadableImage, is_hidden, is_text, list_images, read_image, tell_left_out
 from .layouts import clean_label, folder_labels, part_of
 
 # %% ../nbs/11_tables.ipynb #be8137b6
@@ -141,7 +141,9 @@ def _cells(text, name):
     "Rows of the cells of a list"
     text, refused = re.sub(r'\Asep=.\s*\n', '', text), []
     def read(separator):
-        try: return [row for row in csv.reader(io.StringIO(text, newline=None), delimiter=separator, strict=True) if any(row)]
+        try:
+            rows = csv.reader(io.StringIO(text, newline=None), delimiter=separator, strict=True)
+            return [[read_csv_text(cell) for cell in row] for row in rows if any(row)]
         except csv.Error as error: return refused.append(error) or []
     def score(rows):
         width, number = Counter(map(len, rows)).most_common(1)[0] if rows else (0, 0)

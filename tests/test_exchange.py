@@ -151,7 +151,7 @@ def test_no_photograph_tells_where_it_was_taken(root, tmp_path, format, options)
     row, = add_images(tmp_path/'1.jpg', root, label='a')
     assert not names_a_place(root/row['file']) and check_whole(root)
     if format in ('JPEG', 'PNG'):
-        assert Image.open(root/row['file']).getexif()[0x010f] == 'Maker'
+        assert not Image.open(root/row['file']).getexif()
         assert (read_image(root/row['file']) == read_image(tmp_path/'1.jpg')).all() # nothing was decoded for it
 
 
@@ -173,11 +173,11 @@ def test_a_pipe_among_the_photographs_is_left_out(root, tmp_path):
     assert row['status'] == 'failed'
 
 
-def test_what_a_phone_writes_behind_the_picture_goes_with_the_place(root, tmp_path):
+def test_what_a_phone_writes_behind_the_picture_goes(root, tmp_path):
     (tmp_path/'1.jpg').write_bytes(jpeg(1, exif=place()) + b'a film, with GPS')
     (tmp_path/'2.jpg').write_bytes(jpeg(2) + b'more')
     first, second = (add_images(tmp_path/f'{i}.jpg', root, label='a')[0] for i in (1, 2))
-    assert not names_a_place(root/first['file']) and (root/second['file']).read_bytes() == (tmp_path/'2.jpg').read_bytes()
+    assert not names_a_place(root/first['file']) and (root/second['file']).read_bytes() == jpeg(2)
 
 
 @pytest.mark.filterwarnings('ignore') # Pillow's, about damaged EXIF

@@ -157,6 +157,12 @@ def test_a_borrowed_private_name_is_found():
         assert not borrow(code), code
 
 
+def test_the_oldest_versions_are_those_that_security_md_gives_reasons_for():
+    asked = dict(re.findall(r'^    ([\w-]+)>=([\d.]+)$', (ROOT/'settings.ini').read_text(), re.M))
+    told = dict(re.findall(r'^\| ([\w-]+) \| ([\d.]+) \|', (ROOT/'SECURITY.md').read_text(), re.M))
+    assert told and {name: asked.get(name) for name in told} == told
+
+
 IN_SIDECAR = {'quarantine', 'manifest.jsonl', 'CREDITS.md', 'cleaned.json', 'cleaner.json', 'cleaning.html', 'forgotten.txt'}
 
 
