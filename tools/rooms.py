@@ -9,11 +9,11 @@ ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT/'images'/'rooms.svg'
 
 ROOMS = { # what each may import beside `core`: the design, which tests/test_repo.py holds
-    'core': '', 'images': '', 'layouts': '', 'convolution': '', 'planets': 'images', 'planet_server': 'images planets',
-    'search': '', 'providers': 'search', 'download': 'images', 'collect': 'search download',
-    'exchange': 'images download layouts', 'quarantine': '', 'duplicates': 'images',
+    'core': '', 'images': '', 'layouts': '', 'archives': '', 'convolution': '', 'planets': 'images', 'planet_server': 'images planets',
+    'search': 'archives', 'providers': 'search', 'download': 'images', 'collect': 'search download',
+    'exchange': 'images download layouts archives', 'quarantine': '', 'duplicates': 'images',
     'clean': 'images duplicates quarantine', 'cleaner': 'images clean quarantine',
-    'tables': 'images layouts', 'splits': 'images', 'data': 'images tables splits',
+    'tables': 'images layouts archives', 'splits': 'images', 'data': 'images tables splits',
     'models': 'convolution', 'training': 'models', 'fast': 'models training', 'transfer': 'models training data',
     'distributed': 'training', 'diagnosis': '', 'evaluation': '', 'novelty': 'models', 'deploy': 'models novelty',
     'exported': 'images models', 'publish': 'exported', 'report': 'evaluation images',
