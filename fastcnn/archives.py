@@ -173,7 +173,7 @@ def _about_the_next(
 )->dict|None: # None: it speaks about itself
     "What a member says about the next one: `path`, `linkpath`, `size` and others"
     if member.type not in (*_PAX, *_LONG, tarfile.XGLTYPE): return None
-    if member.size > _MAX_HEADER: raise tarfile.ReadError('a name is too long')
+    if not 0 <= member.size <= _MAX_HEADER: raise tarfile.ReadError('a name is too long')
     data = forward.read(member.size + -member.size % tarfile.BLOCKSIZE)[:member.size]
     if member.type in _PAX: return _pax_fields(data)
     name = data.partition(bytes(1))[0].decode(errors='backslashreplace')
@@ -275,6 +275,9 @@ def _rows_at_a_time(
     allowance.expect(largest)
     return max(1, min(10_000, _MAX_PAGE//largest))
 
+# %% ../nbs/01_images.ipynb #48a076d2
+class DamagedArchive(InputError): "A file that is not whole, or none of its kind's"
+
 # %% ../nbs/01_images.ipynb #fb8a83d5
 @contextmanager
 def _parquet_errors(
@@ -286,7 +289,7 @@ def _parquet_errors(
     except InputError: raise
     except (ArrowException, OSError, ValueError, TypeError, LookupError, MemoryError, RecursionError, NotImplementedError) as error:
         said = ' '.join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f'{name!r} cannot be read as parquet: {said}') from error
+        raise DamagedArchive(f'{name!r} cannot be read as parquet: {said}') from error
 
 # %% ../nbs/01_images.ipynb #eac352df
 class ParquetReader:
