@@ -11,7 +11,6 @@ __all__ = ['Limits', 'count_images', 'fetch_images']
 import asyncio, hashlib, ipaddress, itertools, json, os, shutil, socket, tempfile, threading, time, warnings, weakref
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
-from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 
@@ -33,8 +32,8 @@ from tqdm.auto import tqdm
 from yarl import URL
 
 # %% ../nbs/05_download.ipynb #d4eb8d9a
-from .core import (NO_BARS, PRESENT, ImageResult, InputError, Manifest, check_label, retry_after, user_agent,
-                          utc_now)
+from .core import (NO_BARS, PRESENT, ImageResult, InputError, Manifest, check_label, retry_after, start_thread,
+                          user_agent, utc_now)
 from .images import ImageHeader, UnreadableImage, files_on_disk, read_header, read_image
 
 # %% ../nbs/05_download.ipynb #a769b6d3
@@ -100,20 +99,6 @@ def prepare_image(
         raise DownloadError(_REASONS[error.reason], advice=str(error) if error.reason == 'no_heif' else '') from None
     if header.plain: return '.jpg' if jpeg else '.png', size, None
     return '.jpg', size, _to_jpeg(pixels)
-
-# %% ../nbs/05_download.ipynb #08e8a3ec
-def start_thread(
-    function:Callable, # What to do; it should change nothing, as nobody may be waiting for it any more
-    *args, # Its arguments
-)->Future: # Its result
-    "Call a function in a thread that can be left to itself"
-    future = Future()
-    future.set_running_or_notify_cancel()
-    def work():
-        try: future.set_result(function(*args))
-        except BaseException as error: future.set_exception(error)
-    threading.Thread(target=work, name='fastcnn-decode', daemon=True).start()
-    return future
 
 # %% ../nbs/05_download.ipynb #d1bc916d
 class _DiskError(Exception):

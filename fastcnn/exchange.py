@@ -23,9 +23,9 @@ from PIL import Image
 from .archives import (BROKEN_TAR, BROKEN_ZIP, Allowance, DamagedArchive, ParquetReader, check_regular, pieces,
                               tar_members, zip_entries)
 from .core import (InputError, Manifest, SidecarFile, atomic_file, atomic_write, check_label,
-                          sidecar, utc_now)
+                          sidecar, start_thread, utc_now)
 from .download import (DownloadError, Limits, check_url, class_folder, is_settled, known_images, prepare_image,
-                              scratch_folder, start_thread)
+                              scratch_folder)
 from .images import (IMAGE_SUFFIXES, UnreadableImage, file_content, files_on_disk, image_files,
                             is_hidden, left_out_files, list_images, printable, read_header, warn_left_out)
 from .layouts import clean_label, folder_labels
