@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 # %% ../nbs/07_exchange.ipynb #fa04ddc9
+from .addresses import allowed_hosts
 from .archives import (BROKEN_TAR, BROKEN_ZIP, Allowance, DamagedArchive, ParquetReader, check_regular, pieces,
                               tar_members, zip_entries)
 from .core import (InputError, Manifest, SidecarFile, atomic_file, atomic_write, check_label,
@@ -593,7 +594,7 @@ def write_url_list(
     "Write a list of addresses with their labels, makers and licences, for img2dataset"
     import pyarrow as pa
     path, schema = Path(path), pa.schema([(name, pa.string()) for name in URL_LIST_FIELDS])
-    writer, rows = _table_writer(path), _allowed_rows(results, {host.lower() for host in allow_hosts})
+    writer, rows = _table_writer(path), _allowed_rows(results, allowed_hosts(allow_hosts))
     with atomic_file(path) as file, writer(file, schema) as table:
         while part := list(islice(rows, 20_000)): table.write(pa.RecordBatch.from_pylist(part, schema))
     return path

@@ -10,8 +10,8 @@ PICTURE = ROOT/'images'/'rooms.svg'
 
 ROOMS = { # what each may import beside `core`: the design, which tests/test_repo.py holds
     'core': '', 'images': '', 'layouts': '', 'archives': '', 'convolution': '', 'planets': 'images', 'planet_server': 'images planets',
-    'search': 'archives', 'providers': 'search', 'download': 'images', 'collect': 'search download',
-    'exchange': 'images download layouts archives', 'quarantine': '', 'duplicates': 'images',
+    'search': 'archives', 'providers': 'search', 'addresses': '', 'download': 'images addresses', 'collect': 'search download',
+    'exchange': 'images download layouts archives addresses', 'quarantine': '', 'duplicates': 'images',
     'clean': 'images duplicates quarantine', 'cleaner': 'images clean quarantine',
     'tables': 'images layouts archives', 'splits': 'images', 'data': 'images tables splits',
     'models': 'convolution', 'training': 'models', 'fast': 'models training', 'transfer': 'models training data',
