@@ -197,7 +197,7 @@ def _files_to_add(source:Path, root:Path, label:str=None)->list[dict]:
     if source == inside or inside in source.parents:
         raise InputError(f'{str(source)!r} is in the collection already: give a folder beside it')
     if source.is_dir(): found = _files_of_folder(source, label)
-    elif source.suffix.lower() == '.csv': found = _files_of_csv(source)
+    elif check_regular(source).suffix.lower() == '.csv': found = _files_of_csv(source)
     elif label is not None: found = [dict(source=source, label=label)]
     else: raise InputError(f'{source.name!r} is one file: give its label')
     return _checked_labels(found)
