@@ -35,7 +35,7 @@ def zip_bomb(path): # 3 MB → 3 GB
 
 def zip_overlapping(path): # each file quotes the head of the next, and then shares its bytes
     inner = b'picture'
-    heads, listed = [], []
+    listed = []
     names = [f'{"ab"[i % 2]}/{i}.png' for i in range(6)]
     data, contents = deflated(inner), inner
     for name in reversed(names):
@@ -125,7 +125,8 @@ def parquet_dictionary(path): # 32 MB, said 2,000 times
 
 
 def parquet_page(path): # one value of a gigabyte
-    values = pa.LargeBinaryArray.from_buffers(pa.large_binary(), 1, [None, pa.py_buffer(np.array([0, 2**29], np.int64)), pa.py_buffer(np.zeros(2**29, np.uint8))])
+    ends, content = np.array([0, 2**29], np.int64), np.zeros(2**29, np.uint8)
+    values = pa.LargeBinaryArray.from_buffers(pa.large_binary(), 1, [None, pa.py_buffer(ends), pa.py_buffer(content)])
     write_parquet(path, dict(image=values, label=['a']), compression='zstd', use_dictionary=False, write_statistics=False)
 
 
