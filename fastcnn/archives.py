@@ -224,37 +224,63 @@ def _length(data, at):
     value, at = _number(data, at)
     return 2*value if value >= 0 else -2*value - 1, at
 
-# %% ../nbs/01_images.ipynb #3ef1c105
-def _page_header(
-    data:bytes, # From its beginning on
-    at:int=0 # Where it begins
-)->tuple[dict, int]: # Number of a field → its value, where that is a number; where the header ends
-    "The head of a page: field 2 is its size unpacked, field 3 its size in the file"
+# %% ../nbs/01_images.ipynb #bebbc90b
+def _list(data, at):
+    "A list of Thrift's, and where it ends"
+    size, kind, found = data[at] >> 4, data[at] & 15, []
+    size, at = _length(data, at + 1) if size == 15 else (size, at + 1)
+    for _ in range(size):
+        item, at = (None, at + 1) if kind in (1, 2) else _value(data, at, kind)
+        if at > len(data): raise ValueError('its end is missing')
+        found.append(item)
+    return found, at
+
+def _struct(data, at=0):
+    "The fields of Thrift's, number → value, and where they end"
     fields, number = {}, 0
     while kind := data[at]:
-        step, kind, at = kind >> 4, kind & 15, at + 1
-        if step: number += step
-        else: number, at = _number(data, at)
-        if kind in (4, 5, 6): fields[number], at = _number(data, at)
-        elif kind == 8: at = sum(_length(data, at))
-        elif kind == 12: at = _page_header(data, at)[1]
-        elif kind == 3: at += 1
-        elif kind not in (1, 2): raise ValueError('a page is damaged') # true and false hold no more; nothing else occurs there
+        number, at = (number + (kind >> 4), at + 1) if kind >> 4 else _number(data, at + 1)
+        fields[number], at = _value(data, at, kind & 15)
     return fields, at + 1
+
+# %% ../nbs/01_images.ipynb #d5c6da46
+def _text(data, at):
+    size, at = _length(data, at)
+    return bytes(data[at:at + size]), at + size
+
+_READERS = {1: lambda data, at: (True, at), 2: lambda data, at: (False, at), 3: lambda data, at: (None, at + 1), 4: _number, 5: _number,
+            6: _number, 7: lambda data, at: (None, at + 8), 8: _text, 9: _list, 10: _list, 12: _struct}
+
+def _value(data, at, kind):
+    "A value of one of Thrift's kinds, and where it ends"
+    if kind in _READERS: return _READERS[kind](data, at)
+    raise ValueError('a header is damaged')
 
 # %% ../nbs/01_images.ipynb #084b7011
 _MAX_PAGE, _HEAD = 2**26, 2**13 # bytes that a page may unpack to, whatever it was packed to; bytes of its head
 
+def _chunks(
+    raw # The file, opened
+)->Iterator[tuple[str, int, int]]: # Path of the column; where its pages begin and end, bytes
+    "Where the pages of each column lie, group of rows by group of rows"
+    raw.seek(-8, os.SEEK_END)
+    size = int.from_bytes(raw.read(4), 'little')
+    raw.seek(-8 - size, os.SEEK_END)
+    for group in _struct(raw.read(size))[0].get(4, ()): # the numbers are those of parquet.thrift
+        for chunk in group[1]:
+            about = chunk[3]
+            start = min(filter(None, (about[9], about.get(11))), default=0) # a dictionary stands before the data, if there is one
+            yield b'.'.join(about[3]).decode(), start, start + about[7]
+
 def _page_sizes(
     raw, # The file, opened
-    chunk # pyarrow's ColumnChunkMetaData
+    at:int, # Where the pages of a column begin, bytes
+    end:int # Where they end
 )->Iterator[tuple[int, int]]: # Bytes unpacked, bytes in the file
     "What the pages of a column say of themselves"
-    starts = chunk.dictionary_page_offset or chunk.data_page_offset, chunk.data_page_offset
-    at, end = min(starts), min(starts) + chunk.total_compressed_size
     while at < end:
         raw.seek(at)
-        fields, length = _page_header(raw.read(_HEAD))
+        fields, length = _struct(raw.read(_HEAD))
         if min(fields[2], fields[3]) < 0: raise ValueError('a page is damaged')
         yield fields[2], fields[3]
         at += length + fields[3]
@@ -262,15 +288,16 @@ def _page_sizes(
 # %% ../nbs/01_images.ipynb #3b95c032
 def _rows_at_a_time(
     raw, # The file, opened
-    pages:Iterator, # (pyarrow's ColumnSchema and ColumnChunkMetaData) of each piece of a column that is to be read
+    kinds:dict, # Path → pyarrow's ColumnSchema, of the columns that are to be read
     allowance:Allowance # Of the archive
 )->int:
     "So few that they fit into the memory, whatever each holds; refuses pages that unpack to far more than they are"
-    largest, total = 1, 0
-    for kind, chunk in pages:
-        if kind.max_repetition_level: raise InputError(f'{allowance.name!r} has lists in the column {kind.path!r}: an image has one class here')
-        for size, packed in _page_sizes(raw, chunk):
-            largest, total = max(largest, size, kind.length or 0), total + size
+    largest, total = max([1, *(kind.length or 0 for kind in kinds.values())]), 0
+    for path, kind in kinds.items():
+        if kind.max_repetition_level: raise InputError(f'{allowance.name!r} has lists in the column {path!r}: an image has one class here')
+    for start, end in [(start, end) for path, start, end in _chunks(raw) if path in kinds]:
+        for size, packed in _page_sizes(raw, start, end):
+            largest, total = max(largest, size), total + size
             allowance.expect(total if size <= max(_MAX_PAGE, _RATIO*packed) else allowance.max_bytes + 1)
     allowance.expect(largest)
     return max(1, min(10_000, _MAX_PAGE//largest))
@@ -306,12 +333,9 @@ class ParquetReader:
             self.file = pq.ParquetFile(self.raw, buffer_size=2**20)
             self.schema = self.file.schema_arrow # pyarrow's
 
-    def _pages(self, columns):
-        about, found = self.file.metadata, self.file.schema
-        for i in range(about.num_columns):
-            path = found.column(i).path
-            if not any(path == column or path.startswith(f'{column}.') for column in columns): continue
-            yield from ((found.column(i), about.row_group(group).column(i)) for group in range(about.num_row_groups))
+    def _kinds(self, columns):
+        leaves = (self.file.schema.column(i) for i in range(self.file.metadata.num_columns))
+        return {leaf.path: leaf for leaf in leaves if any(f'{leaf.path}.'.startswith(f'{column}.') for column in columns)}
 
     def batches(self,
         columns:list # Names; of a struct with dots: image.bytes
@@ -319,7 +343,7 @@ class ParquetReader:
         "The rows in portions, counted as they come"
         with _parquet_errors(self.name), self.raw:
             self.allowance.expect(n_files=self.file.metadata.num_rows)
-            rows = _rows_at_a_time(self.raw, self._pages(columns), self.allowance)
+            rows = _rows_at_a_time(self.raw, self._kinds(columns), self.allowance)
             for batch in self.file.iter_batches(rows, columns=columns, use_threads=False):
                 self.allowance.take(batch.nbytes, len(batch))
                 yield batch

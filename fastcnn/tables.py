@@ -258,6 +258,9 @@ def _named(column, table, kind):
     if column in table.columns: return column
     raise InputError(f'there is no column {column!r} for the {kind}: there are {", ".join(map(str, table.columns))}')
 
+# %% ../nbs/11_tables.ipynb #c8076374
+def _one_line(cells): return ' '.join(', '.join(map(str, cells)).split())[:200]
+
 # %% ../nbs/11_tables.ipynb #ec03379e
 def _image_column(table, find, column, name):
     "Name of the column whose cells name images"
@@ -268,7 +271,7 @@ def _image_column(table, find, column, name):
     fits = [c for i, c in enumerate(fits) if not any(found[c] == found[other] for other in fits[:i])]
     if len(fits) == 1: return fits[0]
     if fits: raise InputError(f'{name!r}: the columns {" and ".join(fits)} both name images: choose one with image_col')
-    raise InputError(f'{name!r}: no column names images that lie beside it; its first row is {", ".join(map(str, table.iloc[0]))}')
+    raise InputError(f'{name!r}: no column names images that lie beside it; its first row is {_one_line(table.iloc[0])}')
 
 # %% ../nbs/11_tables.ipynb #873ff338
 def _label_column(table, image, column, name):
@@ -381,8 +384,10 @@ def _by_lists(files, options):
 # %% ../nbs/11_tables.ipynb #aeb7a2ed
 def _features(schema):
     "What Hugging Face's metadata say of the columns: name → feature"
-    about = json.loads((schema.metadata or {}).get(b'huggingface', b'{}'))
-    return {name: f for name, f in (about.get('info', {}).get('features') or {}).items() if isinstance(f, dict)}
+    try: about = json.loads((schema.metadata or {}).get(b'huggingface', b'{}'))
+    except (ValueError, RecursionError): return {}
+    for name in ('info', 'features'): about = about.get(name) if isinstance(about, dict) else None
+    return {name: f for name, f in about.items() if isinstance(f, dict)} if isinstance(about, dict) else {}
 
 def _is_bytes(kind):
     import pyarrow.types as kinds
@@ -410,12 +415,12 @@ def _parquet_labels(cells, names, source):
     "Labels as text; '' where there is none"
     if any(isinstance(cell, list) for cell in cells):
         raise InputError(f'{str(source)!r} gives an image a list of labels: an image has one class here')
-    numbers = [cell for cell in cells if isinstance(cell, int)]
-    if names and numbers and max(numbers) >= len(names):
-        raise InputError(f'{str(source)!r} has the label {max(numbers)} and names for {len(names)} classes, which are numbered from 0')
+    names = names if isinstance(names, list) else []
+    unknown = [cell for cell in cells if isinstance(cell, int) and not -1 <= cell < len(names)] if names else []
+    if unknown: raise InputError(f'{str(source)!r} has the label {unknown[0]} and names for {len(names)} classes, which are numbered from 0')
     def text(cell):
         if cell is None or (names and cell == -1): return ''
-        return names[cell] if names and isinstance(cell, int) else str(cell)
+        return str(names[cell]) if names and isinstance(cell, int) else str(cell)
     return [text(cell) for cell in cells]
 
 # %% ../nbs/11_tables.ipynb #9633ad4a

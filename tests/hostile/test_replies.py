@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fastcnn.core import ImageResult
-from fastcnn.download import DownloadError, check_url, fetch_images
+from fastcnn.download import fetch_images
 from fastcnn.search import RateLimitError, search_images
 
 HERE = Path(__file__).parent
@@ -190,6 +190,7 @@ BEYOND = { # multicast, what was given back, what nobody has been given; and IPv
 
 
 def is_visited(address):
+    from fastcnn.download import DownloadError, check_url # here and not above: the rest of this file runs on older versions too
     host = f'[{address}]' if address.version == 6 else address
     try: return bool(check_url(f'http://{host}/'))
     except DownloadError: return False
