@@ -63,7 +63,7 @@ def check_regular(
 
 # %% ../nbs/01_images.ipynb #9661d626
 _METHODS = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
-BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error, UnicodeDecodeError, OverflowError)
+BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, OverflowError, RuntimeError, MemoryError)
 _MAX_NAME, _MAX_DEPTH = 1024, 32 # characters, folders
 
 def is_odd_name(

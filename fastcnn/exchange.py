@@ -197,7 +197,7 @@ def _files_to_add(source:Path, root:Path, label:str=None)->list[dict]:
     if source == inside or inside in source.parents:
         raise InputError(f'{str(source)!r} is in the collection already: give a folder beside it')
     if source.is_dir(): found = _files_of_folder(source, label)
-    elif check_regular(source).suffix.lower() == '.csv': found = _files_of_csv(source)
+    elif source.suffix.lower() == '.csv': found = _files_of_csv(check_regular(source))
     elif label is not None: found = [dict(source=source, label=label)]
     else: raise InputError(f'{source.name!r} is one file: give its label')
     return _checked_labels(found)
@@ -360,6 +360,7 @@ def unpack_images(
     root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root.parent, prefix='.unpacking-') as tmp:
         try: _unpack_into(path, Path(tmp), max_bytes)
+        except InputError: raise
         except BROKEN_ZIP as error:
             raise InputError(f'{str(path)!r} is no whole zip file ({error}): fetch it again') from error
         for kind, folder in folders.items():

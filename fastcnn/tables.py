@@ -94,6 +94,7 @@ def _in_zip(path):
         with zipfile.ZipFile(path) as archive:
             entries = [(entry, entry.filename.replace('\\', '/')) for entry in zip_entries(archive, allowance)]
             content = [(name, _of_zip(archive, entry, name, allowance)) for entry, name in entries if name[-1:] != '/']
+    except InputError: raise
     except BROKEN_ZIP as error:
         raise InputError(f'{str(path)!r} cannot be read as a zip: {error}') from error
     return _in_archive(path, content, allowance)
@@ -107,7 +108,7 @@ def _in_tar(path):
     except BROKEN_TAR as error:
         raise InputError(f'{str(path)!r} cannot be read as a tar archive: {error}') from error
     content = dict(members)
-    return _in_archive(path, [(name, _linked(name, content, links)) for name, _ in members], allowance)
+    return _in_archive(path, [(name, _linked(name, content, links, allowance)) for name, _ in members], allowance)
 
 def _member_name(member): return member.name.removeprefix('./')
 
@@ -119,10 +120,13 @@ def _of_tar(member, data, links):
     links[name] = posixpath.normpath(posixpath.join(posixpath.dirname(name)*member.issym(), member.linkname))
     return name, 'link'
 
-def _linked(name, content, links):
-    "The content of a file, or of the file in the archive that a link leads to after a few others"
-    for _ in range(9): name = links.get(name, name)
-    return content.get(name, 'link')
+def _linked(name, content, links, allowance):
+    "The content of a file, or of the file in the archive that a link leads to after a few others; said again, it counts again"
+    target = name
+    for _ in range(9): target = links.get(target, target)
+    found = content.get(target, 'link')
+    if target != name: allowance.take(len(found))
+    return found
 
 # %% ../nbs/11_tables.ipynb #e019e1ed
 def _compiled(label_regex):
@@ -548,7 +552,9 @@ def _check_frame(table, image, label):
 # %% ../nbs/11_tables.ipynb #558de9a4
 def _frame_image(cell):
     "The image in a cell: a path, bytes, or bytes in a dictionary as in a parquet file; None where there is none"
-    if isinstance(cell, dict): cell = cell.get('bytes')
+    if isinstance(cell, dict):
+        cell = cell.get('bytes')
+        if isinstance(cell, str): raise InputError('a cell of the images has a text in place of bytes: a name in it is not opened')
     if cell is None or (isinstance(cell, float) and cell != cell) or cell is pd.NA: return None
     if isinstance(cell, bytes): return cell or None
     if isinstance(cell, str | Path): return cell if Path(cell).exists() else None

@@ -98,6 +98,17 @@ def tar_sparse(path): # four gigabytes of nothing
     path.write_bytes(bytes(head) + bytes(1024))
 
 
+def tar_links(path): # one picture of a megabyte, said 5,000 times
+    with tarfile.open(path, 'w:gz') as archive:
+        member = tarfile.TarInfo('a/1.png')
+        member.size = 2**20
+        archive.addfile(member, io.BytesIO(bytes(2**20)))
+        for i in range(5000):
+            link = tarfile.TarInfo(f'b/{i}.png')
+            link.type, link.linkname = tarfile.LNKTYPE, 'a/1.png'
+            archive.addfile(link)
+
+
 def tar_devices(path):
     with tarfile.open(path, 'w') as archive:
         for i, kind in enumerate((tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE)):
@@ -136,17 +147,17 @@ def parquet_lists(path): # a list of 30 million labels
 
 
 def parquet_unread(path): # a column that nobody asked for
-    write_parquet(path, dict(image=[b'x', b'y'], label=['a', 'b'], more=pa.array([ZEROS]*2)), times=64, compression='zstd')
+    write_parquet(path, dict(image=[picture()]*2, label=['a', 'b'], more=[ZEROS]*2), times=64, compression='zstd', write_statistics=False)
 
 
-def parquet_wide(path): # no value at all, of half a gigabyte each
-    write_parquet(path, dict(image=pa.nulls(3, pa.binary(2**29)), label=['a', 'b', 'a']))
+def parquet_wide(path): # no label at all, of half a gigabyte each
+    write_parquet(path, dict(image=[b'x']*3, label=pa.nulls(3, pa.binary(2**29))))
 
 
 BOMBS = {f'{make.__name__}{suffix}': make for suffix, makers in {
     '.zip': (zip_bomb, zip_overlapping, zip_lying, zip_locked, zip_other_method, zip_deep, zip_list),
-    '.tar': (tar_gz, tar_bz2, tar_xz, tar_name, tar_digits, tar_sparse, tar_devices),
-    '.parquet': (parquet_rows, parquet_dictionary, parquet_page, parquet_lists)}.items() for make in makers}
+    '.tar': (tar_gz, tar_bz2, tar_xz, tar_name, tar_digits, tar_sparse, tar_links, tar_devices),
+    '.parquet': (parquet_rows, parquet_dictionary, parquet_page, parquet_lists, parquet_wide)}.items() for make in makers}
 
 
 def picture(colour=(9, 9, 9)):

@@ -88,6 +88,16 @@ def mutated(rng, data):
     return bytes(data)
 
 
+def misled_zip(rng, data):
+    "A zip with other numbers in its list, or at its end"
+    data = bytearray(data)
+    places = [at for mark in (b'PK\1\2', b'PK\5\6', b'PK\3\4') for at in range(len(data)) if data[at:at + 4] == mark]
+    for _ in range(rng.choice([1, 1, 3])):
+        at = rng.choice(places) + rng.choice([4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 38, 42])
+        data[at:at + 4] = struct.pack(rng.choice('<>') + 'I', (rng.choice(NUMBERS) + rng.randrange(-2, 3)) & 0xffffffff)
+    return bytes(data)
+
+
 def mended_tar(rng, data):
     "A head of a plain tar with another size, kind or name, under a right checksum"
     data = bytearray(data)
@@ -109,7 +119,7 @@ def fuzz_archive(what, seed, folder):
     from fastcnn.pipeline import collection_facts
     rng = random.Random(f'{what} {seed}')
     data = MAKERS[what](rng)
-    data = mended_tar(rng, data) if what == 'tar' and rng.random() < .5 else mutated(rng, data)
+    data = dict(tar=mended_tar, zip=misled_zip).get(what, mutated)(rng, data) if rng.random() < .5 else mutated(rng, data)
     path = folder/f'a.{what}'
     path.write_bytes(data)
     with warnings.catch_warnings():

@@ -2,11 +2,13 @@
 import io, json, os, socket, subprocess, sys, tarfile, zipfile
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 
-from bombs import BOMBS, HF, picture, said_again, write_parquet
+from bombs import BOMBS, HF, parquet_unread, picture, said_again, write_parquet
 from fastcnn.cli import main
+from fastcnn.core import InputError
 from fastcnn.tables import image_table
 
 HERE = Path(__file__).parent
@@ -44,6 +46,13 @@ def test_a_bomb_is_refused_in_one_line_and_little_memory(name, ends):
     end = ends[name]
     assert end['status'] == 2 and end['said'].count('\n') == 1 and SAID.get(name, TOO_MUCH) in end['said'], end
     assert end['mb'] < 1000 and end['seconds'] < 50, end
+
+
+@linux
+def test_a_column_that_nobody_asked_for_is_not_read(tmp_path):
+    parquet_unread(tmp_path/'a.parquet')
+    end, = called([['info', str(tmp_path/'a.parquet')]])
+    assert end['status'] == 0 and 'a: 64' in end['said'] and end['mb'] < 1000, end
 
 
 @linux
@@ -121,6 +130,12 @@ def test_a_list_in_an_archive_names_nothing_outside(outside, tmp_path):
     assert all(file.read_bytes() != private.read_bytes() for file in (tmp_path/'root').rglob('*.*'))
 
 
+def test_a_table_from_a_strangers_file_opens_no_path(outside):
+    private = str(outside/'private'/'picture.jpg')
+    table = pd.DataFrame(dict(image=[dict(bytes=private, path=private)]*4, label=['a', 'b']*2))
+    with pytest.raises(InputError, match='not opened'): image_table(table)
+
+
 # Pipes and devices
 
 @linux
@@ -140,9 +155,9 @@ def test_a_pipe_or_a_device_is_refused_and_not_waited_for(tmp_path):
     calls = [['info', source] for source in sources] + [['add', source, *out] for source in sources]
     calls += [['train', source, *out] for source in (pipes[2], '/dev/zero')]
     calls += [['search', 'x', '--label', 'a', '--provider', pipes[1], *out], ['clean', pipes[0]], ['clean', '/dev/zero']]
-    calls += [['add', source, '--label', 'a', *out] for source in (pipes[1], '/dev/zero')]
+    calls += [['add', pipes[1], '--label', 'a', *out]]
     found = called(calls, 20)
     assert [end['status'] for end in found] == [2]*len(calls), [(call, end) for call, end in zip(calls, found) if end['status'] != 2]
-    table, = called([['info', str(root)]], 20)
+    table, added = called([['info', str(root)], ['add', '/dev/zero', '--label', 'a', *out]], 20)
     assert table['status'] == 0 and '2 no regular files (a/2.png, b/2.png)' in table['said']
-    assert os.listdir(tmp_path/'root') and not (tmp_path/'new').exists()
+    assert added['status'] == 0 and '/dev/zero was not taken' in added['said'] and not list((tmp_path/'new').rglob('*.png'))
