@@ -135,8 +135,8 @@ def parquet_dictionary(path): # 32 MB, said 2,000 times
     write_parquet(path, dict(image=said_again(ZEROS, 2000), label=said_again('a', 2000)), compression='zstd', dictionary_pagesize_limit=2**30)
 
 
-def parquet_page(path): # one value of a gigabyte
-    ends, content = np.array([0, 2**29], np.int64), np.zeros(2**29, np.uint8)
+def parquet_page(path): # one value of a quarter of a gigabyte
+    ends, content = np.array([0, 2**28], np.int64), np.zeros(2**28, np.uint8)
     values = pa.LargeBinaryArray.from_buffers(pa.large_binary(), 1, [None, pa.py_buffer(ends), pa.py_buffer(content)])
     write_parquet(path, dict(image=values, label=['a']), compression='zstd', use_dictionary=False, write_statistics=False)
 
@@ -147,7 +147,7 @@ def parquet_lists(path): # a list of 30 million labels
 
 
 def parquet_unread(path): # a column that nobody asked for
-    write_parquet(path, dict(image=[picture()]*2, label=['a', 'b'], more=[ZEROS]*2), times=64, compression='zstd', write_statistics=False)
+    write_parquet(path, dict(image=[picture()]*2, label=['a', 'b'], more=[ZEROS]*2), times=24, compression='zstd', write_statistics=False)
 
 
 def parquet_wide(path): # no label at all, of half a gigabyte each

@@ -52,7 +52,7 @@ def test_a_bomb_is_refused_in_one_line_and_little_memory(name, ends):
 def test_a_column_that_nobody_asked_for_is_not_read(tmp_path):
     parquet_unread(tmp_path/'a.parquet')
     end, = called([['info', str(tmp_path/'a.parquet')]])
-    assert end['status'] == 0 and 'a: 64' in end['said'] and end['mb'] < 1000, end
+    assert end['status'] == 0 and 'a: 24' in end['said'] and end['mb'] < 1000, end
 
 
 @linux

@@ -206,6 +206,35 @@ def test_each_row_of_the_registries(row):
         assert is_visited(address) == (told == 'yes'), address
 
 
+def ways(number):
+    "Ways to write one private IPv4 address, as browsers and C libraries have read it, and inside IPv6"
+    a, b, c, d = number.packed
+    whole, tail, half = int(number), (b << 16) + (c << 8) + d, (c << 8) + d
+    for base in ('{}', '0x{:x}', '0X{:X}', '0{:o}'):
+        yield from (base.format(whole), f'{a}.' + base.format(tail), f'{a}.{b}.' + base.format(half), '.'.join(base.format(n) for n in number.packed))
+    yield from (f'{number}.', f'{a:03}.{b:03}.{c:03}.{d:03}', f'0x{a:02x}.{b}.0{c:o}.{d}', f'{whole + 2**32}', f'{a}.{b}.{c}.{d + 256}')
+    text = str(number)
+    for digits in ('\uff10', '\u0660', '\U0001d7ce', '\u2070'): yield ''.join(chr(ord(digits) + int(c)) if c.isdigit() else c for c in text)
+    yield ''.join(chr(0x245f + int(c)) if c.isdigit() and c != '0' else c for c in text)
+    yield from (text.replace('.', dot) for dot in '\u3002\uff0e\uff61')
+    yield from (text.replace('1', '%31'), text.replace('.', '%2e'), f'a.org@{text}', f'a:b@{text}', f'{text}%00.a.org', f'{text}#@a.org', f'{text}?@a.org')
+    hexed = f'{whole >> 16:x}:{whole & 0xffff:x}'
+    yield from (f'[::ffff:{number}]', f'[::ffff:{hexed}]', f'[0:0:0:0:0:ffff:{number}]', f'[::{number}]', f'[::{hexed}]', f'[64:ff9b::{number}]',
+                f'[64:ff9b::{hexed}]', f'[64:ff9b:1::{number}]', f'[2002:{hexed}::]', f'[2001:0:{hexed}::]', f'[::ffff:0:{number}]', f'[::ffff:{number}%25lo]')
+
+
+def test_no_way_of_writing_leads_into_the_own_network(server, root):
+    "Some 200 ways to write this machine, a router and a cloud's keys, and names for it"
+    named = ['localhost', 'LOCALHOST', 'localhost.', 'ip6-localhost', 'a.localhost', '\uff4cocalhost', 'localhost%2e', '0', '[::1]', '[::]',
+             '[0::1]', '[fe80::1]', '[::1%25lo]']
+    hosts = [*named, *(way for ip in ('127.0.0.1', '0.0.0.0', '192.168.1.1', '169.254.169.254') for way in ways(ipaddress.ip_address(ip)))]
+    urls = list(dict.fromkeys(f'http://{host}:{server.server_port}/good/{i}' for i, host in enumerate(hosts)))
+    limits = dict(deadline=2, connect=1, attempts=1)
+    counts = fetch_images([ImageResult(url, label='x') for url in urls], root, **limits).counts()
+    assert sum(counts.values()) == len(urls) > 150 and not server.asked and not server.site_asked
+    assert set(counts) <= {'failed:refused_address', 'failed:connection', 'failed:timeout'}, counts
+
+
 def test_an_allowed_host_may_name_its_port(server, root):
     from faults import FaultServer
     with FaultServer() as other:
