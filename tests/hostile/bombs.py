@@ -120,7 +120,7 @@ def tar_devices(path):
 def write_parquet(path, rows, metadata=None, times=1, **options):
     table = pa.table(rows)
     if metadata: table = table.replace_schema_metadata(dict(huggingface=json.dumps(metadata)))
-    with pq.ParquetWriter(path, table.schema, store_schema=False, **options) as writer:
+    with pq.ParquetWriter(path, table.schema, store_schema=bool(metadata), **options) as writer:
         for _ in range(times): writer.write_table(table)
 
 
