@@ -8,15 +8,17 @@ Docs: https://fastcnn.github.io/fastcnn/core.html.md"""
 __all__ = ['STATUSES', 'FAILED_REASONS', 'QUARANTINE_REASONS', 'PRESENT', 'InputError', 'ImageResult', 'sidecar', 'Manifest']
 
 # %% ../nbs/00_core.ipynb #1410fe57
-import csv, hashlib, io, json, math, os, re, tempfile, threading
+import csv, hashlib, io, json, math, os, re, tempfile, threading, time
 from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 # %% ../nbs/00_core.ipynb #48df6ca4
 from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
@@ -615,6 +617,20 @@ def map_ahead(
         finally:
             for future in waiting: future.cancel()
 
+# %% ../nbs/00_core.ipynb #08e8a3ec
+def start_thread(
+    function:Callable, # What to do; it should change nothing, as nobody may be waiting for it any more
+    *args, # Its arguments
+)->Future: # Its result
+    "Call a function in a thread that can be left to itself"
+    future = Future()
+    future.set_running_or_notify_cancel()
+    def work():
+        try: future.set_result(function(*args))
+        except BaseException as error: future.set_exception(error)
+    threading.Thread(target=work, name='fastcnn-left', daemon=True).start()
+    return future
+
 # %% ../nbs/00_core.ipynb #1a28b1e1
 def cache_folder()->Path: # It need not exist
     "The folder that `FASTCNN_CACHE` in the environment names, else the platform's usual place"
@@ -627,15 +643,18 @@ def user_agent()->str: # Such as fastcnn/0.2.0 (+https://github.com/fastcnn/fast
     contact = ''.join(c for c in given if c.isascii() and c.isprintable() and c not in '()').strip()
     return f'fastcnn/{__version__} (+https://github.com/fastcnn/fastcnn{"; " + contact if contact else ""})'
 
+# %% ../nbs/00_core.ipynb #2169c661
+_LONGEST_WAIT = 86_400 # seconds: the longest time over which a service counts our questions
+
 # %% ../nbs/00_core.ipynb #d7149158
 def retry_after(
     headers:dict # Of a reply
 )->float|None: # Seconds, or None where the server does not say
-    "How long a server asks us to wait"
-    from urllib3.exceptions import InvalidHeader # here and not above: a tenth of a second for who asks no server
-    from urllib3.util.retry import Retry
-    try: return Retry().parse_retry_after(headers['Retry-After'])
-    except (KeyError, InvalidHeader): return None
+    "How long a server asks us to wait, up to a day: nobody is locked out by a number that cannot be meant"
+    text = str(headers.get('Retry-After', '')).strip()
+    try: wait = float(text) if text.isdigit() else parsedate_to_datetime(text).timestamp() - time.time()
+    except (ValueError, TypeError, OverflowError, OSError): return None
+    return min(max(wait, 0.), _LONGEST_WAIT)
 
 # %% ../nbs/00_core.ipynb #269e5a89
 NO_BARS = bool(os.environ.get('TQDM_DISABLE')) # tqdm itself heeds this everywhere but in notebooks

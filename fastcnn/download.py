@@ -8,10 +8,9 @@ Docs: https://fastcnn.github.io/fastcnn/download.html.md"""
 __all__ = ['Limits', 'count_images', 'fetch_images']
 
 # %% ../nbs/05_download.ipynb #37510c4a
-import asyncio, hashlib, ipaddress, itertools, json, os, shutil, socket, tempfile, threading, time, warnings, weakref
+import asyncio, hashlib, itertools, json, os, shutil, socket, tempfile, threading, time, warnings, weakref
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
-from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 
@@ -33,8 +32,9 @@ from tqdm.auto import tqdm
 from yarl import URL
 
 # %% ../nbs/05_download.ipynb #d4eb8d9a
-from .core import (NO_BARS, PRESENT, ImageResult, InputError, Manifest, check_label, retry_after, user_agent,
-                          utc_now)
+from .addresses import allowed_hosts, is_allowed, is_public
+from .core import (NO_BARS, PRESENT, ImageResult, InputError, Manifest, check_label, retry_after, start_thread,
+                          user_agent, utc_now)
 from .images import ImageHeader, UnreadableImage, file_content, files_on_disk, read_header, read_image
 from .metadata import without_metadata
 
@@ -111,20 +111,6 @@ def prepare_image(
     if _shows(stripped, pixels): return suffix, size, stripped
     return '.jpg', size, _to_jpeg(read_image(source, max_pixels=limits.max_pixels))
 
-# %% ../nbs/05_download.ipynb #08e8a3ec
-def start_thread(
-    function:Callable, # What to do; it should change nothing, as nobody may be waiting for it any more
-    *args, # Its arguments
-)->Future: # Its result
-    "Call a function in a thread that can be left to itself"
-    future = Future()
-    future.set_running_or_notify_cancel()
-    def work():
-        try: future.set_result(function(*args))
-        except BaseException as error: future.set_exception(error)
-    threading.Thread(target=work, name='fastcnn-decode', daemon=True).start()
-    return future
-
 # %% ../nbs/05_download.ipynb #d1bc916d
 class _DiskError(Exception):
     "Our own disk is at fault, not the web"
@@ -160,24 +146,10 @@ def _run_in(loop:asyncio.AbstractEventLoop, coroutine:Coroutine):
     "Run a coroutine in another thread's loop and wait for its result"
     return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
 
-# %% ../nbs/05_download.ipynb #d02f90e9
-_IPV4_IN_IPV6 = ipaddress.ip_network('64:ff9b::/96')
-
-# %% ../nbs/05_download.ipynb #e0ba12a2
-def _is_public(
-    address:str # IPv4 or IPv6
-)->bool: # False for private, loopback, link-local, multicast and reserved addresses
-    "Whether an address belongs to the open internet"
-    ip = ipaddress.ip_address(address.split('%')[0])
-    inner = getattr(ip, 'ipv4_mapped', None) or getattr(ip, 'sixtofour', None) # IPv4 addresses inside IPv6 ones
-    if ip.version == 6 and ip in _IPV4_IN_IPV6: inner = ipaddress.ip_address(int(ip) & 0xffffffff)
-    ip = inner or ip
-    return ip.is_global and not (ip.is_multicast or ip.is_reserved or getattr(ip, 'is_site_local', False))
-
 # %% ../nbs/05_download.ipynb #2d7e12bb
 def check_url(
     url:str, # Address to visit
-    allowed:set=frozenset(), # Host names and addresses that the user named
+    allowed:set=frozenset(), # Hosts that the user named, as `allowed_hosts` gives them
 )->URL:
     "Refuse all but http and https, and hosts that are plainly not on the open internet"
     try:
@@ -185,17 +157,17 @@ def check_url(
         target = URL(url, encoded=encoded)
         host = (target.raw_host or '').lower()
         numeric = ':' in host or host.replace('.', '').isdigit()
-        private = host.rstrip('.') == 'localhost' or numeric and not _is_public(host)
+        private = host.rstrip('.') == 'localhost' or numeric and not is_public(host)
     except ValueError: raise DownloadError('refused_address') from None
     on_the_web = target.scheme in ('http', 'https') and host
-    if not on_the_web or private and host not in allowed: raise DownloadError('refused_address')
+    if not on_the_web or private and not is_allowed(host, target.port, allowed): raise DownloadError('refused_address')
     return target
 
 # %% ../nbs/05_download.ipynb #9d74191e
 class _GuardedResolver(aiohttp.ThreadedResolver):
     "Looks names up, and refuses those that lead to an address that is not public"
     def __init__(self,
-        allowed:set, # Names that may lead anywhere
+        allowed:set, # Hosts that may lead anywhere
         proxies:set=frozenset(), # (name, port) of the proxies, which often stand in a private network
     ):
         super().__init__()
@@ -204,8 +176,8 @@ class _GuardedResolver(aiohttp.ThreadedResolver):
     async def resolve(self, host, port=0, family=socket.AF_INET):
         "As aiohttp calls it"
         found = await super().resolve(host, port, family)
-        if host.lower() in self.allowed or (host.lower(), port) in self.proxies: return found
-        if not all(_is_public(address['host']) for address in found): raise DownloadError('refused_address')
+        if is_allowed(host.lower(), port, self.allowed) or (host.lower(), port) in self.proxies: return found
+        if not all(is_public(address['host']) for address in found): raise DownloadError('refused_address')
         return found
 
 # %% ../nbs/05_download.ipynb #fcccadad
@@ -376,16 +348,21 @@ async def _save_body(run:_Run, request:_FileRequest, reply:aiohttp.ClientRespons
             _write_all(file, piece)
     request.sha256 = digest.hexdigest()
 
+# %% ../nbs/05_download.ipynb #335722db
+_UNKNOWN_NAMES = ('hosts that this machine cannot look up are not asked for through the proxy, in whose network they could lie: '
+                  'name those that you trust in allow_hosts')
+
 # %% ../nbs/05_download.ipynb #1bebf7e2
 async def _proxy_for(run:_Run, target:URL)->str|None: # Address of the proxy, if there is one
     "The proxy that the environment names"
-    if target.raw_host in run.allowed or not run.proxies: return None
-    is_proxy = (target.host, target.port) in run.resolver.proxies
-    if is_proxy: raise DownloadError('refused_address')
-    if proxy_bypass(target.host) or not (proxy := run.proxies.get(target.scheme)): return None
+    named, proxy = is_allowed(target.raw_host, target.port, run.allowed), run.proxies.get(target.scheme)
+    if (target.host, target.port) in run.resolver.proxies and not named: raise DownloadError('refused_address')
+    if not proxy or proxy_bypass(target.host): return None
     try: await run.resolver.resolve(target.host, target.port, socket.AF_UNSPEC)
-    except OSError: pass # a name that only the proxy knows
-    return proxy
+    except OSError: # a name that only the proxy may know
+        if named: return proxy
+        raise DownloadError('refused_address', advice=_UNKNOWN_NAMES) from None
+    return None if named else proxy
 
 # %% ../nbs/05_download.ipynb #67f21a89
 async def _request_once(run:_Run, request:_FileRequest, target:URL, receive:Callable)->tuple:
@@ -768,7 +745,7 @@ def _download_all(run:_Run, results:Iterable, total:int|None):
 def fetch_images(
     results:Iterable, # ImageResults, each with a label
     root:Path, # Image folder; images go to `root/label`
-    allow_hosts:tuple=(), # Hosts that may be private or on this machine
+    allow_hosts:tuple=(), # Hosts that may be private or on this machine, each alone or with one port: 127.0.0.1:8000
     enough:int=None, # Stop after this many new images; default: take all
     on_row:Callable=None, # Called with each row as it is written
     **limits:float, # Fields of `Limits`, such as deadline=5
@@ -776,7 +753,7 @@ def fetch_images(
     "Download images into `root/label`, keep those that decode, and write down how each address ended"
     root = Path(root)
     if root.exists() and not root.is_dir(): raise InputError(f'{str(root)!r} is a file: give a folder')
-    manifest, allowed = Manifest(root), {host.lower() for host in allow_hosts}
+    manifest, allowed = Manifest(root), allowed_hosts(allow_hosts)
     total = enough if enough is not None else len(results) if hasattr(results, '__len__') else None
     with scratch_folder(manifest.folder) as scratch:
         run = _Run(manifest, Limits(**limits), allowed, scratch, enough, on_row)

@@ -9,7 +9,7 @@ __all__ = ['URL_LIST_FIELDS', 'add_images', 'pack_images', 'unpack_images', 'exp
            'write_url_list', 'read_shards']
 
 # %% ../nbs/07_exchange.ipynb #5b967555
-import csv, hashlib, os, re, shutil, stat, struct, tarfile, tempfile, warnings, zipfile, zlib
+import csv, hashlib, os, re, shutil, stat, tempfile, warnings, zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
@@ -18,10 +18,13 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 # %% ../nbs/07_exchange.ipynb #fa04ddc9
+from .addresses import allowed_hosts
+from .archives import (BROKEN_TAR, BROKEN_ZIP, Allowance, DamagedArchive, ParquetReader, check_regular, pieces,
+                              tar_members, zip_entries)
 from .core import (FORMULA, InputError, Manifest, SidecarFile, atomic_file, atomic_write, check_label,
-                          csv_text, printable, read_csv_text, sidecar, utc_now)
+                          csv_text, printable, read_csv_text, sidecar, start_thread, utc_now)
 from .download import (DownloadError, Limits, check_url, class_folder, is_settled, known_images, prepare_image,
-                              scratch_folder, start_thread)
+                              scratch_folder)
 from .images import (IMAGE_SUFFIXES, UnreadableImage, file_content, files_on_disk, image_files,
                             is_hidden, left_out_files, list_images, read_header, warn_left_out)
 from .layouts import clean_label, folder_labels
@@ -133,7 +136,7 @@ def _files_to_add(source:Path, root:Path, label:str=None)->list[dict]:
     if source == inside or inside in source.parents:
         raise InputError(f'{str(source)!r} is in the collection already: give a folder beside it')
     if source.is_dir(): found = _files_of_folder(source, label)
-    elif source.suffix.lower() == '.csv': found = _files_of_csv(source)
+    elif source.suffix.lower() == '.csv': found = _files_of_csv(check_regular(source))
     elif label is not None: found = [dict(source=source, label=label)]
     else: raise InputError(f'{source.name!r} is one file: give its label')
     return _checked_labels(found)
@@ -225,9 +228,6 @@ def pack_images(
         os.replace(Path(tmp)/'all.zip', path)
     return path
 
-# %% ../nbs/07_exchange.ipynb #e85db25c
-_MAX_UNPACKED, _MAX_FILES = 20 * 2**30, 2_000_000 # bytes, files
-
 # %% ../nbs/07_exchange.ipynb #53dd2ec1
 def _leads_out(name:str)->bool:
     "Whether a name could lead out of the folder, on any system"
@@ -241,7 +241,6 @@ def _check_member(info:zipfile.ZipInfo):
     name, kind = info.orig_filename, stat.S_IFMT(info.external_attr >> 16)
     if _leads_out(name): trouble = 'which could lead out of the folder: do not trust it'
     elif kind not in (0, stat.S_IFREG, stat.S_IFDIR): trouble = 'a link or device: do not trust it'
-    elif info.flag_bits & 1: trouble = 'which is locked by a password: unlock it first'
     else: return
     raise InputError(f'the zip holds {name!r}, {trouble}')
 
@@ -271,13 +270,11 @@ def _check_targets(targets:list[tuple[str,str]]):
     if taken & above: raise InputError('the zip holds a name as both a file and a folder: do not trust it')
 
 # %% ../nbs/07_exchange.ipynb #4fe0c106
-def _plan_unpacking(archive:zipfile.ZipFile, max_bytes:int)->list: # (entry, target) of all that is to be written
+def _plan_unpacking(archive:zipfile.ZipFile, allowance:Allowance)->list: # (entry, target) of all that is to be written
     "Look at the whole list of a zip before anything is written"
     for info in archive.infolist(): _check_member(info)
-    infos = [info for info in archive.infolist() if not info.is_dir()]
-    bounds = f'{max_bytes:,} bytes or {_MAX_FILES:,} files'
-    if sum(info.file_size for info in infos) > max_bytes or len(infos) > _MAX_FILES:
-        raise InputError(f'the zip would unpack to more than {bounds}: allow more, or do not trust it')
+    infos = [info for info in zip_entries(archive, allowance) if not info.is_dir()]
+    allowance.expect(sum(info.file_size for info in infos))
     plan = [(info, target) for info in infos if (target := _target_of(info.filename))]
     _check_targets([target for _, target in plan])
     others = [info.filename for info in infos if not _target_of(info.filename) and not _is_hidden(info.filename)]
@@ -290,14 +287,11 @@ def _check_new(folder:Path):
     if folder.is_symlink() or folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f'{str(folder)!r} exists already: choose another folder')
 
-# %% ../nbs/07_exchange.ipynb #ec7992b5
-_BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error, UnicodeDecodeError)
-
 # %% ../nbs/07_exchange.ipynb #d5de8673
 def unpack_images(
     path:Path, # Zip file
     root:Path, # Image folder to make; it must not exist or be empty
-    max_bytes:int=_MAX_UNPACKED, # Bytes that it may unpack to
+    max_bytes:int=None, # Bytes that it may unpack to; default: twenty times its own size, and never more than 20 GB
 )->Path: # `root`
     "Unpack a collection: all of it or nothing, and never outside `root` and the folder beside it"
     path, root = Path(path), Path(os.path.abspath(root))
@@ -307,7 +301,8 @@ def unpack_images(
     root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root.parent, prefix='.unpacking-') as tmp:
         try: _unpack_into(path, Path(tmp), max_bytes)
-        except _BROKEN_ZIP as error:
+        except InputError: raise
+        except BROKEN_ZIP as error:
             raise InputError(f'{str(path)!r} is no whole zip file ({error}): fetch it again') from error
         for kind, folder in folders.items():
             if (Path(tmp)/kind).exists(): os.replace(Path(tmp)/kind, folder)
@@ -316,11 +311,12 @@ def unpack_images(
 # %% ../nbs/07_exchange.ipynb #5464b8fa
 def _unpack_into(path:Path, tmp:Path, max_bytes:int):
     "Write the entries of a zip; each is read to its end, so that its checksum is checked"
+    allowance = Allowance(path, path.stat().st_size, max_bytes)
     with zipfile.ZipFile(path) as archive:
-        for info, (kind, name) in _plan_unpacking(archive, max_bytes):
+        for info, (kind, name) in _plan_unpacking(archive, allowance):
             target = tmp/kind/name
             target.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(info) as source, open(target, 'wb') as file: shutil.copyfileobj(source, file)
+            with archive.open(info) as source, open(target, 'wb') as file: file.writelines(pieces(source, allowance))
 
 # %% ../nbs/07_exchange.ipynb #c67d0c80
 def _table_writer(
@@ -540,7 +536,7 @@ def write_url_list(
     "Write a list of addresses with their labels, makers and licences, for img2dataset"
     import pyarrow as pa
     path, schema = Path(path), pa.schema([(name, pa.string()) for name in URL_LIST_FIELDS])
-    writer, rows = _table_writer(path), _allowed_rows(results, {host.lower() for host in allow_hosts})
+    writer, rows = _table_writer(path), _allowed_rows(results, allowed_hosts(allow_hosts))
     with atomic_file(path) as file, writer(file, schema) as table:
         escape = _escape_formulas if path.suffix == '.csv' else lambda batch: batch
         while part := list(islice(rows, 20_000)): table.write(escape(pa.RecordBatch.from_pylist(part, schema)))
@@ -562,30 +558,28 @@ def _reason_of(
         if found := re.search(pattern, message or ''): return found.expand(reason)
     return 'connection'
 
-# %% ../nbs/07_exchange.ipynb #20f527c1
-def _tar_files(path:Path, wanted:Callable)->Iterator[tuple[str,bytes]]: # (name, content)
-    "The plain files in a tar, always going forward: over damaged sizes, `tarfile.open` hangs or goes in circles"
-    end = path.stat().st_size
-    with open(path, 'rb') as file:
-        while len(head := file.read(tarfile.BLOCKSIZE)) == tarfile.BLOCKSIZE:
-            try: member = tarfile.TarInfo.frombuf(head, 'utf-8', 'replace')
-            except tarfile.HeaderError: return # the end, or damage
-            start = file.tell()
-            if not 0 <= member.size <= end - start: return
-            if member.isreg() and wanted(member): yield member.name, file.read(member.size)
-            file.seek(start + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE)
+# %% ../nbs/07_exchange.ipynb #6bb88089
+def _tar_images(path:Path, wanted:Callable)->Iterator[tuple[str,bytes]]: # (key, content)
+    "The images of a tar up to where its writer was killed"
+    members = tar_members(check_regular(path), wanted, Allowance(path, path.stat().st_size))
+    try:
+        for member, data in members:
+            if member.isreg() and wanted(member): yield PurePosixPath(member.name).stem, data
+    except InputError: raise
+    except BROKEN_TAR: return
 
 # %% ../nbs/07_exchange.ipynb #3f014d8c
 def shard_images(table:Path)->Iterator[tuple[str,bytes]]:
     "Key and content of each image of a shard, one by one"
     folder, archive = table.with_suffix(''), table.with_suffix('.tar')
     wanted = lambda name, size: name.lower().endswith(IMAGE_SUFFIXES) and size <= Limits().max_bytes
-    if archive.exists():
-        members = _tar_files(archive, lambda member: wanted(member.name, member.size))
-        for name, data in members: yield PurePosixPath(name).stem, data
+    if archive.exists(): yield from _tar_images(archive, lambda member: wanted(member.name, member.size))
     elif folder.is_dir():
         for path in sorted(folder.iterdir()):
             if path.is_file() and wanted(path.name, path.stat().st_size): yield path.stem, path.read_bytes()
+
+# %% ../nbs/07_exchange.ipynb #497d5261
+_OUTCOME_FIELDS = 'key', 'status', 'error_message' # of img2dataset's own
 
 # %% ../nbs/07_exchange.ipynb #ed5c4712
 def _batches(
@@ -594,8 +588,9 @@ def _batches(
     "A table in portions"
     import pyarrow as pa
     import pyarrow.csv as pa_csv
-    import pyarrow.parquet as pq
-    if path.suffix != '.csv': return pq.ParquetFile(path).iter_batches(10_000)
+    if check_regular(path).suffix != '.csv':
+        reader = ParquetReader(path, Allowance(path, path.stat().st_size))
+        return reader.batches([name for name in reader.schema.names if name in (*URL_LIST_FIELDS, *_OUTCOME_FIELDS)])
     types = dict.fromkeys(URL_LIST_FIELDS, pa.string()) # the label 007 is no number
     return pa_csv.open_csv(path, convert_options=pa_csv.ConvertOptions(column_types=types))
 
@@ -609,7 +604,7 @@ def _read_rows(
         for batch in _batches(path):
             for row in batch.to_pylist():
                 yield {name: '' if value is None else read_csv_text(str(value)) for name, value in row.items()}
-    except ArrowInvalid: return # its writer was killed: without an end a parquet file says nothing
+    except (ArrowInvalid, DamagedArchive): return # its writer was killed: without an end a parquet file says nothing
 
 # %% ../nbs/07_exchange.ipynb #4a673156
 _LABELS_HINT = """give img2dataset --save_additional_columns '["label", …]'"""
@@ -621,8 +616,9 @@ def _shard_outcomes(importer:_Importer, table:Path)->Iterator[tuple[dict,dict]]:
     missing = {}
     for row in _read_rows(table):
         if 'label' not in row: raise InputError(f'{table.name!r} has no labels: {_LABELS_HINT}')
+        if not {'url', 'key', 'status'} <= set(row): raise InputError(f'{table.name!r} is none of {_SHARDS_HINT}')
         if row['status'] == 'success': missing[row['key']] = row
-        else: yield row, _failed(_reason_of(row['error_message']))
+        else: yield row, _failed(_reason_of(row.get('error_message')))
     for key, data in shard_images(table):
         if row := missing.pop(key, None): yield row, importer.store(check_label(row['label']), data)
     for row in missing.values(): yield row, _failed('connection')

@@ -77,7 +77,9 @@ def _is_own_list(source):
     "Whether it is a CSV with the columns file and label, and perhaps facts on each image"
     path = Path(source)
     if path.suffix.lower() != '.csv' or not path.is_file(): return False
-    with open(path, encoding='utf-8-sig', errors='replace') as file: return {'file', 'label'} <= set(next(csv.reader(file), ()))
+    with open(path, encoding='utf-8-sig', errors='replace') as file: head = file.readline(2**16)
+    try: return {'file', 'label'} <= set(next(csv.reader([head]), ()))
+    except csv.Error: return False
 
 def add_source(
     source:Path, # Whatever `add_images` or `image_table` reads

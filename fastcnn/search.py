@@ -11,20 +11,23 @@ __all__ = ['LICENSES', 'LICENSE_TYPES', 'SearchError', 'BlockedError', 'RateLimi
 # %% ../nbs/04_search.ipynb #71e1227e
 import csv, json, math, os, re, sqlite3, time, unicodedata, warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import fields, replace
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import entry_points
 from itertools import islice
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 # %% ../nbs/04_search.ipynb #da72a1a9
-import requests
+import requests, urllib3
 from fastcore.basics import patch
 from tqdm.auto import tqdm
 from yarl import URL
 
-from .core import NO_BARS, ImageResult, InputError, cache_folder, csv_line, read_csv_text, retry_after, user_agent
+from .archives import Allowance, ParquetReader, check_regular
+from .core import (NO_BARS, ImageResult, InputError, cache_folder, csv_line, read_csv_text, retry_after, start_thread,
+                          user_agent)
 
 # %% ../nbs/04_search.ipynb #526346e0
 class SearchError(RuntimeError):
@@ -130,9 +133,30 @@ class _SameHostSession(requests.Session):
         except ValueError: return None
         return target if target and new.netloc == old.netloc and new.scheme in ('https', old.scheme) else None
 
+# %% ../nbs/04_search.ipynb #d14cbed6
+_MAX_REPLY, _PIECE = 2**23, 2**14 # bytes of a reply, unpacked; bytes that are unpacked at a time
+_ENCODINGS = ('', 'identity', 'gzip', 'x-gzip', 'deflate')
+
+class _TooMuch(requests.RequestException): "A reply is larger than that of any search, or packed in a way that we did not ask for"
+
+class _BoundedAdapter(requests.adapters.HTTPAdapter):
+    "Reads whole replies, redirects too, up to a size that is known beforehand"
+    def send(self, request, **options):
+        "As requests calls it"
+        reply, body = super().send(request, **options | dict(stream=True)), bytearray()
+        with closing(reply):
+            if reply.headers.get('Content-Encoding', '').strip().lower() not in _ENCODINGS: raise _TooMuch('packed strangely')
+            for piece in reply.iter_content(_PIECE):
+                body += piece
+                if len(body) > _MAX_REPLY: raise _TooMuch('too large')
+        reply._content, reply.encoding = bytes(body), reply.encoding or 'utf-8' # guessing takes minutes on a hostile page
+        return reply
+
 # %% ../nbs/04_search.ipynb #75016138
 class SearchService:
     "A service that we talk to: how it is reached, and how often it may be asked"
+    deadline = 60 # seconds for one reply, with its redirects
+
     def __init__(self,
         name:str, # Of the provider, for messages
         home:str, # Its own scheme and host
@@ -144,9 +168,23 @@ class SearchService:
         self.name, self.url, self.refusal = name, (base_url or home).rstrip('/'), refusal
         self.account, self.limits = name, () if base_url else limits # questions are counted under the account
         self.session = _SameHostSession()
-        self.session.headers.update({'User-Agent': agent or user_agent(), 'Accept-Language': 'en'})
+        for scheme in ('http://', 'https://'): self.session.mount(scheme, _BoundedAdapter())
+        known = {'User-Agent': agent or user_agent(), 'Accept-Language': 'en', 'Accept-Encoding': 'gzip, deflate'}
+        self.session.headers.update(known)
         local = urlsplit(self.url).hostname in ('localhost', '127.0.0.1', '::1')
         self.session.trust_env = not local # no proxy to this machine
+
+# %% ../nbs/04_search.ipynb #a38bd93c
+_URL_ERRORS = UnicodeError, urllib3.exceptions.HTTPError # of strange redirects, which requests lets through
+
+def _connection_error(service, error):
+    "The error that stands for a reply that did not come"
+    if isinstance(error, _TooMuch):
+        message = f'sends more than any search needs ({error}): choose another provider, and tell us'
+        return ServiceChangedError(service.name, message)
+    if isinstance(error, TimeoutError): what = f'did not finish its answer in {service.deadline} s'
+    else: what = f'could not be reached ({type(error).__name__})'
+    return SearchError(service.name, f'{what}: check the connection, or choose another provider')
 
 # %% ../nbs/04_search.ipynb #475240c3
 @patch
@@ -158,10 +196,10 @@ def ask_once(self:SearchService,
 )->requests.Response: # Its reply, with status 200
     "Send one question"
     question = dict(params=params, headers=headers, data=data, timeout=(10, 30))
-    try: reply = self.session.request('POST' if data else 'GET', self.url + path, **question)
-    except requests.RequestException as error:
-        message = f'could not be reached ({type(error).__name__}): check the connection, or choose another provider'
-        raise SearchError(self.name, message) from error
+    asking = start_thread(partial(self.session.request, **question), 'POST' if data else 'GET', self.url + path)
+    try: reply = asking.result(self.deadline)
+    except (requests.RequestException, TimeoutError, *_URL_ERRORS) as error:
+        raise _connection_error(self, error) from error
     error = _status_error(self.name, reply) or self.refusal and self.refusal(reply)
     if error: raise error
     return reply
@@ -192,6 +230,8 @@ def _seconds_to_wait(account, limits):
     from pyrate_limiter import RateItem
     log = _question_log(account, limits, cache_folder())
     try:
+        last = log.peek(0)
+        if last and last.timestamp > log.now() + 60_000: log.flush() # noted by a clock that was wrong
         log.leak(log.now())
         question = RateItem(account, log.now())
         return 0 if log.put(question) else log.waiting(question) / 1000
@@ -391,10 +431,9 @@ def _jsonl_rows(path):
 # %% ../nbs/04_search.ipynb #6866f231
 def _parquet_rows(path):
     "The rows of a file as dicts, without columns that we do not know"
-    from pyarrow import parquet # heavy, and needed for such files only
-    with parquet.ParquetFile(path) as file:
-        known = [name for name in file.schema_arrow.names if name.lower() in (*_COLUMNS, *_COLUMN_SYNONYMS)]
-        for batch in file.iter_batches(2000, columns=known): yield from batch.to_pylist()
+    reader = ParquetReader(path, Allowance(path, check_regular(path).stat().st_size))
+    known = [name for name in reader.schema.names if name.lower() in (*_COLUMNS, *_COLUMN_SYNONYMS)]
+    for batch in reader.batches(known): yield from batch.to_pylist()
 
 # %% ../nbs/04_search.ipynb #92c79d2a
 _READERS = {'.csv': _csv_rows, '.jsonl': _jsonl_rows, '.parquet': _parquet_rows}
@@ -550,11 +589,11 @@ def _provider_order(provider='auto', base_url=None):
 def provider_hosts(
     provider:str|Path|tuple='auto', # As in `search_images`
     base_url:str=None, # As in `search_images`
-)->tuple[str,...]: # Host names
-    "The hosts that the user names by choosing a provider or a `base_url`"
-    if base_url: return urlsplit(base_url).hostname,
-    providers = [_find_provider(name) for name in _provider_order(provider)]
-    return tuple(urlsplit(each.address()).hostname for each in providers if isinstance(each, _OpenverseServer))
+)->tuple[str,...]: # Such as images.example.org or 127.0.0.1:8000, as `fetch_images(allow_hosts=…)` takes them
+    "The hosts that the user names by choosing a provider or a `base_url`: with the port, where the address has one"
+    providers = () if base_url else [_find_provider(name) for name in _provider_order(provider)]
+    addresses = [base_url] if base_url else [each.address() for each in providers if isinstance(each, _OpenverseServer)]
+    return tuple(urlsplit(address).netloc.rpartition('@')[2].lower() for address in addresses)
 
 # %% ../nbs/04_search.ipynb #fcb87786
 def _check_query(query, max_results, base_url):

@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/tables.html.md"""
 __all__ = ['image_table', 'readable_images']
 
 # %% ../nbs/11_tables.ipynb #63a022bc
-import codecs, csv, io, json, re, stat, tarfile, warnings, zipfile
+import codecs, csv, json, posixpath, re, stat, warnings, zipfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +21,8 @@ from fastcore.basics import num_cpus
 from tqdm.auto import tqdm
 
 # %% ../nbs/11_tables.ipynb #0f361eb4
+from .archives import (BROKEN_TAR, BROKEN_ZIP, Allowance, ParquetReader, check_regular, is_tar, pieces, tar_members,
+                              zip_entries)
 from .core import InputError, Manifest, map_ahead, printable, read_csv_text
 from .images import IMAGE_SUFFIXES, UnreadableImage, is_hidden, is_text, list_images, read_image, tell_left_out
 from .layouts import clean_label, folder_labels, part_of
@@ -35,6 +37,7 @@ class _Files:
     left_out:dict[str, list[str]] # Reason → names
     image:Callable # Name → path or bytes
     content:Callable # Name of a list → bytes
+    allowance:Allowance=None # Of an archive: what it may still unpack to
 
 # %% ../nbs/11_tables.ipynb #b2f7c6ff
 def _in_folder(folder):
@@ -45,7 +48,7 @@ def _in_folder(folder):
     filled = {name.split('/')[0] for name in (*names, *left_out.get('not_an_image', []))}
     left_out['empty_folder'] = [printable(f.name) for f in folder.iterdir() if f.is_dir() and not is_hidden(f.name) and f.name not in filled]
     return _Files(folder, [name for name in names if is_text(name)], left_out.pop('not_an_image', []), left_out,
-                  folder.joinpath, lambda name: Path(folder, name).read_bytes())
+                  folder.joinpath, lambda name: _list_bytes(Path(folder, name)))
 
 # %% ../nbs/11_tables.ipynb #81b4dcc6
 def _check_member(name, source):
@@ -55,43 +58,75 @@ def _check_member(name, source):
         raise InputError(f'{str(source)!r} holds {name!r}, which leads out of the archive: it is refused')
 
 # %% ../nbs/11_tables.ipynb #d519c25d
-def _in_archive(source, entries):
-    "The files of an archive: pairs of name and content, None for a link that leads nowhere"
+def _is_hidden_member(name): return any(map(is_hidden, filter(None, name.split('/'))))
+
+def _is_read(name):
+    "Whether anybody wants the content of a file in an archive: a film beside the images may be large"
+    return name.lower().endswith((*IMAGE_SUFFIXES, *_LISTS, '.parquet')) and not _is_hidden_member(name)
+
+def _in_archive(source, entries, allowance):
+    "The files of an archive: pairs of name and content, which is a reason of LEFT_OUT where there is none"
     images, others, left_out, content = [], [], {}, dict(entries)
     if len(content) < len(entries):
         twice = Counter(name for name, _ in entries).most_common(1)[0][0]
         raise InputError(f'{str(source)!r} holds two files of the name {twice!r}: pack it again')
     for name, data in entries:
         _check_member(name, source)
-        if data is None: left_out.setdefault('link', []).append(name)
-        elif any(map(is_hidden, filter(None, name.split('/')))): left_out.setdefault('hidden', []).append(name)
+        reason = data if isinstance(data, str) else 'hidden' if _is_hidden_member(name) else ''
+        if reason: left_out.setdefault(reason, []).append(name)
         else: (images if name.lower().endswith(IMAGE_SUFFIXES) else others).append(name)
-    return _Files(source, sorted(images), others, left_out, content.get, content.get)
+    def listed(name):
+        _check_length(len(content[name]), name, _MAX_PACKED_LIST)
+        return content[name]
+    return _Files(source, sorted(images), others, left_out, content.get, listed, allowance)
 
 # %% ../nbs/11_tables.ipynb #882dd7e5
+def _of_zip(archive, entry, name, allowance):
+    "The content of an entry, or why it has none"
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG): return 'link' if kind == stat.S_IFLNK else 'no_file'
+    if not _is_read(name): return b''
+    with archive.open(entry) as file: return b''.join(pieces(file, allowance))
+
 def _in_zip(path):
+    allowance = Allowance(path, path.stat().st_size)
     try:
         with zipfile.ZipFile(path) as archive:
-            entries = [entry for entry in archive.infolist() if entry.filename[-1:] not in '/\\']
-            content = [(e.filename.replace('\\', '/'), None if stat.S_ISLNK(e.external_attr >> 16) else archive.read(e)) for e in entries]
-    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError) as error:
+            entries = [(entry, entry.filename.replace('\\', '/')) for entry in zip_entries(archive, allowance)]
+            content = [(name, _of_zip(archive, entry, name, allowance)) for entry, name in entries if name[-1:] != '/']
+    except InputError: raise
+    except BROKEN_ZIP as error:
         raise InputError(f'{str(path)!r} cannot be read as a zip: {error}') from error
-    return _in_archive(path, content)
+    return _in_archive(path, content, allowance)
 
 # %% ../nbs/11_tables.ipynb #0c2075f2
 def _in_tar(path):
-    try:
-        with tarfile.open(path) as archive:
-            content = [(member.name.removeprefix('./'), _of_tar(archive, member)) for member in archive if not member.isdir()]
-    except (tarfile.TarError, OSError, EOFError) as error:
+    allowance, links = Allowance(path, path.stat().st_size), {}
+    found = tar_members(path, lambda member: _is_read(_member_name(member)), allowance)
+    try: members = [_of_tar(member, data, links) for member, data in found if not member.isdir()]
+    except InputError: raise
+    except BROKEN_TAR as error:
         raise InputError(f'{str(path)!r} cannot be read as a tar archive: {error}') from error
-    return _in_archive(path, content)
+    content = dict(members)
+    return _in_archive(path, [(name, _linked(name, content, links, allowance)) for name, _ in members], allowance)
 
-def _of_tar(archive, member):
-    "The content of a file, or of the file that a link in an archive leads to; None where there is none"
-    try: file = archive.extractfile(member)
-    except KeyError: return None # it leads out of the archive
-    return file and file.read()
+def _member_name(member): return member.name.removeprefix('./')
+
+def _of_tar(member, data, links):
+    "The name of a member, and its content or why it has none; where a link leads is noted in `links`"
+    name = _member_name(member)
+    if member.isreg(): return name, data
+    if not (member.issym() or member.islnk()): return name, 'no_file'
+    links[name] = posixpath.normpath(posixpath.join(posixpath.dirname(name)*member.issym(), member.linkname))
+    return name, 'link'
+
+def _linked(name, content, links, allowance):
+    "The content of a file, or of the file in the archive that a link leads to after a few others; said again, it counts again"
+    target = name
+    for _ in range(9): target = links.get(target, target)
+    found = content.get(target, 'link')
+    if target != name: allowance.take(len(found))
+    return found
 
 # %% ../nbs/11_tables.ipynb #e019e1ed
 def _compiled(label_regex):
@@ -113,6 +148,7 @@ _USUAL_NAMES = r'^(.+?)[-_. ]*\d+\.\w+$', r'^\d+[-_. ]*(.+?)\.\w+$' # class and 
 
 def _offered_pattern(names):
     "A pattern that finds a few classes in nearly all names; empty if there is none"
+    names = [name for name in names[::1 + len(names)//500] if len(name) < 256]
     for pattern in _USUAL_NAMES:
         labels = Counter(filter(None, _labels_in_names(names, pattern)))
         if labels.total() > .9*len(names) and 1 < len(labels) <= len(names)/2: return pattern
@@ -129,30 +165,56 @@ def _decoded(data, name, encoding):
         if encoding or sure == 'utf-16' or b'\0' not in data: return data.decode(encoding or sure)
     except (UnicodeDecodeError, LookupError) as error:
         if encoding: raise InputError(f'{name!r} cannot be read as {encoding}: {error}') from None
-    found = chardet.detect(data)
+    first = re.search(rb'[\x80-\xff]', data)
+    start = max(0, first.start() - 1000) & ~1 if first else 0 # UTF-16 begins at even places
+    found = chardet.detect(data[start:start + 2**20])
     guess = found['encoding'] if found['encoding'] and found['confidence'] >= _SURE else 'cp1252'
     text = data.decode(guess, errors='replace')
-    word = re.search(r'\w*[^\W\x00-\x7f]\w*', text)
-    warnings.warn(f'{name!r} is not in UTF-8: read as {guess}{f" ({word[0]})" if word else ""}; say `encoding` if that is wrong')
+    warnings.warn(f'{name!r} is not in UTF-8: read as {guess}{_odd_word(text)}; say `encoding` if that is wrong')
     return text
 
+def _odd_word(text):
+    "The first word with a letter that is not ASCII, in brackets; empty if there is none"
+    found = re.search(r'[^\W\x00-\x7f]', text)
+    near = text[max(0, found.start() - 40):found.start() + 40] if found else ''
+    word = re.search(r'\w*[^\W\x00-\x7f]\w*', near)
+    return f' ({word[0]})' if word else ''
+
 # %% ../nbs/11_tables.ipynb #59e8be75
+_MAX_ROW, _MAX_CELLS = 2**20, 2**23 # characters of a row; cells of a list
+
+def _rows(text, separator):
+    "Rows of cells, one by one; one that never ends is refused before it fills the memory"
+    length = 0
+    def lines():
+        nonlocal length
+        for line in re.finditer(r'[^\r\n]*(?:\r\n?|\n)|[^\r\n]+', text):
+            length += line.end() - line.start()
+            if length > _MAX_ROW: raise csv.Error('a row is too long')
+            yield line[0]
+    for row in csv.reader(lines(), delimiter=separator, strict=True):
+        length = 0
+        if any(row): yield row
+
+# %% ../nbs/11_tables.ipynb #2845497b
+def _score(text, separator, refused):
+    "(share of the rows that are as wide as most, 0 for one column; that width; cells, once all are as wide as the widest)"
+    try: widths = Counter(map(len, _rows(text, separator)))
+    except csv.Error as error: return refused.append(error) or (0, 0, 0)
+    width, number = widths.most_common(1)[0] if widths else (0, 0)
+    return number/widths.total() if width > 1 else 0, width, widths.total()*max(widths, default=0)
+
 def _cells(text, name):
     "Rows of the cells of a list"
     text, refused = re.sub(r'\Asep=.\s*\n', '', text), []
-    def read(separator):
-        try:
-            rows = csv.reader(io.StringIO(text, newline=None), delimiter=separator, strict=True)
-            return [[read_csv_text(cell) for cell in row] for row in rows if any(row)]
-        except csv.Error as error: return refused.append(error) or []
-    def score(rows):
-        width, number = Counter(map(len, rows)).most_common(1)[0] if rows else (0, 0)
-        return number/len(rows) if width > 1 else 0, width
-    rows = max(map(read, ',;\t|'), key=score)
-    if not score(rows)[0] and refused: raise InputError(f'{name!r} cannot be read as a list: {refused[0]}; is a quote not closed?')
-    if not rows: raise InputError(f'{name!r} is empty')
-    if not score(rows)[0]: raise InputError(f'{name!r} has one column: a list needs one for the images and one for the labels')
-    return rows
+    scores = {separator: _score(text, separator, refused) for separator in ',;\t|'}
+    best = max(scores, key=lambda separator: scores[separator][:2])
+    share, _, n_cells = scores[best]
+    if not share and refused: raise InputError(f'{name!r} cannot be read as a list: {refused[0]}; is a quote not closed?')
+    if not n_cells: raise InputError(f'{name!r} is empty')
+    if not share: raise InputError(f'{name!r} has one column: a list needs one for the images and one for the labels')
+    if n_cells > _MAX_CELLS: raise InputError(f'{name!r} has {n_cells:,} cells, far more than a list of images needs: shorten it')
+    return [[read_csv_text(cell) for cell in row] for row in _rows(text, best)]
 
 # %% ../nbs/11_tables.ipynb #d6ef5795
 def _same_width(rows, name):
@@ -199,6 +261,9 @@ def _named(column, table, kind):
     if column in table.columns: return column
     raise InputError(f'there is no column {column!r} for the {kind}: there are {", ".join(map(str, table.columns))}')
 
+# %% ../nbs/11_tables.ipynb #c8076374
+def _one_line(cells): return ' '.join(', '.join(map(str, cells)).split())[:200]
+
 # %% ../nbs/11_tables.ipynb #ec03379e
 def _image_column(table, find, column, name):
     "Name of the column whose cells name images"
@@ -209,7 +274,7 @@ def _image_column(table, find, column, name):
     fits = [c for i, c in enumerate(fits) if not any(found[c] == found[other] for other in fits[:i])]
     if len(fits) == 1: return fits[0]
     if fits: raise InputError(f'{name!r}: the columns {" and ".join(fits)} both name images: choose one with image_col')
-    raise InputError(f'{name!r}: no column names images that lie beside it; its first row is {", ".join(map(str, table.iloc[0]))}')
+    raise InputError(f'{name!r}: no column names images that lie beside it; its first row is {_one_line(table.iloc[0])}')
 
 # %% ../nbs/11_tables.ipynb #873ff338
 def _label_column(table, image, column, name):
@@ -295,7 +360,15 @@ def _listed_images(files, name, options):
     return rows.drop(columns='cell'), left_out
 
 # %% ../nbs/11_tables.ipynb #2c2b1b82
-_LISTS = '.csv', '.tsv', '.txt', '.tab'
+_LISTS, _MAX_LIST, _MAX_PACKED_LIST = ('.csv', '.tsv', '.txt', '.tab'), 2**28, 2**26 # bytes: on this disk, in an archive
+
+def _check_length(size, name, most):
+    if size > most: raise InputError(f'{name!r} is too long for a list of images ({size:,} bytes): shorten it')
+
+def _list_bytes(path):
+    "The content of a list on this disk"
+    _check_length(check_regular(path).stat().st_size, path.name, _MAX_LIST)
+    return path.read_bytes()
 
 def _fitting_lists(files, options):
     "List → (its images, what is left out)"
@@ -321,69 +394,85 @@ def _by_lists(files, options):
     files.others = [name for name in files.others if not name.lower().endswith(_LISTS)]
     return pd.concat([rows for rows, _ in found.values()], ignore_index=True)
 
-# %% ../nbs/11_tables.ipynb #8be2a913
-def _read_parquet(data, name):
-    import pyarrow as pa, pyarrow.parquet as pq
-    try: return pq.read_table(pa.BufferReader(data) if isinstance(data, bytes) else data)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f'{str(name)!r} cannot be read as parquet: {error}') from error
-
 # %% ../nbs/11_tables.ipynb #aeb7a2ed
 def _features(schema):
     "What Hugging Face's metadata say of the columns: name → feature"
-    about = json.loads((schema.metadata or {}).get(b'huggingface', b'{}'))
-    return {name: f for name, f in (about.get('info', {}).get('features') or {}).items() if isinstance(f, dict)}
+    try: about = json.loads((schema.metadata or {}).get(b'huggingface', b'{}'))
+    except (ValueError, RecursionError): return {}
+    for name in ('info', 'features'): about = about.get(name) if isinstance(about, dict) else None
+    return {name: f for name, f in about.items() if isinstance(f, dict)} if isinstance(about, dict) else {}
+
+def _is_bytes(kind):
+    import pyarrow.types as kinds
+    if kinds.is_dictionary(kind): kind = kind.value_type
+    return kinds.is_binary(kind) or kinds.is_large_binary(kind) or kinds.is_binary_view(kind)
 
 def _holds_images(field):
+    "Whether a column holds bytes; a text there would name a file on whatever computer reads it"
     import pyarrow.types as kinds
-    if kinds.is_struct(field.type): return any(field.type.field(i).name == 'bytes' for i in range(field.type.num_fields))
-    return kinds.is_binary(field.type) or kinds.is_large_binary(field.type)
+    if not kinds.is_struct(field.type): return _is_bytes(field.type)
+    return any(inner.name == 'bytes' and _is_bytes(inner.type) for inner in field.type)
 
 # %% ../nbs/11_tables.ipynb #93dd7a7e
-def _parquet_column(table, kind, column, fits, name, option):
+def _parquet_column(schema, kind, column, fits, name, option):
     "The one column that fits: as it was chosen, as the metadata say, or the only one of its kind"
-    if column is not None: return _named(column, pd.DataFrame(columns=table.column_names), option)
-    fits = [c for c, f in _features(table.schema).items() if f.get('_type') == kind and c in table.column_names] or fits
+    if column is not None: return _named(column, pd.DataFrame(columns=schema.names), option)
+    fits = [c for c, f in _features(schema).items() if f.get('_type') == kind and c in schema.names] or fits
     usual = [c for c in fits if c in ('image', 'img', 'label')]
     if len(fits) == 1 or len(usual) == 1: return (usual or fits)[0]
     if fits: raise InputError(f'{str(name)!r}: the columns {", ".join(fits)} could be it: choose one with {option}')
-    raise InputError(f'{str(name)!r} has columns {", ".join(table.column_names)}: choose one with {option}')
+    raise InputError(f'{str(name)!r} has columns {", ".join(schema.names)}: choose one with {option}')
 
 # %% ../nbs/11_tables.ipynb #2c803cb2
 def _parquet_labels(cells, names, source):
     "Labels as text; '' where there is none"
     if any(isinstance(cell, list) for cell in cells):
         raise InputError(f'{str(source)!r} gives an image a list of labels: an image has one class here')
-    numbers = [cell for cell in cells if isinstance(cell, int)]
-    if names and numbers and max(numbers) >= len(names):
-        raise InputError(f'{str(source)!r} has the label {max(numbers)} and names for {len(names)} classes, which are numbered from 0')
+    names = names if isinstance(names, list) else []
+    unknown = [cell for cell in cells if isinstance(cell, int) and not -1 <= cell < len(names)] if names else []
+    if unknown: raise InputError(f'{str(source)!r} has the label {unknown[0]} and names for {len(names)} classes, which are numbered from 0')
     def text(cell):
         if cell is None or (names and cell == -1): return ''
-        return names[cell] if names and isinstance(cell, int) else str(cell)
+        return str(names[cell]) if names and isinstance(cell, int) else str(cell)
     return [text(cell) for cell in cells]
 
 # %% ../nbs/11_tables.ipynb #9633ad4a
-def _parquet_rows(data, name, options):
+def _parquet_columns(schema, name, options):
+    "Names of the columns of images, of labels, and of parts"
+    images = [field.name for field in schema if _holds_images(field)]
+    image = _parquet_column(schema, 'Image', options['image_col'], images, name, 'image_col')
+    if image not in images:
+        kind = str(schema.field(image).type)[:60]
+        raise InputError(f'{str(name)!r} has {kind} in its column {image!r}, and no bytes of images: a name in it is not opened')
+    rest = [c for c in schema.names if c not in images]
+    label = _parquet_column(schema, 'ClassLabel', options['label_col'], rest, name, 'label_col')
+    return image, label, [c for c in rest if c != label and c.lower() in _PART_COLUMNS]
+
+def _parquet_rows(data, name, options, allowance):
     "The rows of a parquet file; image is None where there is none"
-    table = _read_parquet(data, name)
-    if not len(table): raise InputError(f'{str(name)!r} has no rows')
-    images = [field.name for field in table.schema if _holds_images(field)]
-    image = _parquet_column(table, 'Image', options['image_col'], images, name, 'image_col')
-    rest = [c for c in table.column_names if c != image and c not in images]
-    label = _parquet_column(table, 'ClassLabel', options['label_col'], rest, name, 'label_col')
-    cells = [cell.get('bytes') if isinstance(cell, dict) else cell for cell in table[image].to_pylist()]
-    labels = _parquet_labels(table[label].to_pylist(), _features(table.schema).get(label, {}).get('names'), name)
+    reader = ParquetReader(data, allowance, str(name))
+    image, label, parts = _parquet_columns(reader.schema, name, options)
+    inner = '.bytes'*(not _is_bytes(reader.schema.field(image).type))
+    found = {column: [] for column in (image, label, *parts)}
+    for batch in reader.batches([image + inner, label, *parts]):
+        for column, cells in found.items(): cells += batch.column(column).to_pylist()
+    if not found[image]: raise InputError(f'{str(name)!r} has no rows')
+    cells = [cell.get('bytes') if isinstance(cell, dict) else cell for cell in found[image]]
+    labels = _parquet_labels(found[label], _features(reader.schema).get(label, {}).get('names'), name)
     path = PurePosixPath(str(name))
     part = part_of(re.split(r'[-_.]', path.name)[0]) or part_of(path.parent.name)
-    rest = table.select([c for c in rest if c != label]).to_pandas()
-    return pd.DataFrame(dict(name=[f'{path.name}:{i}' for i in range(len(cells))], image=cells, label=labels, part=part or _part_cells(rest)), dtype=object)
+    part = part or _part_cells(pd.DataFrame({c: found[c] for c in parts}, index=range(len(cells))))
+    return pd.DataFrame(dict(name=[f'{path.name}:{i}' for i in range(len(cells))], image=cells, label=labels, part=part), dtype=object)
 
 # %% ../nbs/11_tables.ipynb #70c476e8
 def _by_parquet(files, options):
     "The images of the parquet files of a folder; None if there are none"
     names = sorted(name for name in files.others if name.lower().endswith('.parquet'))
     if not names: return None
-    found = pd.concat([_parquet_rows(files.image(name), name, options) for name in names], ignore_index=True)
+    read = {name: files.image(name) for name in names}
+    size = sum(len(data) if isinstance(data, bytes) else check_regular(data).stat().st_size for data in read.values())
+    allowance = files.allowance or Allowance(files.source, size)
+    found = pd.concat([_parquet_rows(read[name], name, options, allowance) for name in names], ignore_index=True)
     empty = found.image.isna()
     files.left_out['no_image'] = found.name[empty].tolist()
     files.others = [name for name in files.others if name not in names]
@@ -452,10 +541,11 @@ def _files_of(source):
     path = Path(source)
     if not path.exists(): raise InputError(f'there is no {str(source)!r}: give a folder or an archive of images, a list of them, or a parquet file')
     if path.is_dir(): return _in_folder(path)
+    check_regular(path)
     if path.name.lower().endswith(_LISTS): return _parent_of_list(path)
     if path.name.lower().endswith('.parquet'): return _Files(path, [], [path.name], {}, path.parent.joinpath, None)
     if zipfile.is_zipfile(path) or path.name.lower().endswith('.zip'): return _in_zip(path)
-    if tarfile.is_tarfile(path): return _in_tar(path)
+    if is_tar(path): return _in_tar(path)
     raise InputError(f'{str(source)!r} is none of the kinds that can be read: a folder, zip or tar of images, a list (.csv, .tsv, .txt), or parquet')
 
 # %% ../nbs/11_tables.ipynb #f0c25028
@@ -471,7 +561,9 @@ def _check_frame(table, image, label):
 # %% ../nbs/11_tables.ipynb #558de9a4
 def _frame_image(cell):
     "The image in a cell: a path, bytes, or bytes in a dictionary as in a parquet file; None where there is none"
-    if isinstance(cell, dict): cell = cell.get('bytes')
+    if isinstance(cell, dict):
+        cell = cell.get('bytes')
+        if isinstance(cell, str): raise InputError('a cell of the images has a text in place of bytes: a name in it is not opened')
     if cell is None or (isinstance(cell, float) and cell != cell) or cell is pd.NA: return None
     if isinstance(cell, bytes): return cell or None
     if isinstance(cell, str | Path): return cell if Path(cell).exists() else None

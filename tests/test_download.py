@@ -413,7 +413,7 @@ class Proxy(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def proxy(server, monkeypatch, lookup):
-    "A proxy in the private network, named by the environment; it alone knows pictures.example"
+    "A proxy in the private network, named by the environment; it knows pictures.example and whatever else it is asked for"
     proxy = ThreadingHTTPServer(('127.0.0.1', 0), Proxy)
     proxy.asked, proxy.real, server.site[TDMREP], server.site[ROBOTS] = [], server.url, b'', b''
     threading.Thread(target=proxy.serve_forever, kwargs=dict(poll_interval=0.05), daemon=True).start()
@@ -426,7 +426,7 @@ def proxy(server, monkeypatch, lookup):
 
 
 def test_a_private_proxy_is_used_and_hides_nothing_private(server, root, proxy, lookup):
-    lookup['inner.example'] = ['10.0.0.7']
+    lookup['inner.example'], lookup['pictures.example'] = ['10.0.0.7'], ['93.184.216.34']
     urls = ['http://pictures.example/good/1', 'http://inner.example/good/2', 'http://10.0.0.7/good/4']
     urls.insert(2, f'http://proxy.example:{proxy.server_port}/good/3')
     manifest = fetch_images([ImageResult(url, label='x') for url in urls], root, **FAST)

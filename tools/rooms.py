@@ -9,11 +9,11 @@ ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT/'images'/'rooms.svg'
 
 ROOMS = { # what each may import beside `core`: the design, which tests/test_repo.py holds
-    'core': '', 'images': '', 'layouts': '', 'convolution': '', 'planets': 'images', 'planet_server': 'images planets',
-    'search': '', 'providers': 'search', 'metadata': '', 'download': 'images metadata', 'collect': 'search download',
-    'exchange': 'images download layouts metadata', 'quarantine': '', 'duplicates': 'images',
-    'clean': 'images duplicates quarantine', 'cleaner': 'images clean quarantine',
-    'tables': 'images layouts', 'splits': 'images', 'pixels': '', 'data': 'images tables splits pixels',
+    'core': '', 'images': '', 'layouts': '', 'archives': '', 'convolution': '', 'planets': 'images', 'planet_server': 'images planets',
+    'search': 'archives', 'providers': 'search', 'metadata': '', 'addresses': '', 'download': 'images metadata addresses',
+    'collect': 'search download', 'exchange': 'images download layouts metadata archives addresses', 'quarantine': '',
+    'duplicates': 'images', 'clean': 'images duplicates quarantine', 'cleaner': 'images clean quarantine',
+    'tables': 'images layouts archives', 'splits': 'images', 'pixels': '', 'data': 'images tables splits pixels',
     'models': 'convolution', 'training': 'models', 'fast': 'models training', 'transfer': 'models training data',
     'distributed': 'training', 'diagnosis': '', 'evaluation': '', 'novelty': 'models', 'deploy': 'models novelty',
     'exported': 'images models', 'publish': 'exported', 'report': 'evaluation images',
