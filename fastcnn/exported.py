@@ -475,7 +475,7 @@ def _stored_shapes(file):
     "Name → shape of the tensors in a safetensors file, from its head"
     from safetensors import safe_open
     with open(file, 'rb') as head: size = int.from_bytes(head.read(8), 'little')
-    if size > _MAX_HEAD: raise InputError(f'{str(file)!r} has a list of {size:,} bytes: {_MAX_HEAD:,} at most are possible')
+    if size > _MAX_HEAD: raise InputError(f'{str(file)!r}: the weights do not fit the network: their list has {size:,} bytes')
     with safe_open(file, framework='pt') as stored:
         return {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}
 

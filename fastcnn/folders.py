@@ -131,8 +131,8 @@ def check_replaceable(
     kind:FolderKind # What it may hold
 )->dict[str, tuple]: # As `folder_entries` gives it
     "Refuse a folder with anything in it that fastcnn has not written, or that was changed since"
-    name, found = repr(str(path)), kind_of(path)
-    if not found: return {}
+    name, path = repr(str(path)), Path(os.path.abspath(path))
+    if not (found := kind_of(path)): return {}
     if found == 'link': raise InputError(f'{name} is a link: choose another folder')
     if found != 'folder': raise InputError(f'{name} is a file: give a folder, or choose another one')
     if os.path.ismount(path): raise InputError(f'{name} is where a disk begins, and cannot be replaced: choose a folder in it')
