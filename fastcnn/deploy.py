@@ -24,6 +24,7 @@ from .core import InputError, atomic_write, to_json, utc_now
 from .folders import (CARD, MODEL, MODEL_FILES, config_digest, file_digest, kind_of, recover_folder,
                              replace_folder, small_file)
 from .graphs import check_graph
+from .images import printable
 from .novelty import fit_novelty
 
 if TYPE_CHECKING: from fastai.learner import Learner
@@ -184,6 +185,15 @@ def _write_model(folder, learn):
                 std=std, classes=[str(c) for c in dls.vocab], none_of_these=none_of_these, accuracy=None,
                 accuracy_interval=None, split='test')
 
+# %% ../nbs/19_deploy.ipynb #2b4660b1
+_MARKS = '\\`*_{}[]<>()#|!&~$@:' # what can begin something in Markdown, with GitHub's and the Hub's additions
+
+def markdown_text(
+    text:str # From anybody
+)->str: # Of one line
+    "A text that Markdown shows as it is"
+    return ''.join('\\'*(c in _MARKS) + c for c in printable(' '.join(str(text).split())))
+
 # %% ../nbs/19_deploy.ipynb #0c9061c2
 def _results(config):
     "What was measured, as the Hub's table of results wants it"
@@ -223,7 +233,7 @@ def _card_figures(config):
     if (worth := config.get('effective_images', config['images'])) < config['images']:
         text += f' Some belong together, such as frames of a film: the interval counts them as {worth:.1f} independent images.'
     text += _card_relatives(config)
-    scores = [f'| {name} | {"–" if score is None else format(score, ".3f")} |'
+    scores = [f'| {markdown_text(name)} | {"–" if score is None else format(score, ".3f")} |'
               for name, score in (config.get('per_class_f1') or {}).items()]
     return '\n'.join([text, *(['', '| class | F1 |', '| --- | --- |', *scores] if scores else [])])
 
@@ -283,9 +293,9 @@ predict('THIS_FOLDER', ['picture.jpg'])
 def _card(config, data, license):
     "The model card"
     return _CARD.format(
-        head=_card_head(config, license), classes=', '.join(config['classes']), n=len(config['classes']),
-        version=config['version'], date=config['created'][:10], size=config['size'], license=license,
-        network=(config['architecture'] or {}).get('name', 'a network of your own'),
+        head=_card_head(config, license), classes=', '.join(map(markdown_text, config['classes'])), n=len(config['classes']),
+        version=config['version'], date=config['created'][:10], size=config['size'], license=markdown_text(license),
+        network=markdown_text((config['architecture'] or {}).get('name', 'a network of your own')),
         figures=_card_figures(config), novelty=_card_novelty(config), data=data or 'Not described.')
 
 # %% ../nbs/19_deploy.ipynb #e4ea2df1

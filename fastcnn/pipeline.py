@@ -11,12 +11,14 @@ __all__ = ['collection_facts', 'write_cleaning_report', 'add_source', 'ModelEval
 # %% ../nbs/24_pipeline.ipynb #0115a643
 import csv, glob, hashlib, io, os, shutil, time, warnings
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .core import PRESENT, InputError, Manifest, SidecarFile, sidecar, to_json
 from .folders import check_new_file, folder_beside, kind_of, part_name
+from .images import printable
 
 # %% ../nbs/24_pipeline.ipynb #715ad6f0
 if TYPE_CHECKING:
@@ -134,10 +136,12 @@ def describe_images(
     table:'DataFrame' # Its images, with a column label
 )->str: # Markdown
     "What the model card says of the images: how many of each class, and their licences"
-    counts = ', '.join(f'{n} {label}' for label, n in table.label.value_counts().sort_index().items())
-    licenses = sorted({row.get('license') or 'unknown' for row in _manifest_of(source) if row['status'] in PRESENT})
-    name = Path(source).name if isinstance(source, (str, Path)) else 'a table'
-    return f'{len(table)} images of `{name}`: {counts}.\n\nLicences: {", ".join(licenses) or "not recorded"}.'
+    from fastcnn.deploy import markdown_text
+    counts = ', '.join(f'{n} {markdown_text(label)}' for label, n in table.label.value_counts().sort_index().items())
+    licenses = sorted({markdown_text(row.get('license') or 'unknown') for row in _manifest_of(source) if row['status'] in PRESENT})
+    name = Path(os.path.abspath(source)).name if isinstance(source, (str, Path)) else 'a table'
+    code = printable(name).replace('`', "'")
+    return f'{len(table)} images of `{code}`: {counts}.\n\nLicences: {", ".join(licenses) or "not recorded"}.'
 
 # %% ../nbs/24_pipeline.ipynb #df9733dc
 def export_evaluated(
@@ -186,13 +190,18 @@ def _check_training(out, plan, stage, seed=0, report=None, **counts):
     if counts.get('size') and counts['size'] > _MAX_SIZE: raise InputError(f'size is {counts["size"]}: it must be at most {_MAX_SIZE} pixels')
     if out is not None: _check_target(Path(out))
     if not 0 <= seed < 2**32: raise InputError(f'seed is {seed}: give a whole number from 0 to {2**32 - 1}')
-    if report is not None: _check_page(Path(report))
+    if report is not None: check_page(report)
 
-def _check_page(path):
-    "A page can be written only into a folder that there is, and in place of a page"
+# %% ../nbs/24_pipeline.ipynb #b2a97255
+def check_page(
+    path:Path # HTML file to write
+):
+    "Refuse a page that cannot be written: into no folder, or in place of what is no page"
+    path = Path(path)
     if path.is_dir(): raise InputError(f'{str(path)!r} is a folder: give the name of a page, such as report.html')
     check_new_file(path)
-    if not os.access(path.absolute().parent, os.W_OK): raise InputError(f'{str(path)!r} cannot be written: there is no such folder, or you may not write there')
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise InputError(f'{str(path)!r} cannot be written: there is no such folder, or you may not write there')
 
 # %% ../nbs/24_pipeline.ipynb #d3f6099e
 def _check_target(out):
@@ -330,6 +339,9 @@ def _fit(learn, plan, epochs, lr, checkpoint):
         kept = checkpoint and checkpoint.exists()
         how = 'the finished epochs are kept: the same command with --resume goes on' if kept else 'nothing was learnt yet'
         raise KeyboardInterrupt(f'interrupted: {how}') from None
+    finally:
+        if checkpoint:
+            with suppress(OSError): checkpoint.parent.rmdir() # empty: the disk was full before the first epoch was kept
 
 # %% ../nbs/24_pipeline.ipynb #2eea31cc
 def _transfer_size(plan, arch):
@@ -399,7 +411,7 @@ def _write_table(rows, out):
             try: os.link(part, seen)
             except OSError: seen = part # something of yours has this name, or the disk knows no second names
             try: _write_answers(rows, table, out.suffix, counts)
-            except (Exception, KeyboardInterrupt) as error: raise _told_where(error, part, seen, counts) from error
+            except (Exception, KeyboardInterrupt) as error: raise _told_where(error, part, seen, counts) from None
         if seen != part: seen.unlink()
         os.replace(part, out)
     return counts

@@ -16,7 +16,7 @@ ROOMS = { # what each may import beside `core`: the design, which tests/test_rep
     'tables': 'images layouts', 'splits': 'images', 'data': 'images tables splits',
     'models': 'convolution', 'training': 'models', 'fast': 'models training', 'transfer': 'models training data',
     'distributed': 'training', 'diagnosis': '', 'evaluation': '', 'novelty': 'models', 'folders': '', 'graphs': '',
-    'deploy': 'models novelty folders graphs', 'exported': 'images models folders graphs', 'publish': 'exported folders', 'report': 'evaluation images',
+    'deploy': 'images models novelty folders graphs', 'exported': 'images models folders graphs', 'publish': 'exported folders', 'report': 'evaluation images',
     'lessons': 'convolution', 'exercises': 'convolution lessons',
 }
 COMPOSERS = 'pipeline', 'demo', 'cli', 'all', '__main__' # may import all

@@ -44,7 +44,7 @@ def products(side=5000, often=40):
     return graph(nodes, FAIR, constant('s', [side, side], np.int64))
 
 
-def one_long_product(side=16_000):
+def one_long_product(side=12_000):
     "One operator that takes minutes, and cannot be stopped"
     nodes = [node('ConstantOfShape', 's', 'm'), node('MatMul', 'm m', 'n'), node('ReduceMean', 'n', 'mean', keepdims=0),
              node('Mul', 'p mean', 'none'), node('Add', 'p none', 'probabilities')]
@@ -70,7 +70,7 @@ def looping(often=10**12):
                  numpy_helper.from_array(np.array(often), 'often'), numpy_helper.from_array(np.array(True), 'yes'))
 
 
-def branching(depth=60):
+def branching(depth=20):
     "Choices within choices"
     def body(left, name):
         out = [helper.make_tensor_value_info(f'o{name}', TensorProto.FLOAT, [1, 2])]

@@ -28,6 +28,12 @@ def drawn(root, n=20):
     return root
 
 
+def peak():
+    "The most memory that this process has had, in megabytes"
+    try: return int(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])//1024
+    except OSError: return 0 # not on this system
+
+
 def learner(root):
     "A Learner that has learnt nothing, on small pictures"
     import warnings
