@@ -134,7 +134,7 @@ def check_replaceable(
     name, path = repr(str(path)), Path(os.path.abspath(path))
     if not (found := kind_of(path)): return {}
     if found == 'link': raise InputError(f'{name} is a link: choose another folder')
-    if found != 'folder': raise InputError(f'{name} is a file: give a folder, or choose another one')
+    if found != 'folder': raise InputError(f'{name} {kind.words}, and no folder: choose another one')
     if os.path.ismount(path): raise InputError(f'{name} is where a disk begins, and cannot be replaced: choose a folder in it')
     entries = folder_entries(path)
     if not entries: return {}
