@@ -191,7 +191,8 @@ def _predict_unseen(model, folder):
     planets = _draw_unseen(folder, PLANETS, 4, planet_image)
     others = _draw_unseen(folder, NUISANCES, 3, nuisance_image)
     command = [sys.executable, '-m', 'fastcnn', 'predict', str(model), *map(str, planets + others), '--json']
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode: raise RuntimeError(f'new pictures could not be predicted: {done.stderr.strip()[-300:]}')
     found = json.loads(done.stdout.splitlines()[-1])['predictions']
     return [('Pictures that it has never seen', [
         'Drawn after the training, predicted by a fresh process that knows neither torch nor fastai.',

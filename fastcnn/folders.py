@@ -85,7 +85,7 @@ MODEL = FolderKind('is no exported model', _model_record)
 # %% ../nbs/19_deploy.ipynb #bb124ae5
 def _listed(folder, record):
     "Files → checksum, as `seal_folder` has noted them"
-    return {record: ''} | json.loads(small_file(folder/record, 1 << 26))['files']
+    return json.loads(small_file(folder/record, 1 << 26))['files'] | {record: ''}
 
 SITE = FolderKind('is no page of publish', lambda folder: _listed(folder, 'site.json'))
 DEMO = FolderKind('is not of a demo', lambda folder: _listed(folder, '.fastcnn-demo'))

@@ -1,6 +1,6 @@
 """Model folders, sites and answers from strangers, on full disks, and stopped at the worst moment. What is yours stays; what
 was there stays until what replaces it is whole; and whoever comes next puts right what a crash has left."""
-import contextlib, json, os, shutil, signal, subprocess
+import contextlib, html, json, os, shutil, signal, subprocess
 from pathlib import Path
 
 import graphs
@@ -122,16 +122,16 @@ export_model(learner(Path(sys.argv[1])), Path(sys.argv[2]))
 '''
 
 
-@pytest.mark.parametrize('verb', ['predict', 'train'])
-def test_an_export_killed_between_its_renames(verb, model, trained, pictures):
+def test_an_export_killed_between_its_renames(model, trained, pictures, tmp_path):
     "The next run that looks for the model finds the old one, says so, and clears away the rest; what is not ours stays"
-    (model.parent/'.model-mine').mkdir()
+    (tmp_path/'.model-mine').mkdir()
     assert run_anew('-c', KILLED, pictures, model).returncode == -signal.SIGKILL
-    argv = [model, pictures] if verb == 'predict' else [pictures, '--out', model, *QUICK]
-    status, found, errors = run(verb, *argv)
-    assert status == 0 and 'the earlier one is back' in errors
-    assert sorted(p.name for p in model.parent.iterdir()) == ['.model-mine', 'model']
-    if verb == 'predict': assert everything(model) == everything(trained)
+    again = Path(shutil.copytree(tmp_path, tmp_path.parent/f'{tmp_path.name}-again'))
+    for path, argv in (model, ['predict', model, pictures]), (again/'model', ['train', pictures, '--out', again/'model', *QUICK]):
+        status, found, errors = run(*argv)
+        assert status == 0 and 'the earlier one is back' in errors
+        assert sorted(p.name for p in path.parent.iterdir()) == ['.model-mine', 'model']
+    assert everything(model) == everything(trained)
 
 
 def test_what_another_process_prepares_stays(model, learn):
@@ -241,7 +241,7 @@ import signal, sys
 from fastcnn.cli import main
 import onnxruntime
 signal.signal(signal.SIGALRM, signal.default_int_handler)
-signal.setitimer(signal.ITIMER_REAL, 3)
+signal.setitimer(signal.ITIMER_REAL, 2)
 sys.exit(main(['predict', *sys.argv[1:]]))
 '''
 
@@ -259,7 +259,7 @@ import sys, time
 from fastcnn.core import InputError
 from fastcnn.exported import open_exported, predict
 start = time.time()
-try: predict(open_exported(sys.argv[1], seconds=2), sys.argv[2:]*3)
+try: predict(open_exported(sys.argv[1], seconds=1), sys.argv[2:])
 except InputError as error: print(time.time() - start < 40, 'cannot be run' in str(error))
 '''
 
@@ -352,7 +352,7 @@ print(peak() - before)
 def test_networks_that_ask_for_all_memory(model, tmp_path):
     told, folders = json.loads((model/'config.json').read_text())['architecture'], []
     for change in (dict(channels=[99_999]*8), dict(size=10**9), dict(in_channels=10**9), dict(name='mlp', hidden=[99_999]*60),
-                   dict(name='torchvision/vit_h_14'), dict(name='vgg16', hidden=99_999), dict(more=[[[[1]]]])):
+                   dict(name='vgg16', hidden=99_999), dict(more=[[[[1]]]])):
         folders.append(Path(shutil.copytree(model, tmp_path/f'{len(folders)}')))
         graphs.seal(folders[-1], architecture={k: v for k, v in told.items() if 'name' not in change or k in ('n_classes', 'size')} | change)
     head = json.dumps({f'w{i}': dict(dtype='F32', shape=[0], data_offsets=[0, 0]) for i in range(300_000)}).encode()
@@ -459,6 +459,22 @@ def test_a_card_shows_names_as_they_are(tmp_path, pictures):
     assert '\u202e' not in text
 
 
+def test_a_link_is_not_uploaded(model, outside):
+    from fastcnn.deploy import push_to_hub
+    (model/'README.md').unlink()
+    (model/'README.md').symlink_to(outside/'.ssh'/'id_rsa')
+    with pytest.raises(ValueError, match='no ordinary file'): push_to_hub(model, 'me/model', token='none')
+
+
+@pytest.mark.parametrize('name', ['$x_1', '<b>&amp;'])
+def test_a_report_shows_names_as_they_are(name, tmp_path):
+    from fastcnn.evaluation import evaluate
+    from fastcnn.report import evaluation_report
+    found = evaluate(np.array([[.9, .1], [.2, .8], [.6, .4], [.3, .7]]), [name, 'b', 'b', name], [name, 'b'])
+    page = evaluation_report(tmp_path/'page.html', found).read_text()
+    assert '<b>&' not in page and html.escape(name) in page
+
+
 # A full disk
 
 def small_disk(folder, size):
@@ -494,3 +510,25 @@ def test_a_full_disk_leaves_what_was_there(trained, pictures, tmp_path):
         status, found, _ = run('predict', full/'model', *[pictures]*20, '--out', full/'t.csv')
         assert status == 1 and 'the answers so far are in' in found['error'] and (full/'t.csv').read_text() == 'old'
         assert everything(full).keys() >= before.keys()
+
+
+# A demo
+
+@pytest.mark.parametrize('mine', ['planets/earth/mine.jpg', 'model/NOTES.md', 'notes.txt', 'model/config.json'])
+def test_what_you_have_added_to_a_demo_stays(mine, tmp_path):
+    "Told before anything is made anew; the mark that a demo leaves says nothing of what came later"
+    out = tmp_path/'demo'
+    for name in ('planets/earth/1.jpg', 'model/config.json', 'report.html'):
+        (out/name).parent.mkdir(parents=True, exist_ok=True)
+        (out/name).write_text(name)
+    (out/'.fastcnn-demo').touch()
+    with contextlib.suppress(ImportError):
+        from fastcnn.folders import seal_folder
+        seal_folder(out, '.fastcnn-demo')
+    (out/mine).write_text('precious')
+    before = everything(out)
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.alarm(20)
+    try: status, found, _ = run('demo', '--quick', '--out', out)
+    finally: signal.alarm(0)
+    assert status == 2 and everything(out) == before and mine in found['error'], found
