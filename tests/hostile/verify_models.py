@@ -173,7 +173,7 @@ PREDICTED = '''
 import sys
 from fastcnn.cli import main
 print('ready', flush=True)
-while True: main(['predict', sys.argv[2], *[sys.argv[1]]*8, '--out', sys.argv[3]])
+while not main(['predict', sys.argv[2], *[sys.argv[1]]*8, '--out', sys.argv[3]]): pass
 '''
 PUBLISHED = '''
 import sys
