@@ -23,8 +23,8 @@ from . import __version__
 from .core import InputError, check_label, one_line, printable, to_json
 from .demo import run_demo
 from .images import image_files, left_out_files, warn_left_out
-from .pipeline import (add_source, collection_facts, evaluate_model, pixel_cache, train_classifier, write_cleaning_report,
-                              write_predictions)
+from .pipeline import (add_source, check_page, collection_facts, evaluate_model, pixel_cache, train_classifier,
+                              write_cleaning_report, write_predictions)
 
 # %% ../nbs/25_cli.ipynb #96751300
 def _positive(text):
@@ -178,6 +178,7 @@ def _evaluate(
     encoding:str=None # Of a list; default: UTF-8, UTF-16, or a guess that is told
 ):
     "Metrics on labelled images"
+    if report is not None: check_page(report)
     judged = evaluate_model(model, source, label_regex=label_regex, image_col=image_col, label_col=label_col,
         encoding=encoding)
     confusion = judged.evaluation.confusion

@@ -603,7 +603,8 @@ def map_ahead(
     function:Callable, # Called in threads
     items:Iterable, # Its arguments; they are drawn in this thread, in order, as they are needed
     workers:int, # Threads; twice as many results wait to be fetched, at most
-    chunksize:int=1 # Items that a thread takes at once, more where each takes less than a millisecond
+    chunksize:int=1, # Items that a thread takes at once, more where each takes less than a millisecond
+    leave:Callable[[], None]=lambda: None # Called at the end, before it is waited for the threads: to stop what they wait for
 )->Iterator: # Results, in order
     "A `map` in threads that runs a few results ahead"
     from concurrent.futures import ThreadPoolExecutor # here and not above: not everybody needs it
@@ -615,6 +616,7 @@ def map_ahead(
                 if len(waiting) > 2*workers: yield from waiting.popleft().result()
             while waiting: yield from waiting.popleft().result()
         finally:
+            leave()
             for future in waiting: future.cancel()
 
 # %% ../nbs/00_core.ipynb #08e8a3ec

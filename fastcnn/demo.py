@@ -8,11 +8,12 @@ Docs: https://fastcnn.github.io/fastcnn/cli.html.md"""
 __all__ = ['run_demo']
 
 # %% ../nbs/25_cli.ipynb #77ef47b2
-import json, shutil, subprocess, sys, time
+import json, subprocess, sys, time
 from itertools import combinations
 from pathlib import Path
 
-from .core import InputError, Manifest
+from .core import Manifest
+from .folders import DEMO, replace_folder, seal_folder
 from .images import image_files, read_image
 from .pipeline import describe_images, export_evaluated
 
@@ -190,27 +191,14 @@ def _predict_unseen(model, folder):
     planets = _draw_unseen(folder, PLANETS, 4, planet_image)
     others = _draw_unseen(folder, NUISANCES, 3, nuisance_image)
     command = [sys.executable, '-m', 'fastcnn', 'predict', str(model), *map(str, planets + others), '--json']
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode: raise RuntimeError(f'new pictures could not be predicted: {done.stderr.strip()[-300:]}')
     found = json.loads(done.stdout.splitlines()[-1])['predictions']
     return [('Pictures that it has never seen', [
         'Drawn after the training, predicted by a fresh process that knows neither torch nor fastai.',
         (_answer_sheet(found[:len(planets)]), 'New pictures with the predicted class and its probability'),
         'Statues, watches and cars are none of these. What the model says of pictures of nothing that it knows:',
         (_answer_sheet(found[len(planets):]), 'Pictures of other things with the answer')])]
-
-# %% ../nbs/25_cli.ipynb #b57d716a
-_MADE = 'planets', 'planets.fastcnn', 'first-look', 'first-look.fastcnn', 'unseen', 'model', 'report.html'
-
-# %% ../nbs/25_cli.ipynb #792a48b4
-def _remove_earlier(out):
-    "Remove what an earlier demo made in `out`; anything else is left alone"
-    if out.exists() and not out.is_dir(): raise InputError(f'{str(out)!r} is a file: give a folder')
-    strange = [name for name in _MADE if (out/name).exists()] if not (out/'.fastcnn-demo').exists() else []
-    hint = 'is not of a demo, and a demo would replace it: choose another --out'
-    if strange: raise InputError(f'{str(out/strange[0])!r} {hint}')
-    out.mkdir(parents=True, exist_ok=True)
-    (out/'.fastcnn-demo').touch()
-    for name in _MADE: shutil.rmtree(out/name, ignore_errors=True) # the report is a file, and is replaced at the end
 
 # %% ../nbs/25_cli.ipynb #ed48f850
 def run_demo(
@@ -220,10 +208,17 @@ def run_demo(
     "The whole way on the built-in source"
     import matplotlib
     matplotlib.use('Agg')
+    out = Path(out)
+    with replace_folder(out, DEMO) as folder: # an earlier demo stays until this one is complete, and what is yours is refused
+        found = _whole_way(folder, _demo_sizes(quick), quick)
+        seal_folder(folder, '.fastcnn-demo')
+    return found | dict(report=str(out/'report.html'), model=str(out/'model'))
+
+# %% ../nbs/25_cli.ipynb #28f30708
+def _whole_way(folder, sizes, quick):
+    "Search, clean, train, judge, report; what `run_demo` returns, but for the places"
     from fastcnn.planet_server import PlanetServer
-    start, out, sizes = time.time(), Path(out), _demo_sizes(quick)
-    root, model = out/'planets', out/'model'
-    _remove_earlier(out)
+    start, root, model = time.time(), folder/'planets', folder/'model'
     with PlanetServer(n=sizes['served'], seed=42) as server:
         sections = _collect_planets(server, root, sizes['wanted'])
         cleaning, cleaned = _clean_planets(server, root)
@@ -231,13 +226,13 @@ def run_demo(
     looked = _look_inside(root, dls)
     ladder, learn, climbed = _train_ladder(dls)
     found, findings, judged = _judge_last(learn, dls, model, root)
-    sections += cleaned + looked + climbed + judged + _predict_unseen(model, out/'unseen')
+    sections += cleaned + looked + climbed + judged + _predict_unseen(model, folder/'unseen')
     seconds = round(time.time() - start, 1)
     short = f'{len(image_files(root))} images of four planets, {sizes["size"]} pixels, {seconds:.0f} seconds.'
-    page = _write_demo(out/'report.html', sections, short, quick)
+    _write_demo(folder/'report.html', sections, short, quick)
     return dict(accuracy=found.accuracy, accuracy_interval=list(found.accuracy_interval),
                 ladder=dict(zip(ladder.step, ladder.accuracy)), cleaning=cleaning, findings=findings,
-                seconds=seconds, quick=quick, report=str(page), model=str(model))
+                seconds=seconds, quick=quick)
 
 # %% ../nbs/25_cli.ipynb #790a5ab8
 def _load_planets(root, sizes):

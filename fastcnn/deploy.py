@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/deploy.html.md"""
 __all__ = ['OPSET', 'crop_graph', 'export_model', 'push_to_hub']
 
 # %% ../nbs/19_deploy.ipynb #6d2ff171
-import copy, hashlib, json, tempfile, warnings
+import copy, json, os, shutil, warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,10 @@ from torch import nn
 # %% ../nbs/19_deploy.ipynb #050976e5
 from . import __version__
 from .core import InputError, atomic_write, to_json, utc_now
+from .folders import (CARD, MODEL, MODEL_FILES, config_digest, file_digest, kind_of, recover_folder,
+                             replace_folder, small_file)
+from .graphs import check_graph
+from .images import printable
 from .novelty import fit_novelty
 
 if TYPE_CHECKING: from fastai.learner import Learner
@@ -100,6 +104,7 @@ def _whole_graph(answers, size, method):
 def _check_equal(graph, answers, size):
     "The graph and the torch network agree on random images of the network's own size"
     import onnxruntime as ort
+    check_graph(graph)
     images = np.random.default_rng(0).integers(0, 256, (8, size, size, 3), dtype=np.uint8)
     found = ort.InferenceSession(graph, providers=['CPUExecutionProvider']).run(None, {'image': images})
     with torch.no_grad(): expected = answers(torch.tensor(images).permute(0, 3, 1, 2).float())
@@ -130,17 +135,12 @@ def _squares(
 
 # %% ../nbs/19_deploy.ipynb #c386fa48
 FORMAT = 2 # Of the folder: 1 knew neither novelty nor checksums
-MODEL_FILES = ('config.json', 'model.onnx', 'model.safetensors') # What an exported model must hold
 
 # %% ../nbs/19_deploy.ipynb #44260402
 def _with_checksums(folder, config):
     "The configuration with the checksums of the other files and its own"
-    files = {}
-    for name in MODEL_FILES[1:]:
-        with open(folder/name, 'rb') as file: files[name] = hashlib.file_digest(file, 'sha256').hexdigest()
-    config = {k: v for k, v in config.items() if k != 'sha256'} | dict(files=files)
-    own = hashlib.sha256(to_json(config, sort_keys=True).encode()).hexdigest()
-    return config | dict(sha256=own)
+    config = config | dict(files={name: file_digest(folder/name) for name in (*MODEL_FILES[1:], CARD) if (folder/name).exists()})
+    return config | dict(sha256=config_digest(config))
 
 # %% ../nbs/19_deploy.ipynb #31ed9fb9
 def write_config(
@@ -149,6 +149,9 @@ def write_config(
 ):
     "Write config.json with the checksums of all files and its own"
     atomic_write(folder/'config.json', to_json(_with_checksums(folder, config), indent=1))
+
+# %% ../nbs/19_deploy.ipynb #b2494c29
+def _first_line(error): return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
 # %% ../nbs/19_deploy.ipynb #77254c8f
 def _normalization(dls):
@@ -160,8 +163,10 @@ def _normalization(dls):
 
 # %% ../nbs/19_deploy.ipynb #65ffd5ff
 def _write_weights(model, path):
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, path)
+    try: save_file({k: v.contiguous() for k, v in model.state_dict().items()}, path)
+    except SafetensorError as error: raise OSError(f'{str(path)!r} cannot be written: {_first_line(error)}') from error # a full disk
     path.chmod(0o644) # safetensors writes for the owner alone
 
 # %% ../nbs/19_deploy.ipynb #65020fbb
@@ -179,6 +184,15 @@ def _write_model(folder, learn):
     return dict(format=FORMAT, version=__version__, created=utc_now(), architecture=architecture, size=size, method=method, mean=mean,
                 std=std, classes=[str(c) for c in dls.vocab], none_of_these=none_of_these, accuracy=None,
                 accuracy_interval=None, split='test')
+
+# %% ../nbs/19_deploy.ipynb #2b4660b1
+_MARKS = '\\`*_{}[]<>()#|!&~$@:' # what can begin something in Markdown, with GitHub's and the Hub's additions
+
+def markdown_text(
+    text:str # From anybody
+)->str: # Of one line
+    "A text that Markdown shows as it is"
+    return ''.join('\\'*(c in _MARKS) + c for c in printable(' '.join(str(text).split())))
 
 # %% ../nbs/19_deploy.ipynb #0c9061c2
 def _results(config):
@@ -219,7 +233,7 @@ def _card_figures(config):
     if (worth := config.get('effective_images', config['images'])) < config['images']:
         text += f' Some belong together, such as frames of a film: the interval counts them as {worth:.1f} independent images.'
     text += _card_relatives(config)
-    scores = [f'| {name} | {"–" if score is None else format(score, ".3f")} |'
+    scores = [f'| {markdown_text(name)} | {"–" if score is None else format(score, ".3f")} |'
               for name, score in (config.get('per_class_f1') or {}).items()]
     return '\n'.join([text, *(['', '| class | F1 |', '| --- | --- |', *scores] if scores else [])])
 
@@ -279,29 +293,36 @@ predict('THIS_FOLDER', ['picture.jpg'])
 def _card(config, data, license):
     "The model card"
     return _CARD.format(
-        head=_card_head(config, license), classes=', '.join(config['classes']), n=len(config['classes']),
-        version=config['version'], date=config['created'][:10], size=config['size'], license=license,
-        network=(config['architecture'] or {}).get('name', 'a network of your own'),
+        head=_card_head(config, license), classes=', '.join(map(markdown_text, config['classes'])), n=len(config['classes']),
+        version=config['version'], date=config['created'][:10], size=config['size'], license=markdown_text(license),
+        network=markdown_text((config['architecture'] or {}).get('name', 'a network of your own')),
         figures=_card_figures(config), novelty=_card_novelty(config), data=data or 'Not described.')
-
-# %% ../nbs/19_deploy.ipynb #a8c748b2
-def _check_replaceable(path):
-    "Refuse a folder that holds something else than an exported model"
-    if not path.exists(): return
-    filled = not path.is_dir() or any(path.iterdir())
-    if filled and not (path/'config.json').is_file():
-        raise InputError(f'{str(path)!r} exists and is no exported model: choose another folder')
 
 # %% ../nbs/19_deploy.ipynb #e4ea2df1
 def _check_whole(path):
-    "Refuse to upload what is no exported model, or one that is damaged"
-    missing = [name for name in MODEL_FILES if not (path/name).is_file() or (path/name).is_symlink()]
-    if missing: raise InputError(f'{str(path)!r} is no exported model: {", ".join(missing)} missing')
+    "Refuse to upload what is no exported model, or one that is damaged; a card may be rewritten by hand"
+    if not kind_of(path): recover_folder(path)
+    wrong = [name for name in MODEL_FILES if kind_of(path/name) != 'file']
+    if wrong: raise InputError(f'{str(path)!r} is no exported model: {", ".join(wrong)} missing')
+    if kind_of(path/CARD) not in ('', 'file'): raise InputError(f'{str(path/CARD)!r} is no ordinary file')
     file = path/'config.json'
-    try: config = json.loads(file.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error: raise InputError(f'{str(file)!r} cannot be read: {error}') from error
-    if 'files' in config and config != _with_checksums(path, config):
+    try: config = json.loads(small_file(file))
+    except (OSError, ValueError, RecursionError) as error: raise InputError(f'{str(file)!r} cannot be read: {error}') from error
+    if not isinstance(config, dict): raise InputError(f'{str(file)!r} holds no configuration')
+    now = {name: file_digest(path/name) for name in MODEL_FILES[1:]}
+    if 'files' in config and (config.get('sha256') != config_digest(config) or config['files'] != config['files'] | now):
         raise InputError(f'{str(path)!r} was changed or damaged after the export')
+
+# %% ../nbs/19_deploy.ipynb #ebc11977
+def _describe(folder, config, data, license):
+    "Card and configuration, with the checksums of all"
+    atomic_write(folder/CARD, _card(config, data, license))
+    write_config(folder, config)
+
+def _same_file(source, target):
+    "The same file under another name; a copy where the disk has no such thing"
+    try: os.link(source, target)
+    except OSError: shutil.copyfile(source, target)
 
 # %% ../nbs/19_deploy.ipynb #f32960c3
 def export_model(
@@ -313,27 +334,20 @@ def export_model(
 )->Path: # `path`
     "Write a trained network as a folder with safetensors, configuration, ONNX and a card"
     path = Path(path)
-    _check_replaceable(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f'.{path.name}-') as tmp:
-        folder = Path(tmp)/'model'
-        folder.mkdir()
+    with replace_folder(path, MODEL) as folder:
         config = _write_model(folder, learn)
-        write_config(folder, config)
-        atomic_write(folder/'README.md', _card(config, data, license))
+        _describe(folder, config, data, license)
         _check_whole(folder)
-        if path.exists(): path.rename(Path(tmp)/'old')
-        folder.rename(path)
     if measure: # the model is there already: what fails now loses nothing
-        write_config(path, config := config | json.loads(to_json(measure(path)))) # what a reader will find
-        atomic_write(path/'README.md', _card(config, data, license))
+        config |= json.loads(to_json(measure(path))) # what a reader will find
+        with replace_folder(path, MODEL) as folder:
+            for name in MODEL_FILES[1:]: _same_file(path/name, folder/name)
+            _describe(folder, config, data, license)
     return path
 
 # %% ../nbs/19_deploy.ipynb #89f85670
 _HUB_HINTS = {401: 'log in with `hf auth login` or give a token', 403: 'your token may not write there',
               404: 'there is no such account or repository'}
-
-def _first_line(error): return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
 # %% ../nbs/19_deploy.ipynb #076a0a6e
 def _upload(api, path, repo_id, private, message):

@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/exported.html.md"""
 __all__ = ['read_config', 'open_exported', 'predict', 'predict_each', 'load_exported']
 
 # %% ../nbs/20_exported.ipynb #058184b3
-import functools, hashlib, json, math, os, re, stat, threading, unicodedata, warnings
+import functools, hashlib, json, math, os, re, stat, threading, time, unicodedata, warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +19,9 @@ import numpy as np
 from PIL import Image
 
 # %% ../nbs/20_exported.ipynb #194c4e28
-from .core import InputError, map_ahead, to_json
+from .core import InputError, map_ahead
+from .folders import config_digest, file_digest, recover_folder, small_file
+from .graphs import check_graph
 from .images import UnreadableImage, is_text, read_image, tell_left_out, walk_images, warn_left_out
 
 # %% ../nbs/20_exported.ipynb #fd56a4fe
@@ -27,7 +29,8 @@ _MAX_BYTES = {'config.json': 1 << 20, 'model.onnx': (1 << 31) - 1, 'model.safete
 
 # %% ../nbs/20_exported.ipynb #f9b87d9b
 def _file_stats(path):
-    "What the file system says of the three files"
+    "What the file system says of the three files; a model whose replacement was stopped halfway comes back"
+    if not os.path.lexists(path): recover_folder(path)
     try: found = {name: os.lstat(path/name) for name in _MAX_BYTES if os.path.lexists(path/name)}
     except (OSError, ValueError) as error: raise InputError(f'{str(path)!r} cannot be read: {error}') from error
     missing = ', '.join(name for name in _MAX_BYTES if name not in found)
@@ -53,7 +56,8 @@ def _is_integer(v, low, high): return isinstance(v, int) and not isinstance(v, b
 def _is_number(v, low=-1e6, high=1e6):
     return isinstance(v, (int, float)) and not isinstance(v, bool) and low <= v <= high
 def _is_triple(v, low=-1e6): return isinstance(v, list) and len(v) == 3 and all(_is_number(x, low) for x in v)
-def _is_name(v): return isinstance(v, str) and 0 < len(v) <= 500
+def _is_name(v, most=500): return isinstance(v, str) and 0 < len(v) <= most and is_text(v)
+def _is_interval(v): return v is None or isinstance(v, list) and len(v) == 2 and all(_is_number(x, 0, 1) for x in v)
 
 # %% ../nbs/20_exported.ipynb #9d7f0195
 def _are_classes(v):
@@ -71,6 +75,10 @@ _RULES = dict( # What config.json must hold: (in words, test)
     architecture=('null or a name with options', lambda v: _is_null_or(v, 'name', _is_name)),
     none_of_these=('null or a threshold', lambda v: _is_null_or(v, 'threshold', _is_number)),
     accuracy=('null or a share', lambda v: v is None or _is_number(v, 0, 1)),
+    accuracy_interval=('null or two shares', _is_interval),
+    images=('null or a number', lambda v: v is None or _is_integer(v, 0, 10**12)),
+    created=('a time', _is_name), version=('a name', _is_name),
+    method=('crop, squish or pad', lambda v: v in ('crop', 'squish', 'pad')),
     files=('checksums', _are_checksums),
     format=(f'a whole number from 1 to {FORMATS[-1]}; a later one needs a later fastcnn',
             lambda v: _is_integer(v, 1, FORMATS[-1])))
@@ -80,7 +88,7 @@ def _parse_config(file):
     "The content of config.json, if it is an object with classes"
     name = repr(str(file))
     def refuse(constant): raise ValueError(f'{constant} is no number')
-    try: config = json.loads(file.read_text(encoding='utf-8'), parse_constant=refuse)
+    try: config = json.loads(small_file(file), parse_constant=refuse)
     except RecursionError: raise InputError(f'{name} cannot be read: too many brackets') from None
     except (OSError, ValueError) as error: raise InputError(f'{name} cannot be read: {error}') from error
     if not isinstance(config, dict): raise InputError(f'{name} holds no configuration')
@@ -98,18 +106,29 @@ def read_config(
     for key, (words, holds) in _RULES.items():
         needed = key in config or key in ('size', 'mean', 'std')
         if needed and not holds(config.get(key)): raise InputError(f'{name}: {key} must be {words}')
-    own = to_json({k: v for k, v in config.items() if k != 'sha256'}, sort_keys=True).encode()
-    if 'files' in config and config.get('sha256') != hashlib.sha256(own).hexdigest():
-        raise InputError(f'{name} was changed or damaged after the export')
+    try: sound = 'files' not in config or config.get('sha256') == config_digest(config)
+    except RecursionError: raise InputError(f'{name} cannot be read: too many brackets') from None
+    if not sound: raise InputError(f'{name} was changed or damaged after the export')
     return config
 
 # %% ../nbs/20_exported.ipynb #9d23547e
+_OTHER = 'is not the file that was exported: it is damaged, or of another model'
+
 def _check_digest(path, config, name):
     "The file is the one that was exported; models of format 1 cannot tell"
     if 'files' not in config: return
-    with open(path/name, 'rb') as file: found = hashlib.file_digest(file, 'sha256').hexdigest()
-    if found != config['files'][name]:
-        raise InputError(f'{str(path/name)!r} is not the file that was exported: it is damaged, or of another model')
+    if file_digest(path/name) != config['files'][name]:
+        raise InputError(f'{str(path/name)!r} {_OTHER}')
+
+# %% ../nbs/20_exported.ipynb #d0be0eb3
+def _graph_bytes(path, config):
+    "The graph, read once: what is looked at is what runs"
+    file = path/'model.onnx'
+    try: graph = small_file(file, _MAX_BYTES[file.name])
+    except OSError as error: raise InputError(f'{str(file)!r} cannot be read: {error}') from error
+    if 'files' in config and hashlib.sha256(graph).hexdigest() != config['files'][file.name]:
+        raise InputError(f'{str(file)!r} {_OTHER}')
+    return graph
 
 # %% ../nbs/20_exported.ipynb #bac75a06
 _MAX_MEMORY = 1 << 32 # Bytes for ONNX Runtime in all
@@ -124,6 +143,22 @@ def _limit_memory():
 # %% ../nbs/20_exported.ipynb #1b9447eb
 def _first_line(error): return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
+# %% ../nbs/20_exported.ipynb #2d4e1f40
+def _in_time(work, seconds, message, stop):
+    "What `work` returns, in a thread of its own: ONNX Runtime hears neither Ctrl-C nor the end of its time"
+    done, found = threading.Event(), []
+    def run():
+        try: found.append((work(), None))
+        except Exception as error: found.append((None, error))
+        finally: done.set()
+    threading.Thread(target=run, daemon=True).start()
+    end = time.monotonic() + seconds
+    while not done.wait(.1):
+        if stop.is_set() or time.monotonic() > end: raise InputError(f'{message} within {seconds:.0f} seconds')
+    value, error = found[0]
+    if error is not None: raise error
+    return value
+
 # %% ../nbs/20_exported.ipynb #fe4ab656
 @contextmanager
 def _runtime_errors(message):
@@ -131,22 +166,28 @@ def _runtime_errors(message):
     try: yield
     except Exception as error:
         theirs = type(error).__module__.startswith('onnxruntime')
-        if not theirs and not isinstance(error, (RuntimeError, UnicodeDecodeError)): raise
+        if not theirs and not isinstance(error, (RuntimeError, UnicodeDecodeError, MemoryError)): raise
+        if isinstance(error, InputError): raise
         raise InputError(f'{message}: {_first_line(error)}') from error
 
 # %% ../nbs/20_exported.ipynb #7fdd7274
-def _open_session(file):
+def _open_session(file, graph, seconds):
     "A graph ready to run"
     import onnxruntime as ort
+    name = repr(str(file))
+    try: check_graph(graph)
+    except InputError as error: raise InputError(f'{name} is no graph of a model of fastcnn: {error}') from None
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.add_session_config_entry('session.use_env_allocators', '1')
     options.intra_op_num_threads = 1 # each thread of ours has a picture of its own: nothing waits for anything
     options.enable_mem_pattern = False # it would keep one for each shape of picture that ever came
-    with _runtime_errors(f'{str(file)!r} is no graph that ONNX Runtime can load'):
+    options.add_session_config_entry('session.load_model_format', 'ONNX') # and not as its first bytes would have it
+    def load(): # constants are not folded: that would take any time, and ours has nothing to fold
+        return ort.InferenceSession(graph, options, providers=['CPUExecutionProvider'], disabled_optimizers=['ConstantFolding'])
+    with _runtime_errors(f'{name} is no graph that ONNX Runtime can load'):
         _limit_memory()
-        graph = str(file) if is_text(file) else file.read_bytes() # it takes no name that is not UTF-8
-        return ort.InferenceSession(graph, options, providers=['CPUExecutionProvider'])
+        return _in_time(load, seconds, f'{name} cannot be loaded', threading.Event())
 
 # %% ../nbs/20_exported.ipynb #aaca26b0
 def _check_interface(session, config, file):
@@ -174,8 +215,7 @@ def open_exported(
 )->ExportedModel: # For `predict` and `predict_each`, in place of the path
     "Open a model once, for a program that gets one image after the other"
     path, config = Path(path), read_config(path)
-    _check_digest(path, config, 'model.onnx')
-    session = _open_session(path/'model.onnx')
+    session = _open_session(path/'model.onnx', _graph_bytes(path, config), seconds)
     _check_interface(session, config, path/'model.onnx')
     return ExportedModel(path, config, session, seconds)
 
@@ -204,13 +244,17 @@ _in_the_graph = _PixelBudget(1 << 25) # Some 15 bytes each
 # %% ../nbs/20_exported.ipynb #3f815810
 @contextmanager
 def _time_limit(seconds):
-    "Options for runs that are stopped when this time is over"
+    "Options for runs that are stopped when this time is over, or nobody waits for them"
     import onnxruntime as ort
     options = ort.RunOptions()
     options.log_severity_level = 4
     clock = threading.Timer(seconds, setattr, (options, 'terminate', True))
+    clock.daemon = True
     clock.start()
     try: yield options
+    except BaseException:
+        options.terminate = True
+        raise
     finally: clock.cancel()
 
 # %% ../nbs/20_exported.ipynb #4e75a0ed
@@ -224,11 +268,14 @@ def _check_outputs(found, n):
         raise InputError('the graph of the model gives no probabilities: it is damaged, or no model of fastcnn')
 
 # %% ../nbs/20_exported.ipynb #7d7ecb0a
-def _run(session, images, options):
+_NOT_RUN = 'the graph of the model cannot be run'
+
+def _run(session, images, options, seconds, stop):
     "Outputs by name for images (n, H, W, 3) uint8"
     names = [output.name for output in session.get_outputs()]
-    with _runtime_errors('the graph of the model cannot be run'), _in_the_graph.reserve(images[..., 0].size):
-        found = dict(zip(names, session.run(names, {'image': images}, options)))
+    def run(): return session.run(names, {'image': images}, options)
+    with _runtime_errors(_NOT_RUN), _in_the_graph.reserve(images[..., 0].size):
+        found = dict(zip(names, _in_time(run, seconds + 3, _NOT_RUN, stop))) # between two operators it stops by itself
     _check_outputs(found, len(images))
     return found
 
@@ -307,21 +354,21 @@ class _Answer:
     novelty:float # NaN where it was not read, or the model cannot tell
 
 # %% ../nbs/20_exported.ipynb #46b9c962
-def _run_all(model, pictures):
+def _run_all(model, pictures, stop):
     "(probabilities, novelty) of each picture, in order"
-    n = len(model.config['classes'])
-    with _time_limit(model.seconds*len(pictures)) as options:
-        found = [_run(model.session, batch, options) for batch in _batches(pictures, model.config['size'])]
+    n, seconds = len(model.config['classes']), model.seconds*len(pictures)
+    with _time_limit(seconds) as options:
+        found = [_run(model.session, batch, options, seconds, stop) for batch in _batches(pictures, model.config['size'])]
     for outputs in found:
         p = outputs['probabilities']
         if p.shape[1] != n: raise InputError(f'{str(model.path)!r} names {n} classes, but its graph has {p.shape[1]}')
         yield from zip(p, outputs.get('novelty', [math.nan]*len(p)))
 
 # %% ../nbs/20_exported.ipynb #8bb533cc
-def _answer_some(model, images):
+def _answer_some(model, stop, images):
     "An answer for each image of a short list"
     read = [read_or_reason(image) for image in images]
-    found = _run_all(model, [pixels for pixels, error in read if not error])
+    found = _run_all(model, [pixels for pixels, error in read if not error], stop)
     unknown = np.full(len(model.config['classes']), np.nan, np.float32), math.nan
     return [_Answer(image, error, *(unknown if error else next(found))) for image, (_, error) in zip(images, read)]
 
@@ -329,12 +376,12 @@ def _answer_some(model, images):
 _THREADS, _CHUNK = min(8, os.cpu_count() or 1), 8 # Images that a thread takes at a time, at most
 
 # %% ../nbs/20_exported.ipynb #ac9c6cc6
-def _map_in_order(work, images, total):
+def _map_in_order(work, images, total, stop):
     "The results of `work`, which makes a list of a few images, one by one and in order"
     from tqdm.auto import tqdm
     chunk = min(_CHUNK, max(1, total//(4*_THREADS))) if total is not None else _CHUNK # few images are shared out too
     with tqdm(total=total, desc='predicting', delay=1, leave=False) as bar:
-        for found in map_ahead(work, iter(lambda: list(islice(images, chunk)), []), _THREADS):
+        for found in map_ahead(work, iter(lambda: list(islice(images, chunk)), []), _THREADS, leave=stop.set):
             bar.update(len(found))
             yield from found
 
@@ -343,9 +390,10 @@ def _answers(model, images):
     "An answer for each image, in order; an error where none can be read, a warning where some cannot"
     images = _several(images)
     total = sum(1 for _ in _each_image(images, tell=False)) if hasattr(images, '__len__') else None
-    work, images = functools.partial(_answer_some, model), _each_image(images)
+    stop = threading.Event() # whoever leaves early waits for no graph
+    work, images = functools.partial(_answer_some, model, stop), _each_image(images)
     broken, seen, first = 0, 0, ''
-    for answer in work(list(images)) if total == 1 else _map_in_order(work, images, total):
+    for answer in work(list(images)) if total == 1 else _map_in_order(work, images, total, stop):
         broken, seen, first = broken + bool(answer.error), seen + 1, first or answer.error
         yield answer
     if broken and broken == seen: raise InputError(first)
@@ -421,9 +469,13 @@ def _check_architecture(config, path):
     return told
 
 # %% ../nbs/20_exported.ipynb #bb493a90
+_MAX_HEAD = 10_000_000 # Bytes of the list of tensors: a hundred thousand of them
+
 def _stored_shapes(file):
     "Name → shape of the tensors in a safetensors file, from its head"
     from safetensors import safe_open
+    with open(file, 'rb') as head: size = int.from_bytes(head.read(8), 'little')
+    if size > _MAX_HEAD: raise InputError(f'{str(file)!r}: the weights do not fit the network: their list has {size:,} bytes')
     with safe_open(file, framework='pt') as stored:
         return {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}
 
@@ -459,7 +511,8 @@ def _load_weights(told, file):
 
 # %% ../nbs/20_exported.ipynb #b1af3351
 def load_exported(
-    path:Path # Exported model
+    path:Path, # Exported model
+    seconds:float=600 # That it may take to build the network
 ): # nn.Module in eval mode: normalised images (N, 3, size, size) → logits (N, classes)
     "The network of an exported model, to look at or to train on"
     from safetensors import SafetensorError
@@ -467,8 +520,8 @@ def load_exported(
     told, file = _check_architecture(config, path), path/'model.safetensors'
     _check_digest(path, config, file.name)
     try:
-        _check_shapes(told, file)
-        return _load_weights(told, file)
+        build = lambda: (_check_shapes(told, file), _load_weights(told, file))[1]
+        return _in_time(build, seconds, f'{str(path)!r}: the network cannot be built', threading.Event())
     except InputError: raise
     except (SafetensorError, OSError, *_BUILD_ERRORS) as error:
         raise InputError(f'{str(path)!r}: the weights do not fit the network: {_first_line(error)}') from error

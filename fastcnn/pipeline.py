@@ -9,13 +9,15 @@ __all__ = ['collection_facts', 'write_cleaning_report', 'add_source', 'ModelEval
            'export_evaluated', 'TrainedClassifier', 'train_classifier', 'write_predictions', 'pixel_cache']
 
 # %% ../nbs/24_pipeline.ipynb #0115a643
-import csv, hashlib, os, time, warnings
+import csv, glob, hashlib, os, shutil, time, warnings
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .core import PRESENT, InputError, Manifest, SidecarFile, csv_line, sidecar, to_json
+from .core import PRESENT, InputError, Manifest, SidecarFile, csv_line, printable, sidecar, to_json
+from .folders import check_new_file, folder_beside, kind_of, part_name
 
 # %% ../nbs/24_pipeline.ipynb #715ad6f0
 if TYPE_CHECKING:
@@ -135,10 +137,12 @@ def describe_images(
     table:'DataFrame' # Its images, with a column label
 )->str: # Markdown
     "What the model card says of the images: how many of each class, and their licences"
-    counts = ', '.join(f'{n} {label}' for label, n in table.label.value_counts().sort_index().items())
-    licenses = sorted({row.get('license') or 'unknown' for row in _manifest_of(source) if row['status'] in PRESENT})
-    name = Path(source).name if isinstance(source, (str, Path)) else 'a table'
-    return f'{len(table)} images of `{name}`: {counts}.\n\nLicences: {", ".join(licenses) or "not recorded"}.'
+    from fastcnn.deploy import markdown_text
+    counts = ', '.join(f'{n} {markdown_text(label)}' for label, n in table.label.value_counts().sort_index().items())
+    licenses = sorted({markdown_text(row.get('license') or 'unknown') for row in _manifest_of(source) if row['status'] in PRESENT})
+    name = Path(os.path.abspath(source)).name if isinstance(source, (str, Path)) else 'a table'
+    code = printable(name).replace('`', "'")
+    return f'{len(table)} images of `{code}`: {counts}.\n\nLicences: {", ".join(licenses) or "not recorded"}.'
 
 # %% ../nbs/24_pipeline.ipynb #df9733dc
 def export_evaluated(
@@ -187,21 +191,28 @@ def _check_training(out, plan, stage, seed=0, report=None, **counts):
     if counts.get('size') and counts['size'] > _MAX_SIZE: raise InputError(f'size is {counts["size"]}: it must be at most {_MAX_SIZE} pixels')
     if out is not None: _check_target(Path(out))
     if not 0 <= seed < 2**32: raise InputError(f'seed is {seed}: give a whole number from 0 to {2**32 - 1}')
-    if report is not None: _check_page(Path(report))
+    if report is not None: check_page(report)
 
-def _check_page(path):
-    "A page can be written only into a folder that there is"
+# %% ../nbs/24_pipeline.ipynb #b2a97255
+def check_page(
+    path:Path # HTML file to write
+):
+    "Refuse a page that cannot be written: into no folder, or in place of what is no page"
+    path = Path(path)
     if path.is_dir(): raise InputError(f'{str(path)!r} is a folder: give the name of a page, such as report.html')
-    if not os.access(path.absolute().parent, os.W_OK): raise InputError(f'{str(path)!r} cannot be written: there is no such folder, or you may not write there')
+    check_new_file(path)
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise InputError(f'{str(path)!r} cannot be written: there is no such folder, or you may not write there')
 
 # %% ../nbs/24_pipeline.ipynb #d3f6099e
 def _check_target(out):
-    "Only an exported model is replaced, or an empty folder filled; and there is room to write beside it"
-    above = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    "Only an exported model is replaced, or an empty folder filled; and one may write beside it"
+    from fastcnn.folders import MODEL, check_replaceable, recover_folder
+    recover_folder(out)
+    above = next(folder for folder in out.absolute().parents if folder.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise InputError(f'{str(out)!r} cannot be written: {str(above)!r} is no folder that you may write to')
-    if not out.exists() or (out/'config.json').is_file() or (out.is_dir() and not any(out.iterdir())): return
-    raise InputError(f'{str(out)!r} exists and is no exported model: choose another folder')
+    check_replaceable(out, MODEL)
 
 # %% ../nbs/24_pipeline.ipynb #ca9fd2b4
 def _choose_plan(plan, arch):
@@ -249,14 +260,18 @@ def _checkpoint(out, resume, settings):
     if out is None: return None
     out = Path(os.path.abspath(out))
     mark = hashlib.sha256(to_json([*map(str, settings)]).encode()).hexdigest()[:8]
-    kept = out.with_name(f'.{out.name}.training-{mark}.pt')
-    if resume and not kept.exists():
+    kept = out.with_name(f'.{out.name}.training-{mark}')/'epochs.pt'
+    if resume and kind_of(kept) != 'file':
         raise InputError(f'there is no interrupted training of {str(out)!r} with these settings: train without resume')
     if not resume: _forget_checkpoints(out)
     return kept
 
 def _forget_checkpoints(out):
-    for file in Path(os.path.abspath(out)).parent.glob(f'.{Path(out).name}.training-*.pt'): file.unlink()
+    "Remove what earlier trainings for this folder have kept; a link is nothing of theirs"
+    out = Path(os.path.abspath(out))
+    for folder in out.parent.glob(f'.{glob.escape(out.name)}.training-' + '[0-9a-f]'*8):
+        if kind_of(folder) == 'folder': shutil.rmtree(folder)
+        elif kind_of(folder) == 'link': raise InputError(f'{str(folder)!r} is a link: remove it')
 
 # %% ../nbs/24_pipeline.ipynb #0f5464bd
 _JUDGED = ('accuracy', 'accuracy_interval', 'f1', 'precision', 'recall', 'refused', 'related_images', 'accuracy_unrelated',
@@ -325,6 +340,9 @@ def _fit(learn, plan, epochs, lr, checkpoint):
         kept = checkpoint and checkpoint.exists()
         how = 'the finished epochs are kept: the same command with --resume goes on' if kept else 'nothing was learnt yet'
         raise KeyboardInterrupt(f'interrupted: {how}') from None
+    finally:
+        if checkpoint:
+            with suppress(OSError): checkpoint.parent.rmdir() # empty: the disk was full before the first epoch was kept
 
 # %% ../nbs/24_pipeline.ipynb #2eea31cc
 def _transfer_size(plan, arch):
@@ -364,19 +382,47 @@ def _json_answer(row):
 
 
 # %% ../nbs/24_pipeline.ipynb #009db9f4
-def _write_answers(rows, part, suffix):
-    "Write each answer as a line; how many there were of each kind, which is told as it grows"
+def _write_answers(rows, table, suffix, counts):
+    "Write each answer as a line, whole rows only; `counts` grows by how many there are of each kind"
+    done = 0 # bytes
+    try:
+        for row in map(_json_answer, rows):
+            header = csv_line(row) if suffix == '.csv' and not counts else ''
+            line = to_json(row) + '\n' if suffix == '.jsonl' else header + csv_line(row.values())
+            done += _write_whole(table, line.encode(errors='surrogateescape')) # a name need not be UTF-8
+            counts['unreadable' if row['error'] else 'none of these' if row['label'] is None else f'label {row["label"]}'] += 1
+    finally: table.truncate(done)
+
+def _write_whole(file, data):
+    "Write all of it, as a file without a buffer need not do at once; how much it was"
+    left = memoryview(data)
+    while left: left = left[file.write(left):]
+    return len(data)
+
+# %% ../nbs/24_pipeline.ipynb #91340296
+def _write_table(rows, out):
+    "Write the answers and put them in their place; if the rest never comes, those that are there stay, and are told"
     counts = Counter()
-    with open(part, 'w', buffering=1, encoding='utf-8', errors='surrogateescape', newline='') as table: # a name need not be UTF-8
-        try:
-            for row in map(_json_answer, rows):
-                header = csv_line(row) if suffix == '.csv' and not counts else ''
-                table.write(to_json(row) + '\n' if suffix == '.jsonl' else header + csv_line(row.values()))
-                counts['unreadable' if row['error'] else 'none of these' if row['label'] is None else f'label {row["label"]}'] += 1
-        except InputError:
-            if counts.total() == counts['unreadable']: part.unlink() # not one answer
-            raise
+    with folder_beside(out) as beside:
+        part, seen = beside/'part', part_name(out)
+        with open(part, 'xb', buffering=0) as table:
+            try: os.link(part, seen)
+            except OSError: seen = part # something of yours has this name, or the disk knows no second names
+            try: _write_answers(rows, table, out.suffix, counts)
+            except (Exception, KeyboardInterrupt) as error: raise _told_where(error, part, seen, counts) from None
+        if seen != part: seen.unlink()
+        os.replace(part, out)
     return counts
+
+def _told_where(error, part, seen, counts):
+    "The error, with the place of the answers so far; without any, they go"
+    if counts.total() == counts['unreadable']: # not one
+        for file in {part, seen}: file.unlink()
+        return error
+    told = f'the answers so far are in {seen}'
+    if isinstance(error, KeyboardInterrupt): return KeyboardInterrupt(f'interrupted: {told}')
+    kind = next((kind for kind in (InputError, OSError) if isinstance(error, kind)), RuntimeError)
+    return kind(f'{error}; {told}')
 
 # %% ../nbs/24_pipeline.ipynb #44d0e5b4
 def write_predictions(
@@ -386,13 +432,10 @@ def write_predictions(
 )->dict: # written, images, unreadable, none_of_these, labels (class → images)
     "All that `predict` says of each image, one line per image, in a table"
     from fastcnn.exported import predict_each
-    out, part = Path(out), Path(f'{out}.part')
+    out = Path(os.path.abspath(out))
     if out.suffix not in ('.csv', '.jsonl') or out.is_dir(): raise InputError(f'{str(out)!r} must be a file that ends in .csv or .jsonl')
-    rows = predict_each(model, files)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    try: counts = _write_answers(rows, part, out.suffix)
-    except KeyboardInterrupt: raise KeyboardInterrupt(f'interrupted: the answers so far are in {part}') from None
-    os.replace(part, out)
+    check_new_file(out)
+    counts = _write_table(predict_each(model, files), out)
     labels = {kind.removeprefix('label '): n for kind, n in sorted(counts.items()) if kind.startswith('label ')}
     return dict(written=str(out), images=counts.total(), unreadable=counts['unreadable'], none_of_these=counts['none of these'], labels=labels)
 

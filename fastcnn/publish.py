@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/publish.html.md"""
 __all__ = ['RUNTIME', 'publish', 'demo_app']
 
 # %% ../nbs/21_publish.ipynb #22faa07d
-import base64, hashlib, io, json, os, re, shutil, subprocess, tarfile, tempfile
+import base64, hashlib, io, os, re, shutil, subprocess, tarfile, tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from PIL import Image
 from . import __version__
 from .core import InputError, atomic_write, cache_folder, content_name, to_json
 from .exported import open_exported, predict, predict_each, read_config, read_or_reason
+from .folders import CARD, SITE, check_replaceable, replace_folder, seal_folder, small_file
 
 # %% ../nbs/21_publish.ipynb #1d2348a4
 RUNTIME = 'onnxruntime-web@1.30.0' # as npm names it
@@ -125,6 +126,12 @@ def _facts(
             ('Looks at', f"{config['size']} × {config['size']} pixels, the middle square of a picture"),
             ('Size', _megabytes(size)), ('Made', f"{made}, with fastcnn {config.get('version', '')}")]
 
+# %% ../nbs/21_publish.ipynb #5026c0e6
+def _card_text(card):
+    "A model's card; a link would publish what lies elsewhere"
+    try: return small_file(card).decode(errors='replace') if os.path.lexists(card) else ''
+    except OSError as error: raise InputError(f'{str(card)!r} cannot be read: {error.strerror or error}') from error
+
 # %% ../nbs/21_publish.ipynb #4f980b8d
 def _credits_html(
     model:Path, # Exported model
@@ -132,8 +139,7 @@ def _credits_html(
 )->str: # HTML
     "Who made the images"
     from markdown_it import MarkdownIt
-    text = Path(credits or Path(model)/'README.md')
-    text = text.read_text(encoding='utf-8', errors='replace') if text.is_file() or credits else ''
+    text = Path(credits).read_text(encoding='utf-8', errors='replace') if credits else _card_text(Path(model)/CARD)
     if not credits: text = (re.search(r'^## Data\n(.*?)(?=^## |\Z)', text, re.M | re.S) or ['', 'Not described.'])[1]
     text = re.sub(r'^# .*\n', '', text) # the page has its own heading
     return MarkdownIt('commonmark', dict(html=False)).disable('image').render(text)
@@ -179,28 +185,13 @@ def _site_files(path, config, runtime, title, examples, credits):
     runtime = {'LICENSE': (_SITE/'runtime-license.txt').read_bytes()} | runtime
     return files | {f'runtime/{name}': data for name, data in runtime.items()}
 
-# %% ../nbs/21_publish.ipynb #95dd1956
-def _check_replaceable(
-    site:Path # Where a site is to be written
-):
-    "Refuse a folder that holds what `publish` has not written"
-    if not site.exists() and not site.is_symlink(): return
-    if site.is_symlink() or not site.is_dir(): raise InputError(f'{str(site)!r} is no folder: choose another one')
-    try: ours = set(json.loads((site/'site.json').read_text(encoding='utf-8'))['files'])
-    except (OSError, ValueError, TypeError, KeyError): ours = set()
-    found = (p.relative_to(site).as_posix() for p in site.rglob('*') if not p.is_dir() or p.is_symlink())
-    others = sorted(set(found) - ours)
-    hint = 'choose another folder, or move it away'
-    if others: raise InputError(f'{str(site)!r} holds {others[0]!r}, which publish has not written: {hint}')
-
 # %% ../nbs/21_publish.ipynb #7378465b
-def _replace_folder(folder, files):
-    "Write a folder beside its place, and move it there when it is complete"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f'.{folder.name}-') as tmp:
-        for name, data in files.items(): atomic_write(Path(tmp)/'new'/name, data)
-        if folder.exists(): folder.rename(Path(tmp)/'old')
-        (Path(tmp)/'new').rename(folder)
+def _write_site(site, files):
+    "Write the files, and a list of them by which the folder is known again; name → size"
+    with replace_folder(site, SITE) as new:
+        for name, data in files.items(): atomic_write(new/name, data)
+        seal_folder(new, 'site.json', version=__version__)
+        return {name: (new/name).stat().st_size for name in (*files, 'site.json')}
 
 # %% ../nbs/21_publish.ipynb #6a504f76
 def publish(
@@ -213,14 +204,11 @@ def publish(
 )->dict[str, int]: # File → its size in bytes, for all that was written
     "Write a static page that runs the model in the visitor's browser"
     config, site = read_config(path), Path(os.path.abspath(site))
+    check_replaceable(site, SITE)
     black = Image.new('RGB', (config['size'], config['size']))
     predict(path, [black]) # what cannot be run is refused now, and not by a visitor
     if credits and not Path(credits).is_file(): raise InputError(f'there is no file {str(credits)!r} with credits')
-    _check_replaceable(site)
-    files = _site_files(path, config, _runtime(runtime), title, examples, credits)
-    files['site.json'] = to_json(dict(files=[*sorted(files), 'site.json'], version=__version__)).encode()
-    _replace_folder(site, files)
-    return {name: len(data) for name, data in files.items()}
+    return _write_site(site, _site_files(path, config, _runtime(runtime), title, examples, credits))
 
 # %% ../nbs/21_publish.ipynb #bc1e0f7f
 def demo_app(

@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/report.html.md"""
 __all__ = ['contact_sheet', 'write_report', 'evaluation_sections', 'learner_sections', 'evaluation_report']
 
 # %% ../nbs/22_report.ipynb #3fe81c1d
-import base64, io, math, re, unicodedata
+import base64, io, math, os, re, stat, unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -196,6 +196,8 @@ def write_report(
     "Write one HTML file that holds everything it shows"
     if not sections: raise InputError('a report needs at least one section: give a list of (heading, list of values)')
     if Path(path).is_dir(): raise InputError(f'{str(path)!r} is a folder: give the name of an HTML file in it')
+    if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
+        raise InputError(f'{str(path)!r} is no ordinary file: choose another name')
     taken, shown = set(), []
     for heading, values in sections:
         values = values if isinstance(values, list) else [values]

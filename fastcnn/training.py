@@ -9,9 +9,10 @@ __all__ = ['LADDER', 'image_learner', 'scratch_learner', 'with_batch_size', 'fit
            'Checkpoint', 'training_state', 'restore_training']
 
 # %% ../nbs/13_training.ipynb #2920027b
-import random, tempfile, time
+import os, random, stat, tempfile, time
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -35,16 +36,23 @@ from torch import Tensor, nn
 from .core import InputError, atomic_file
 from .models import build_model
 
+# %% ../nbs/13_training.ipynb #68ca742c
+@cache
+def _kept_folder(): return tempfile.TemporaryDirectory(prefix='fastcnn-')
+
+def _own_folder():
+    "Where the Learners of this process keep what they need for a while: nobody else may look into it, and it goes at the end"
+    return Path(_kept_folder().name)
+
 # %% ../nbs/13_training.ipynb #0a0f7765
 def image_learner(
     dls:DataLoaders, # Batches (N, C, H, W)
     model:nn.Module, # Network (N, C, H, W) → (N, classes)
     cbs:list=(), # Callbacks
-    **options # Other arguments of fastai's `Learner`
+    **options # Other arguments of fastai's `Learner`; its `path`, where `learn.save` writes, goes when the process ends
 )->Learner: # With cross-entropy as loss and accuracy as metric
     "A Learner for any image classifier"
-    settings = dict(loss_func=CrossEntropyLossFlat(), metrics=accuracy,
-                    path=Path(tempfile.gettempdir()), model_dir='fastcnn-models')
+    settings = dict(loss_func=CrossEntropyLossFlat(), metrics=accuracy, path=_own_folder(), model_dir='models')
     return Learner(dls, model, cbs=cbs, **settings | options)
 
 # %% ../nbs/13_training.ipynb #01e492ec
@@ -221,24 +229,30 @@ def restore_training(
 )->dict: # What was saved
     "Bring a Learner back to where it was"
     kept = _read_checkpoint(learn, path)
-    try:
-        get_model(learn.model).load_state_dict(kept['model'])
-        learn.opt.load_state_dict(dict(state=kept['opt'], hypers=learn.opt.hypers))
-    except (RuntimeError, AssertionError) as error:
+    try: _fill_in(learn, kept)
+    except (RuntimeError, AssertionError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise _unusable(path, 'belongs to the training of another network') from error
+    return kept
+
+def _fill_in(learn, kept):
+    "Weights, optimiser, history and random numbers as they were"
+    get_model(learn.model).load_state_dict(kept['model'])
+    learn.opt.load_state_dict(dict(state=kept['opt'], hypers=learn.opt.hypers))
     record, history = learn.recorder, kept['recorder']
     record.lrs, record.losses = history['lrs'], list(history['losses'].cpu())
     record.smooth_loss.val = torch.tensor(history['smooth'])
     if not rank_distrib(): _restore_random(learn.dls, kept['random']) # the other processes have their own
-    return kept
 
 # %% ../nbs/13_training.ipynb #57e4dd0f
 def _unusable(path, why): return InputError(f'{str(path)!r} {why}: choose another name, or delete it')
 
 def _read_checkpoint(learn, path):
-    try: kept = torch.load(path, map_location=next(learn.model.parameters()).device, weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError) as error:
+    device = next(learn.model.parameters()).device
+    if not stat.S_ISREG(os.lstat(path).st_mode): raise _unusable(path, 'is no ordinary file')
+    try:
+        kept = torch.load(path, map_location=device, weights_only=True)
+        epochs = int(kept['n_epoch'])
+    except (UnpicklingError, RuntimeError, EOFError, ValueError, TypeError, LookupError, AttributeError, OSError) as error:
         raise _unusable(path, 'is not a Checkpoint file') from error
-    if kept['n_epoch'] != learn.n_epoch:
-        raise _unusable(path, f'belongs to a training of {kept["n_epoch"]} epochs, not {learn.n_epoch}')
+    if epochs != learn.n_epoch: raise _unusable(path, f'belongs to a training of {epochs} epochs, not {learn.n_epoch}')
     return kept

@@ -15,8 +15,8 @@ ROOMS = { # what each may import beside `core`: the design, which tests/test_rep
     'duplicates': 'images', 'clean': 'images duplicates quarantine', 'cleaner': 'images clean quarantine',
     'tables': 'images layouts archives', 'splits': 'images', 'pixels': '', 'data': 'images tables splits pixels',
     'models': 'convolution', 'training': 'models', 'fast': 'models training', 'transfer': 'models training data',
-    'distributed': 'training', 'diagnosis': '', 'evaluation': '', 'novelty': 'models', 'deploy': 'models novelty',
-    'exported': 'images models', 'publish': 'exported', 'report': 'evaluation images',
+    'distributed': 'training', 'diagnosis': '', 'evaluation': '', 'novelty': 'models', 'folders': '', 'graphs': '',
+    'deploy': 'images models novelty folders graphs', 'exported': 'images models folders graphs', 'publish': 'exported folders', 'report': 'evaluation images',
     'lessons': 'convolution', 'exercises': 'convolution lessons',
 }
 COMPOSERS = 'pipeline', 'demo', 'cli', 'all', '__main__' # may import all
