@@ -9,10 +9,11 @@ ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT/'images'/'rooms.svg'
 
 ROOMS = { # what each may import beside `core`: the design, which tests/test_repo.py holds
-    'core': '', 'images': '', 'layouts': '', 'convolution': '', 'planets': 'images', 'planet_server': 'images planets',
-    'search': '', 'providers': 'search', 'download': 'images', 'collect': 'search download',
-    'exchange': 'images download layouts', 'quarantine': '', 'duplicates': 'images',
-    'clean': 'images duplicates quarantine', 'cleaner': 'images clean quarantine',
+    'core': '', 'collection': '', 'images': '', 'layouts': '', 'convolution': '', 'planets': 'images', 'planet_server': 'images planets',
+    'search': '', 'providers': 'search', 'intake': 'images collection', 'download': 'images collection intake',
+    'collect': 'search download intake',
+    'exchange': 'images collection intake download layouts', 'quarantine': 'collection', 'duplicates': 'images',
+    'clean': 'images collection duplicates quarantine', 'cleaner': 'images collection clean quarantine',
     'tables': 'images layouts', 'splits': 'images', 'data': 'images tables splits',
     'models': 'convolution', 'training': 'models', 'fast': 'models training', 'transfer': 'models training data',
     'distributed': 'training', 'diagnosis': '', 'evaluation': '', 'novelty': 'models', 'deploy': 'models novelty',
