@@ -17,6 +17,7 @@ from fastcore.basics import patch
 from PIL import Image
 
 # %% ../nbs/09_clean.ipynb #35edcb20
+from .collection import check_collection
 from .core import InputError, Manifest, SidecarFile, figure_text, printable, sidecar
 from .duplicates import ImageFacts, block_mean, find_conflicts, find_duplicates, read_images
 from .images import UnreadableImage, left_out_files, read_image
@@ -326,7 +327,9 @@ def clean_images(
     max_share:float=0.5 # A class that would lose a larger share of its images as copies is left alone; 1: none is
 )->CleaningReport: # What was found
     "Set broken, doubled and odd images aside, and write into the manifest why"
-    if dry_run: return _clean(root, Manifest(root), True, transforms, max_share)
+    if dry_run:
+        check_collection(root)
+        return _clean(root, Manifest(root), True, transforms, max_share)
     with locked_collection(root) as manifest: return _clean(root, manifest, False, transforms, max_share)
 
 # %% ../nbs/09_clean.ipynb #dbbafe7b

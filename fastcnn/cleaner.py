@@ -23,7 +23,9 @@ from PIL import Image
 
 # %% ../nbs/10_cleaner.ipynb #0fb69a5d
 from .clean import find_problems
-from .core import InputError, Manifest, SidecarFile, atomic_write, check_label, sidecar
+from .collection import check_collection
+from .core import (InputError, Manifest, SidecarFile, atomic_write, check_file, check_folder, check_label, is_place,
+                          open_file, sidecar)
 from .images import UnreadableImage, files_on_disk, read_image
 from .quarantine import relabel_images, restore_images, set_aside
 
@@ -41,16 +43,10 @@ def _take_step(
         if places[which] is None: to.pop(file, None)
         else: to[file] = places[which]
 
-# %% ../nbs/10_cleaner.ipynb #bd11b947
-def _is_name(file:object)->bool:
-    "Whether this is LABEL/NAME, neither of them hidden"
-    if not isinstance(file, str) or file.count('/') != 1: return False
-    return all(part and not part.startswith('.') for part in file.split('/'))
-
 # %% ../nbs/10_cleaner.ipynb #f790bb24
 def _is_mark(file:object, place:object)->bool:
     "Whether this can be a mark: a file in a class folder, and a class to go to"
-    if not _is_name(file) or not isinstance(place, (str, type(None))): return False
+    if not is_place(file) or not isinstance(place, (str, type(None))): return False
     try: return place in (None, QUARANTINE) or bool(check_label(place))
     except InputError: return False
 
@@ -104,7 +100,7 @@ def _is_apply(saved:object)->bool:
     if not isinstance(saved, dict): return False
     if not all(isinstance(saved.get(key), dict) for key in ('to', 'moved', 'back')): return False
     names = [*saved['moved'], *saved['moved'].values(), *saved['back']]
-    return all(_is_mark(file, place) for file, place in saved['to'].items()) and all(map(_is_name, names))
+    return all(_is_mark(file, place) for file, place in saved['to'].items()) and all(map(is_place, names))
 
 # %% ../nbs/10_cleaner.ipynb #60bd72f3
 def _valid_applies(saved:object)->list[dict]:
@@ -115,7 +111,8 @@ def _valid_applies(saved:object)->list[dict]:
 @patch
 def _read(self:Marks)->dict: # What the file holds
     "The saved marks; a file that is not a JSON object is moved out of the way, so that nothing is lost"
-    try: saved = json.loads(self.path.read_text())
+    with open_file(self.path) as file: data = file.read()
+    try: saved = json.loads(data)
     except (ValueError, RecursionError): saved = None
     if isinstance(saved, dict) and isinstance(saved.get('to', {}), dict): return saved
     os.replace(self.path, self.path.with_suffix('.json.unreadable'))
@@ -126,8 +123,11 @@ def _read(self:Marks)->dict: # What the file holds
 @contextmanager
 def editing(self:Marks)->Iterator[None]:
     "Read, let the caller change something, write: apart from other writers, and in one piece"
+    lock = self.path.with_suffix('.lock')
+    check_folder(self.path.parent)
     self.path.parent.mkdir(exist_ok=True)
-    with FileLock(self.path.with_suffix('.lock')):
+    for file in (lock, self.path): check_file(file)
+    with FileLock(lock):
         self.load()
         yield
         atomic_write(self.path, json.dumps(dict(to=self.to, done=self.done, undone=self.undone, applied=self.applied)))
@@ -267,6 +267,7 @@ class Review:
         if not self.root.is_dir():
             hint = 'give a folder that holds one folder of images per class'
             raise InputError(f'there is no folder {str(root)!r}: {hint}')
+        check_collection(root)
         self.marks, self._manifest = Marks(sidecar(root)/SidecarFile.CLEANER), Manifest(root)
         self._stamp, self.predictions = None, read_predictions(predictions)
         self.notes, self._groups_found = read_findings(_as_list(problems))
@@ -299,7 +300,7 @@ def refresh(self:Review):
     "Look at the folder and the manifest again, if they have changed"
     stamp = _folder_stamp(self.root, self._manifest.path)
     if stamp == self._stamp: return
-    rows = {r['file']: r for r in self._manifest.refresh() if _is_name(r.get('file'))}
+    rows = {r['file']: r for r in self._manifest.refresh() if r.get('file')}
     here = dict.fromkeys(filter(_has_utf8_name, files_on_disk(self.root)))
     self.state = here | {f: why for f, why in self._set_aside(rows).items() if f not in here} # file → why it is away
     self.titles = {f: rows[f]['title'] for f in self.state if rows.get(f, {}).get('title')}
@@ -311,7 +312,7 @@ def refresh(self:Review):
 @patch
 def _set_aside(self:Review, rows:dict)->dict:
     "Why each image in the quarantine is there, sorted by name"
-    reasons = {f: r['reason'] for f, r in sorted(rows.items()) if r['status'] == 'quarantined' and _has_utf8_name(f)}
+    reasons = {f: r.get('reason') or 'by_hand' for f, r in sorted(rows.items()) if r['status'] == 'quarantined'}
     return {f: reason for f, reason in reasons.items() if (sidecar(self.root)/SidecarFile.QUARANTINE/f).is_file()}
 
 # %% ../nbs/10_cleaner.ipynb #da1d6b4d

@@ -69,10 +69,11 @@ def _add(
     label:str=None, # Class of all files
     label_regex:str=None, # Pattern whose first group is the label in a file's name, as in (.+)_\d+
     license:str='', # Such as "by 4.0"
-    creator:str='' # Who made them
+    creator:str='', # Who made them
+    anywhere:bool=False # Take files that a list names outside its own folder
 ):
     "Take in photographs of your own: whatever train reads, or files of one class"
-    rows = add_source(source, out, label, label_regex, license=license, creator=creator)
+    rows = add_source(source, out, label, label_regex, anywhere, license=license, creator=creator)
     failed = [row for row in rows if row['status'] == 'failed']
     for row in failed: warnings.warn(f'{row["source"]} was not taken: {row["reason"]}')
     counts = Counter(row['status'] for row in rows)

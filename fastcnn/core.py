@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/core.html.md"""
 __all__ = ['STATUSES', 'FAILED_REASONS', 'QUARANTINE_REASONS', 'PRESENT', 'InputError', 'ImageResult', 'sidecar', 'Manifest']
 
 # %% ../nbs/00_core.ipynb #1410fe57
-import csv, hashlib, io, json, math, os, re, tempfile, threading, time
+import csv, hashlib, io, json, math, os, re, stat, tempfile, threading, time, warnings
 from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,7 +21,7 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePath
 from urllib.parse import quote
 
 from fastcore.basics import patch
@@ -193,11 +193,50 @@ class SidecarFile(StrEnum):
     CLEANER = 'cleaner.json' # marks made by hand
     CLEANING = 'cleaning.html' # the report of the last cleaning
     FORGOTTEN = 'forgotten.txt' # hashes of what must not come back
+    LOCK = 'manifest.lock' # held by whoever writes, moves or deletes in the collection
+    TMP = 'tmp' # folder of files that are being written
+
+# %% ../nbs/00_core.ipynb #4647f440
+_is_junction = getattr(os.path, 'isjunction', lambda path: False) # from Python 3.12 on
+
+def is_link(
+    path:str|Path # Of anything, or of nothing
+)->bool:
+    "Whether it is a link, or what Windows calls a junction"
+    return os.path.islink(path) or _is_junction(path)
+
+def refuse_link(path:str|Path): # Of something in a collection
+    "Refuse what could lead out of a collection"
+    hint = 'put there what it leads to, or remove it'
+    if is_link(path): raise InputError(f'{str(path)!r} is a link and could lead elsewhere: {hint}')
+
+# %% ../nbs/00_core.ipynb #4122cda8
+def check_file(path:Path): # It need not exist
+    "Refuse a link, a folder, a pipe or a device in the place of a file of ours"
+    refuse_link(path)
+    if os.path.lexists(path) and not os.path.isfile(path): raise InputError(f'{str(path)!r} is no file: move it away')
+
+def check_folder(path:Path): # It need not exist
+    "Refuse a link or a file in the place of a folder of ours"
+    refuse_link(path)
+    if os.path.lexists(path) and not os.path.isdir(path): raise InputError(f'{str(path)!r} is no folder: move it away')
+
+# %% ../nbs/00_core.ipynb #988205a3
+_NO_LINK = getattr(os, 'O_NOFOLLOW', 0) | getattr(os, 'O_NONBLOCK', 0) # should it become a link or a pipe meanwhile
+
+def open_file(
+    path:Path, # A file beside a collection
+    mode:str='rb', # Of `open`, for bytes
+    buffering:int=-1, # Of `open`
+): # File
+    "Open a file of ours, never through a link"
+    check_file(path)
+    return open(path, mode, buffering, opener=lambda name, flags: os.open(name, flags | _NO_LINK, 0o666))
 
 # %% ../nbs/00_core.ipynb #2ccdb6c6
 STATUSES = ('kept', 'failed', 'duplicate', 'quarantined', 'restored', 'relabelled')
 FAILED_REASONS = ('timeout', 'connection', 'too_large', 'not_an_image', 'truncated', 'too_small', 'opted_out',
-                  'refused_address', 'redirect_loop') # and http_STATUS
+                  'refused_address', 'redirect_loop', 'gone') # and http_STATUS; gone: its file is no longer there
 QUARANTINE_REASONS = ('broken', 'exact_duplicate', 'near_duplicate', 'by_hand') # and outlier_KIND
 PRESENT = ('kept', 'restored', 'relabelled') # states in which the image lies in its class folder
 
@@ -217,6 +256,37 @@ _TEXTS = '''url label status reason file title creator license license_url landi
     sha256 phash group retrieved_at'''.split()
 FIELDS = dict.fromkeys(_TEXTS, str) | dict(width=int, height=int, bytes=int, attempts=int, seconds=float)
 
+# %% ../nbs/00_core.ipynb #e47b29a2
+def is_utf8(text:str)->bool:
+    "Whether a text can be written down: half of a character cannot"
+    try: return text.encode() is not None
+    except UnicodeEncodeError: return False
+
+def is_place(
+    file:object # What a row, or anybody, says
+)->bool: # False where it could lead out of a collection, or is hidden
+    "Whether this is LABEL/NAME of an image in the class folders"
+    if not isinstance(file, str) or file.count('/') != 1 or '\0' in file: return False
+    path = PurePath(file) # with the separators and drives of this system
+    if len(path.parts) != 2 or path.anchor or any(part[0] == '.' for part in path.parts): return False
+    return is_utf8(file)
+
+# %% ../nbs/00_core.ipynb #08f4e0b4
+_KINDS = FIELDS | dict(moved_from=str, picture=str)
+_PATHS = 'file', 'moved_from'
+
+def is_event(
+    row:object # What a line of a manifest says
+)->bool:
+    "Whether this can be a row of ours"
+    if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in ('url', 'label', 'status')): return False
+    for name, value in row.items():
+        kind = _KINDS.get(name)
+        if kind is None or value is None or type(value) is kind: continue
+        if kind is str or type(value) not in (int, float): return False
+    is_name = is_utf8(row['label'] + (row.get('group') or '') + (row.get('picture') or '')) # a title may be cut anywhere
+    return is_name and all(is_place(row[name]) for name in _PATHS if row.get(name))
+
 # %% ../nbs/00_core.ipynb #113e9a6b
 def _line(
     row:dict # One event
@@ -235,14 +305,24 @@ def _key(url:str, label:str)->bytes:
 # %% ../nbs/00_core.ipynb #a8ee3e89
 def _parse(
     line:bytes # Of the log
-)->tuple|None: # (key, (status, reason), row); None for what is no event
-    "Read one line; what a crash, a full disk or another hand left there must not stop us"
-    try:
-        row = json.loads(line)
-        state = row['status'], row.get('reason') or ''
-        hash(state)
-        return _key(row['url'], row['label']), state, row
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError): return None
+)->object: # None for a torn line
+    "What a line says; what a crash, a full disk or another hand left there must not stop us"
+    try: return json.loads(line)
+    except (ValueError, RecursionError): return None
+
+# %% ../nbs/00_core.ipynb #d3c7a816
+_LONGEST = 2**20 # bytes of a line; a longer one is none of ours, and could fill the memory
+
+def _lines(
+    file # Opened for bytes, at the beginning of a line
+)->Iterator[tuple[bytes,int]]: # A line with its end, and how many bytes it takes in the file
+    "The lines of a log; one that is too long counts as torn"
+    while line := file.readline(_LONGEST):
+        length = len(line)
+        while len(line) == _LONGEST and line[-1:] != b'\n': # skip to its end
+            rest = file.readline(_LONGEST)
+            length, line = length + len(rest), rest if len(rest) == _LONGEST else b'?' + rest[-1:]
+        yield line, length
 
 # %% ../nbs/00_core.ipynb #c7a169de
 class _Index:
@@ -252,17 +332,19 @@ class _Index:
         self.starts, self.states = array('q'), array('I') # offset of the last line in bytes; number of its state
         self.names, self.fields = {}, {} # (status, reason) → its number; the names of all fields that occur
         self.end = self.torn = 0 # bytes read; lines that could not be read
+        self.strange = self.newer = 0 # rows that cannot be ours; rows of a status that we do not know
 
     def take(self,
         line:bytes, # With its end
         start:int, # Where it begins in the file, bytes
     ):
-        "Note one line; what is no event counts as torn"
-        if not (event := _parse(line)): self.torn += bool(line.strip()); return
-        key, name, row = event
-        state = self.names.setdefault(name, len(self.names))
+        "Note one line, unless it is torn or cannot be ours"
+        if (row := _parse(line)) is None: self.torn += bool(line.strip()); return
+        if not is_event(row): self.strange += 1; return
+        self.newer += row['status'] not in STATUSES
+        state = self.names.setdefault((row['status'], row.get('reason') or ''), len(self.names))
         self.fields.update(dict.fromkeys(row))
-        place = self.places.setdefault(key, len(self.starts))
+        place = self.places.setdefault(_key(row['url'], row['label']), len(self.starts))
         if place == len(self.starts): self.starts.append(start); self.states.append(state)
         else: self.starts[place], self.states[place] = start, state
 
@@ -283,19 +365,25 @@ class Manifest:
         "Lines that could not be read"
         return self._index.torn
 
+    @property
+    def end(self)->tuple: # (number of the file, bytes)
+        "Up to where the log has been read"
+        return self._stamp[0], self._index.end
+
     def __len__(self): return len(self._index.starts)
     def __iter__(self): return iter(self.rows())
 
 # %% ../nbs/00_core.ipynb #1996066e
 @patch
 def refresh(self:Manifest)->Manifest:
-    "Read what has been appended since, by this process or another"
+    "Read what has been appended since, by this process or another; what cannot be ours is told"
     with self._guard:
         stamp = self._stamp_now()
         shorter = stamp[0] and self.path.stat().st_size < self._index.end
         if stamp != self._stamp or shorter: self._index = _Index() # another file took its place
         self._stamp, self._forgotten = stamp, self._read_forgotten(stamp)
         if stamp[0]: self._read_on()
+        self._tell_strange()
     return self
 
 # %% ../nbs/00_core.ipynb #295532bf
@@ -303,38 +391,67 @@ def refresh(self:Manifest)->Manifest:
 def _read_on(self:Manifest):
     "Note all whole lines after those that were read"
     index = self._index
-    with open(self.path, 'rb') as file:
+    with open_file(self.path) as file:
         file.seek(index.end)
-        for line in file:
+        for line, length in _lines(file):
             if not line.endswith(b'\n'): break # still being written, or torn
             index.take(line, index.end)
-            index.end += len(line)
+            index.end += length
+
+# %% ../nbs/00_core.ipynb #a6dad44d
+_TOLD = set() # about which log what was said: a verb reads it more than once
+
+@patch
+def _tell_strange(self:Manifest):
+    "Say how many rows are ignored, once"
+    strange, newer = self._index.strange, self._index.newer
+    if not (strange or newer) or (about := (self.path, strange, newer)) in _TOLD: return
+    _TOLD.add(about)
+    name = f'{self.folder.name}/{self.path.name}'
+    if strange: warnings.warn(f'ignored in {name!r}: rows that fastcnn does not write ({strange})')
+    if newer: warnings.warn(f'ignored in {name!r}: rows of a newer version ({newer}): update fastcnn to use them')
 
 # %% ../nbs/00_core.ipynb #108c7b27
 @patch
 def append(self:Manifest,
     *rows:dict # Events, each with at least url, label and status
-):
+)->list[dict]: # Those left out, for a takedown was asked for
     "Add events at the end, all in one write, apart from other writers"
-    lines = b''.join(map(_line, rows))
-    with self._lock(), open(self.path, 'a+b') as file:
-        if file.tell() and not _ends_with_newline(file): lines = b'\n' + lines
-        file.write(lines)
-    self.refresh()
+    lines = list(map(_line, rows))
+    with self.lock():
+        self.refresh()
+        forgotten = list(map(self.is_forgotten, rows))
+        data = b''.join(line for line, is_out in zip(lines, forgotten) if not is_out)
+        if data: _write_whole(self.path, data)
+        self.refresh()
+    return [row for row, is_out in zip(rows, forgotten) if is_out]
 
 # %% ../nbs/00_core.ipynb #19426e0a
 @patch
-def _lock(self:Manifest):
-    "Keeps two writers apart"
+def lock(self:Manifest): # filelock's FileLock, to be used in a `with`; it may be nested
+    "Held by whoever writes into the log, or moves, adds or deletes files: it keeps them apart"
+    check_folder(self.folder)
     self.folder.mkdir(parents=True, exist_ok=True)
+    check_file(self.folder/SidecarFile.LOCK)
     from filelock import FileLock
-    return FileLock(self.folder/'manifest.lock')
+    return FileLock(self.folder/SidecarFile.LOCK, is_singleton=True)
 
 # %% ../nbs/00_core.ipynb #3725f477
 def _ends_with_newline(file)->bool:
     "Whether the last line is whole"
     file.seek(-1, os.SEEK_END)
     return file.read(1) == b'\n'
+
+def _write_whole(path:Path, lines:bytes):
+    "Add lines to a file, all or none"
+    with open_file(path, 'a+b', buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        if end and not _ends_with_newline(file): lines = b'\n' + lines
+        try:
+            while lines: lines = lines[file.write(lines):]
+        except BaseException:
+            file.truncate(end)
+            raise
 
 # %% ../nbs/00_core.ipynb #1d819ff4
 FORGETTABLE = ('url', 'landing_url', 'creator', 'sha1', 'sha256', 'source_sha256') # what a forgotten image is known by
@@ -370,8 +487,10 @@ def is_forgotten(self:Manifest,
 def _stamp_now(self:Manifest)->tuple:
     "Which log this is: the numbers of the files, None for one that does not exist"
     def of(path):
-        try: found = os.stat(path)
+        try: found = os.lstat(path)
         except FileNotFoundError: return None
+        except NotADirectoryError: check_folder(self.folder); raise
+        if not stat.S_ISREG(found.st_mode): check_file(path)
         return found.st_ino, found.st_mtime_ns, found.st_size
     log, forgotten = of(self.path), of(self.folder/SidecarFile.FORGOTTEN)
     return log and log[0], forgotten
@@ -380,7 +499,8 @@ def _stamp_now(self:Manifest)->tuple:
 @patch
 def _read_forgotten(self:Manifest, stamp:tuple)->frozenset:
     "The hashes of what must not come back"
-    return frozenset((self.folder/SidecarFile.FORGOTTEN).read_text().split()) if stamp[1] else frozenset()
+    if not stamp[1]: return frozenset()
+    with open_file(self.folder/SidecarFile.FORGOTTEN) as file: return frozenset(file.read().decode(errors='replace').split())
 
 # %% ../nbs/00_core.ipynb #d313900e
 class _Rows(Sequence):
@@ -399,7 +519,7 @@ class _Rows(Sequence):
 
     def _read(self, starts):
         if not starts: return
-        with open(self._path, 'rb') as file:
+        with open_file(self._path) as file:
             if os.fstat(file.fileno()).st_ino != self._stamp[0]:
                 raise InputError('images were forgotten since these rows were asked for: ask again')
             for start in starts:
@@ -540,15 +660,26 @@ def _credit(
     "One line of the credits"
     page = _link(row.get('title') or 'untitled', row.get('landing_url') or row['url'])
     license = _link(row.get('license') or 'unknown licence', row.get('license_url') or '')
-    return f"- {_code(row.get('file', ''))}: {page}, {_md(row.get('creator') or 'unknown maker')}, {license}\n"
+    return f"- {_code(row.get('file') or '')}: {page}, {_md(row.get('creator') or 'unknown maker')}, {license}\n"
+
+# %% ../nbs/00_core.ipynb #ba54750a
+@patch
+def replacing(self:Manifest,
+    name:str, # One of SidecarFile
+    sync:bool=False, # Wait until the disk has it
+): # Context manager: a file to write bytes to
+    "Write a file beside the collection anew, entirely or not at all; a link in its place is refused"
+    check_folder(self.folder)
+    check_file(self.folder/name)
+    return atomic_file(self.folder/name, sync=sync)
 
 # %% ../nbs/00_core.ipynb #24d3f12c
 @patch
 def write_credits(self:Manifest)->Path:
     "Write `CREDITS.md`: title, maker, licence and page of every image in the folder"
-    with self._lock(), atomic_file(self.folder/SidecarFile.CREDITS) as file:
+    with self.lock(), self.replacing(SidecarFile.CREDITS) as file:
         rows = self.refresh().present()
-        order = sorted((bool(row.get('license')), row['label'], row.get('file', ''), i)
+        order = sorted((bool(row.get('license')), row['label'], row.get('file') or '', i)
                        for i, row in enumerate(rows))
         unknown = sum(not known for known, *_ in order)
         write = lambda text: file.write(text.encode(errors='replace'))
@@ -563,11 +694,30 @@ def write_credits(self:Manifest)->Path:
 
 # %% ../nbs/00_core.ipynb #2ecd3faf
 @patch
-def _events(self:Manifest):
-    "All lines of the log, old ones too, each with its event; None for a torn one"
-    if not self.path.exists(): return
-    with open(self.path, 'rb') as file:
-        for line in file: yield line, (_parse(line) or [None])[-1] if line.endswith(b'\n') else None
+def events(self:Manifest,
+    start:int=0, # Where in the log to begin, bytes, as `end` told it
+)->Iterator[tuple[bytes,object]]: # A line, and what it says: None for a torn one, and perhaps nothing that is a row
+    "All lines of the log, old ones too"
+    if not os.path.lexists(self.path): return
+    with open_file(self.path) as file:
+        file.seek(start)
+        for line, _ in _lines(file): yield line, _parse(line) if line.endswith(b'\n') else None
+
+# %% ../nbs/00_core.ipynb #07d895b6
+def _texts_in(value:object)->Iterator[str]:
+    "Every text in a value from JSON, however deep"
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str): yield value
+        elif isinstance(value, dict): waiting += [*value, *value.values()]
+        elif isinstance(value, list): waiting += value
+
+@patch
+def _must_go(self:Manifest, row:object)->bool:
+    "Whether a line tells of what was forgotten; in one that is none of ours that may stand anywhere"
+    if is_event(row): return self.is_forgotten(row)
+    return any(_mark(field, text) in self._forgotten for text in _texts_in(row) for field in FORGETTABLE)
 
 # %% ../nbs/00_core.ipynb #9c492996
 @patch
@@ -575,13 +725,13 @@ def mark_forgotten(self:Manifest,
     **what:str # Field, one of FORGETTABLE, and what it holds; none: only what was marked before
 )->list[dict]: # All events, old ones too, that are to go
     "Note, in hashes, what must not come back, and find all its events; nothing is removed yet"
-    with self._lock():
+    with self.lock():
         marks, grown = None, set(self.refresh()._forgotten | _marks(what))
         while grown != marks: # a copy leads to its address, and the address to further copies
             marks = grown
-            gone = [row for _, row in self._events() if row and not marks.isdisjoint(_marks(row))]
+            gone = [row for _, row in self.events() if isinstance(row, dict) and not marks.isdisjoint(_marks(row))]
             grown = marks.union(*(_marks(row, ('url', 'sha1', 'sha256', 'source_sha256')) for row in gone))
-        with atomic_file(self.folder/SidecarFile.FORGOTTEN, sync=True) as file:
+        with self.replacing(SidecarFile.FORGOTTEN, sync=True) as file:
             file.writelines(f'{mark}\n'.encode() for mark in sorted(marks))
     self.refresh()
     return gone
@@ -590,13 +740,14 @@ def mark_forgotten(self:Manifest,
 @patch
 def purge(self:Manifest):
     "Take all events that are marked as forgotten out of the log, and what crashed writers left behind"
-    with self._lock():
-        for left in self.folder.glob('.tmp-*'): left.unlink()
+    with self.lock():
+        for left in self.folder.glob('.tmp-*'):
+            if left.is_file() or is_link(left): left.unlink()
         if not self.refresh().path.exists(): return
-        with atomic_file(self.path, sync=True) as file:
-            for line, row in self._events():
-                if row and not self.is_forgotten(row): file.write(line)
-    self.refresh()
+        with self.replacing(SidecarFile.MANIFEST, sync=True) as file:
+            for line, row in self.events():
+                if row is not None and not self._must_go(row): file.write(line)
+        self.refresh()
 
 # %% ../nbs/00_core.ipynb #4d683b5f
 def map_ahead(

@@ -35,7 +35,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 # %% ../nbs/11_data.ipynb #6416fa69
-from .core import InputError, SidecarFile, cache_folder, map_ahead, sidecar
+from .core import InputError, SidecarFile, cache_folder, map_ahead, open_file, sidecar
 from .images import UnreadableImage, file_content, list_images, read_header, read_image
 from .pixels import delete_database, find_pixels, pack_pixels, pixel_changes, pixel_database
 from .splits import split_table, tell_parts, with_groups
@@ -520,8 +520,9 @@ def _warn_if_unclean(
     number:int # Images in it
 ):
     "Say that near-duplicates are unknown where `clean_images` has not seen all images"
-    try: kept = json.loads((sidecar(root)/SidecarFile.CLEANED).read_text())['kept']
-    except (OSError, ValueError, KeyError, TypeError): kept = 0
+    try:
+        with open_file(sidecar(root)/SidecarFile.CLEANED) as file: kept = int(json.loads(file.read(999))['kept'])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError): kept = 0
     if number > kept:
         warnings.warn(f'{number - kept} of the {number} images in {str(root)!r} are not cleaned: near-duplicates '
                       f'of them may lie in more than one part. Run clean_images({str(root)!r}) first')

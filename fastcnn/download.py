@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/download.html.md"""
 __all__ = ['Limits', 'count_images', 'fetch_images']
 
 # %% ../nbs/05_download.ipynb #37510c4a
-import asyncio, hashlib, itertools, json, os, shutil, socket, tempfile, threading, time, warnings, weakref
+import asyncio, hashlib, itertools, json, os, socket, threading, time, warnings, weakref
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, contextmanager, nullcontext
@@ -16,14 +16,14 @@ from dataclasses import asdict, dataclass
 
 # %% ../nbs/05_download.ipynb #468dce27
 from io import BytesIO
-from pathlib import Path, PurePath
+from pathlib import Path
 from urllib.parse import urljoin
 from urllib.request import getproxies, proxy_bypass
 
 # %% ../nbs/05_download.ipynb #ff678978
 import aiohttp
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from multidict import CIMultiDictProxy
 from PIL import Image
 from protego import Protego
@@ -33,9 +33,11 @@ from yarl import URL
 
 # %% ../nbs/05_download.ipynb #d4eb8d9a
 from .addresses import allowed_hosts, is_allowed, is_public
-from .core import (NO_BARS, PRESENT, ImageResult, InputError, Manifest, check_label, retry_after, start_thread,
-                          user_agent, utc_now)
+from .collection import check_collection, scratch_folder
+from .core import (NO_BARS, PRESENT, ImageResult, Manifest, SidecarFile, check_label, is_link, is_place,
+                          retry_after, start_thread, user_agent, utc_now)
 from .images import ImageHeader, UnreadableImage, file_content, files_on_disk, read_header, read_image
+from .intake import Intake
 from .metadata import without_metadata
 
 # %% ../nbs/05_download.ipynb #a769b6d3
@@ -180,28 +182,6 @@ class _GuardedResolver(aiohttp.ThreadedResolver):
         if not all(is_public(address['host']) for address in found): raise DownloadError('refused_address')
         return found
 
-# %% ../nbs/05_download.ipynb #fcccadad
-def _file_hash(
-    file:Path # An image
-)->str: # 64 hex digits
-    "The SHA-256 by which an image is known"
-    with open(file, 'rb') as opened: return hashlib.file_digest(opened, 'sha256').hexdigest()
-
-# %% ../nbs/05_download.ipynb #9efc8a36
-def known_images(
-    manifest:Manifest # Of the collection
-)->tuple[set,set,dict]: # SHA-256 of all images; SHA-1 of their originals; SHA-256 → file of those without a row
-    "The images that the collection has: those of the manifest, and those that were added by hand"
-    present = set(files_on_disk(manifest.root))
-    known, originals, untracked = set(), set(), set(present)
-    for row in manifest:
-        here = row['status'] in PRESENT and row.get('file') in present
-        if here: untracked.discard(row['file'])
-        if here or row['status'] == 'quarantined': # thrown out once, it must not come back from another address
-            known |= {row[key] for key in ('source_sha256', 'sha256') if row.get(key)}
-            if row.get('sha1'): originals.add(row['sha1'])
-    return known, originals, {_file_hash(manifest.root/file): file for file in untracked}
-
 # %% ../nbs/05_download.ipynb #9ce038af
 def count_images(
     root:Path, # Image folder
@@ -225,7 +205,7 @@ class _Run:
     on_row:Callable=None # Called with each row as it is written
 
     def __post_init__(self):
-        self.known, self.originals, self.untracked = known_images(self.manifest)
+        self.intake = Intake(self.manifest)
         self.started = self.ended = self.settled = 0
         self.promised = self.kept = 0 # new images, with and without those whose row is not yet written
         self.error, self.advice = None, set()
@@ -314,7 +294,7 @@ def _is_transient_reply(
     reason:str # One of the manifest's reasons
 )->bool:
     "Whether a failure was a server's answer that may be another one in a moment"
-    return reason.startswith('http_') and _is_transient(int(reason[5:]))
+    return reason.startswith('http_') and reason[5:].isdecimal() and _is_transient(int(reason[5:9]))
 
 # %% ../nbs/05_download.ipynb #6b89258e
 def _check_status(reply:aiohttp.ClientResponse, limits:Limits):
@@ -567,16 +547,13 @@ async def _store_image(run:_Run, label:str, request:_FileRequest)->dict|None:
     "Decode an image, and decide what becomes of it: its row, or None where there are enough already"
     suffix, facts = await _decode(run, request)
     if run.manifest.is_forgotten(facts): raise DownloadError('opted_out') # forgotten under another address
-    hashes = {facts['sha256'], facts['source_sha256']}
     file = f'{label}/{facts["sha256"][:12]}{suffix}'
     # a file without a row, as a full disk leaves it, needs one, but is no new image
-    if run.untracked.get(facts['sha256']) != file:
-        is_known = any(digest in run.known or digest in run.untracked for digest in hashes)
-        if is_known: return facts | dict(status='duplicate')
+    if run.intake.untracked.get(facts['sha256']) != file:
+        if run.intake.is_duplicate(label, facts): return facts | dict(status='duplicate')
         if run.enough is not None and run.promised >= run.enough: return None
         run.promised, request.destination = run.promised + 1, file
-    run.known |= hashes
-    run.untracked.pop(facts['sha256'], None)
+    run.intake.expect(file, facts)
     return facts | dict(status='kept', file=file)
 
 # %% ../nbs/05_download.ipynb #4f25b9cc
@@ -584,14 +561,14 @@ async def _download_image(run:_Run, result:ImageResult, request:_FileRequest)->d
     "Download an image unless its original is known, copies one by one; its row, or None where there are enough"
     one_at_a_time = run.same_original.setdefault(result.sha1, asyncio.Lock()) if result.sha1 else nullcontext()
     async with one_at_a_time:
-        if result.sha1 in run.originals: return dict(status='duplicate')
+        if result.sha1 in run.intake.originals: return dict(status='duplicate')
         try:
             await _fetch_with_retries(run, request, _save_body)
             outcome = await _store_image(run, result.label, request)
         except DownloadError as error:
             if error.advice: run.advice.add(error.advice)
             return dict(status='failed', reason=error.reason)
-        if outcome and result.sha1: run.originals.add(result.sha1)
+        if outcome and result.sha1: run.intake.originals.add(result.sha1)
         return outcome
 
 # %% ../nbs/05_download.ipynb #0b2302d7
@@ -611,36 +588,31 @@ async def _download_and_record(run:_Run, result:ImageResult):
     if run.promised == run.enough: _start_task(run, _write_rows(run)) # the last one that was wanted
     elif len(run.finished) == 1: _start_task(run, _write_rows(run, _BATCH_SECONDS))
 
+# %% ../nbs/05_download.ipynb #c97dfa44
+@asynccontextmanager
+async def _locked_collection(run:_Run):
+    "Hold the collection's lock"
+    lock = run.manifest.lock()
+    while True:
+        try: lock.acquire(timeout=0); break
+        except Timeout: await asyncio.sleep(0.05)
+    try: yield
+    finally: lock.release()
+
 # %% ../nbs/05_download.ipynb #2df1d064
 async def _write_rows(run:_Run, delay:float=0):
     "Write the rows that have gathered, then move their images to their places"
     await asyncio.sleep(delay)
-    finished, run.finished = run.finished, []
-    if run.error or not finished: return
-    with _disk_errors(run.manifest.path), run.lock: run.manifest.append(*(row for row, _ in finished))
-    for _, request in finished: _move_into_place(run, request)
-    run.kept += sum(bool(request.destination) for _, request in finished)
-    for row, _ in finished:
+    async with _locked_collection(run):
+        finished, run.finished = run.finished, []
+        if run.error or not finished: return
+        arrivals = [(row, request.file if request.destination else None) for row, request in finished]
+        with _disk_errors(run.manifest.path), run.lock: rows = run.intake.commit(arrivals)
+    stored = [bool(row) and row['status'] == 'kept' for row, (_, file) in zip(rows, arrivals) if file]
+    run.kept += sum(stored)
+    run.promised -= len(stored) - sum(stored) # another search was first, or it was forgotten
+    for row in filter(None, rows):
         if run.on_row: run.on_row(row)
-
-# %% ../nbs/05_download.ipynb #719de280
-def class_folder(
-    root:Path, # Image folder
-    label:str, # Class
-)->Path: # It exists
-    "The folder of a class, made where there is none; a link is refused"
-    folder = Path(root)/check_label(label)
-    if folder.is_symlink(): raise InputError(f'{str(folder)!r} is a link and could lead elsewhere: make it a folder')
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-# %% ../nbs/05_download.ipynb #7caf6a88
-def _move_into_place(run:_Run, request:_FileRequest):
-    "Move a new image to its place, in one step"
-    if not request.destination: return
-    label, name = request.destination.split('/')
-    with _disk_errors(run.manifest.root/request.destination):
-        os.replace(request.file, class_folder(run.manifest.root, label)/name)
 
 # %% ../nbs/05_download.ipynb #227ecd8a
 def stored_file(
@@ -648,10 +620,9 @@ def stored_file(
     root:Path, # Image folder
 )->Path|None: # None where it names no file in a class folder
     "The image of a row, where it lies in its place"
-    parts = PurePath(str(row.get('file') or '')).parts
-    if len(parts) != 2 or parts[0] in ('/', '..') or parts[1] == '..': return None
-    file = Path(root, *parts)
-    return None if file.is_symlink() or file.parent.is_symlink() or not file.is_file() else file
+    if not is_place(row.get('file')): return None
+    file = Path(root, row['file'])
+    return None if is_link(file) or is_link(file.parent) or not file.is_file() else file
 
 # %% ../nbs/05_download.ipynb #07a247f7
 def is_settled(
@@ -662,35 +633,7 @@ def is_settled(
     if row is None: return False
     if row['status'] in PRESENT: return stored_file(row, root) is not None
     reason = row.get('reason') or ''
-    return row['status'] != 'failed' or not (reason in ('timeout', 'connection') or _is_transient_reply(reason))
-
-# %% ../nbs/05_download.ipynb #51029ba1
-def _remove_stale_folders(folder:Path):
-    "Remove what killed runs left behind"
-    for old in folder.iterdir():
-        lock = FileLock(old/'lock', timeout=0)
-        try:
-            with lock: shutil.rmtree(old)
-        except Timeout: continue # another run is still using it
-
-# %% ../nbs/05_download.ipynb #de9621fa
-@contextmanager
-def scratch_folder(
-    folder:Path # `planets.fastcnn`
-):
-    "A folder for files that are being written, removed at the end"
-    tmp = Path(folder)/'tmp'
-    if tmp.is_symlink(): raise InputError(f'{str(tmp)!r} is a link and could lead elsewhere: remove it')
-    tmp.mkdir(parents=True, exist_ok=True)
-    with FileLock(Path(folder)/'tmp.lock'):
-        _remove_stale_folders(tmp)
-        mine = Path(tempfile.mkdtemp(dir=tmp))
-        lock = FileLock(mine/'lock')
-        lock.acquire()
-    try: yield mine
-    finally:
-        shutil.rmtree(mine, ignore_errors=True)
-        lock.release()
+    return row['status'] != 'failed' or not (reason in ('timeout', 'connection', 'gone') or _is_transient_reply(reason))
 
 # %% ../nbs/05_download.ipynb #7effa08d
 def _free_slots(run:_Run)->int: # Downloads
@@ -751,13 +694,13 @@ def fetch_images(
     **limits:float, # Fields of `Limits`, such as deadline=5
 )->Manifest: # How each address ended, in this run and before
     "Download images into `root/label`, keep those that decode, and write down how each address ended"
-    root = Path(root)
-    if root.exists() and not root.is_dir(): raise InputError(f'{str(root)!r} is a file: give a folder')
+    check_collection(root)
     manifest, allowed = Manifest(root), allowed_hosts(allow_hosts)
     total = enough if enough is not None else len(results) if hasattr(results, '__len__') else None
-    with scratch_folder(manifest.folder) as scratch:
+    with scratch_folder(manifest.folder/SidecarFile.TMP) as scratch:
         run = _Run(manifest, Limits(**limits), allowed, scratch, enough, on_row)
         _download_all(run, results, total)
     for advice in sorted(run.advice): warnings.warn(advice)
+    run.intake.tell_conflicts()
     if len(manifest): manifest.write_credits()
     return manifest

@@ -9,10 +9,10 @@ __all__ = ['URL_LIST_FIELDS', 'add_images', 'pack_images', 'unpack_images', 'exp
            'write_url_list', 'read_shards']
 
 # %% ../nbs/07_exchange.ipynb #5b967555
-import csv, hashlib, os, re, shutil, stat, tempfile, warnings, zipfile
+import csv, hashlib, os, re, shutil, stat, warnings, zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, islice
+from itertools import chain, count, islice
 from json import dumps
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING
 from .addresses import allowed_hosts
 from .archives import (BROKEN_TAR, BROKEN_ZIP, Allowance, DamagedArchive, ParquetReader, check_regular, pieces,
                               tar_members, zip_entries)
-from .core import (FORMULA, InputError, Manifest, SidecarFile, atomic_file, atomic_write, check_label,
-                          csv_text, printable, read_csv_text, sidecar, start_thread, utc_now)
-from .download import (DownloadError, Limits, check_url, class_folder, is_settled, known_images, prepare_image,
-                              scratch_folder)
+from .collection import check_collection, remove_file, scratch_folder
+from .core import (FORMULA, InputError, Manifest, SidecarFile, atomic_file, atomic_write, check_label, csv_text,
+                          is_link, is_place, printable, read_csv_text, sidecar, start_thread, utc_now)
+from .download import DownloadError, Limits, check_url, is_settled, prepare_image
 from .images import (IMAGE_SUFFIXES, UnreadableImage, file_content, files_on_disk, image_files,
                             is_hidden, left_out_files, list_images, read_header, warn_left_out)
+from .intake import Intake
 from .layouts import clean_label, folder_labels
 from .metadata import without_metadata
 
@@ -40,13 +41,13 @@ def _sha256(data:bytes)->str: return hashlib.sha256(data).hexdigest()
 def _failed(reason:str)->dict: return dict(status='failed', reason=reason)
 
 # %% ../nbs/07_exchange.ipynb #8ef58dd5
-def _files_with_metadata(manifest:Manifest)->dict: # (width, height) → files
+def _files_with_metadata(manifest:Manifest)->dict: # (width, height) → names of files
     "Photographs of one's own as versions before 0.2 stored them, without the place and with all else: known by what is left"
     found, present = {}, set(files_on_disk(manifest.root))
     for row in manifest.present():
         is_whole = row.get('provider') == 'own' and row.get('sha256') == row.get('source_sha256')
         if is_whole and row.get('file') in present:
-            found.setdefault((row.get('width'), row.get('height')), []).append(Path(manifest.root)/row['file'])
+            found.setdefault((row.get('width'), row.get('height')), []).append(row['file'])
     return found
 
 # %% ../nbs/07_exchange.ipynb #4807929c
@@ -57,57 +58,71 @@ class _Importer:
         scratch:Path, # Folder for files that are being written
     ):
         self.manifest, self.scratch, self.limits, self.advice = Manifest(root), scratch, Limits(), set()
-        self.known, _, self.untracked = known_images(self.manifest)
+        self.intake, self.numbers = Intake(self.manifest), count()
         self.unread = _files_with_metadata(self.manifest)
 
-    def store(self, label:str, data:bytes)->dict:
-        "Store an image unless the collection has it; how it ended"
+    def prepare(self, label:str, data:bytes)->tuple[dict, Path|None]:
+        "Write an image to the scratch folder unless the collection has it: how it ended, and the file if there is one"
         decoding = start_thread(prepare_image, data, self.limits)
         try: suffix, (width, height), jpeg = decoding.result(self.limits.deadline)
-        except TimeoutError: return _failed('timeout')
+        except TimeoutError: return _failed('timeout'), None
         except DownloadError as error:
             self.advice |= {error.advice} - {''}
-            return _failed(error.reason)
+            return _failed(error.reason), None
         content = data if jpeg is None else jpeg
         hashes = dict(source_sha256=_sha256(data), sha256=_sha256(content))
-        if self.manifest.is_forgotten(hashes): return _failed('opted_out')
-        for file in self.unread.pop((width, height), ()): self.known.add(_sha256(without_metadata(file.read_bytes())))
-        facts = hashes | dict(width=width, height=height, bytes=len(content))
-        return facts | self._place(label, suffix, content, hashes)
+        if self.manifest.is_forgotten(hashes): return _failed('opted_out'), None
+        for old in self.unread.pop((width, height), ()):
+            self.intake.known[_sha256(without_metadata((self.manifest.root/old).read_bytes()))] = old
+        facts, file = hashes | dict(width=width, height=height, bytes=len(content)), None
+        name = f'{label}/{hashes["sha256"][:12]}{suffix}'
+        if self.intake.untracked.get(hashes['sha256']) != name: # else a killed run has left it without its row
+            if self.intake.is_duplicate(label, hashes): return facts | dict(status='duplicate'), None
+            file = self.scratch/str(next(self.numbers))
+            file.write_bytes(content)
+        self.intake.expect(name, hashes)
+        return facts | dict(status='kept', file=name), file
 
-    def _place(self, label:str, suffix:str, content:bytes, hashes:dict)->dict:
-        "Write an image to its class folder unless it is there; how it ended"
-        digest, name = hashes['sha256'], hashes['sha256'][:12] + suffix
-        left_by_a_killed_run = self.untracked.get(digest) == f'{label}/{name}' # the file is there, its row is not
-        if not left_by_a_killed_run:
-            is_known = any(found in self.known or found in self.untracked for found in hashes.values())
-            if is_known: return dict(status='duplicate')
-            (self.scratch/'incoming').write_bytes(content)
-            os.replace(self.scratch/'incoming', class_folder(self.manifest.root, label)/name)
-        self.known |= set(hashes.values())
-        self.untracked.pop(digest, None)
-        return dict(status='kept', file=f'{label}/{name}')
+    def tell(self):
+        "Warn of what the files lacked, and of conflicts; write the credits"
+        for advice in sorted(self.advice): warnings.warn(advice)
+        self.intake.tell_conflicts()
+        self.manifest.write_credits()
 
 # %% ../nbs/07_exchange.ipynb #f29963e2
 _OWN_FIELDS = ('title', 'creator', 'license', 'license_url', 'landing_url')
 
+# %% ../nbs/07_exchange.ipynb #364d583b
+def check_below(
+    files:Iterable, # Paths that a list names; what is no path is passed over
+    path:Path, # The list
+):
+    "Refuse a list that names files outside its own folder: it may come from a stranger, and those may be private"
+    inside, paths = path.parent.resolve(), [Path(file) for file in files if isinstance(file, (str, Path))]
+    outside = [file for file in paths if '\0' in str(file) or not file.resolve().is_relative_to(inside)]
+    if outside: raise InputError(f'{path.name!r} names {len(outside)} files outside its own folder, such as '
+                                 f'{outside[0].name!r}: copy them into it, or allow it (--anywhere, anywhere=True)')
+
 # %% ../nbs/07_exchange.ipynb #2086ab0f
 def _files_of_csv(
-    path:Path # With the columns file and label, and perhaps some of title, creator, license, license_url, landing_url
+    path:Path, # With the columns file and label, and perhaps some of title, creator, license, license_url, landing_url
+    anywhere:bool=False, # Files outside its own folder too
 )->list[dict]: # One row per file: `source` (its path), label and the other fields
     "The files that a CSV of labels names; relative names begin at its own folder"
-    with open(path, newline='', encoding='utf-8-sig') as file:
-        rows = [{name: read_csv_text(str(cell or '')) for name, cell in row.items()} for row in csv.DictReader(file)]
+    try:
+        with open(path, newline='', encoding='utf-8-sig') as file:
+            rows = [{name: read_csv_text(str(cell or '')) for name, cell in row.items()} for row in csv.DictReader(file)]
+    except (UnicodeDecodeError, csv.Error) as error: raise InputError(f'{path.name!r} is no CSV in UTF-8: {error}') from error
     if not rows or not {'file', 'label'} <= set(rows[0]):
         raise InputError(f'{path.name!r} has no columns file and label, or no rows: name them in its first line')
     found = []
     for row in rows:
         facts = {name: row[name] for name in _OWN_FIELDS if row.get(name)}
         found.append(dict(source=path.parent/(row['file'] or ''), label=row['label'] or '') | facts)
-    gone = [row['source'].name for row in found if not row['source'].is_file()]
+    if not anywhere: check_below([row['source'] for row in found], path)
+    gone = [row['source'].name for row in found if not os.path.isfile(row['source'])]
     if not gone: return found
-    missing = f'{len(gone)} of {len(found)} files that {path.name!r} names do not exist'
-    raise InputError(f'{missing}, such as {gone[0]!r}: mend the list')
+    raise InputError(f'{len(gone)} of {len(found)} files that {path.name!r} names do not exist, such as {gone[0]!r}: mend the list')
 
 # %% ../nbs/07_exchange.ipynb #7088f4fc
 def _files_of_folder(folder:Path, label:str=None)->list[dict]: # One row per file: `source` (its path) and label
@@ -128,7 +143,7 @@ def _rows_of_table(table)->list[dict]: # The same
     return [dict(source=name, label=label, image=image) for name, label, image in zip(table['name'], table.label, table.image)]
 
 # %% ../nbs/07_exchange.ipynb #9b0a03a3
-def _files_to_add(source:Path, root:Path, label:str=None)->list[dict]:
+def _files_to_add(source:Path, root:Path, label:str=None, anywhere:bool=False)->list[dict]:
     "What is to be added; refused as a whole where a label cannot be a folder's name"
     if hasattr(source, 'columns'): return _checked_labels(_rows_of_table(source))
     source, inside = Path(os.path.abspath(source)), Path(os.path.abspath(root))
@@ -136,7 +151,7 @@ def _files_to_add(source:Path, root:Path, label:str=None)->list[dict]:
     if source == inside or inside in source.parents:
         raise InputError(f'{str(source)!r} is in the collection already: give a folder beside it')
     if source.is_dir(): found = _files_of_folder(source, label)
-    elif source.suffix.lower() == '.csv': found = _files_of_csv(check_regular(source))
+    elif source.suffix.lower() == '.csv': found = _files_of_csv(check_regular(source), anywhere)
     elif label is not None: found = [dict(source=source, label=label)]
     else: raise InputError(f'{source.name!r} is one file: give its label')
     return _checked_labels(found)
@@ -163,15 +178,15 @@ def _read_own(image:Path|bytes, max_bytes:int)->bytes|None: # None: too large
 def _add_file(importer:_Importer, label:str, image:Path|bytes, facts:dict)->dict: # How it ended
     "Add one file and note it, unless the manifest knows it"
     data = _read_own(image, importer.limits.max_bytes)
-    outcome = _failed('too_large') if data is None else importer.store(label, data)
+    outcome, file = (_failed('too_large'), None) if data is None else importer.prepare(label, data)
     kept = without_metadata(data) if data and _is_kept_whole(data) else data
     # the hash of a file with its place in it would let others try out places
     if kept != data: outcome.pop('source_sha256', None)
     url = 'own:' + _sha256(kept or os.fsencode(image)) # a hash: it says nothing about your disk
     known = importer.manifest.get(url, label)
-    if outcome.get('reason') != 'opted_out' and (known is None or outcome['status'] == 'kept'):
-        importer.manifest.append(facts | outcome | dict(url=url, label=label, provider='own', retrieved_at=utc_now()))
-    return outcome
+    if outcome.get('reason') == 'opted_out' or known is not None and outcome['status'] != 'kept': return outcome
+    row = facts | outcome | dict(url=url, label=label, provider='own', retrieved_at=utc_now())
+    return importer.intake.commit([(row, file)])[0] or _failed('opted_out')
 
 # %% ../nbs/07_exchange.ipynb #c01d2e6c
 def add_images(
@@ -180,22 +195,23 @@ def add_images(
     label:str=None, # Class of all files, where the source does not say
     license:str='', # Short name such as "by 4.0", where the source does not say; empty: unknown
     creator:str='', # Their maker, where the source does not say
+    anywhere:bool=False, # Let a CSV name files outside its own folder
     **facts:str, # Further fields of the rows: title, license_url, landing_url
 )->list[dict]: # One per file: source, label, status, reason of a failure, file in `root`
     "Add images of your own; each file ends as kept, duplicate or failed with a reason"
     if unknown := set(facts) - set(_OWN_FIELDS):
         raise InputError(f'unknown fields {sorted(unknown)}: there are {", ".join(_OWN_FIELDS)}')
-    files, outcomes = _files_to_add(source, root, label), []
+    check_collection(root)
+    files, outcomes = _files_to_add(source, root, label, anywhere), []
     facts = dict(license=license, creator=creator) | facts
-    with scratch_folder(sidecar(root)) as scratch:
+    with scratch_folder(sidecar(root)/SidecarFile.TMP) as scratch:
         importer = _Importer(root, scratch)
         for row in files:
             path, name = row.pop('source'), row.pop('label')
             outcome = _add_file(importer, name, row.pop('image', path), facts | row)
             shown = {field: outcome.get(field, '') for field in ('status', 'reason', 'file')}
             outcomes.append(dict(source=printable(path), label=name) | shown)
-    for advice in sorted(importer.advice): warnings.warn(advice)
-    importer.manifest.write_credits()
+    importer.tell()
     return outcomes
 
 # %% ../nbs/07_exchange.ipynb #a9c5a03f
@@ -219,13 +235,13 @@ def pack_images(
 )->Path: # The zip file
     "Pack an image folder with its manifest and credits into one zip file"
     root = Path(os.path.abspath(root))
+    check_collection(root)
     files, path = _packed_files(root), Path(path or root.with_name(root.name + '.zip'))
     warn_left_out(root, left_out_files(root))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix='.packing-') as tmp:
-        with zipfile.ZipFile(Path(tmp)/'all.zip', 'w', zipfile.ZIP_STORED, strict_timestamps=False) as archive:
+    with scratch_folder(path.parent, '.packing-') as tmp:
+        with zipfile.ZipFile(tmp/'all.zip', 'w', zipfile.ZIP_STORED, strict_timestamps=False) as archive:
             for name, file in files.items(): archive.write(file, name)
-        os.replace(Path(tmp)/'all.zip', path)
+        os.replace(tmp/'all.zip', path)
     return path
 
 # %% ../nbs/07_exchange.ipynb #53dd2ec1
@@ -287,6 +303,20 @@ def _check_new(folder:Path):
     if folder.is_symlink() or folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f'{str(folder)!r} exists already: choose another folder')
 
+# %% ../nbs/07_exchange.ipynb #6cd6b552
+def _put_in_place(tmp:Path, root:Path):
+    "Move both folders of a collection to their places, or neither"
+    (tmp/'moved').write_bytes(os.fsencode(root.name)) # from now on the folder beside it may be ours
+    if (tmp/'beside').exists(): os.replace(tmp/'beside', sidecar(root))
+    try: os.replace(tmp/'root', root)
+    except BaseException: _take_back(tmp); raise
+
+def _take_back(old:Path):
+    "Take back what had been put in its place before the rest could follow"
+    if not (old/'moved').is_file() or (old/'beside').exists() or not (old/'root').exists(): return
+    root = old.parent/Path(os.fsdecode((old/'moved').read_bytes())).name
+    if not root.exists() and sidecar(root).is_dir() and not is_link(sidecar(root)): os.replace(sidecar(root), old/'beside')
+
 # %% ../nbs/07_exchange.ipynb #d5de8673
 def unpack_images(
     path:Path, # Zip file
@@ -296,16 +326,13 @@ def unpack_images(
     "Unpack a collection: all of it or nothing, and never outside `root` and the folder beside it"
     path, root = Path(path), Path(os.path.abspath(root))
     if not path.is_file(): raise InputError(f'there is no zip file {str(path)!r}')
-    folders = {'root': root, 'beside': sidecar(root)}
-    for folder in folders.values(): _check_new(folder)
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=root.parent, prefix='.unpacking-') as tmp:
-        try: _unpack_into(path, Path(tmp), max_bytes)
+    with scratch_folder(root.parent, '.unpacking-', _take_back) as tmp:
+        for folder in (root, sidecar(root)): _check_new(folder)
+        try: _unpack_into(path, tmp, max_bytes)
         except InputError: raise
         except BROKEN_ZIP as error:
             raise InputError(f'{str(path)!r} is no whole zip file ({error}): fetch it again') from error
-        for kind, folder in folders.items():
-            if (Path(tmp)/kind).exists(): os.replace(Path(tmp)/kind, folder)
+        _put_in_place(tmp, root)
     return root
 
 # %% ../nbs/07_exchange.ipynb #5464b8fa
@@ -367,7 +394,7 @@ def _image_metadata(root:Path)->list[dict]: # One row per image
     rows, metadata = {row.get('file'): row for row in Manifest(root).present()}, []
     for file in files_on_disk(root):
         row = rows.get(file, {})
-        texts = {name: str(row.get(name) or '') for name in _CARD_FIELDS}
+        texts = {name: (row.get(name) or '').encode(errors='replace').decode() for name in _CARD_FIELDS}
         metadata.append(dict(file_name=file, label=file.split('/')[0]) | texts)
     return metadata
 
@@ -462,23 +489,22 @@ def export_imagefolder(
 )->Path: # `folder`
     "Write the collection as a dataset that `datasets.load_dataset(folder)` loads, with labels, licences and credits"
     folder = Path(os.path.abspath(folder))
+    check_collection(root)
     _check_new(folder)
     warn_left_out(root, left_out_files(root))
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix='.exporting-') as tmp:
-        whole = Path(tmp)/'whole'
-        _write_imagefolder(root, whole)
-        os.replace(whole, folder)
+    with scratch_folder(folder.parent, '.exporting-') as tmp:
+        _write_imagefolder(root, tmp/'whole')
+        os.replace(tmp/'whole', folder)
     return folder
 
 # %% ../nbs/07_exchange.ipynb #346b278a
 def _files_to_forget(root:Path, events:list[dict])->list[Path]:
     "Where the images of these events lie: under the name that a row gives, or their content, wherever they were moved"
-    names = {row.get('file') for row in events}
+    names = {row['file'] for row in events if is_place(row.get('file'))}
     hashes = [row['sha256'] for row in events if isinstance(row.get('sha256'), str)]
     stems = {digest[:12] for digest in hashes if len(digest) == 64}
     quarantine, found = sidecar(root)/SidecarFile.QUARANTINE, []
-    for folder in [Path(root)] + [quarantine] * (not quarantine.is_symlink()):
+    for folder in (Path(root), quarantine):
         found += [folder/file for file in files_on_disk(folder) if file in names or Path(file).stem in stems]
     return found
 
@@ -494,15 +520,17 @@ def forget_images(
     asked = {field: value for field, value in asked.items() if value is not None}
     if not all(value.strip() for value in asked.values()):
         raise InputError('an empty name would forget every image whose maker is unknown: say whom or what')
+    check_collection(root)
     manifest = Manifest(root)
-    events = manifest.mark_forgotten(**asked)
-    files = _files_to_forget(root, events)
-    for file in files: file.unlink(missing_ok=True)
-    (manifest.folder/SidecarFile.CLEANING).unlink(missing_ok=True) # it shows pictures; cleaning writes it again
-    manifest.purge()
-    manifest.write_credits()
-    names = [f'{file.parent.name}/{file.name}' for file in files]
-    return dict(files=names, addresses=sorted({row['url'] for row in events}), events=len(events))
+    with manifest.lock(): # who stores pictures asks what was forgotten while he holds it
+        events = manifest.mark_forgotten(**asked)
+        files = _files_to_forget(root, events)
+        for file in files: remove_file(manifest, file)
+        remove_file(manifest, manifest.folder/SidecarFile.CLEANING) # it shows pictures; cleaning writes it again
+        manifest.purge()
+        manifest.write_credits()
+    urls = {row['url'] for row in events if isinstance(row.get('url'), str)}
+    return dict(files=['/'.join(file.parts[-2:]) for file in files], addresses=sorted(urls), events=len(events))
 
 # %% ../nbs/07_exchange.ipynb #eab2414c
 URL_LIST_FIELDS = ('url', 'label', 'query', 'provider', 'landing_url', 'title', 'creator', 'license', 'license_url',
@@ -611,28 +639,28 @@ _LABELS_HINT = """give img2dataset --save_additional_columns '["label", …]'"""
 _SHARDS_HINT = '00000.parquet with 00000.tar or 00000/: give the folder that img2dataset wrote'
 
 # %% ../nbs/07_exchange.ipynb #ead970c1
-def _shard_outcomes(importer:_Importer, table:Path)->Iterator[tuple[dict,dict]]: # (row of the shard, how it ended)
-    "How each address of a shard ended; images are stored on the way"
+def _shard_outcomes(importer:_Importer, table:Path)->Iterator[tuple]: # (row of the shard, how it ended, file or None)
+    "How each address of a shard ended"
     missing = {}
     for row in _read_rows(table):
         if 'label' not in row: raise InputError(f'{table.name!r} has no labels: {_LABELS_HINT}')
         if not {'url', 'key', 'status'} <= set(row): raise InputError(f'{table.name!r} is none of {_SHARDS_HINT}')
         if row['status'] == 'success': missing[row['key']] = row
-        else: yield row, _failed(_reason_of(row.get('error_message')))
+        else: yield row, _failed(_reason_of(row.get('error_message'))), None
     for key, data in shard_images(table):
-        if row := missing.pop(key, None): yield row, importer.store(check_label(row['label']), data)
-    for row in missing.values(): yield row, _failed('connection')
+        if row := missing.pop(key, None): yield row, *importer.prepare(check_label(row['label']), data)
+    for row in missing.values(): yield row, _failed('connection'), None
 
 # %% ../nbs/07_exchange.ipynb #67538ce7
 def _record_outcomes(importer:_Importer, outcomes:Iterable):
-    "Write what became of the addresses of a shard, except what was settled before"
-    manifest, rows = importer.manifest, []
-    for row, outcome in outcomes:
+    "Write what became of the addresses of a shard, except what was settled before, and store the images"
+    manifest, arrivals = importer.manifest, []
+    for row, outcome, file in outcomes:
         fields = {name: row[name] for name in URL_LIST_FIELDS if row.get(name)}
         is_new = outcome['status'] == 'kept' or not is_settled(manifest.get(row['url'], row['label']), manifest.root)
-        if is_new: rows.append(fields | outcome | dict(attempts=1, retrieved_at=utc_now()))
-        if len(rows) == 1000: manifest.append(*rows); rows = []
-    manifest.append(*rows)
+        if is_new: arrivals.append((fields | outcome | dict(attempts=1, retrieved_at=utc_now()), file))
+        if len(arrivals) == 1000: importer.intake.commit(arrivals); arrivals = []
+    importer.intake.commit(arrivals)
 
 # %% ../nbs/07_exchange.ipynb #a2cd7664
 def _unread_rows(
@@ -652,10 +680,10 @@ def read_shards(
     "Read img2dataset's shards: the same folder and manifest as after a download, each image checked again"
     tables = sorted(Path(folder).glob('*.parquet'))
     if not tables: raise InputError(f'{str(folder)!r} holds no shards such as {_SHARDS_HINT}')
-    with scratch_folder(sidecar(root)) as scratch:
+    check_collection(root)
+    with scratch_folder(sidecar(root)/SidecarFile.TMP) as scratch:
         importer = _Importer(root, scratch)
         for table in tables: _record_outcomes(importer, _shard_outcomes(importer, table))
-        _record_outcomes(importer, ((row, _failed('connection')) for row in _unread_rows(importer.manifest, url_list)))
-    for advice in sorted(importer.advice): warnings.warn(advice)
-    importer.manifest.write_credits()
+        _record_outcomes(importer, ((row, _failed('connection'), None) for row in _unread_rows(importer.manifest, url_list)))
+    importer.tell()
     return importer.manifest

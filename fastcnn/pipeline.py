@@ -88,15 +88,18 @@ def add_source(
     root:Path, # Image folder
     label:str=None, # Class of all files, where the source does not say
     label_regex:str=None, # Pattern whose first group is the label in a file's name, as in (.+)_\d+
+    anywhere:bool=False, # Let a list name files outside its own folder
     **facts:str # Of all images: license, creator, title, license_url, landing_url
 )->list[dict]: # One per file, as from `add_images`
     "Add images of your own, however they are kept"
-    from fastcnn.exchange import add_images
+    from fastcnn.exchange import add_images, check_below
     path = Path(source)
     if not path.exists() or label is not None or _is_own_list(source):
-        return add_images(source, root, label, **facts)
+        return add_images(source, root, label, anywhere=anywhere, **facts)
     from fastcnn.tables import image_table
-    return add_images(image_table(source, label_regex), root, **facts)
+    table = image_table(source, label_regex)
+    if path.is_file() and not anywhere: check_below(table.image, path)
+    return add_images(table, root, **facts)
 
 # %% ../nbs/24_pipeline.ipynb #39969fad
 @dataclass

@@ -8,29 +8,23 @@ Docs: https://fastcnn.github.io/fastcnn/clean.html.md"""
 __all__ = ['set_aside', 'restore_images', 'relabel_images']
 
 # %% ../nbs/09_clean.ipynb #1ef0f260
-import json, os
+import json
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock
-
-from .core import QUARANTINE_REASONS, InputError, Manifest, SidecarFile, atomic_write, check_label, sidecar
+from .collection import check_collection, files_in, move_file, note_gone, remove_if_empty
+from .core import (QUARANTINE_REASONS, InputError, Manifest, SidecarFile, check_label, is_place, open_file,
+                          sidecar)
 
 # %% ../nbs/09_clean.ipynb #e8e5fd53
 def _quarantine(root:Path)->Path: return sidecar(root)/SidecarFile.QUARANTINE
 
 # %% ../nbs/09_clean.ipynb #9a802968
-def _move_file(source:Path, target:Path):
+def _move_file(manifest:Manifest, source:Path, target:Path):
     "Move a file in one step; a folder that it leaves empty goes, for loaders refuse a class without images"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(source, target)
-    with suppress(OSError): source.parent.rmdir() # OSError: it is not empty
-
-# %% ../nbs/09_clean.ipynb #19556dd6
-def _is_inside(file:str|None)->bool:
-    "Whether a name is LABEL/NAME: a manifest could come from elsewhere, and must not lead out of the collection"
-    return bool(file) and len(Path(file).parts) == 2 and '..' not in Path(file).parts and file[0] != '/'
+    move_file(manifest, source, target)
+    remove_if_empty(manifest, source.parent)
 
 # %% ../nbs/09_clean.ipynb #f203fafc
 def _is_movable(source:Path, target:Path)->bool:
@@ -41,9 +35,9 @@ def _is_movable(source:Path, target:Path)->bool:
 def _complete_relabelling(manifest:Manifest, rows:list):
     "Move the files of events in which `moved_from` says where one was and `file` where it belongs, and note that"
     for row in rows:
-        if not (_is_inside(row['moved_from']) and _is_inside(row.get('file'))): continue
+        if not row.get('file'): continue
         source, target = manifest.root/row['moved_from'], manifest.root/row['file']
-        if _is_movable(source, target): _move_file(source, target)
+        if _is_movable(source, target): _move_file(manifest, source, target)
     if rows: manifest.append(*(row | dict(moved_from=None) for row in rows))
 
 # %% ../nbs/09_clean.ipynb #3f03e815
@@ -56,12 +50,12 @@ def _relabel(manifest:Manifest, events:list):
 def _complete_moves(manifest:Manifest):
     "Finish what an interrupted run left behind"
     _complete_relabelling(manifest, [row for row in manifest.present() if row.get('moved_from')])
-    gone = {row['file'] for row in manifest.rows('quarantined') if _is_inside(row.get('file'))}
-    here = {row['file'] for row in manifest.present() if _is_inside(row.get('file'))} - gone
-    for file in sorted(gone | here):
-        source, target = manifest.root/file, _quarantine(manifest.root)/file
-        if file in here: source, target = target, source
-        if _is_movable(source, target): _move_file(source, target)
+    root, aside = manifest.root, _quarantine(manifest.root)
+    in_root, in_quarantine = files_in(root), files_in(aside)
+    gone = {row['file'] for row in manifest.rows('quarantined') if row.get('file')}
+    here = {row['file'] for row in manifest.present() if row.get('file')} - gone
+    for file in sorted(gone & in_root - in_quarantine): _move_file(manifest, root/file, aside/file)
+    for file in sorted(here & in_quarantine - in_root): _move_file(manifest, aside/file, root/file)
 
 # %% ../nbs/09_clean.ipynb #cb235432
 def _free_name(file:str, *folders:Path, taken:set=frozenset())->str:
@@ -81,12 +75,10 @@ def _rows_by_file(manifest:Manifest)->dict: return {row.get('file'): row for row
 def _rename_newcomers(manifest:Manifest):
     "Rename each file of the folder whose name is already taken in the quarantine"
     root, aside, rows = manifest.root, _quarantine(manifest.root), _rows_by_file(manifest)
-    for path in sorted(aside.glob('*/*')):
-        file = f'{path.parent.name}/{path.name}'
-        if not (root/file).exists(): continue
+    for file in sorted(files_in(aside) & files_in(root)):
         free = _free_name(file, root, aside)
         if file in rows: _relabel(manifest, [rows[file] | dict(file=free, moved_from=file)])
-        else: _move_file(root/file, root/free)
+        else: _move_file(manifest, root/file, root/free)
 
 # %% ../nbs/09_clean.ipynb #8720caf2
 def _user_row(manifest:Manifest, file:str)->dict:
@@ -115,18 +107,21 @@ def locked_collection(
     "Hold the lock of a collection whose files lie where its manifest says"
     if not Path(root).is_dir():
         raise InputError(f'there is no folder {str(root)!r}: give a folder that holds one folder of images per class')
+    check_collection(root)
     manifest = Manifest(root)
-    manifest.folder.mkdir(exist_ok=True)
-    with FileLock((manifest.folder/SidecarFile.QUARANTINE).with_suffix('.lock')):
+    with manifest.lock():
         _complete_moves(manifest.refresh())
         _rename_newcomers(manifest)
+        note_gone(manifest)
         yield manifest
 
 # %% ../nbs/09_clean.ipynb #1534fc80
 def _read_kept(path:Path)->int|None:
     "How many images were looked at last; None where that is not known"
-    try: return json.loads(path.read_text())['kept']
-    except (OSError, ValueError, KeyError, TypeError): return None
+    try:
+        with open_file(path) as file: kept = json.loads(file.read(999))['kept']
+        return kept if type(kept) is int else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError): return None
 
 # %% ../nbs/09_clean.ipynb #159d33ee
 def note_kept(
@@ -135,10 +130,10 @@ def note_kept(
     more:int=0 # Where `kept` is not given: by how many images that number has grown
 ):
     "Tell the loader of images how many were looked at; a number that has not changed is not written again"
-    path = manifest.folder/SidecarFile.CLEANED
-    old = _read_kept(path)
+    old = _read_kept(manifest.folder/SidecarFile.CLEANED)
     if kept is None and old is not None: kept = old + more
-    if kept != old: atomic_write(path, json.dumps(dict(kept=kept)))
+    if kept == old: return
+    with manifest.replacing(SidecarFile.CLEANED) as file: file.write(json.dumps(dict(kept=kept)).encode())
 
 # %% ../nbs/09_clean.ipynb #bf0f7d66
 def _update_credits(manifest:Manifest):
@@ -174,7 +169,7 @@ def quarantine_findings(
     "Write down what was found and what is going to happen, then do it"
     events = _finding_events(manifest, reasons, details)
     if events: manifest.append(*events)
-    for file in reasons: _move_file(manifest.root/file, _quarantine(manifest.root)/file)
+    for file in reasons: _move_file(manifest, manifest.root/file, _quarantine(manifest.root)/file)
     if reasons: _update_credits(manifest)
 
 # %% ../nbs/09_clean.ipynb #b8161df1
@@ -191,7 +186,7 @@ def _names_in_folder(root:Path, files:str|Path|list)->list[str]:
     names = list(dict.fromkeys(map(_file_name, _as_list(files))))
     for name in names:
         path = Path(root)/name
-        if not _is_inside(name) or path.parent.is_symlink() or path.is_symlink() or not path.is_file():
+        if not is_place(name) or not path.is_file():
             raise InputError(f'{name!r} is not in {str(root)!r}: give LABEL/NAME of an image in its class folders')
     return names
 
@@ -240,10 +235,11 @@ def restore_images(
     reasons = _check_reasons(reasons)
     with locked_collection(root) as manifest:
         aside, rows = _quarantine(root), {row.get('file'): row for row in manifest.rows('quarantined')}
-        rows = {file: row for file, row in rows.items() if _is_inside(file) and (aside/file).is_file()}
-        chosen = sorted({f for f in _names_in_quarantine(rows, files) if rows[f]['reason'].startswith(reasons)})
+        rows = {file: row for file, row in rows.items() if file and (aside/file).is_file()}
+        chosen = _names_in_quarantine(rows, files)
+        chosen = sorted({file for file in chosen if (rows[file].get('reason') or '').startswith(reasons)})
         if chosen: manifest.append(*(rows[file] | dict(status='restored', reason=None) for file in chosen))
-        for file in chosen: _move_file(aside/file, Path(root)/file)
+        for file in chosen: _move_file(manifest, aside/file, manifest.root/file)
         if chosen: _update_credits(manifest)
         note_kept(manifest, more=len(chosen))
     return chosen
@@ -255,7 +251,7 @@ def _new_names(root:Path, labels:dict)->dict:
     for old in _names_in_folder(root, list(wanted)):
         label, _, name = wanted[old].partition('/')
         new = f'{check_label(label)}/{name or Path(old).name}'
-        if not _is_inside(new): raise InputError(f'{wanted[old]!r} is no class, nor CLASS/NAME')
+        if not is_place(new): raise InputError(f'{wanted[old]!r} is no class, nor CLASS/NAME')
         if new != old: names[old] = _free_name(new, Path(root), _quarantine(root), taken=set(names.values()))
     return names
 

@@ -9,11 +9,14 @@ ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT/'images'/'rooms.svg'
 
 ROOMS = { # what each may import beside `core`: the design, which tests/test_repo.py holds
-    'core': '', 'images': '', 'layouts': '', 'archives': '', 'convolution': '', 'planets': 'images', 'planet_server': 'images planets',
-    'search': 'archives', 'providers': 'search', 'metadata': '', 'addresses': '', 'download': 'images metadata addresses',
-    'collect': 'search download', 'exchange': 'images download layouts metadata archives addresses', 'quarantine': '',
-    'duplicates': 'images', 'clean': 'images duplicates quarantine', 'cleaner': 'images clean quarantine',
-    'tables': 'images layouts archives', 'splits': 'images', 'pixels': '', 'data': 'images tables splits pixels',
+    'core': '', 'collection': '', 'images': '', 'layouts': '', 'archives': '', 'convolution': '', 'planets': 'images',
+    'planet_server': 'images planets', 'search': 'archives', 'providers': 'search', 'metadata': '', 'addresses': '',
+    'intake': 'images collection', 'download': 'images collection intake metadata addresses',
+    'collect': 'search download intake',
+    'exchange': 'images collection intake download layouts metadata archives addresses', 'quarantine': 'collection',
+    'duplicates': 'images', 'clean': 'images collection duplicates quarantine',
+    'cleaner': 'images collection clean quarantine', 'tables': 'images layouts archives', 'splits': 'images', 'pixels': '',
+    'data': 'images tables splits pixels',
     'models': 'convolution', 'training': 'models', 'fast': 'models training', 'transfer': 'models training data',
     'distributed': 'training', 'diagnosis': '', 'evaluation': '', 'novelty': 'models', 'folders': '', 'graphs': '',
     'deploy': 'images models novelty folders graphs', 'exported': 'images models folders graphs', 'publish': 'exported folders', 'report': 'evaluation images',
