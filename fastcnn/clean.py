@@ -18,7 +18,8 @@ from PIL import Image
 
 # %% ../nbs/09_clean.ipynb #35edcb20
 from .collection import check_collection
-from .core import InputError, Manifest, SidecarFile, figure_text, printable, sidecar
+from .core import InputError, Manifest, SidecarFile, sidecar
+from .texts import figure_text, printable
 from .duplicates import ImageFacts, block_mean, find_conflicts, find_duplicates, read_images
 from .images import UnreadableImage, left_out_files, read_image
 from .quarantine import locked_collection, note_kept, quarantine_findings, restored_files

@@ -20,7 +20,8 @@ from fastcore.meta import delegates
 
 # %% ../nbs/25_cli.ipynb #5a2b6ec7
 from . import __version__
-from .core import InputError, check_label, one_line, printable, to_json
+from .core import InputError, check_label, to_json
+from .texts import one_line, printable
 from .demo import run_demo
 from .images import image_files, left_out_files, warn_left_out
 from .pipeline import (add_source, check_page, collection_facts, evaluate_model, pixel_cache, train_classifier,

@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/core.html.md"""
 __all__ = ['STATUSES', 'FAILED_REASONS', 'QUARANTINE_REASONS', 'PRESENT', 'InputError', 'ImageResult', 'sidecar', 'Manifest']
 
 # %% ../nbs/00_core.ipynb #1410fe57
-import csv, hashlib, io, json, math, os, re, stat, tempfile, threading, time, warnings
+import hashlib, json, math, os, stat, tempfile, threading, time, warnings
 from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,13 +22,13 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path, PurePath
-from urllib.parse import quote
 
 from fastcore.basics import patch
 from platformdirs import user_cache_dir
 
 # %% ../nbs/00_core.ipynb #f8c88b23
 from . import __version__
+from .texts import markdown_code, markdown_link, markdown_text
 
 # %% ../nbs/00_core.ipynb #40b62ccf
 class InputError(ValueError):
@@ -61,57 +61,6 @@ def check_label(
     elif len(os.fsencode(label)) > 200: reason = 'is longer than 200 bytes'
     else: return label
     raise InputError(f'label {label!r} {reason}: choose a plain folder name such as "earth"')
-
-# %% ../nbs/00_core.ipynb #80714015
-_UNSEEN = '\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0' # letters to Unicode, blank to the eye
-
-def _escaped(c):
-    "A character as Python's source would have it; a byte that is no UTF-8 as that byte"
-    return f'\\x{ord(c) - 0xdc00:02x}' if '\udc80' <= c <= '\udcff' else c.encode('unicode_escape').decode()
-
-# %% ../nbs/00_core.ipynb #f35ad269
-def printable(
-    text:object # A name, a path, a title; on Linux a name may be any bytes
-)->str: # UTF-8
-    "Text that can be shown and written down in one line: what a terminal would obey, or nobody would see, is escaped"
-    return ''.join(c if c.isprintable() and c not in _UNSEEN else _escaped(c) for c in str(text))
-
-def one_line(
-    text:object # A message
-)->str: # UTF-8
-    "The same, with single spaces in place of line ends"
-    return printable(' '.join(str(text).split()))
-
-def figure_text(
-    text:object # In a figure, perhaps of several lines
-)->str: # For matplotlib, which takes what lies between two dollars for a formula
-    "The same for a figure"
-    return '\n'.join(map(printable, str(text).split('\n'))).replace('$', r'\$')
-
-# %% ../nbs/00_core.ipynb #6f583b38
-FORMULA = r"'*[=+\-@\t\r\n＝＋－＠]" # how a cell begins that a spreadsheet may run; apostrophes, so that the way back is known
-
-def csv_text(
-    text:str # Of a cell
-)->str: # The same, behind an apostrophe where a spreadsheet would run it
-    "Text that is text for a spreadsheet, too"
-    return "'" + text if re.match(FORMULA, text) else text
-
-def read_csv_text(
-    cell:str # As `csv_text` wrote it
-)->str:
-    "The true text of a cell"
-    return cell[1:] if re.match("'" + FORMULA, cell) else cell
-
-# %% ../nbs/00_core.ipynb #7a8d93ba
-def csv_line(
-    values:Iterable # Texts and numbers; None for an empty cell
-)->str: # With its end
-    "A row of a CSV; texts are in quotes, because a spreadsheet may cut them at a semicolon"
-    line = io.StringIO()
-    cells = [csv_text(value) if isinstance(value, str) else value for value in values]
-    csv.writer(line, lineterminator='\n', quoting=csv.QUOTE_NONNUMERIC).writerow(cells)
-    return line.getvalue()
 
 # %% ../nbs/00_core.ipynb #61f1b236
 @contextmanager
@@ -634,33 +583,14 @@ def to_frame(self:Manifest,
     import pyarrow as pa
     return pa.Table.from_batches(self.batches(columns, *status)).to_pandas(split_blocks=True, self_destruct=True)
 
-# %% ../nbs/00_core.ipynb #9139f54c
-def _md(text:str)->str:
-    "Text from the web as one harmless piece of Markdown"
-    return ''.join('\\' + c if c in '\\`*_{}[]<>()#|!&~' else c for c in one_line(text))
-
-def _code(text:str)->str:
-    "A name as code; it cannot end the code itself"
-    text = printable(text)
-    fence = '`'*(1 + max(map(len, re.findall('`+', text)), default=0))
-    return f'{fence} {text} {fence}' if fence != '`' else f'`{text}`'
-
-def _link(text:str, url:str)->str:
-    "A link to a web page; other addresses (javascript:, a file of yours) stay text"
-    if not str(url).lower().startswith(('http://', 'https://')): return _md(text)
-    return f'[{_md(text)}](<{quote(str(url), safe=_URL_SAFE, errors="replace")}>)'
-
-# %% ../nbs/00_core.ipynb #d79f56c9
-_URL_SAFE = "%/:=&?~#+!$,;'@()*[]" # all that an address may hold; spaces, <, > and line ends are written as %XX
-
 # %% ../nbs/00_core.ipynb #e133edbf
 def _credit(
     row:dict # Of an image that lies in its folder
 )->str:
     "One line of the credits"
-    page = _link(row.get('title') or 'untitled', row.get('landing_url') or row['url'])
-    license = _link(row.get('license') or 'unknown licence', row.get('license_url') or '')
-    return f"- {_code(row.get('file') or '')}: {page}, {_md(row.get('creator') or 'unknown maker')}, {license}\n"
+    page = markdown_link(row.get('title') or 'untitled', row.get('landing_url') or row['url'])
+    license = markdown_link(row.get('license') or 'unknown licence', row.get('license_url') or '')
+    return f"- {markdown_code(row.get('file') or '')}: {page}, {markdown_text(row.get('creator') or 'unknown maker')}, {license}\n"
 
 # %% ../nbs/00_core.ipynb #ba54750a
 @patch

@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/data.html.md"""
 __all__ = ['show_channels', 'channel_stats', 'image_datablock', 'PixelCache', 'image_dataloaders', 'resident_dataloaders']
 
 # %% ../nbs/11_data.ipynb #88f8a1b9
-import json, os, random, shutil, threading, warnings
+import json, os, random, shutil, warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -208,7 +208,7 @@ class PixelCache:
         method:str='crop' # How an image becomes a square: crop, squish or pad
     ):
         self.size, self.method = size, method
-        self._told, self._telling = set(), threading.Lock()
+        self._told = set()
         self.folder = Path(folder or os.environ.get('FASTCNN_PIXELS') or cache_folder()/'pixels').absolute()
         wanted = limit or 1e9*float(os.environ.get('FASTCNN_PIXELS_GB', 20))
         is_open = pixel_database(self.folder)
@@ -261,8 +261,9 @@ def _mend(self:PixelCache, damaged):
 @patch
 def _tell_once(self:PixelCache, message):
     "Warn, but only the first time"
-    with self._telling: is_new = message not in self._told; self._told.add(message)
-    if is_new: warnings.warn(message)
+    if message in self._told: return
+    self._told.add(message)
+    warnings.warn(message)
 
 # %% ../nbs/11_data.ipynb #86815782
 @patch

@@ -24,7 +24,7 @@ from .core import InputError, atomic_write, to_json, utc_now
 from .folders import (CARD, MODEL, MODEL_FILES, config_digest, file_digest, kind_of, recover_folder,
                              replace_folder, small_file)
 from .graphs import check_graph
-from .images import printable
+from .texts import markdown_text
 from .novelty import fit_novelty
 
 if TYPE_CHECKING: from fastai.learner import Learner
@@ -184,15 +184,6 @@ def _write_model(folder, learn):
     return dict(format=FORMAT, version=__version__, created=utc_now(), architecture=architecture, size=size, method=method, mean=mean,
                 std=std, classes=[str(c) for c in dls.vocab], none_of_these=none_of_these, accuracy=None,
                 accuracy_interval=None, split='test')
-
-# %% ../nbs/19_deploy.ipynb #2b4660b1
-_MARKS = '\\`*_{}[]<>()#|!&~$@:' # what can begin something in Markdown, with GitHub's and the Hub's additions
-
-def markdown_text(
-    text:str # From anybody
-)->str: # Of one line
-    "A text that Markdown shows as it is"
-    return ''.join('\\'*(c in _MARKS) + c for c in printable(' '.join(str(text).split())))
 
 # %% ../nbs/19_deploy.ipynb #0c9061c2
 def _results(config):

@@ -28,7 +28,8 @@ from scipy.stats import sem, t as student_t
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 # %% ../nbs/17_evaluation.ipynb #836cae62
-from .core import InputError, figure_text
+from .core import InputError
+from .texts import figure_text
 if TYPE_CHECKING: # plain probabilities need neither
     from fastai.learner import Learner
     from torch import Tensor, nn

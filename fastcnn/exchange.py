@@ -22,8 +22,9 @@ from .addresses import allowed_hosts
 from .archives import (BROKEN_TAR, BROKEN_ZIP, Allowance, DamagedArchive, ParquetReader, check_regular, pieces,
                               tar_members, zip_entries)
 from .collection import check_collection, remove_file, scratch_folder
-from .core import (FORMULA, InputError, Manifest, SidecarFile, atomic_file, atomic_write, check_label, csv_text,
-                          is_link, is_place, printable, read_csv_text, sidecar, start_thread, utc_now)
+from .core import (InputError, Manifest, SidecarFile, atomic_file, atomic_write, check_label, is_link,
+                          is_place, sidecar, start_thread, utc_now)
+from .texts import csv_text, FORMULA, printable, read_csv_text
 from .download import DownloadError, Limits, check_url, is_settled, prepare_image
 from .images import (IMAGE_SUFFIXES, UnreadableImage, file_content, files_on_disk, image_files,
                             is_hidden, left_out_files, list_images, read_header, warn_left_out)

@@ -20,7 +20,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
-from .core import InputError, printable
+from .core import InputError
+from .texts import printable
 
 # %% ../nbs/01_images.ipynb #da1986fa
 _TROUBLES = dict(

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .core import PRESENT, InputError, Manifest, SidecarFile, csv_line, printable, sidecar, to_json
+from .core import PRESENT, InputError, Manifest, SidecarFile, sidecar, to_json
+from .texts import csv_line, markdown_text, printable
 from .folders import check_new_file, folder_beside, kind_of, part_name
 
 # %% ../nbs/24_pipeline.ipynb #715ad6f0
@@ -140,7 +141,6 @@ def describe_images(
     table:'DataFrame' # Its images, with a column label
 )->str: # Markdown
     "What the model card says of the images: how many of each class, and their licences"
-    from fastcnn.deploy import markdown_text
     counts = ', '.join(f'{n} {markdown_text(label)}' for label, n in table.label.value_counts().sort_index().items())
     licenses = sorted({markdown_text(row.get('license') or 'unknown') for row in _manifest_of(source) if row['status'] in PRESENT})
     name = Path(os.path.abspath(source)).name if isinstance(source, (str, Path)) else 'a table'

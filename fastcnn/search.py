@@ -26,8 +26,8 @@ from tqdm.auto import tqdm
 from yarl import URL
 
 from .archives import Allowance, ParquetReader, check_regular
-from .core import (NO_BARS, ImageResult, InputError, cache_folder, csv_line, read_csv_text, retry_after, start_thread,
-                          user_agent)
+from .core import NO_BARS, ImageResult, InputError, cache_folder, retry_after, start_thread, user_agent
+from .texts import csv_line, read_csv_text
 
 # %% ../nbs/04_search.ipynb #526346e0
 class SearchError(RuntimeError):

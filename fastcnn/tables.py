@@ -23,7 +23,8 @@ from tqdm.auto import tqdm
 # %% ../nbs/11_tables.ipynb #0f361eb4
 from .archives import (BROKEN_TAR, BROKEN_ZIP, Allowance, ParquetReader, check_regular, is_tar, pieces, tar_members,
                               zip_entries)
-from .core import InputError, Manifest, map_ahead, printable, read_csv_text
+from .core import InputError, Manifest, map_ahead
+from .texts import printable, read_csv_text
 from .images import IMAGE_SUFFIXES, UnreadableImage, is_hidden, is_text, list_images, read_image, tell_left_out
 from .layouts import clean_label, folder_labels, part_of
 

@@ -8,8 +8,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT/'images'/'rooms.svg'
 
-ROOMS = { # what each may import beside `core`: the design, which tests/test_repo.py holds
-    'core': '', 'collection': '', 'images': '', 'layouts': '', 'archives': '', 'convolution': '', 'planets': 'images',
+BASE = 'texts', 'core' # every room may import these, and the second the first
+ROOMS = { # what each may import beside them: the design, which tests/test_repo.py holds
+    'texts': '', 'core': '', 'collection': '', 'images': '', 'layouts': '', 'archives': '', 'convolution': '', 'planets': 'images',
     'planet_server': 'images planets', 'search': 'archives', 'providers': 'search', 'metadata': '', 'addresses': '',
     'intake': 'images collection', 'download': 'images collection intake metadata addresses',
     'collect': 'search download intake',
@@ -53,8 +54,8 @@ def arrows():
 
 
 def drawn(edges):
-    "The arrows that the picture shows: `core` and the composers are bars, which stand for theirs"
-    return {(a, b) for a, b in edges if b != 'core' and a not in COMPOSERS}
+    "The arrows that the picture shows: the base and the composers are bars, which stand for theirs"
+    return {(a, b) for a, b in edges if b not in BASE and a not in COMPOSERS}
 
 
 def in_picture(path=PICTURE):
@@ -92,13 +93,14 @@ def draw(rooms, edges, path=PICTURE):
     matplotlib.use('svg')
     matplotlib.rcParams.update({'svg.hashsalt': 'rooms', 'font.size': 9})
     from matplotlib import pyplot as plt
-    inner = [name for name in rooms if name != 'core' and name not in COMPOSERS]
+    inner = [name for name in rooms if name not in (*BASE, *COMPOSERS)]
     edges = drawn(edges)
     at = places(inner, edges)
     top = max(y for _, y in at.values()) + 1
     figure, axes = plt.subplots(figsize=(11, 1.3*(top + 2)), layout='constrained')
     for name in inner: draw_box(axes, name, *at[name], half=.43)
-    draw_box(axes, 'core', 5, -1, half=5, text='core: every room may import it')
+    draw_box(axes, 'core', 3.3, -1, half=3.3, text='core: every room may import it')
+    draw_box(axes, 'texts', 8.4, -1, half=1.6, text='texts: core and every room')
     composers = [name for name in rooms if name in COMPOSERS]
     for i, name in enumerate(composers): draw_box(axes, name, (i + .5)*10/len(composers), top, half=4.6/len(composers))
     for a, b in sorted(edges): draw_arrow(axes, a, b, at[a], at[b])

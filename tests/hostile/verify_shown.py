@@ -54,7 +54,7 @@ def difference(a, b):
 
 def fuzz_cells(seed, folder, count=COUNT):
     "Titles, labels and columns of any characters: no cell is a formula, and each is read back"
-    from fastcnn.core import csv_line, csv_text, one_line, printable, read_csv_text
+    from fastcnn.texts import csv_line, csv_text, one_line, printable, read_csv_text
     rng, alphabet = random.Random(seed), "=+-@'\t\r\n\"; ,a＝\x1b\u202e\udce9\u3164\x85\u2028💥"
     for _ in range(count):
         text = ''.join(rng.choices(alphabet, k=rng.randrange(9)))
