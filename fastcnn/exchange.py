@@ -9,7 +9,7 @@ __all__ = ['URL_LIST_FIELDS', 'add_images', 'pack_images', 'unpack_images', 'exp
            'write_url_list', 'read_shards']
 
 # %% ../nbs/07_exchange.ipynb #5b967555
-import csv, hashlib, os, re, shutil, stat, warnings, zipfile
+import csv, errno, hashlib, os, re, shutil, stat, warnings, zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, count, islice
@@ -332,6 +332,7 @@ def unpack_images(
         try: _unpack_into(path, tmp, max_bytes)
         except InputError: raise
         except BROKEN_ZIP as error:
+            if getattr(error, 'errno', None) not in (None, errno.EINVAL): raise # a full disk is no fault of the zip
             raise InputError(f'{str(path)!r} is no whole zip file ({error}): fetch it again') from error
         _put_in_place(tmp, root)
     return root
@@ -502,12 +503,13 @@ def export_imagefolder(
 def _files_to_forget(root:Path, events:list[dict])->list[Path]:
     "Where the images of these events lie: under the name that a row gives, or their content, wherever they were moved"
     names = {row['file'] for row in events if is_place(row.get('file'))}
-    hashes = [row['sha256'] for row in events if isinstance(row.get('sha256'), str)]
-    stems = {digest[:12] for digest in hashes if len(digest) == 64}
-    quarantine, found = sidecar(root)/SidecarFile.QUARANTINE, []
-    for folder in (Path(root), quarantine):
-        found += [folder/file for file in files_on_disk(folder) if file in names or Path(file).stem in stems]
-    return found
+    hashes = {row['sha256'] for row in events if isinstance(row.get('sha256'), str)}
+    stems, sizes = {digest[:12] for digest in hashes if len(digest) == 64}, {row.get('bytes') for row in events}
+    def is_meant(path, file):
+        named = file in names or path.stem in stems
+        return named or path.stat().st_size in sizes and _sha256(path.read_bytes()) in hashes
+    folders = Path(root), sidecar(root)/SidecarFile.QUARANTINE
+    return [folder/file for folder in folders for file in files_on_disk(folder) if is_meant(folder/file, file)]
 
 # %% ../nbs/07_exchange.ipynb #3f863e27
 def forget_images(

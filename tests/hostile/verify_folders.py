@@ -160,7 +160,7 @@ def export_again(box):
 
 def unpack_again(box):
     unpack_images(box/'packed.zip', box/'out'/'new')
-    for folder in [path for path in (box/'out').iterdir() if path.suffix != '.fastcnn']:
+    for folder in [path for path in (box/'out').iterdir() if path.suffix != '.fastcnn' and path.name[0] != '.']:
         assert len(files_on_disk(folder)) == len(files_on_disk(box/'planets')) and sidecar(folder).is_dir()
     shutil.rmtree(box/'out')
 
