@@ -10,7 +10,8 @@ __all__ = []
 # %% ../nbs/27_main.ipynb #e5627181
 import sys
 
-from .cli import main
+try: from fastcnn.cli import main
+except KeyboardInterrupt: sys.exit(130) # while it was imported
 
 # %% ../nbs/27_main.ipynb #0780eb6b
 if __name__ == '__main__' and __package__: sys.exit(main())

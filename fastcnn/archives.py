@@ -21,7 +21,7 @@ if TYPE_CHECKING: import pyarrow
 
 # %% ../nbs/01_images.ipynb #b4f863c5
 MAX_UNPACKED, MAX_FILES = 20 * 2**30, 2_000_000 # bytes; files or rows
-_RATIO, _SMALL_UNPACKED = 20, 2**28 # bytes for each byte of the archive; bytes that a small archive may unpack to as well
+_RATIO, _SMALL_UNPACKED = 20, 400 * 2**20 # bytes for each byte of the archive; bytes that a small archive may unpack to as well
 _BYTES_A_FILE, _SMALL_FILES = 32, 200_000 # of the archive, at least; files that a small one may hold as well
 
 # %% ../nbs/01_images.ipynb #4e952ac4
@@ -48,7 +48,7 @@ class Allowance:
         "The same for what is only promised: it is not counted"
         if self.bytes + n_bytes <= self.max_bytes and self.files + n_files <= self.max_files: return
         bounds = f'{self.max_bytes:,} bytes or {self.max_files:,} files'
-        raise InputError(f'{self.name!r} would unpack to more than {bounds}: do not trust it')
+        raise InputError(f'{self.name!r} would unpack to more than {bounds}: if you trust it, unpack it and give the folder')
 
 # %% ../nbs/01_images.ipynb #27c677f2
 def check_regular(

@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/core.html.md"""
 __all__ = ['STATUSES', 'FAILED_REASONS', 'QUARANTINE_REASONS', 'PRESENT', 'InputError', 'ImageResult', 'sidecar', 'Manifest']
 
 # %% ../nbs/00_core.ipynb #1410fe57
-import hashlib, json, math, os, stat, tempfile, threading, time, warnings
+import hashlib, json, math, os, shutil, stat, tempfile, threading, time, warnings
 from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -368,12 +368,20 @@ def append(self:Manifest,
     "Add events at the end, all in one write, apart from other writers"
     lines = list(map(_line, rows))
     with self.lock():
+        self._leave_other_names()
         self.refresh()
         forgotten = list(map(self.is_forgotten, rows))
         data = b''.join(line for line, is_out in zip(lines, forgotten) if not is_out)
         if data: _write_whole(self.path, data)
         self.refresh()
     return [row for row, is_out in zip(rows, forgotten) if is_out]
+
+# %% ../nbs/00_core.ipynb #32802d0c
+@patch
+def _leave_other_names(self:Manifest):
+    "A log that lies elsewhere, too, as a backup of hard links or a trap: that one stays, and what is added goes into a copy"
+    if not self.path.exists() or os.lstat(self.path).st_nlink < 2: return
+    with open_file(self.path) as old, self.replacing(SidecarFile.MANIFEST) as new: shutil.copyfileobj(old, new)
 
 # %% ../nbs/00_core.ipynb #19426e0a
 @patch

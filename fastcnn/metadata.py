@@ -7,20 +7,26 @@ Docs: https://fastcnn.github.io/fastcnn/download.html.md"""
 # %% auto #0
 __all__ = []
 
-
 # %% ../nbs/05_download.ipynb #4e50eafc
 import re
 
 _PICTURE = (*range(0xc0, 0xc8), *range(0xc9, 0xd0), 0xda, 0xdb, 0xdd) # a JPEG's markers that carry the picture: tables, frames, scans
 _MARKER = re.compile(rb'\xff+([\x01-\xcf\xd8-\xfe])') # neither 00 nor D0 to D7, which are part of a scan
-_CHUNKS = b'IHDR PLTE IDAT IEND tRNS gAMA cHRM sRGB iCCP sBIT bKGD pHYs cICP mDCV cLLI'.split()
+_CHUNKS = b'IHDR PLTE IDAT tRNS gAMA cHRM sRGB iCCP sBIT bKGD pHYs cICP mDCV cLLI'.split()
+_BYTES = dict(IHDR=13, gAMA=4, cHRM=32, sRGB=1, pHYs=9, cICP=4, mDCV=24, cLLI=8) # of the chunks that have one size
+_IEND = b'\0\0\0\0IEND\xaeB`\x82'
+
+# %% ../nbs/05_download.ipynb #8b50beae
+def _is_profile(body):
+    "Whether a segment holds a colour profile, or a further piece of one"
+    return body.startswith(b'ICC_PROFILE\0') and len(body) > 14 and (body[12] > 1 or body[50:54] == b'acsp')
 
 # %% ../nbs/05_download.ipynb #3bbe10b3
 def _kept_segment(kind, body):
     "What stays of a JPEG's segment; empty: nothing"
     if kind == 0xe0 and body.startswith(b'JFIF\0') and len(body) >= 14: body = body[:12] + bytes(2) # without its small picture
     elif kind == 0xee and body.startswith(b'Adobe') and len(body) >= 12: body = body[:12] # how colours are coded
-    elif kind not in _PICTURE and not (kind == 0xe2 and body.startswith(b'ICC_PROFILE\0')): return b''
+    elif kind not in _PICTURE and not (kind == 0xe2 and _is_profile(body)): return b''
     return bytes([0xff, kind]) + (len(body) + 2).to_bytes(2, 'big') + body
 
 # %% ../nbs/05_download.ipynb #d0e68a5a
@@ -42,8 +48,9 @@ def _png_without_metadata(data):
     parts, at = [data[:8]], 8
     while at + 12 <= len(data):
         kind, end = data[at + 4:at + 8], at + 12 + int.from_bytes(data[at:at + 4], 'big')
-        if kind in _CHUNKS: parts.append(data[at:end])
-        if kind == b'IEND': break
+        if kind == b'IEND': return b''.join([*parts, _IEND])
+        right = _BYTES.get(kind.decode(errors='replace'), end - at - 12) == end - at - 12
+        if kind in _CHUNKS and right: parts.append(data[at:end])
         at = end
     return b''.join(parts)
 

@@ -280,7 +280,8 @@ def ask_json(self:SearchService,
     try: return reply.json()
     except (ValueError, RecursionError): raise_if_captcha(self.name, reply.text)
     kind = clean_text(reply.headers.get('Content-Type')) or 'something else'
-    message = f'sent {kind} instead of JSON: choose another provider, and tell us'
+    what = 'JSON that cannot be read' if 'json' in kind else f'{kind} instead of JSON'
+    message = f'sent {what}: choose another provider, and tell us'
     raise ServiceChangedError(self.name, message, reply.status_code)
 
 # %% ../nbs/04_search.ipynb #726aea9e

@@ -104,7 +104,7 @@ def _in_zip(path):
 def _in_tar(path):
     allowance, links = Allowance(path, path.stat().st_size), {}
     found = tar_members(path, lambda member: _is_read(_member_name(member)), allowance)
-    try: members = [_of_tar(member, data, links) for member, data in found if not member.isdir()]
+    try: members = list(_each_once(path, (_of_tar(member, data, links) for member, data in found if not member.isdir())))
     except InputError: raise
     except BROKEN_TAR as error:
         raise InputError(f'{str(path)!r} cannot be read as a tar archive: {error}') from error
@@ -128,6 +128,15 @@ def _linked(name, content, links, allowance):
     found = content.get(target, 'link')
     if target != name: allowance.take(len(found))
     return found
+
+# %% ../nbs/11_tables.ipynb #e1061027
+def _each_once(source, entries):
+    "Pairs of name and content; a name that comes again is refused before all of them are read"
+    seen = set()
+    for name, content in entries:
+        if name in seen: raise InputError(f'{str(source)!r} holds two files of the name {name[:200]!r}: pack it again')
+        seen.add(name)
+        yield name, content
 
 # %% ../nbs/11_tables.ipynb #e019e1ed
 def _compiled(label_regex):
