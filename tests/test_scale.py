@@ -127,9 +127,9 @@ def test_manifest_is_a_dict_however_it_is_torn(steps):
 
 
 def test_half_a_character_is_no_end(root):
-    Manifest(root).append(dict(url='http://x/\ud83d', label='a', status='kept', title='half \ud83d', file='a/1.jpg', bytes=10**30, width='wide'))
+    Manifest(root).append(dict(url='http://x/\ud83d', label='a', status='kept', title='half \ud83d', file='a/1.jpg', bytes=10**30))
     assert Manifest(root).get('http://x/\ud83d', 'a')['title'] == 'half \ud83d'
-    assert Manifest(root).to_frame(['title', 'bytes', 'width']).isna().values.tolist() == [[False, True, True]]
+    assert Manifest(root).to_frame(['title', 'bytes']).isna().values.tolist() == [[False, True]]
     assert 'half ?' in Manifest(root).write_credits().read_text()
 
 
