@@ -130,7 +130,7 @@ def test_half_a_character_is_no_end(root):
     Manifest(root).append(dict(url='http://x/\ud83d', label='a', status='kept', title='half \ud83d', file='a/1.jpg', bytes=10**30))
     assert Manifest(root).get('http://x/\ud83d', 'a')['title'] == 'half \ud83d'
     assert Manifest(root).to_frame(['title', 'bytes']).isna().values.tolist() == [[False, True]]
-    assert 'half ?' in Manifest(root).write_credits().read_text()
+    assert 'ud83d' in Manifest(root).write_credits().read_text(encoding='utf-8')
 
 
 def test_rows_from_before_a_takedown_are_told(root):
