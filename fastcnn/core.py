@@ -376,7 +376,6 @@ def append(self:Manifest,
         self.refresh()
     return [row for row, is_out in zip(rows, forgotten) if is_out]
 
-# %% ../nbs/00_core.ipynb #32802d0c
 @patch
 def _leave_other_names(self:Manifest):
     "A log that lies elsewhere, too, as a backup of hard links or a trap: that one stays, and what is added goes into a copy"

@@ -78,7 +78,7 @@ def by_opencv(suffix, pixels): return cv2.imencode(suffix, pixels)[1].tobytes()
 
 def _jpegs():
     for name, options in dict(plain={}, full_colour=dict(subsampling=0), progressive=dict(progressive=True),
-                              profile=dict(icc_profile=b'x'*500), comment=dict(comment=b'Exif\0\0 tiff:Orientation')).items():
+                              profile=dict(icc_profile=b'x'*36 + b'acsp' + b'x'*460), comment=dict(comment=b'Exif\0\0 tiff:Orientation')).items():
         yield name, saved(RGB, 'JPEG', quality=95, **options), QUARTERS
     for n in range(1, 9): yield f'orientation_{n}', saved(lying(RGB, n), 'JPEG', quality=95, exif=exif(n)), QUARTERS
     yield 'orientation_99', saved(RGB, 'JPEG', quality=95, exif=exif(99)), QUARTERS
