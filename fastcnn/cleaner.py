@@ -22,7 +22,7 @@ from filelock import FileLock
 from PIL import Image
 
 # %% ../nbs/10_cleaner.ipynb #0fb69a5d
-from .clean import find_problems
+from .clean import find_problems, kept_label_errors
 from .collection import check_collection
 from .core import (InputError, Manifest, SidecarFile, atomic_write, check_file, check_folder, check_label, is_place,
                           open_file, sidecar)
@@ -259,7 +259,7 @@ class Review:
     "A collection that somebody looks through: what is shown, and what is to happen to it"
     def __init__(self,
         root:Path, # Image folder: one folder per class
-        predictions:object=None, # DataFrame, as `predict` or `top_losses` give it; None: no model
+        predictions:object=None, # DataFrame, as `predict` or `top_losses` give it; None: the label errors of the last training
         problems:object=(), # Tables of find_broken, find_duplicates, find_outliers, or reports of clean_images
         page_size:int=24 # Images per page, 1 to 200
     ):
@@ -269,7 +269,7 @@ class Review:
             raise InputError(f'there is no folder {str(root)!r}: {hint}')
         check_collection(root)
         self.marks, self._manifest = Marks(sidecar(root)/SidecarFile.CLEANER), Manifest(root)
-        self._stamp, self.predictions = None, read_predictions(predictions)
+        self._stamp, self.predictions = None, read_predictions(kept_label_errors(root) if predictions is None else predictions)
         self.notes, self._groups_found = read_findings(_as_list(problems))
         self.order, self.label, self.problem, self.page = 'loss' if self.predictions else 'file', '', '', 0
         self.refresh()
@@ -665,7 +665,7 @@ class ImageCleaner(anywidget.AnyWidget):
 
     def __init__(self,
         root:Path, # Image folder: one folder per class
-        predictions:object=None, # DataFrame, as `predict` or `top_losses` give it: the worst images come first
+        predictions:object=None, # DataFrame, as `predict` or `top_losses` give it: the worst images come first; None: as the last training left them
         problems:object=(), # Tables of find_broken, find_duplicates, find_outliers, or reports of clean_images
         page_size:int=24 # Images per page, 1 to 200
     ):

@@ -159,8 +159,8 @@ def _cache(
 def _train(
     source:_Source, # Folder or archive of images, a list of them, or parquet
     *, out:_Model, # Folder for the exported model
-    bs:int=64, # Images in a batch
-    lr:_learning_rate=3e-3, # Highest learning rate, or auto for lr_find
+    bs:int=None, # Images in a batch; default: chosen from the number of images
+    lr:_learning_rate=None, # Highest learning rate, or auto for lr_find; default: the plan's
     report:_File=None, # Write the evaluation as an HTML page
     pretrained:bool=False, # The same as --plan transfer
     **kwargs

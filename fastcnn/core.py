@@ -141,6 +141,7 @@ class SidecarFile(StrEnum):
     CLEANED = 'cleaned.json' # what cleaning found last
     CLEANER = 'cleaner.json' # marks made by hand
     CLEANING = 'cleaning.html' # the report of the last cleaning
+    LABEL_ERRORS = 'label_errors.json' # what training took for wrong labels
     FORGOTTEN = 'forgotten.txt' # hashes of what must not come back
     LOCK = 'manifest.lock' # held by whoever writes, moves or deletes in the collection
     TMP = 'tmp' # folder of files that are being written
@@ -616,8 +617,7 @@ def write_credits(self:Manifest)->Path:
     "Write `CREDITS.md`: title, maker, licence and page of every image in the folder"
     with self.lock(), self.replacing(SidecarFile.CREDITS) as file:
         rows = self.refresh().present()
-        order = sorted((bool(row.get('license')), row['label'], row.get('file') or '', i)
-                       for i, row in enumerate(rows))
+        order = sorted((bool(row.get('license')), row['label'], row.get('file') or '', i) for i, row in enumerate(rows))
         unknown = sum(not known for known, *_ in order)
         write = lambda text: file.write(text.encode(errors='replace'))
         write('# Credits\n\nMade by fastcnn from the manifest. '

@@ -265,6 +265,26 @@ def _tell_once(self:PixelCache, message):
     self._told.add(message)
     warnings.warn(message)
 
+# %% ../nbs/11_data.ipynb #c14ce8ac
+@patch
+def kept_features(self:PixelCache,
+    keys:list[bytes] # As `keep_features` had them
+)->list[np.ndarray|None]: # (features,), float32; None: they are not kept
+    "What a network has said of images before"
+    if not (environment := pixel_database(self.folder)): return [None]*len(keys)
+    with environment.begin(buffers=True) as transaction:
+        found = (find_pixels(transaction, key, 4)[0] for key in keys)
+        return [None if kept is None else kept.copy().view(np.float32).ravel() for kept in found]
+
+# %% ../nbs/11_data.ipynb #09739023
+@patch
+def keep_features(self:PixelCache,
+    found:dict[bytes,np.ndarray] # Key → (features,), float32
+):
+    "Keep what a network says of images beside their pixels, each with its checksum"
+    packed = {key: pack_pixels(key, features.view(np.uint8).reshape(1, -1, 4)) for key, features in found.items()}
+    if pixel_database(self.folder): self._keep(packed, set(packed))
+
 # %% ../nbs/11_data.ipynb #86815782
 @patch
 def fill(self:PixelCache,
@@ -438,15 +458,16 @@ class ImageDL(TfmdDL):
         pixels:PixelCache=None, # Where the images are kept
         fused:list=(), # fastai's transforms of geometry and lighting that are done in the one step, in training only
         num_workers:int=None, # Threads that prepare batches; default: as many as there are processors, 16 at most
+        augment:bool=True, # False: training sees the centre squares too
         **kwargs # As `TfmdDL` has them
     ):
-        self.size, self.pixels, self.fused = size, pixels or PixelCache(size), fused
+        self.size, self.pixels, self.fused, self.augment = size, pixels or PixelCache(size), fused, augment
         self.threads = min(16, defaults.cpus) if num_workers is None else max(1, num_workers)
         super().__init__(dataset, num_workers=0, **kwargs)
         self.after_batch = _ImagesOnly(self.after_batch)
 
     def new(self, dataset=None, cls=None, **kwargs):
-        own = dict(size=self.size, pixels=self.pixels, fused=self.fused, num_workers=self.threads)
+        own = dict(size=self.size, pixels=self.pixels, fused=self.fused, num_workers=self.threads, augment=self.augment)
         return super().new(dataset, cls, **own | kwargs)
 
     def __iter__(self):
@@ -486,7 +507,7 @@ def _targets(self:ImageDL):
 @patch
 def _draw(self:ImageDL, n):
     "View of each of `n` images, None: the centre square; and their tables"
-    if self.dataset.split_idx != 0: return [None]*n, self._tables(np.tile(np.linspace(0, 1, 256), (n, 1)))
+    if self.dataset.split_idx != 0 or not self.augment: return [None]*n, self._tables(np.tile(np.linspace(0, 1, 256), (n, 1)))
     places = [(random.random(), random.random()) for _ in range(n)]
     geometry = [t for t in self.fused if _is_geometry(t)]
     homographies = _homographies(geometry, n) if geometry else [None]*n
@@ -540,11 +561,11 @@ def _usual_size(images):
     return int(min(200, np.median([side for side in sides if side] or [200])))
 
 # %% ../nbs/11_data.ipynb #784e6419
-def _read_parts(table, split, pixels):
+def _read_parts(table, split, pixels, augment):
     "The images that can be decoded, and the parts they are split into; `pixels` is filled with them"
     while True:
         parts = split(table)
-        training = set(parts[0])
+        training = set(parts[0]) if augment else ()
         errors = pixels.fill(table.content, table.image, [i in training for i in range(len(table))])
         if not any(errors): return table, parts
         table = leave_out_broken(table, errors) # the others may now lie in other parts
@@ -552,11 +573,11 @@ def _read_parts(table, split, pixels):
 # %% ../nbs/11_data.ipynb #bfad428d
 _FLAT = 1e-4 # A channel that varies less than this, of 1, has one value everywhere: it is moved to 0 and not stretched
 
-def _sample_stats(table, pixels, seed, most=300):
+def _sample_stats(table, pixels, seed, margin, most=300):
     "Mean and standard deviation of each channel, of some images of the training part"
     some = table.sample(min(most, len(table)), random_state=seed)
     with pixels.reader() as read:
-        mean, std = channel_stats([read(*row, margin=True) for row in zip(some.content, some.image)])
+        mean, std = channel_stats([read(*row, margin=margin) for row in zip(some.content, some.image)])
     flat = [name for name, s in zip(('red', 'green', 'blue'), std) if s <= _FLAT]
     if flat: warnings.warn(f'{" and ".join(flat)} {"has" if len(flat) == 1 else "have"} one value in all images: nothing can be learnt from that')
     return mean, [s if s > _FLAT else 1. for s in std]
@@ -583,6 +604,7 @@ def image_dataloaders(
     seed:int=42, # Of the split
     normalize:bool=True, # Bring each channel to mean 0 and standard deviation 1
     batch_tfms:list=None, # Augmentation; default: the article's
+    augment:bool=True, # False: training sees each image as validation does, for features that are computed once
     num_workers:int=None, # Threads that prepare batches; default: as many as there are processors, 16 at most
     groups:pd.DataFrame=None, # Near-duplicates, as `find_duplicates(root)` gives them; default: as the manifest says
     method:str='crop' # How an image becomes a square: crop (training: any square of it), squish or pad (with black)
@@ -594,12 +616,13 @@ def image_dataloaders(
     table, size = with_groups(table, groups), size or _usual_size(table.image)
     pixels = PixelCache(size, method=method)
     def split(table): return split_table(table, valid_pct, test_pct, seed)
-    table, parts = _read_parts(table, split, pixels)
+    table, parts = _read_parts(table, split, pixels, augment)
     _check_parts(source, table, parts)
-    stats = _sample_stats(table.iloc[parts[0]], pixels, seed) if normalize else None
-    if batch_tfms is None: batch_tfms = aug_transforms(size=size, max_rotate=20, max_zoom=1.2)
+    stats = _sample_stats(table.iloc[parts[0]], pixels, seed, augment) if normalize else None
+    if not augment: batch_tfms = []
+    elif batch_tfms is None: batch_tfms = aug_transforms(size=size, max_rotate=20, max_zoom=1.2)
     return _datasets(table, parts).dataloaders(bs=min(batch_size, len(parts[0])), dl_type=ImageDL, size=size,
-        pixels=pixels, num_workers=num_workers, after_item=ToTensor(), **_arrange(batch_tfms, stats))
+        pixels=pixels, num_workers=num_workers, augment=augment, after_item=ToTensor(), **_arrange(batch_tfms, stats))
 
 # %% ../nbs/11_data.ipynb #2c910a14
 def _datasets(table, parts):

@@ -178,19 +178,20 @@ def _or_told(done, call, *args):
         warnings.warn(f'the model is kept, but could not be {done}: {type(error).__name__}: {words}')
 
 # %% ../nbs/24_pipeline.ipynb #93c2fdb5
-_PLANS = ('auto', 'scratch', 'transfer') # auto: scratch
+_PLANS = ('auto', 'transfer', 'scratch', 'fast')
 _BACKBONE = 'lite/efficientnet_lite0'
 _AT_LEAST, _MAX_SIZE = dict(epochs=1, batch_size=2, size=8), 4096
 
 # %% ../nbs/24_pipeline.ipynb #5e98e614
-def _check_training(out, plan, stage, seed=0, report=None, **counts):
+def _check_training(out, plan, stage, seed=0, report=None, mirror='auto', minutes=None, **counts):
     "Refuse what cannot work before any image is read"
     from fastcnn.models import STAGES
-    for kind, value, known in (('plan', plan, _PLANS), ('stage', stage, STAGES)):
+    for kind, value, known in (('plan', plan, _PLANS), ('stage', stage, STAGES), ('mirror', mirror, ('auto', 'yes', 'no'))):
         if value not in known: raise InputError(f'unknown {kind} {value!r}: choose one of {", ".join(known)}')
     for name, value in counts.items():
         if value is not None and value < _AT_LEAST[name]:
             raise InputError(f'{name.replace("_", " ")} is {value}: it must be at least {_AT_LEAST[name]}')
+    if minutes is not None and not 0 < minutes: raise InputError(f'minutes is {minutes}: it must be above 0')
     if counts.get('size') and counts['size'] > _MAX_SIZE: raise InputError(f'size is {counts["size"]}: it must be at most {_MAX_SIZE} pixels')
     if out is not None: _check_target(Path(out))
     if not 0 <= seed < 2**32: raise InputError(f'seed is {seed}: give a whole number from 0 to {2**32 - 1}')
@@ -218,13 +219,17 @@ def _check_target(out):
     check_replaceable(out, MODEL)
 
 # %% ../nbs/24_pipeline.ipynb #ca9fd2b4
-def _choose_plan(plan, arch):
+def _choose_plan(plan, arch, stage):
     "The plan that is carried out, its network's full name, and the reasons"
-    from fastcnn.models import find_architecture
-    reasons = [f'{plan}: as you asked']
-    if plan == 'auto': plan, reasons = 'scratch', ['scratch: no plan was named, and a fresh network needs nothing but the images']
-    if arch is None: arch = _BACKBONE if plan == 'transfer' else 'conv_stack'
-    return plan, find_architecture(arch), reasons
+    from fastcnn.models import backbone_preprocessing, find_architecture
+    arch = find_architecture(arch) if arch else _BACKBONE if plan in ('auto', 'transfer') and stage == 'bn' else 'conv_stack'
+    reasons = [f'plan {plan}: as you asked']
+    if plan == 'auto':
+        try: backbone_preprocessing(arch)
+        except InputError: plan, reasons = 'scratch', [f'plan scratch: nobody has trained weights for {arch}']
+        else: reasons = ['plan auto: each way that promises something is tried, and the best on the validation part is kept']
+    if plan == 'transfer': backbone_preprocessing(arch)
+    return plan, arch, reasons
 
 # %% ../nbs/24_pipeline.ipynb #fb4fc7ef
 _TINY, _MANY = 48, 5000 # pixels, images: in so many so small ones nearly everything looks like something else
@@ -239,32 +244,14 @@ def _relatives(table):
     if len(table) > _MANY and max(map(side, table.image.sample(50, random_state=0))) < _TINY: return None
     return find_duplicates(table)
 
-def _load_parts(table, size, batch_size, seed, method):
-    "Training, validation and test part; copies of a picture lie in one of them, whether the folder was cleaned or not"
-    from fastcnn.data import image_dataloaders
-    groups = _relatives(table)
-    return image_dataloaders(table, size, batch_size, valid_pct=0.15, test_pct=0.15, seed=seed, groups=groups, method=method)
-
-# %% ../nbs/24_pipeline.ipynb #1deea853
-def _make_learner(dls, plan, arch, stage, checkpoint):
-    "The Learner of a plan, with statistics of its activations"
-    from fastcnn.diagnosis import ActivationStats
-    from fastcnn.models import build_model
-    from fastcnn.training import Checkpoint, scratch_learner
-    from fastcnn.transfer import transfer_learner
-    cbs = [ActivationStats(), *([Checkpoint(checkpoint)] if checkpoint else [])]
-    if plan == 'transfer': return transfer_learner(dls, arch, cbs=cbs)
-    size = dls.valid.one_batch()[0].shape[-1]
-    return scratch_learner(dls, build_model(arch, n_classes=len(dls.vocab), size=size, stage=stage), cbs=cbs)
-
 # %% ../nbs/24_pipeline.ipynb #4d16f43d
 def _checkpoint(out, resume, settings):
-    "The file that keeps the training epoch by epoch, beside `out`; what an earlier training left goes, unless it is resumed"
+    "The folder that keeps the training epoch by epoch, beside `out`; what an earlier training left goes, unless it is resumed"
     if out is None: return None
     out = Path(os.path.abspath(out))
     mark = hashlib.sha256(to_json([*map(str, settings)]).encode()).hexdigest()[:8]
-    kept = out.with_name(f'.{out.name}.training-{mark}')/'epochs.pt'
-    if resume and kind_of(kept) != 'file':
+    kept = out.with_name(f'.{out.name}.training-{mark}')
+    if resume and not (kind_of(kept) == 'folder' and any(kept.glob('*.pt'))):
         raise InputError(f'there is no interrupted training of {str(out)!r} with these settings: train without resume')
     if not resume: _forget_checkpoints(out)
     return kept
@@ -287,25 +274,44 @@ class TrainedClassifier:
     evaluation:ModelEvaluation # Of the exported model on the test part; None if that failed
     findings:list # Of `diagnose`, about the training
     reasons:list # Sentences: why it was trained like this
-    figures:dict = field(default_factory=dict) # Of this run: plan, size, epochs, lr, images, test_images, model, seconds, and report if one was asked for
+    figures:dict = field(default_factory=dict) # Of this run: plan, tried, kept, size, epochs, lr, images, test_images, model, seconds, report
+    label_errors:'DataFrame' = None # As `find_label_errors` gives it, of the training and validation part; None: nobody has looked
 
     def summary(self)->dict: # Ready for JSON
         "Accuracy, interval, F1, findings and how it was trained: what `fastcnn train --json` prints"
         judged = self.evaluation.summary() if self.evaluation else {}
         kept = {key: judged.get(key) for key in _JUDGED}
-        return kept | self.figures | dict(findings=[vars(finding) for finding in self.findings], reasons=self.reasons)
+        errors = [] if self.label_errors is None else self.label_errors.to_dict('records')
+        return kept | self.figures | dict(findings=[vars(finding) for finding in self.findings], label_errors=errors, reasons=self.reasons)
+
+# %% ../nbs/24_pipeline.ipynb #67f76fd6
+def _carry_out(table, plan, asked, resume):
+    "(the plan after it has been carried out, its best trial)"
+    from fastcnn.plans import Plan
+    carried = Plan(table, asked, _relatives(table))
+    kept = asked.checkpoint
+    try: return carried, carried.carry_out(plan)
+    except KeyboardInterrupt:
+        resumable = kept and any(kept.glob('*.pt'))
+        how = 'the finished epochs are kept: the same command with --resume goes on' if resumable else 'nothing was learnt yet'
+        raise KeyboardInterrupt(f'interrupted: {how}') from None
+    finally:
+        if kept:
+            with suppress(OSError): kept.rmdir() # empty: the disk was full before the first epoch was kept
 
 # %% ../nbs/24_pipeline.ipynb #629972a2
 def train_classifier(
     source:'Path|DataFrame', # Whatever `image_table` reads, or the table that it gives
     out:Path=None, # Folder for the exported model; none: it is not kept
-    plan:str='auto', # auto, scratch (a fresh network) or transfer (weights that others have trained, the body frozen at first)
-    epochs:int=5, # Passes over the training part
-    size:int=None, # Side of the images in a batch, pixels; default: chosen from the images, with transfer from the weights
-    batch_size:int=64, # Images in a batch
-    lr:float|str=3e-3, # Highest learning rate, above 0, or 'auto' for lr_find
-    arch:str=None, # Network; default: conv_stack, with transfer lite/efficientnet_lite0
+    plan:str='auto', # auto, transfer (what a backbone sees: a head, then fine-tuning), scratch (a fresh network) or fast (`fit_fast`)
+    minutes:float=None, # Longest time for the whole; default: as long as the images take, then 10 minutes for what may be better
+    epochs:int=None, # Passes over the training part; default: chosen from the number of images
+    size:int=None, # Side of the images in a batch, pixels; default: chosen from the images and the backbone
+    batch_size:int=None, # Images in a batch; default: chosen from the number of images
+    lr:float|str=None, # Highest learning rate, above 0, or 'auto' for lr_find; default: the plan's
+    arch:str=None, # Network; default: lite/efficientnet_lite0, with scratch conv_stack
     stage:str='bn', # Of conv_stack: conv, relu or bn
+    mirror:str='auto', # Mirror images in training: yes, no, or auto, which finds out whether that does harm
     seed:int=42, # Of the split, the weights and the order of the batches
     method:str='crop', # How an image becomes a square: crop, squish or pad (with black)
     report:Path=None, # HTML page to write with the evaluation
@@ -316,42 +322,39 @@ def train_classifier(
     encoding:str=None # Of a list; default: UTF-8, UTF-16, or a guess that is told
 )->TrainedClassifier: # The Learner, its evaluation on the test part, and the reasons
     "Split, train, diagnose, export, and evaluate on the test part"
-    from fastai.torch_core import set_seed
+    from fastcnn.plans import Asked
     from fastcnn.tables import image_table
     start = time.time()
-    plan, arch, reasons = _choose_plan(plan, arch)
-    _check_training(out, plan, stage, seed, report, epochs=epochs, batch_size=batch_size, size=size)
+    _check_training(out, plan, stage, seed, report, mirror, minutes, epochs=epochs, batch_size=batch_size, size=size)
+    plan, arch, reasons = _choose_plan(plan, arch, stage)
     table = image_table(source, label_regex, image_col, label_col, encoding)
-    checkpoint = _checkpoint(out, resume, [plan, arch, stage, epochs, size, batch_size, lr, seed, method, sorted(table.name.astype(str))])
-    set_seed(seed) # before the DataLoaders: the order of their batches follows from it too
-    dls = _load_parts(table, size or _transfer_size(plan, arch), batch_size, seed, method)
-    learn = _make_learner(dls, plan, arch, stage, checkpoint)
-    lr = _fit(learn, plan, epochs, lr, checkpoint)
-    trained = _judge_trained(learn, source, out, reasons)
-    trained.figures |= dict(plan=plan, epochs=epochs, lr=lr) | _write_evaluation(trained, report)
+    settings = [plan, arch, stage, minutes, epochs, size, batch_size, lr, mirror, seed, method, sorted(table.name.astype(str))]
+    checkpoint = _checkpoint(out, resume, settings) # before the images: resume may be refused
+    asked = Asked(arch, stage, size, epochs, batch_size, lr, minutes, mirror, method, seed, checkpoint)
+    carried, best = _carry_out(table, plan, asked, resume)
+    trained = _judge_trained(best.learn, source, out, reasons + carried.reasons)
+    trained.label_errors = _or_told('asked for label errors', _label_errors, carried, source)
+    trained.figures |= _figures(carried, best, plan) | _write_evaluation(trained, report)
     trained.figures['seconds'] = round(time.time() - start, 1)
     return trained
 
-# %% ../nbs/24_pipeline.ipynb #3673ff94
-def _fit(learn, plan, epochs, lr, checkpoint):
-    "Train; the learning rate that was used"
-    try:
-        lr = learn.lr_find(show_plot=False).valley if lr == 'auto' else lr
-        learn.fine_tune(epochs, lr) if plan == 'transfer' else learn.fit_one_cycle(epochs, lr)
-        return lr
-    except KeyboardInterrupt:
-        kept = checkpoint and checkpoint.exists()
-        how = 'the finished epochs are kept: the same command with --resume goes on' if kept else 'nothing was learnt yet'
-        raise KeyboardInterrupt(f'interrupted: {how}') from None
-    finally:
-        if checkpoint:
-            with suppress(OSError): checkpoint.parent.rmdir() # empty: the disk was full before the first epoch was kept
+# %% ../nbs/24_pipeline.ipynb #fc0e574f
+def _figures(carried, best, plan):
+    "What was tried, and what was kept"
+    tried = [dict(name=trial.name, accuracy=trial.accuracy, seconds=round(trial.seconds, 1)) for trial in carried.trials]
+    return dict(plan=plan, kept=best.name, tried=tried, epochs=best.epochs, lr=best.lr)
 
-# %% ../nbs/24_pipeline.ipynb #2eea31cc
-def _transfer_size(plan, arch):
-    "Half the side that the weights were trained with"
-    from fastcnn.models import backbone_preprocessing
-    return backbone_preprocessing(arch)['size']//2 if plan == 'transfer' else None
+def _label_errors(carried, source):
+    "Images of the training and validation part whose label is probably wrong; beside a collection they are kept for the cleaner"
+    from fastcnn.clean import keep_label_errors
+    from fastcnn.evaluation import find_label_errors
+    if carried.head is None: return None
+    table = carried.table[carried.table.part != 'test']
+    vocab = carried.trials[0].learn.dls.vocab
+    found = find_label_errors(carried.head.probabilities, table.label, vocab, table.name)
+    if len(found) and isinstance(source, (str, Path)) and Path(source).is_dir() and (Path(source)/found.image.iloc[0]).is_file():
+        keep_label_errors(source, found)
+    return found
 
 # %% ../nbs/24_pipeline.ipynb #9d8db246
 def _judge_trained(learn, source, out, reasons):
@@ -364,7 +367,7 @@ def _judge_trained(learn, source, out, reasons):
     with TemporaryDirectory() as unkept:
         judged = export_evaluated(learn, out or Path(unkept)/'model', test, describe_images(source, table))
     if out: _forget_checkpoints(out)
-    findings = _or_told('diagnosed', diagnose, learn) or []
+    findings = len(getattr(learn.recorder, 'values', ())) and _or_told('diagnosed', diagnose, learn) or [] # a head is not trained in steps
     figures = dict(classes=list(learn.dls.vocab), size=size, images=len(table), test_images=len(test), model=out and str(Path(out)))
     return TrainedClassifier(learn, judged, findings, reasons, figures)
 

@@ -26,30 +26,31 @@ _HEAD = struct.Struct('<III') # in front of the pixels: checksum, height and wid
 
 def pack_pixels(
     key:bytes, # What they are found under; the checksum covers it, too
-    pixels:np.ndarray # (H, W, 3), uint8
+    pixels:np.ndarray # (H, W, channels), uint8
 )->bytes: # What is written
     "Pixels with their checksum"
     shaped = _HEAD.pack(0, *pixels.shape[:2])[4:] + pixels.tobytes()
     return zlib.crc32(shaped, zlib.crc32(key)).to_bytes(4, 'little') + shaped
 
 # %% ../nbs/11_data.ipynb #d4f9d708
-def _unpacked(key, kept):
+def _unpacked(key, kept, channels):
     "The pixels of what was written; None where it is damaged"
     if len(kept) < _HEAD.size: return None
     checksum, height, width = _HEAD.unpack_from(kept)
-    if len(kept) != _HEAD.size + 3*height*width: return None
+    if len(kept) != _HEAD.size + channels*height*width: return None
     if checksum != zlib.crc32(memoryview(kept)[4:], zlib.crc32(key)): return None
-    return np.frombuffer(kept, np.uint8, offset=_HEAD.size).reshape(height, width, 3)
+    return np.frombuffer(kept, np.uint8, offset=_HEAD.size).reshape(height, width, channels)
 
 # %% ../nbs/11_data.ipynb #e3d8de59
 def find_pixels(
     transaction, # LMDB's, of a database of pixels
-    key:bytes # As `pack_pixels` had it
-)->tuple[np.ndarray|None, bool]: # (H, W, 3), uint8, valid while the transaction is; whether what is there is damaged
+    key:bytes, # As `pack_pixels` had it
+    channels:int=3 # Bytes of a place
+)->tuple[np.ndarray|None, bool]: # (H, W, channels), uint8, valid while the transaction is; whether what is there is damaged
     "The pixels under a key; None: there are none, or they are damaged"
     try: kept = transaction.get(key)
     except lmdb.Error: return None, True
-    pixels = None if kept is None else _unpacked(key, kept)
+    pixels = None if kept is None else _unpacked(key, kept, channels)
     return pixels, pixels is None and kept is not None
 
 # %% ../nbs/11_data.ipynb #66e93333

@@ -6,11 +6,10 @@ Docs: https://fastcnn.github.io/fastcnn/transfer.html.md"""
 
 # %% auto #0
 __all__ = ['with_normalization', 'parameter_groups', 'FreezeBatchNorm', 'transfer_learner', 'image_features', 'LinearHead',
-           'fit_head', 'set_head', 'mirror_told']
+           'fit_head', 'set_head', 'mirror_told', 'fine_tune_body']
 
 # %% ../nbs/15_transfer.ipynb #c2ba0ec1
-import warnings
-from collections import Counter
+import hashlib, warnings
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -21,19 +20,19 @@ import torch
 from fastai.callback.core import Callback, TrainEvalCallback
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import Normalize
-from fastai.learner import Learner
+from fastai.learner import Learner, replacing_yield
+from fastai.losses import CrossEntropyLossFlat
+from fastcore.basics import chunked, patch
 from fastcore.foundation import L
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import nn
+from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 # %% ../nbs/15_transfer.ipynb #15f41be0
 from .core import InputError
 from .models import backbone_preprocessing, build_model, fill_weights, find_head, load_pretrained
-from .training import image_learner, in_bfloat16
+from .training import has_bfloat16, image_learner, in_bfloat16
 
 # %% ../nbs/15_transfer.ipynb #e1ec284f
 def with_normalization(
@@ -60,15 +59,15 @@ def _renormalized(dl, *normalize):
 # %% ../nbs/15_transfer.ipynb #50bea221
 def parameter_groups(
     model:nn.Module # As `build_model` made it
-)->list[list[nn.Parameter]]: # Early half of the body's layers, late half, head
+)->list[list[nn.Parameter]]: # The first third of the body's layers, the others, head
     "The parts of a network that learn at rates of their own"
     head = find_head(model) + '.'
     body = [p for name, p in model.named_parameters() if not name.startswith(head)]
     layers = [i for i, p in enumerate(body) if p.ndim > 1] # a layer begins with its weights; bias and BatchNorm follow
     if len(layers) < 2:
         raise InputError(f'{model.architecture["name"]} has {len(layers)} layers before its head: too few to freeze')
-    middle = layers[len(layers)//2]
-    return [body[:middle], body[middle:], [p for name, p in model.named_parameters() if name.startswith(head)]]
+    third = layers[len(layers)//3]
+    return [body[:third], body[third:], [p for name, p in model.named_parameters() if name.startswith(head)]]
 
 # %% ../nbs/15_transfer.ipynb #23982645
 class FreezeBatchNorm(Callback):
@@ -135,18 +134,45 @@ def _without_head(model):
         model.set_submodule(path, head)
         model.train(training)
 
+# %% ../nbs/15_transfer.ipynb #8565cb74
+def _computed_features(learn, items, mirrored):
+    "(n, features) of batch after batch"
+    batches = learn.dls.test_dl(items)
+    body_of = _without_head(learn.model.to(memory_format=torch.channels_last))
+    with body_of as body, in_bfloat16(body), torch.inference_mode():
+        for x, *_ in tqdm(batches, desc='features', unit='batch', delay=1, leave=False):
+            x = x.as_subclass(torch.Tensor)
+            yield body(x.flip(3) if mirrored else x).flatten(1).float().cpu().numpy()
+
+# %% ../nbs/15_transfer.ipynb #da1bfbfd
+def _feature_keys(learn, items, mirrored):
+    "Under which each image's features are kept: the body, how images are prepared, and the image's content; None: nowhere"
+    dl = learn.dls.valid
+    if not hasattr(dl, 'pixels') or 'content' not in items: return None
+    seen = hashlib.sha256()
+    with _without_head(learn.model) as body: state = body.state_dict()
+    stats = [getattr(t, name) for t in dl.after_batch.fs if isinstance(t, Normalize) for name in ('mean', 'std')]
+    for values in (*state.values(), *stats): seen.update(values.detach().cpu().contiguous().numpy().tobytes())
+    how = f'{seen.hexdigest()[:40]} {dl.size} {dl.pixels.method} {mirrored} {has_bfloat16(learn.dls.device)}'
+    return [f'features {how} {content[:40]}'.encode() for content in items.content]
+
 # %% ../nbs/15_transfer.ipynb #96292859
 def image_features(
     learn:Learner, # As `transfer_learner` gives it
     items:pd.DataFrame|list, # Images, as its DataLoaders take them
     mirrored:bool=False # Seen in a mirror
 )->np.ndarray: # (images, features), float32
-    "What the body says of each image, as it is validated on: once, in bfloat16 where the processor has it"
-    batches, found = learn.dls.test_dl(items), []
-    with _without_head(learn.model.to(memory_format=torch.channels_last)) as body, in_bfloat16(body), torch.inference_mode():
-        for x, *_ in tqdm(batches, desc='features', delay=1, leave=False):
-            found.append(body(x.as_subclass(torch.Tensor).flip(3) if mirrored else x.as_subclass(torch.Tensor)).flatten(1).cpu())
-    return torch.cat(found).numpy()
+    "What the body says of each image, as it is validated on: once, in bfloat16 where the processor has it; the cache keeps it"
+    keys = _feature_keys(learn, items, mirrored)
+    cache = learn.dls.valid.pixels if keys else None
+    found = cache.kept_features(keys) if keys else [None]*len(items)
+    missing = [i for i, kept in enumerate(found) if kept is None]
+    some = items.iloc[missing] if hasattr(items, 'iloc') else [items[i] for i in missing]
+    batches = chunked(missing, learn.dls.valid.bs)
+    for where, features in zip(batches, _computed_features(learn, some, mirrored) if missing else ()):
+        for i, row in zip(where, features): found[i] = row
+        if keys: cache.keep_features({keys[i]: found[i] for i in where})
+    return np.stack(found)
 
 # %% ../nbs/15_transfer.ipynb #1b446f5c
 @dataclass
@@ -155,19 +181,11 @@ class LinearHead:
     weight:np.ndarray # (classes, features)
     bias:np.ndarray # (classes,)
     probabilities:np.ndarray # (images, classes): of each image by a head that has not learnt from it
-    strength:float # How strongly the weights are held small: 1/C of scikit-learn's `LogisticRegression`
-
-# %% ../nbs/15_transfer.ipynb #d9430507
-def _fit_linear(features, labels, strength):
-    "scikit-learn's classifier; a class with a quarter of the usual images counts twice for each"
-    counts = Counter(labels.tolist())
-    weights = {label: (len(labels)/len(counts)/n)**.5 for label, n in counts.items()}
-    head = LogisticRegression(C=1/strength, max_iter=500, tol=1e-3, class_weight=weights)
-    return make_pipeline(StandardScaler(), head).fit(features, labels)
+    strength:float # How strongly the weights are held small: 1/C in scikit-learn's `LogisticRegression`
 
 # %% ../nbs/15_transfer.ipynb #f2d7d8d9
 def _cuts(labels, groups, seed):
-    "Pairs of images to learn from and to judge by: five, or fewer where a class has fewer groups"
+    "Pairs of rows to learn from and to judge by: five, or fewer where a class has fewer groups"
     own = pd.Series([f'image {i}' for i in range(len(labels))])
     groups = own if groups is None else pd.Series(groups, dtype=object).reset_index(drop=True).fillna(own)
     fewest = groups.groupby(labels).nunique().min()
@@ -176,34 +194,113 @@ def _cuts(labels, groups, seed):
         warnings.simplefilter('ignore') # of scikit-learn, about a class of one group
         return list(cuts.split(labels, labels, groups))
 
-# %% ../nbs/15_transfer.ipynb #b48a94b4
-def _unseen_probabilities(features, labels, strength, cuts):
-    "(images, classes): of each image by a head that has not learnt from it"
-    found = np.zeros((len(labels), labels.max() + 1))
-    for learnt, judged in cuts:
-        head = _fit_linear(features[learnt], labels[learnt], strength)
-        found[np.ix_(judged, head.classes_)] = head.predict_proba(features[judged])
+# %% ../nbs/15_transfer.ipynb #5b9a72c6
+def _checked_labels(features, labels, groups):
+    "The labels as an array, if a classifier can learn from them"
+    labels = np.asarray(labels)
+    if not len(features) == len(labels) == len(labels if groups is None else groups):
+        raise InputError(f'{len(features)} images have features and {len(labels)} have labels: give one label, and one group if any, for each image')
+    if labels.dtype.kind not in 'iu' or not len(labels) or labels.min() < 0:
+        raise InputError('labels are the numbers of the classes, from 0 on: use the vocab of the DataLoaders')
+    if len(set(labels.tolist())) < 2: raise InputError('all images are of one class: a classifier needs at least 2')
+    if not np.isfinite(features).all(): raise InputError('some features are no finite numbers: compute them again')
+    return labels
+
+def _class_weights(labels):
+    "(images,): an image of a class with a quarter of the usual images counts twice"
+    counts = np.bincount(labels)
+    return (len(labels)/np.count_nonzero(counts)/counts[labels])**.5
+
+# %% ../nbs/15_transfer.ipynb #e6dea11e
+class _Axes:
+    "Standardised features, turned so that no two are correlated: then each axis knows how large a step it can take"
+    def __init__(self, features):
+        features = torch.as_tensor(features)
+        self.mean, self.std = features.mean(0), features.std(0, correction=0) + 1e-6
+        x = (features - self.mean)/self.std
+        variances, turn = torch.linalg.eigh(x.T @ x/len(x))
+        some = variances > 1e-6*variances[-1]
+        self.variances, self.turn = variances[some], turn[:, some]
+        self.x, self.step = x @ self.turn, 2/len(x)**.5
+
+    def scale(self, strength): return (self.variances*len(self.x)/4 + strength).rsqrt()
+
+    def inputs(self, strength):
+        "(images, axes + 1): of about the same curvature in each direction, the last for the bias"
+        return torch.cat([self.x*self.scale(strength), torch.full((len(self.x), 1), self.step)], 1)
+
+# %% ../nbs/15_transfer.ipynb #b9830467
+@patch
+def linear(self:_Axes, fitted, strength):
+    "(weight (classes, features), bias (classes,)) for the features as they came"
+    weight = (self.turn*self.scale(strength) @ fitted[:-1, 0]).T/self.std
+    return weight.numpy(), (self.step*fitted[-1, 0] - weight @ self.mean).numpy()
+
+# %% ../nbs/15_transfer.ipynb #cf484e89
+def _fit_linear(
+    axes:_Axes, # Of the features
+    labels:np.ndarray, # (images,): number of each image's class
+    shares:np.ndarray, # (images, heads): how much each image counts for each head
+    strength:float, # How strongly the weights are held small
+    n_classes:int
+)->torch.Tensor: # (axes + 1, heads, classes)
+    "Logistic regressions, all heads at once"
+    x, scale, targets = axes.inputs(strength), axes.scale(strength), torch.tensor(labels)
+    n, heads, shares = len(x), shares.shape[1], torch.tensor(shares, dtype=torch.float32)
+    weights = torch.zeros(x.shape[1], heads*n_classes, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights], max_iter=150, tolerance_change=1e-6, tolerance_grad=1e-3, line_search_fn='strong_wolfe')
+    def loss():
+        optimizer.zero_grad()
+        losses = F.cross_entropy((x @ weights).view(n*heads, -1), targets.repeat_interleave(heads), reduction='none')
+        total = (losses.view(n, heads)*shares).sum() + strength/2*(weights[:-1]*scale[:, None]).square().sum()
+        total.backward()
+        return total
+    optimizer.step(loss)
+    return weights.detach().view(x.shape[1], heads, -1)
+
+# %% ../nbs/15_transfer.ipynb #e910763e
+def _shares_of(cuts, weights):
+    "(images, cuts): how much each image counts where a cut learns from it"
+    shares = np.zeros((len(weights), len(cuts)))
+    for which, (learnt, _) in enumerate(cuts): shares[learnt, which] = weights[learnt]
+    return shares
+
+def _unseen_probabilities(axes, fitted, cuts, strength):
+    "(images, classes): probabilities of each image by the head that has not learnt from it"
+    found = np.zeros((len(axes.x), fitted.shape[2]))
+    for which, (_, judged) in enumerate(cuts): found[judged] = (axes.inputs(strength)[judged] @ fitted[:, which]).softmax(1).numpy()
     return found
 
-# %% ../nbs/15_transfer.ipynb #1fb4deb1
-_STRENGTHS = 100., 300., 1000., 3000.
+# %% ../nbs/15_transfer.ipynb #d498bf09
+_STRENGTHS = 30., 100., 300., 1000., 3000.
 
+def _best_strength(labels, unseen):
+    "The strength whose loss is lowest on images that were not learnt from, and its probabilities: downhill from the second"
+    tried, losses, at = {}, {}, 1
+    while True:
+        for strength in _STRENGTHS[max(at - 1, 0):at + 2]:
+            if strength in tried: continue
+            tried[strength] = unseen(strength)
+            losses[strength] = -np.log(tried[strength][range(len(labels)), labels].clip(1e-6)).mean()
+        best = min(losses, key=losses.get)
+        if _STRENGTHS[at] == best: return best, tried[best]
+        at = _STRENGTHS.index(best)
+
+# %% ../nbs/15_transfer.ipynb #1fb4deb1
 def fit_head(
     features:np.ndarray, # (images, features), as `image_features` gives them
-    labels:np.ndarray, # (images,): number of the class of each, 0 to classes - 1; each class occurs
+    labels:np.ndarray, # (images,): number of the class of each, 0 to classes - 1
     groups:list=None, # What belongs together, such as frames of a film; None or missing: a group of its own
-    seed:int=42 # Of the cuts
+    seed:int=42, # Of the cuts
+    n_classes:int=None # Default: the highest label tells
 )->LinearHead:
     "The linear classifier whose strength is best on images that it has not learnt from"
-    labels, cuts = np.asarray(labels), _cuts(np.asarray(labels), groups, seed)
-    tried = {strength: _unseen_probabilities(features, labels, strength, cuts) for strength in _STRENGTHS}
-    def loss(strength): return -np.log(tried[strength][range(len(labels)), labels].clip(1e-6)).mean()
-    best = min(tried, key=loss)
-    scaler, head = _fit_linear(features, labels, best)
-    weight, bias = head.coef_, head.intercept_
-    if len(bias) == 1: weight, bias = np.concatenate([-weight, weight])/2, np.concatenate([-bias, bias])/2
-    weight = weight/scaler.scale_
-    return LinearHead(weight, bias - weight @ scaler.mean_, tried[best], best)
+    labels = _checked_labels(features, labels, groups)
+    axes, cuts, weights = _Axes(features), _cuts(labels, groups, seed), _class_weights(labels)
+    def fit(shares, strength): return _fit_linear(axes, labels, shares, strength, n_classes or labels.max() + 1)
+    def unseen(strength): return _unseen_probabilities(axes, fit(_shares_of(cuts, weights), strength), cuts, strength)
+    best, probabilities = _best_strength(labels, unseen)
+    return LinearHead(*axes.linear(fit(weights[:, None], best), best), probabilities, best)
 
 # %% ../nbs/15_transfer.ipynb #24b76e4b
 def set_head(
@@ -239,3 +336,31 @@ def mirror_told(
             mine, asked = learnt[labels[learnt] == label], judged[labels[judged] == label]
             told[asked] = _seen_through(difference[mine], difference[asked])
     return float(told.mean())
+
+# %% ../nbs/15_transfer.ipynb #72bce0f8
+@contextmanager
+def _depthwise_frozen(learn):
+    "Within, depthwise convolutions learn nothing on a processor, where their gradients take most of the time"
+    convolutions = [m for m in learn.model.modules() if isinstance(m, nn.Conv2d) and 1 < m.groups == m.in_channels]
+    frozen = [p for m in convolutions for p in m.parameters() if p.requires_grad] if learn.dls.device.type == 'cpu' else []
+    for p in frozen: p.requires_grad_(False)
+    try: yield
+    finally:
+        for p in frozen: p.requires_grad_(True)
+
+# %% ../nbs/15_transfer.ipynb #e52c7245
+def fine_tune_body(
+    learn:Learner, # As `transfer_learner` gives it, with the head that `set_head` has put in
+    epochs:int, # Passes over the training images
+    lr:float=2e-3, # Highest learning rate of the head; the body's is a quarter
+    weights:torch.Tensor=None, # (classes,): how much an image of each class counts
+    cbs:list=() # Callbacks
+)->Learner: # The same
+    "Tune the later two thirds of the body together with its head, in bfloat16 where the processor has it"
+    learn.model.to(learn.dls.device, memory_format=torch.channels_last)
+    loss = CrossEntropyLossFlat(weight=weights, label_smoothing=.1)
+    learn.model.zero_grad() # fastai's optimiser would decay what has gradients from before, frozen or not
+    learn.freeze_to(1)
+    with contextmanager(replacing_yield)(learn, 'loss_func', loss), _depthwise_frozen(learn), in_bfloat16(learn.model):
+        learn.fit_one_cycle(epochs, slice(lr/4, lr), pct_start=.2, cbs=cbs)
+    return learn

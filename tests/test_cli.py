@@ -129,12 +129,12 @@ def test_a_demo_deletes_nothing_of_yours(name, tmp_path):
 def test_a_broken_image_is_left_out_by_name(tmp_path, folder):
     broken = folder/'earth'/'half.jpg'
     broken.write_bytes(image_files(folder)[0].read_bytes()[:700])
-    try: status, found, errors = run_here('train', folder, '--out', tmp_path/'model', '--size', 32, '--epochs', 1, '--bs', 8)
+    try: status, found, errors = run_here('train', folder, '--out', tmp_path/'model', '--plan', 'scratch', '--size', 32, '--epochs', 1, '--bs', 8)
     finally: broken.unlink()
     assert status == 0 and 'earth/half.jpg' in errors and found['images'] == 48
     status, judged, _ = run_here('evaluate', tmp_path/'model', folder)
     assert status == 0 and judged['images'] == 48
-    again = run('train', folder, '--out', tmp_path/'model', '--size', 32, '--epochs', 1, '--bs', 8)
+    again = run('train', folder, '--out', tmp_path/'model', '--plan', 'scratch', '--size', 32, '--epochs', 1, '--bs', 8)
     assert again[0] == 0 and again[1]['accuracy'] == found['accuracy'] # the same seed, the same model, in place of the first
     refused('predict', tmp_path/'model', tmp_path/'model'/'README.md', words='cannot be read as an image')
 
@@ -142,7 +142,7 @@ def test_a_broken_image_is_left_out_by_name(tmp_path, folder):
 @pytest.fixture(scope='module')
 def model(folder, tmp_path_factory):
     path = tmp_path_factory.mktemp('trained')/'model'
-    assert run_here('train', folder, '--out', path, '--size', 32, '--epochs', 1, '--bs', 8)[0] == 0
+    assert run_here('train', folder, '--out', path, '--plan', 'scratch', '--size', 32, '--epochs', 1, '--bs', 8)[0] == 0
     return path
 
 
@@ -205,7 +205,7 @@ def test_interrupted_predictions_stay(model, folder, tmp_path):
 
 
 def test_from_a_model_to_a_page(tmp_path, folder):
-    training = '--size', 32, '--epochs', 1, '--bs', 8, '--report', tmp_path/'report.html'
+    training = '--plan', 'scratch', '--size', 32, '--epochs', 1, '--bs', 8, '--report', tmp_path/'report.html'
     status, found, _ = run_here('train', folder, '--out', tmp_path/'model', *training)
     assert status == 0 and found['report'] == str(tmp_path/'report.html') and 'Where did it look?' in (tmp_path/'report.html').read_text()
     assert 0 <= found['refused'] <= 1
@@ -338,7 +338,7 @@ def test_strict_json_where_a_class_is_missing(rare, model, server, tmp_path):
     status, judged, _ = run_here('evaluate', model, two, '--report', tmp_path/'page.html')
     assert status == 0 and judged['per_class_f1']['jupiter'] is None and judged['related_images'] is None
     new = tmp_path/'model' # a refusal is strict JSON too
-    status, trained, _ = run_here('train', rare, '--out', new, '--size', 24, '--epochs', 1, '--bs', 8)
+    status, trained, _ = run_here('train', rare, '--out', new, '--plan', 'scratch', '--size', 24, '--epochs', 1, '--bs', 8)
     if not status: assert None in strict((new/'config.json').read_text())['per_class_f1'].values()
     for argv in (['predict', model, two], ['predict', model, two, '--out', tmp_path/'out.jsonl'], ['info', two], ['clean', two],
                  ['restore', two, '--all'], ['export', two, tmp_path/'two.csv'], ['add', rare, '--out', tmp_path/'added'],
@@ -415,7 +415,7 @@ def test_tiny_collections_make_no_noise(n, tmp_path, monkeypatch):
     for label, images in n.items():
         (tmp_path/'set'/label).mkdir(parents=True)
         for i in range(images): Image.fromarray(rng.integers(0, 255, (24, 24, 3), np.uint8)).save(tmp_path/'set'/label/f'{i}.png')
-    status, found, errors = run_here('train', tmp_path/'set', '--out', tmp_path/'model', '--size', 24, '--epochs', 1, '--bs', 8)
+    status, found, errors = run_here('train', tmp_path/'set', '--out', tmp_path/'model', '--plan', 'scratch', '--size', 24, '--epochs', 1, '--bs', 8)
     lines = told(errors)
     assert all('none of these' in line or 'not cleaned' in line or line == f'fastcnn: {found.get("error")}' for line in lines), lines
     assert 'Warning' not in errors

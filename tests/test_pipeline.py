@@ -11,7 +11,7 @@ from fastcnn.exported import predict, read_config
 from fastcnn.pipeline import add_source, collection_facts, train_classifier
 from layouts import LAYOUTS
 
-FAST = dict(epochs=1, size=24, batch_size=16)
+FAST = dict(plan='scratch', mirror='yes', epochs=1, size=24, batch_size=16)
 
 
 def strict(text): return json.loads(text, parse_constant=lambda word: pytest.fail(f'{word} is no JSON'))
