@@ -295,7 +295,11 @@ def _print_result(result, indent=''):
             _print_result(value, indent + '  ')
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             print(f'{indent}{_shown(key)}')
-            for item in value: print(f'{indent}  {_row_in_words(item)}')
+            for item in value[:20]: print(f'{indent}  {_row_in_words(item)}')
+            if value[20:]: print(f'{indent}  and {len(value) - 20} more, with --json')
+        elif isinstance(value, list) and sum(map(len, map(str, value))) > 100:
+            print(f'{indent}{_shown(key)}')
+            for item in value: print(f'{indent}  {_shown(item)}')
         else: print(f'{indent}{_shown(key)}: {_shown(value)}')
 
 def _row_in_words(row):

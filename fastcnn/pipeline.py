@@ -334,15 +334,16 @@ def train_classifier(
     carried, best = _carry_out(table, plan, asked, resume)
     trained = _judge_trained(best.learn, source, out, reasons + carried.reasons)
     trained.label_errors = _or_told('asked for label errors', _label_errors, carried, source)
-    trained.figures |= _figures(carried, best, plan) | _write_evaluation(trained, report)
+    trained.figures |= _figures(carried, best) | _write_evaluation(trained, report)
     trained.figures['seconds'] = round(time.time() - start, 1)
     return trained
 
 # %% ../nbs/24_pipeline.ipynb #fc0e574f
-def _figures(carried, best, plan):
+def _figures(carried, best):
     "What was tried, and what was kept"
     tried = [dict(name=trial.name, accuracy=trial.accuracy, seconds=round(trial.seconds, 1)) for trial in carried.trials]
-    return dict(plan=plan, kept=best.name, tried=tried, epochs=best.epochs, lr=best.lr)
+    followed = 'transfer' if best.name in ('head', 'fine_tuned') else best.name
+    return dict(plan=followed, kept=best.name, tried=tried, epochs=best.epochs, lr=best.lr)
 
 def _label_errors(carried, source):
     "Images of the training and validation part whose label is probably wrong; beside a collection they are kept for the cleaner"

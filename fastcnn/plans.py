@@ -130,6 +130,7 @@ class Plan:
 def load(self:Plan, size=None, batch_size=64, **options):
     "DataLoaders of the same three parts each time; what is odd about them is told once"
     asked = self.asked
+    set_seed(asked.seed) # the order of the batches follows from it
     with warnings.catch_warnings():
         if self.told: warnings.simplefilter('ignore')
         dls = image_dataloaders(self.table, size, batch_size, valid_pct=.15, test_pct=.15, seed=asked.seed, groups=self.groups,
@@ -160,7 +161,6 @@ def try_head(self:Plan):
     "A linear classifier of a backbone's features"
     start, asked = time.monotonic(), self.asked
     size = asked.size or _backbone_size(asked.arch, self.side)
-    set_seed(asked.seed)
     learn = transfer_learner(self.load(size, augment=False), asked.arch)
     items = [learn.dls[i].items for i in (0, 1)]
     features = image_features(learn, pd.concat(items, ignore_index=True))
@@ -259,7 +259,6 @@ def try_scratch(self:Plan, arch, ask=False):
     "A fresh network; `ask`: only if a fifth of the epochs comes near to what others have reached"
     start, asked = time.monotonic(), self.asked
     if ask and self.side > _SMALL: return
-    set_seed(asked.seed)
     if not self.told: self.load(asked.size, batch_tfms=[]) # the parts, before anything is looked at
     n = int((self.table.part == 'train').sum())
     batch_size, epochs = batches_for(n, 600, 40, 64)
@@ -299,7 +298,6 @@ def _promises(self:Plan, dls, arch, epochs):
 def try_fast(self:Plan):
     "`fit_fast`, for small images"
     start, asked = time.monotonic(), self.asked
-    set_seed(asked.seed)
     size = asked.size or int(min(64, self.side))
     dls = self.load(size, batch_tfms=[])
     batch_size, epochs = batches_for(len(dls.train.items), 400, 60, 256)

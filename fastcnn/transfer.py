@@ -218,7 +218,8 @@ class _Axes:
         features = torch.as_tensor(features)
         self.mean, self.std = features.mean(0), features.std(0, correction=0) + 1e-6
         x = (features - self.mean)/self.std
-        variances, turn = torch.linalg.eigh(x.T @ x/len(x))
+        covariance = (x.T @ x/len(x)).double() # in 32 bits `eigh` may fail where features say the same
+        variances, turn = (part.float() for part in torch.linalg.eigh(covariance))
         some = variances > 1e-6*variances[-1]
         self.variances, self.turn = variances[some], turn[:, some]
         self.x, self.step = x @ self.turn, 2/len(x)**.5
