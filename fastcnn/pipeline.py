@@ -332,13 +332,16 @@ def train_classifier(
     checkpoint = _checkpoint(out, resume, settings) # before the images: resume may be refused
     asked = Asked(arch, stage, size, epochs, batch_size, lr, minutes, mirror, method, seed, checkpoint)
     carried, best = _carry_out(table, plan, asked, resume)
-    trained = _judge_trained(best.learn, source, out, reasons + carried.reasons)
+    trained = _judge_trained(best.learn, source, out, reasons)
     trained.label_errors = _or_told('asked for label errors', _label_errors, carried, source)
+    trained.reasons += carried.reasons
     trained.figures |= _figures(carried, best) | _write_evaluation(trained, report)
     trained.figures['seconds'] = round(time.time() - start, 1)
     return trained
 
 # %% ../nbs/24_pipeline.ipynb #fc0e574f
+_KNOWS = .6 # Share of right answers from which on a classifier may judge labels
+
 def _figures(carried, best):
     "What was tried, and what was kept"
     tried = [dict(name=trial.name, accuracy=trial.accuracy, seconds=round(trial.seconds, 1)) for trial in carried.trials]
@@ -350,6 +353,10 @@ def _label_errors(carried, source):
     from fastcnn.clean import keep_label_errors
     from fastcnn.evaluation import find_label_errors
     if carried.head is None: return None
+    right = (carried.head.probabilities.argmax(1) == carried.labels).mean()
+    if right < _KNOWS:
+        carried.reasons.append(f'the labels were not judged: the head is right about {right:.0%} of the images, too few to judge by')
+        return None
     table = carried.table[carried.table.part != 'test']
     vocab = carried.trials[0].learn.dls.vocab
     found = find_label_errors(carried.head.probabilities, table.label, vocab, table.name)

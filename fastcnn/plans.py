@@ -231,7 +231,7 @@ def try_fine_tuning(self:Plan, ask=True):
     "The body too, from the head as it is; `ask`: only if there is something to gain"
     start, asked, first = time.monotonic(), self.asked, self.trials[0]
     wrong = int((self.head.probabilities.argmax(1) != self.labels).sum())
-    if ask and wrong < _FEW_MISTAKES:
+    if ask and wrong < _FEW_MISTAKES and wrong < .15*len(self.labels):
         self.reasons.append(f'fine_tuned: not tried, the head is wrong about {wrong} of {len(self.labels)} images: too few to gain')
         return
     size = min(first.learn.dls.valid.size, 192)

