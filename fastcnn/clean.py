@@ -12,10 +12,13 @@ __all__ = ['find_broken', 'sharpness', 'find_outliers', 'class_balance', 'Cleani
 import base64, io, json, warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from fastcore.basics import patch
 from PIL import Image
+
+if TYPE_CHECKING: from pandas import DataFrame
 
 # %% ../nbs/09_clean.ipynb #35edcb20
 from .collection import check_collection
@@ -408,7 +411,7 @@ def plot_cleaning(
 # %% ../nbs/09_clean.ipynb #04e2c4ad
 def keep_label_errors(
     root:Path, # Image folder
-    found # DataFrame with image (`label/name`), label, suggested, probability, as `find_label_errors` gives it
+    found:'DataFrame' # image (`label/name`), label, suggested, probability, as `find_label_errors` gives it
 ):
     "Keep beside a collection which labels are probably wrong"
     check_collection(root)
@@ -417,7 +420,7 @@ def keep_label_errors(
 
 def kept_label_errors(
     root:Path # Image folder
-): # DataFrame with file, label, predicted, probability (of the prediction), of images that still have this label; None: nothing is kept
+)->'DataFrame': # file, label, predicted, probability (of the prediction), of images that still have this label; None: nothing is kept
     "What the last training took for wrong labels"
     import pandas as pd # slow to import
     try:

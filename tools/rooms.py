@@ -19,12 +19,13 @@ ROOMS = { # what each may import beside them: the design, which tests/test_repo.
     'cleaner': 'images collection clean quarantine', 'tables': 'images layouts archives', 'splits': 'images', 'pixels': '',
     'data': 'images tables splits pixels',
     'models': 'convolution', 'training': 'models', 'fast': 'models training', 'transfer': 'models training data',
-    'distributed': 'training', 'diagnosis': '', 'evaluation': '', 'novelty': 'models', 'folders': '', 'graphs': '',
+    'distributed': 'training', 'diagnosis': '', 'evaluation': '',
+    'plans': 'images models training fast transfer data diagnosis evaluation', 'novelty': 'models', 'folders': '', 'graphs': '',
     'deploy': 'images models novelty folders graphs', 'exported': 'images models folders graphs', 'publish': 'exported folders', 'report': 'evaluation images',
     'lessons': 'convolution', 'exercises': 'convolution lessons',
 }
 COMPOSERS = 'pipeline', 'demo', 'cli', 'all', '__main__' # may import all
-FOR_COMPOSERS = 'lessons', 'exercises', 'report', *COMPOSERS # no other room imports these
+FOR_COMPOSERS = 'lessons', 'exercises', 'report', 'plans', *COMPOSERS # no other room imports these
 
 
 def imported_modules(tree):
