@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from conftest import everything, holds_secret
-from faults import HERE, jpeg
+from faults import HERE, jpeg, mounted_disk
 
 from fastcnn.cli import main
 from fastcnn.clean import clean_images
@@ -423,13 +423,7 @@ def test_a_search_goes_on_while_somebody_holds_the_collection(server, root):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    "A file system of 2 MB, where this user may mount one"
-    disk = tmp_path/'disk'
-    disk.mkdir()
-    mounted = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', str(disk)], capture_output=True)
-    if mounted.returncode: pytest.skip('needs the right to mount a small disk')
-    yield disk
-    subprocess.run(['umount', str(disk)], check=True)
+    with mounted_disk(tmp_path/'disk', '2m') as disk: yield disk
 
 
 @contextlib.contextmanager
