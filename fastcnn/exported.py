@@ -115,9 +115,14 @@ def read_config(
 # %% ../nbs/20_exported.ipynb #9d23547e
 _OTHER = 'is not the file that was exported: it is damaged, or of another model'
 
+@functools.cache # told once
+def _tell_unsealed(path):
+    "Say that nothing vouches for the files of a model"
+    warnings.warn(f'{str(path)!r} has no checksums: nothing tells whether its files are whole and belong together')
+
 def _check_digest(path, config, name):
     "The file is the one that was exported; models of format 1 cannot tell"
-    if 'files' not in config: return
+    if 'files' not in config: return _tell_unsealed(path)
     if file_digest(path/name) != config['files'][name]:
         raise InputError(f'{str(path/name)!r} {_OTHER}')
 
@@ -127,7 +132,8 @@ def _graph_bytes(path, config):
     file = path/'model.onnx'
     try: graph = small_file(file, _MAX_BYTES[file.name])
     except OSError as error: raise InputError(f'{str(file)!r} cannot be read: {error}') from error
-    if 'files' in config and hashlib.sha256(graph).hexdigest() != config['files'][file.name]:
+    if 'files' not in config: _tell_unsealed(path)
+    elif hashlib.sha256(graph).hexdigest() != config['files'][file.name]:
         raise InputError(f'{str(file)!r} {_OTHER}')
     return graph
 

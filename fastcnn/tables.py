@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/tables.html.md"""
 __all__ = ['image_table', 'readable_images']
 
 # %% ../nbs/11_tables.ipynb #63a022bc
-import codecs, csv, json, posixpath, re, stat, warnings, zipfile
+import codecs, csv, json, posixpath, re, shlex, stat, warnings, zipfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ from fastcore.basics import num_cpus
 from tqdm.auto import tqdm
 
 # %% ../nbs/11_tables.ipynb #0f361eb4
-from .archives import (BROKEN_TAR, BROKEN_ZIP, Allowance, ParquetReader, check_regular, is_tar, pieces, tar_members,
-                              zip_entries)
+from .archives import (BROKEN_TAR, BROKEN_ZIP, Allowance, ParquetReader, check_regular, is_tar, tar_members,
+                              zip_entries, zip_pieces)
 from .core import InputError, Manifest, map_ahead
 from .texts import one_line, printable, read_csv_text
 from .images import IMAGE_SUFFIXES, UnreadableImage, is_hidden, is_text, list_images, read_image, tell_left_out
@@ -84,7 +84,7 @@ def _of_zip(archive, entry, name, allowance):
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if kind not in (0, stat.S_IFREG): return 'link' if kind == stat.S_IFLNK else 'no_file'
     if not _is_read(name): return b''
-    with archive.open(entry) as file: return b''.join(pieces(file, allowance))
+    return b''.join(zip_pieces(archive, entry, allowance))
 
 def _in_zip(path):
     allowance = Allowance(path, path.stat().st_size)
@@ -506,7 +506,8 @@ def _no_labels(files):
     name = Path(files.source).name
     if not files.images: return f'{str(files.source)!r} holds no images in class folders: put them into {name}/LABEL/NAME.jpg'
     pattern = _offered_pattern(files.images)
-    offer = f'a pattern of their names, such as label_regex={pattern!r}' if pattern else 'a pattern (label_regex)'
+    example = f', such as --label-regex {shlex.quote(pattern)}' if pattern else ''
+    offer = f'a pattern of their names (label_regex){example}'
     where = f'put them into {name}/LABEL/NAME.jpg, add a list of them, or give {offer}'
     return f'nothing says what the {len(files.images)} images in {str(files.source)!r} are: {where}'
 
