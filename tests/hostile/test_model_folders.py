@@ -488,7 +488,7 @@ def test_a_full_disk_leaves_what_was_there(trained, pictures, tmp_path):
             status, found, errors = run(*argv)
             if 'npm' in found.get('error', ''): continue
             assert status == 1 and everything(full) == before, (argv, found, errors, sorted(everything(full)))
-            assert '\n' not in found['error'] and 'Traceback' not in errors
+            assert '\n' not in found['error'] and str(full) in found['error'] and 'Traceback' not in errors
         free = shutil.disk_usage(full).free
         (full/'more').write_bytes(bytes(free - 8192))
         before = everything(full)
