@@ -9,9 +9,9 @@ __all__ = ['LICENSES', 'LICENSE_TYPES', 'SearchError', 'BlockedError', 'RateLimi
            'ProviderNotReadyError', 'image_provider', 'save_search', 'provider_names', 'iter_images', 'search_images']
 
 # %% ../nbs/04_search.ipynb #71e1227e
-import csv, json, math, os, re, sqlite3, time, unicodedata, warnings
+import csv, json, math, os, re, socket, sqlite3, time, unicodedata, warnings, weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import fields, replace
 from functools import cache, partial
 from importlib.metadata import entry_points
@@ -141,6 +141,24 @@ class _TooMuch(requests.RequestException): "A reply is larger than that of any s
 
 class _BoundedAdapter(requests.adapters.HTTPAdapter):
     "Reads whole replies, redirects too, up to a size that is known beforehand"
+    def __init__(self):
+        super().__init__()
+        self.opened = weakref.WeakSet() # connections
+
+    def get_connection_with_tls_context(self, *request, **options):
+        "As requests calls it"
+        pool = super().get_connection_with_tls_context(*request, **options)
+        def open_one(**about):
+            self.opened.add(connection := type(pool).ConnectionCls(**about))
+            return connection
+        pool.ConnectionCls = open_one
+        return pool
+
+    def hang_up(self):
+        "End all connections: a thread that was left to itself ends, too, whatever a service goes on to send"
+        for connection in list(self.opened):
+            with suppress(OSError, AttributeError): connection.sock.shutdown(socket.SHUT_RDWR) # AttributeError: it is closed
+
     def send(self, request, **options):
         "As requests calls it"
         reply, body = super().send(request, **options | dict(stream=True)), bytearray()
@@ -199,6 +217,7 @@ def ask_once(self:SearchService,
     asking = start_thread(partial(self.session.request, **question), 'POST' if data else 'GET', self.url + path)
     try: reply = asking.result(self.deadline)
     except (requests.RequestException, TimeoutError, *_URL_ERRORS) as error:
+        for adapter in self.session.adapters.values(): adapter.hang_up()
         raise _connection_error(self, error) from error
     error = _status_error(self.name, reply) or self.refusal and self.refusal(reply)
     if error: raise error
