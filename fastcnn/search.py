@@ -143,21 +143,27 @@ class _BoundedAdapter(requests.adapters.HTTPAdapter):
     "Reads whole replies, redirects too, up to a size that is known beforehand"
     def __init__(self):
         super().__init__()
-        self.opened = weakref.WeakSet() # connections
+        self.opened = weakref.WeakSet() # sockets
 
     def get_connection_with_tls_context(self, *request, **options):
         "As requests calls it"
         pool = super().get_connection_with_tls_context(*request, **options)
         def open_one(**about):
-            self.opened.add(connection := type(pool).ConnectionCls(**about))
+            connection = type(pool).ConnectionCls(**about)
+            connection.connect = partial(self.connect, connection, connection.connect)
             return connection
         pool.ConnectionCls = open_one
         return pool
 
+    def connect(self, connection, connect):
+        "Note the socket of a connection: where a reply ends with it, the reply alone will have it"
+        connect()
+        self.opened.add(connection.sock)
+
     def hang_up(self):
         "End all connections: a thread that was left to itself ends, too, whatever a service goes on to send"
-        for connection in list(self.opened):
-            with suppress(OSError, AttributeError): connection.sock.shutdown(socket.SHUT_RDWR) # AttributeError: it is closed
+        for opened in list(self.opened):
+            with suppress(OSError): opened.shutdown(socket.SHUT_RDWR)
 
     def send(self, request, **options):
         "As requests calls it"
