@@ -133,12 +133,13 @@ class _SameHostSession(requests.Session):
         except ValueError: return None
         return target if target and new.netloc == old.netloc and new.scheme in ('https', old.scheme) else None
 
-# %% ../nbs/04_search.ipynb #d14cbed6
+# %% ../nbs/04_search.ipynb #2deb6480
 _MAX_REPLY, _PIECE = 2**23, 2**14 # bytes of a reply, unpacked; bytes that are unpacked at a time
 _ENCODINGS = ('', 'identity', 'gzip', 'x-gzip', 'deflate')
 
 class _TooMuch(requests.RequestException): "A reply is larger than that of any search, or packed in a way that we did not ask for"
 
+# %% ../nbs/04_search.ipynb #d14cbed6
 class _BoundedAdapter(requests.adapters.HTTPAdapter):
     "Reads whole replies, redirects too, up to a size that is known beforehand"
     def __init__(self):
