@@ -62,7 +62,7 @@ def check_regular(
     raise InputError(f'{str(path)!r} is no regular file but a folder, a pipe or a device: give a file')
 
 # %% ../nbs/01_images.ipynb #9661d626
-_METHODS = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
+_METHODS = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED # of the others, zipfile unpacks gigabytes from the first bytes that it reads
 BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, OverflowError, RuntimeError, MemoryError)
 _MAX_NAME, _MAX_DEPTH = 1024, 32 # characters, folders
 
@@ -78,7 +78,9 @@ def _trouble(
 )->str: # Empty: it can be read
     "Why an entry of a zip is refused"
     if entry.flag_bits & 1: return 'which is locked by a password: unlock it first'
-    if entry.compress_type not in _METHODS: return 'packed in a way that is not read: pack it again in the usual way (deflate)'
+    if entry.compress_type not in _METHODS:
+        name = zipfile.compressor_names.get(entry.compress_type, 'an unknown method')
+        return f'packed with {name}, which is not read: pack it again in the usual way (deflate)'
     if is_odd_name(entry.filename): return 'a name too long or too deep for a disk: do not trust it'
     return ''
 
@@ -99,14 +101,16 @@ def zip_entries(
 # %% ../nbs/01_images.ipynb #7f46b235
 _PIECE = 2**20 # bytes that are read at a time
 
-def pieces(
-    file, # Opened for reading
-    allowance:Allowance, # Of the archive that it lies in
-)->Iterator[bytes]: # Up to a megabyte each
-    "The content of a file in an archive, counted as it comes"
-    while piece := file.read(_PIECE):
-        allowance.take(len(piece))
-        yield piece
+def zip_pieces(
+    archive:zipfile.ZipFile,
+    entry:zipfile.ZipInfo,
+    allowance:Allowance, # Of the archive
+)->Iterator[bytes]:
+    "The content of an entry, counted as it comes"
+    with archive.open(entry) as file:
+        while piece := file.read(_PIECE):
+            allowance.take(len(piece))
+            yield piece
 
 # %% ../nbs/01_images.ipynb #2d05e30e
 _OPENERS = {b'\x1f\x8b': gzip.open, b'BZ': bz2.open, b'\xfd7': lzma.open} # by the first two bytes

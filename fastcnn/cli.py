@@ -79,6 +79,8 @@ def _add(
     for row in failed: warnings.warn(f'{row["source"]} was not taken: {row["reason"]}')
     counts = Counter(row['status'] for row in rows)
     reasons = dict(Counter(row['reason'] for row in failed))
+    if failed and len(failed) == len(rows):
+        raise RuntimeError(f'none of {len(rows)} images could be added: {", ".join(f"{n} {reason}" for reason, n in reasons.items())}')
     return dict(requested=len(rows), saved=counts['kept'], duplicate=counts['duplicate'], failed=reasons)
 
 # %% ../nbs/25_cli.ipynb #97aaf7b1

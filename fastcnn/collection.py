@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from .core import InputError, Manifest, SidecarFile, check_file, check_folder, is_link, refuse_link, sidecar
+from .core import InputError, Manifest, SidecarFile, check_file, check_folder, is_link, refuse_link, sidecar, tell_place
 
 # %% ../nbs/00_core.ipynb #52864f76
 def _links(folder:str|Path, depth:int, hidden:bool=True)->Iterator[str]:
@@ -182,6 +182,9 @@ def scratch_folder(
     _sweep(parent, prefix, rescue)
     mine, lock = _locked_folder(parent, prefix)
     try: yield mine
+    except OSError as error:
+        tell_place(error, mine)
+        raise
     finally:
         shutil.rmtree(mine, ignore_errors=True)
         lock.release()

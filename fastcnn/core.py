@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/core.html.md"""
 __all__ = ['STATUSES', 'FAILED_REASONS', 'QUARANTINE_REASONS', 'PRESENT', 'InputError', 'ImageResult', 'sidecar', 'Manifest']
 
 # %% ../nbs/00_core.ipynb #1410fe57
-import hashlib, json, math, os, shutil, stat, tempfile, threading, time, warnings
+import errno, hashlib, json, math, os, shutil, stat, tempfile, threading, time, warnings
 from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,7 +28,7 @@ from platformdirs import user_cache_dir
 
 # %% ../nbs/00_core.ipynb #f8c88b23
 from . import __version__
-from .texts import markdown_code, markdown_link, markdown_text
+from .texts import is_utf8, markdown_code, markdown_link, markdown_text, texts_in
 
 # %% ../nbs/00_core.ipynb #40b62ccf
 class InputError(ValueError):
@@ -63,6 +63,13 @@ def check_label(
     raise InputError(f'label {label!r} {reason}: choose a plain folder name such as "earth"')
 
 # %% ../nbs/00_core.ipynb #61f1b236
+def tell_place(
+    error:BaseException, # What a write has raised
+    path:str|Path # Where it was to write
+):
+    "Add to the error of a full disk which one it is"
+    if getattr(error, 'errno', None) in (errno.ENOSPC, errno.EDQUOT) and not error.filename: error.filename = str(path)
+
 @contextmanager
 def atomic_file(
     path:Path, # File to write, replaced if it exists
@@ -80,8 +87,9 @@ def atomic_file(
             if sync: os.fsync(fd)
         os.chmod(tmp, 0o644)
         os.replace(tmp, path)
-    except BaseException:
+    except BaseException as error:
         Path(tmp).unlink(missing_ok=True)
+        tell_place(error, path)
         raise
 
 # %% ../nbs/00_core.ipynb #ff8aeccb
@@ -147,29 +155,34 @@ class SidecarFile(StrEnum):
     TMP = 'tmp' # folder of files that are being written
 
 # %% ../nbs/00_core.ipynb #4647f440
-_is_junction = getattr(os.path, 'isjunction', lambda path: False) # from Python 3.12 on
-
 def is_link(
     path:str|Path # Of anything, or of nothing
 )->bool:
     "Whether it is a link, or what Windows calls a junction"
-    return os.path.islink(path) or _is_junction(path)
+    return os.path.islink(path) or getattr(os.path, 'isjunction', os.path.islink)(path) # from Python 3.12 on
+
+def kind_of(
+    path:str|Path # Of anything
+)->str: # file, folder, link or other (a pipe, a device); empty: there is nothing
+    "What lies at a path, a link unfollowed"
+    try: mode = os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError): return ''
+    return 'link' if stat.S_ISLNK(mode) else 'folder' if stat.S_ISDIR(mode) else 'file' if stat.S_ISREG(mode) else 'other'
 
 def refuse_link(path:str|Path): # Of something in a collection
     "Refuse what could lead out of a collection"
-    hint = 'put there what it leads to, or remove it'
-    if is_link(path): raise InputError(f'{str(path)!r} is a link and could lead elsewhere: {hint}')
+    if is_link(path): raise InputError(f'{str(path)!r} is a link and could lead elsewhere: put there what it leads to, or remove it')
 
 # %% ../nbs/00_core.ipynb #4122cda8
 def check_file(path:Path): # It need not exist
     "Refuse a link, a folder, a pipe or a device in the place of a file of ours"
     refuse_link(path)
-    if os.path.lexists(path) and not os.path.isfile(path): raise InputError(f'{str(path)!r} is no file: move it away')
+    if kind_of(path) not in ('', 'file'): raise InputError(f'{str(path)!r} is no file: move it away')
 
 def check_folder(path:Path): # It need not exist
     "Refuse a link or a file in the place of a folder of ours"
     refuse_link(path)
-    if os.path.lexists(path) and not os.path.isdir(path): raise InputError(f'{str(path)!r} is no folder: move it away')
+    if kind_of(path) not in ('', 'folder'): raise InputError(f'{str(path)!r} is no folder: move it away')
 
 # %% ../nbs/00_core.ipynb #988205a3
 _NO_LINK = getattr(os, 'O_NOFOLLOW', 0) | getattr(os, 'O_NONBLOCK', 0) # should it become a link or a pipe meanwhile
@@ -207,11 +220,6 @@ _TEXTS = '''url label status reason file title creator license license_url landi
 FIELDS = dict.fromkeys(_TEXTS, str) | dict(width=int, height=int, bytes=int, attempts=int, seconds=float)
 
 # %% ../nbs/00_core.ipynb #e47b29a2
-def is_utf8(text:str)->bool:
-    "Whether a text can be written down: half of a character cannot"
-    try: return text.encode() is not None
-    except UnicodeEncodeError: return False
-
 def is_place(
     file:object # What a row, or anybody, says
 )->bool: # False where it could lead out of a collection, or is hidden
@@ -406,8 +414,9 @@ def _write_whole(path:Path, lines:bytes):
         if end and not _ends_with_newline(file): lines = b'\n' + lines
         try:
             while lines: lines = lines[file.write(lines):]
-        except BaseException:
+        except BaseException as error:
             file.truncate(end)
+            tell_place(error, path)
             raise
 
 # %% ../nbs/00_core.ipynb #1d819ff4
@@ -641,20 +650,11 @@ def events(self:Manifest,
         for line, _ in _lines(file): yield line, _parse(line) if line.endswith(b'\n') else None
 
 # %% ../nbs/00_core.ipynb #07d895b6
-def _texts_in(value:object)->Iterator[str]:
-    "Every text in a value from JSON, however deep"
-    waiting = [value]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, str): yield value
-        elif isinstance(value, dict): waiting += [*value, *value.values()]
-        elif isinstance(value, list): waiting += value
-
 @patch
 def _must_go(self:Manifest, row:object)->bool:
     "Whether a line tells of what was forgotten; in one that is none of ours that may stand anywhere"
     if is_event(row): return self.is_forgotten(row)
-    return any(_mark(field, text) in self._forgotten for text in _texts_in(row) for field in FORGETTABLE)
+    return any(_mark(field, text) in self._forgotten for text in texts_in(row) for field in FORGETTABLE)
 
 # %% ../nbs/00_core.ipynb #9c492996
 @patch

@@ -20,8 +20,8 @@ from torch import nn
 
 # %% ../nbs/19_deploy.ipynb #050976e5
 from . import __version__
-from .core import InputError, atomic_write, to_json, utc_now
-from .folders import (CARD, MODEL, MODEL_FILES, config_digest, file_digest, kind_of, recover_folder,
+from .core import InputError, atomic_write, kind_of, to_json, utc_now
+from .folders import (CARD, MODEL, MODEL_FILES, config_digest, file_digest, recover_folder,
                              replace_folder, small_file)
 from .graphs import check_graph
 from .texts import markdown_text

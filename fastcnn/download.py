@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/download.html.md"""
 __all__ = ['Limits', 'count_images', 'fetch_images']
 
 # %% ../nbs/05_download.ipynb #37510c4a
-import asyncio, hashlib, itertools, json, os, socket, threading, time, warnings, weakref
+import asyncio, hashlib, itertools, json, os, re, socket, threading, time, warnings, weakref
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, contextmanager, nullcontext
@@ -75,11 +75,12 @@ _MAX_SIDE = 65_000 # pixels; a JPEG cannot be larger
 
 # %% ../nbs/05_download.ipynb #192bdf98
 def _to_jpeg(
-    pixels:np.ndarray # (H, W, 3), uint8
+    pixels:np.ndarray, # (H, W, 3), uint8
+    profile:bytes, # What the numbers mean; empty: nothing says it
 )->bytes: # A file
     "The picture as a JPEG of high quality"
     buffer = BytesIO()
-    Image.fromarray(pixels).save(buffer, 'JPEG', quality=95)
+    Image.fromarray(pixels).save(buffer, 'JPEG', quality=95, icc_profile=profile or None)
     return buffer.getvalue()
 
 # %% ../nbs/05_download.ipynb #e5d643bf
@@ -94,6 +95,18 @@ def _shows(data:bytes, pixels:np.ndarray)->bool:
     try: return np.array_equal(read_image(data, side=1 if data[:2] == b'\xff\xd8' else None), pixels)
     except UnreadableImage: return False
 
+# %% ../nbs/05_download.ipynb #1989451d
+_UNREAD = {'JPEG 2000': rb'\0\0\0\x0cjP  |\xff\x4f\xff\x51', 'JPEG XL': rb'\0\0\0\x0cJXL |\xff\x0a', 'PPM': rb'P[1-7Ff]\s',
+           'TGA': rb'.[\0\1][\1-\3\x09-\x0b].{13}[\x08\x0f\x10\x18\x20].', 'PSD': rb'8BPS', 'EPS': rb'%!PS', 'PDF': rb'%PDF', 'SVG': rb'<svg'}
+
+def _advice(source, error):
+    "What to do where a file is a picture, and all the same is not read"
+    if error.reason == 'no_heif': return str(error)
+    if error.reason != 'not_an_image': return ''
+    head = file_content(source, 64)
+    name = next((name for name, pattern in _UNREAD.items() if re.match(pattern, head, re.DOTALL)), '')
+    return f'{name} is a format that is not read: save such pictures as JPEG or PNG' if name else ''
+
 # %% ../nbs/05_download.ipynb #1a1217c8
 def prepare_image(
     source:Path|bytes, # A file as it was sent, or its content
@@ -106,12 +119,12 @@ def prepare_image(
         size, jpeg = (header.width, header.height), header.format == 'JPEG'
         pixels = read_image(source, side=1 if header.plain and jpeg else None, max_pixels=limits.max_pixels)
     except UnreadableImage as error:
-        raise DownloadError(_REASONS[error.reason], advice=str(error) if error.reason == 'no_heif' else '') from None
-    if not header.plain: return '.jpg', size, _to_jpeg(pixels)
+        raise DownloadError(_REASONS[error.reason], advice=_advice(source, error)) from None
+    if not header.plain: return '.jpg', size, _to_jpeg(pixels, header.profile)
     data, suffix = file_content(source), '.jpg' if jpeg else '.png'
     if (stripped := without_metadata(data)) == data: return suffix, size, None
     if _shows(stripped, pixels): return suffix, size, stripped
-    return '.jpg', size, _to_jpeg(read_image(source, max_pixels=limits.max_pixels))
+    return '.jpg', size, _to_jpeg(read_image(source, max_pixels=limits.max_pixels), header.profile)
 
 # %% ../nbs/05_download.ipynb #d1bc916d
 class _DiskError(Exception):

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 # %% ../nbs/07_exchange.ipynb #fa04ddc9
 from .addresses import allowed_hosts
-from .archives import (BROKEN_TAR, BROKEN_ZIP, Allowance, DamagedArchive, ParquetReader, check_regular, pieces,
-                              tar_members, zip_entries)
+from .archives import (BROKEN_TAR, BROKEN_ZIP, Allowance, DamagedArchive, ParquetReader, check_regular,
+                              tar_members, zip_entries, zip_pieces)
 from .collection import check_collection, remove_file, scratch_folder
 from .core import (InputError, Manifest, SidecarFile, atomic_file, atomic_write, check_label, is_link,
                           is_place, sidecar, start_thread, utc_now)
@@ -31,6 +31,7 @@ from .images import (IMAGE_SUFFIXES, UnreadableImage, file_content, files_on_dis
 from .intake import Intake
 from .layouts import clean_label, folder_labels
 from .metadata import without_metadata
+from .origins import Origins, read_origins
 
 if TYPE_CHECKING:
     import pyarrow
@@ -57,10 +58,11 @@ class _Importer:
     def __init__(self,
         root:Path, # Image folder
         scratch:Path, # Folder for files that are being written
+        origins:Origins=None, # What is known of the files
     ):
         self.manifest, self.scratch, self.limits, self.advice = Manifest(root), scratch, Limits(), set()
         self.intake, self.numbers = Intake(self.manifest), count()
-        self.unread = _files_with_metadata(self.manifest)
+        self.unread, self.origins = _files_with_metadata(self.manifest), origins or Origins()
 
     def prepare(self, label:str, data:bytes)->tuple[dict, Path|None]:
         "Write an image to the scratch folder unless the collection has it: how it ended, and the file if there is one"
@@ -87,6 +89,7 @@ class _Importer:
     def tell(self):
         "Warn of what the files lacked, and of conflicts; write the credits"
         for advice in sorted(self.advice): warnings.warn(advice)
+        self.origins.tell()
         self.intake.tell_conflicts()
         self.manifest.write_credits()
 
@@ -145,7 +148,7 @@ def _rows_of_table(table)->list[dict]: # The same
 
 # %% ../nbs/07_exchange.ipynb #9b0a03a3
 def _files_to_add(source:Path, root:Path, label:str=None, anywhere:bool=False)->list[dict]:
-    "What is to be added; refused as a whole where a label cannot be a folder's name"
+    "What is to be added"
     if hasattr(source, 'columns'): return _checked_labels(_rows_of_table(source))
     source, inside = Path(os.path.abspath(source)), Path(os.path.abspath(root))
     if not source.exists(): raise InputError(f'there is no {str(source)!r}')
@@ -158,8 +161,14 @@ def _files_to_add(source:Path, root:Path, label:str=None, anywhere:bool=False)->
     return _checked_labels(found)
 
 def _checked_labels(rows):
-    for row in rows: check_label(row['label'])
-    return rows
+    "The rows whose label can be a folder's name; the others are told"
+    odd = {}
+    for row in rows:
+        try: check_label(row['label'])
+        except InputError as error: odd.setdefault(row['label'], error)
+    if odd and all(row['label'] in odd for row in rows): raise next(iter(odd.values()))
+    for error in odd.values(): warnings.warn(f'left out: {error}')
+    return [row for row in rows if row['label'] not in odd]
 
 # %% ../nbs/07_exchange.ipynb #9da46b8d
 def _is_kept_whole(data:bytes)->bool:
@@ -176,9 +185,17 @@ def _read_own(image:Path|bytes, max_bytes:int)->bytes|None: # None: too large
     except (OSError, UnreadableImage): return b''
 
 # %% ../nbs/07_exchange.ipynb #530c9f11
-def _add_file(importer:_Importer, label:str, image:Path|bytes, facts:dict)->dict: # How it ended
-    "Add one file and note it, unless the manifest knows it"
+def _carried(origin:dict)->dict:
+    "What of an earlier row goes into the new one"
+    facts = {name: origin[name] for name in _OWN_FIELDS if origin.get(name)}
+    page = origin.get('url', '')
+    return dict(landing_url=page) | facts if page.startswith(('http://', 'https://')) else facts
+
+def _add_file(importer:_Importer, label:str, image:Path|bytes, facts:dict, own:dict)->dict: # How it ended
+    "Add one file and note it, unless the manifest knows it; what its own list says of it comes before what a manifest says"
     data = _read_own(image, importer.limits.max_bytes)
+    origin = importer.origins.row(_sha256(data)) if data else {}
+    if any(manifest.is_forgotten(origin) for manifest in (importer.manifest, *importer.origins.manifests)): return _failed('opted_out')
     outcome, file = (_failed('too_large'), None) if data is None else importer.prepare(label, data)
     kept = without_metadata(data) if data and _is_kept_whole(data) else data
     # the hash of a file with its place in it would let others try out places
@@ -186,7 +203,7 @@ def _add_file(importer:_Importer, label:str, image:Path|bytes, facts:dict)->dict
     url = 'own:' + _sha256(kept or os.fsencode(image)) # a hash: it says nothing about your disk
     known = importer.manifest.get(url, label)
     if outcome.get('reason') == 'opted_out' or known is not None and outcome['status'] != 'kept': return outcome
-    row = facts | outcome | dict(url=url, label=label, provider='own', retrieved_at=utc_now())
+    row = facts | _carried(origin) | own | outcome | dict(url=url, label=label, provider='own', retrieved_at=utc_now())
     return importer.intake.commit([(row, file)])[0] or _failed('opted_out')
 
 # %% ../nbs/07_exchange.ipynb #c01d2e6c
@@ -197,6 +214,7 @@ def add_images(
     license:str='', # Short name such as "by 4.0", where the source does not say; empty: unknown
     creator:str='', # Their maker, where the source does not say
     anywhere:bool=False, # Let a CSV name files outside its own folder
+    collection:Path=None, # Folder or archive that a table comes from: its manifest knows makers and licences
     **facts:str, # Further fields of the rows: title, license_url, landing_url
 )->list[dict]: # One per file: source, label, status, reason of a failure, file in `root`
     "Add images of your own; each file ends as kept, duplicate or failed with a reason"
@@ -205,11 +223,12 @@ def add_images(
     check_collection(root)
     files, outcomes = _files_to_add(source, root, label, anywhere), []
     facts = dict(license=license, creator=creator) | facts
+    known = source if collection is None and not hasattr(source, 'columns') else collection
     with scratch_folder(sidecar(root)/SidecarFile.TMP) as scratch:
-        importer = _Importer(root, scratch)
+        importer = _Importer(root, scratch, known and read_origins(Path(os.path.abspath(known)), scratch/'beside'))
         for row in files:
             path, name = row.pop('source'), row.pop('label')
-            outcome = _add_file(importer, name, row.pop('image', path), facts | row)
+            outcome = _add_file(importer, name, row.pop('image', path), facts, row)
             shown = {field: outcome.get(field, '') for field in ('status', 'reason', 'file')}
             outcomes.append(dict(source=printable(path), label=name) | shown)
     importer.tell()
@@ -276,6 +295,14 @@ def _target_of(name:str)->tuple[str,str]|None: # Which folder ("root" or "beside
     if len(parts) in (2, 3) and parts[-1].lower().endswith(IMAGE_SUFFIXES): return 'root', '/'.join(parts[-2:])
 
 # %% ../nbs/07_exchange.ipynb #bacfdf5b
+def _check_ours(names:list[str]): # Of all files in the zip that are not hidden
+    "Refuse a zip in which pictures lie as in no collection: which folders are meant, only `add` finds out"
+    images = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES) and not name.partition('/')[0].endswith('.fastcnn')]
+    folders = {PurePosixPath(name).parts[:-2] for name in images if name.count('/')}
+    ours = any(name.endswith(f'.fastcnn/{SidecarFile.MANIFEST}') for name in names) or not any(folder_labels(images)[0])
+    if not images or ours and len(folders) == 1 and len(min(folders)) < 2 and all('/' in name for name in images): return
+    raise InputError('the zip is no packed collection, its images lie in folders of other kinds: take them in with add')
+
 def _check_targets(targets:list[tuple[str,str]]):
     "Refuse a zip without images, and one in which two entries would meet in one place"
     taken = set(targets)
@@ -293,6 +320,7 @@ def _plan_unpacking(archive:zipfile.ZipFile, allowance:Allowance)->list: # (entr
     infos = [info for info in zip_entries(archive, allowance) if not info.is_dir()]
     allowance.expect(sum(info.file_size for info in infos))
     plan = [(info, target) for info in infos if (target := _target_of(info.filename))]
+    _check_ours([info.filename for info in infos if not _is_hidden(info.filename)])
     _check_targets([target for _, target in plan])
     others = [info.filename for info in infos if not _target_of(info.filename) and not _is_hidden(info.filename)]
     if others: warnings.warn(f'{len(others)} files of the zip belong to no class: left out, such as {others[0]!r}')
@@ -345,7 +373,7 @@ def _unpack_into(path:Path, tmp:Path, max_bytes:int):
         for info, (kind, name) in _plan_unpacking(archive, allowance):
             target = tmp/kind/name
             target.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(info) as source, open(target, 'wb') as file: file.writelines(pieces(source, allowance))
+            with open(target, 'wb') as file: file.writelines(zip_pieces(archive, info, allowance))
 
 # %% ../nbs/07_exchange.ipynb #c67d0c80
 def _table_writer(
@@ -411,6 +439,8 @@ def _metadata_table(rows:list[dict], labels:list)->'pyarrow.Table':
     return pa.Table.from_pylist([row | dict(label=labels.index(row['label'])) for row in rows], schema)
 
 # %% ../nbs/07_exchange.ipynb #48b611fd
+_MAKERS = {True: 'Title, maker, licence and page of each image are in its row and in `CREDITS.md`.',
+           False: 'Nobody has noted who made them.'}
 _CARD_TEMPLATE = '''---
 task_categories:
 - image-classification
@@ -433,7 +463,7 @@ dataset_info:
 # {title}
 
 {images} images in {classes} classes, collected with [fastcnn](https://github.com/fastcnn/fastcnn).
-Title, maker, licence and page of each image are in its row and in `CREDITS.md`.
+{makers}
 The licence is each image's own: there is none for the whole. Images whose licence is unknown: {unknown}.
 
 | class | images |
@@ -453,14 +483,14 @@ def _count_rows(counts:Counter)->str:
     return '\n'.join(f'| {_markdown_safe(name) or "unknown"} | {count} |' for name, count in counts.most_common())
 
 # %% ../nbs/07_exchange.ipynb #559588f1
-def _dataset_card(title:str, labels:list, rows:list[dict])->str: # README.md
+def _dataset_card(title:str, labels:list, rows:list[dict], credits:bool)->str: # README.md
     "The dataset card: what `datasets` and a person need to know"
     licenses, classes = Counter(row['license'] for row in rows), Counter(row['label'] for row in rows)
     names = '\n'.join(f"          '{i}': {dumps(label)}" for i, label in enumerate(labels))
     columns = '\n'.join(f'  - name: {name}\n    dtype: string' for name in _CARD_FIELDS)
     return _CARD_TEMPLATE.format(
         title=_markdown_safe(title), names=names, columns=columns, images=len(rows), classes=len(labels),
-        unknown=licenses[''], counts=_count_rows(classes), licenses=_count_rows(licenses))
+        unknown=licenses[''], makers=_MAKERS[credits], counts=_count_rows(classes), licenses=_count_rows(licenses))
 
 # %% ../nbs/07_exchange.ipynb #c7cbecb4
 def _class_labels(files:list[str])->list[str]: # Sorted
@@ -481,8 +511,9 @@ def _write_imagefolder(root:Path, folder:Path):
         (folder/'train'/file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(Path(root)/file, folder/'train'/file)
     pq.write_table(_metadata_table(rows, labels), folder/'train'/'metadata.parquet')
-    atomic_write(folder/'README.md', _dataset_card(Path(os.path.abspath(root)).name, labels, rows))
-    shutil.copyfile(Manifest(root).write_credits(), folder/SidecarFile.CREDITS)
+    known = bool(len(manifest := Manifest(root)))
+    atomic_write(folder/'README.md', _dataset_card(Path(os.path.abspath(root)).name, labels, rows, known))
+    if known: shutil.copyfile(manifest.write_credits(), folder/SidecarFile.CREDITS)
 
 # %% ../nbs/07_exchange.ipynb #ce6fcb41
 def export_imagefolder(

@@ -10,6 +10,7 @@ __all__ = ['read_config', 'open_exported', 'predict', 'predict_each', 'load_expo
 # %% ../nbs/20_exported.ipynb #058184b3
 import functools, hashlib, json, math, os, re, stat, threading, time, unicodedata, warnings
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -19,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 # %% ../nbs/20_exported.ipynb #194c4e28
-from .core import InputError, map_ahead
+from .core import InputError, map_ahead, start_thread
 from .folders import config_digest, file_digest, recover_folder, small_file
 from .graphs import check_graph
 from .images import UnreadableImage, is_text, read_image, tell_left_out, walk_images, warn_left_out
@@ -114,9 +115,14 @@ def read_config(
 # %% ../nbs/20_exported.ipynb #9d23547e
 _OTHER = 'is not the file that was exported: it is damaged, or of another model'
 
+@functools.cache # told once
+def _tell_unsealed(path):
+    "Say that nothing vouches for the files of a model"
+    warnings.warn(f'{str(path)!r} has no checksums: nothing tells whether its files are whole and belong together')
+
 def _check_digest(path, config, name):
     "The file is the one that was exported; models of format 1 cannot tell"
-    if 'files' not in config: return
+    if 'files' not in config: return _tell_unsealed(path)
     if file_digest(path/name) != config['files'][name]:
         raise InputError(f'{str(path/name)!r} {_OTHER}')
 
@@ -126,7 +132,8 @@ def _graph_bytes(path, config):
     file = path/'model.onnx'
     try: graph = small_file(file, _MAX_BYTES[file.name])
     except OSError as error: raise InputError(f'{str(file)!r} cannot be read: {error}') from error
-    if 'files' in config and hashlib.sha256(graph).hexdigest() != config['files'][file.name]:
+    if 'files' not in config: _tell_unsealed(path)
+    elif hashlib.sha256(graph).hexdigest() != config['files'][file.name]:
         raise InputError(f'{str(file)!r} {_OTHER}')
     return graph
 
@@ -146,18 +153,10 @@ def _first_line(error): return (str(error).splitlines() or [type(error).__name__
 # %% ../nbs/20_exported.ipynb #2d4e1f40
 def _in_time(work, seconds, message, stop):
     "What `work` returns, in a thread of its own: ONNX Runtime hears neither Ctrl-C nor the end of its time"
-    done, found = threading.Event(), []
-    def run():
-        try: found.append((work(), None))
-        except Exception as error: found.append((None, error))
-        finally: done.set()
-    threading.Thread(target=run, daemon=True).start()
-    end = time.monotonic() + seconds
-    while not done.wait(.1):
+    answer, end = start_thread(work), time.monotonic() + seconds
+    while not wait([answer], .1).done:
         if stop.is_set() or time.monotonic() > end: raise InputError(f'{message} within {seconds:.0f} seconds')
-    value, error = found[0]
-    if error is not None: raise error
-    return value
+    return answer.result()
 
 # %% ../nbs/20_exported.ipynb #fe4ab656
 @contextmanager

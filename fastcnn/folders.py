@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from .core import InputError, atomic_write, to_json
+from .core import InputError, atomic_write, kind_of, tell_place, to_json
 
 # %% ../nbs/19_deploy.ipynb #3ffd32a6
 def file_digest(
@@ -22,14 +22,6 @@ def file_digest(
 )->str: # 64 hex digits
     "The sha256 of a file's content"
     with open(path, 'rb') as file: return hashlib.file_digest(file, 'sha256').hexdigest()
-
-def kind_of(
-    path:Path # Of anything
-)->str: # file, folder, link or other (a pipe, a device); empty: there is nothing
-    "What lies at a path, a link unfollowed"
-    try: mode = os.lstat(path).st_mode
-    except (FileNotFoundError, NotADirectoryError): return ''
-    return 'link' if stat.S_ISLNK(mode) else 'folder' if stat.S_ISDIR(mode) else 'file' if stat.S_ISREG(mode) else 'other'
 
 # %% ../nbs/19_deploy.ipynb #3e80c896
 def small_file(
@@ -224,6 +216,9 @@ def folder_beside(
     recover_folder(path)
     beside, lock = _new_beside(path)
     try: yield beside
+    except OSError as error:
+        tell_place(error, path)
+        raise
     finally:
         gone = not (beside/'part').exists() and _settle(beside, path)
         lock.release()

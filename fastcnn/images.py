@@ -299,6 +299,7 @@ class ImageHeader(NamedTuple):
     orientation:int # As EXIF numbers it: 1 is upright, 2 to 8 are turned or mirrored
     plain:bool # An upright, opaque 8-bit JPEG or PNG in RGB or grey, and no animation
     coarseness:float # Of a JPEG: the mean number to whose multiples it rounds the waves of brightness; else 0
+    profile:bytes # ICC profile of an image in RGB; empty: it has none
 
 # %% ../nbs/01_images.ipynb #28ea79ba
 _ORIENTATION = 0x0112 # EXIF's tag
@@ -340,6 +341,13 @@ def _is_plain(
     return (usual and not deep and not image.has_transparency_data
             and getattr(image, 'n_frames', 1) == 1 and orientation == 1)
 
+# %% ../nbs/01_images.ipynb #ef4147e8
+def _rgb_profile(image):
+    "What the numbers of an image in RGB mean, as its file says; a profile of other colours would be wrong for its pixels"
+    found = image.info.get('icc_profile') or b''
+    fits = image.mode in ('RGB', 'RGBA', 'RGBX', 'P', 'PA') and found[16:20] == b'RGB ' and found[36:40] == b'acsp'
+    return found if fits and len(found) <= 2**22 else b''
+
 # %% ../nbs/01_images.ipynb #4535f17a
 def read_header(
     source:str|Path|bytes, # A file, or its content
@@ -353,7 +361,7 @@ def read_header(
         if orientation > 4 and image.format != 'TIFF': width, height = height, width # Pillow turns TIFF files itself
         plain = _is_plain(image, file_content(source, 64), orientation)
         coarseness = float(np.mean(getattr(image, 'quantization', {}).get(0, 0)))
-        return ImageHeader(image.format, image.mode, width, height, orientation, plain, coarseness)
+        return ImageHeader(image.format, image.mode, width, height, orientation, plain, coarseness, _rgb_profile(image))
 
 # %% ../nbs/01_images.ipynb #dbdbcdef
 _GREY_16 = np.round(np.arange(65_536)/257).astype(np.uint8) # 16 bits → 8 bits
@@ -666,7 +674,7 @@ def list_images(
     return sorted(files), left_out
 
 # %% ../nbs/01_images.ipynb #9a3db158
-LEFT_OUT = dict(hidden='hidden', not_an_image='no images', link='links', no_file='no regular files', nested='in deeper folders',
+LEFT_OUT = dict(hidden='hidden', not_an_image='no images of a kind that is read', link='links', no_file='no regular files', nested='in deeper folders',
                 no_class='in no class folder', unreadable='unreadable', bad_name='names that are not UTF-8',
                 no_match='whose names do not match', unlabelled='without a label', no_image='without an image',
                 not_found='listed but not found', not_listed='not in the list', no_part='in none of the parts', empty_folder='empty folders')
@@ -674,7 +682,7 @@ LEFT_OUT = dict(hidden='hidden', not_an_image='no images', link='links', no_file
 # %% ../nbs/01_images.ipynb #a78ccc70
 def tell_left_out(
     left_out:dict[str,list[str]], # As `list_images` gives it
-)->str: # Such as "2 hidden (.DS_Store, Thumbs.db), 1 no images (note.txt)"; empty if nothing was left out
+)->str: # Such as "2 hidden (.DS_Store, Thumbs.db), 1 links (far.jpg)"; empty if nothing was left out
     "What a folder holds beside its images, in words"
     def told(reason, names):
         more = ', …' if len(names) > 3 else ''

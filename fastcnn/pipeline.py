@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .core import PRESENT, InputError, Manifest, SidecarFile, sidecar, to_json
+from .core import PRESENT, InputError, Manifest, SidecarFile, kind_of, sidecar, to_json
 from .texts import csv_line, markdown_text, printable
-from .folders import check_new_file, folder_beside, kind_of, part_name
+from .folders import check_new_file, folder_beside, part_name
 
 # %% ../nbs/24_pipeline.ipynb #715ad6f0
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def add_source(
     from fastcnn.tables import image_table
     table = image_table(source, label_regex)
     if path.is_file() and not anywhere: check_below(table.image, path)
-    return add_images(table, root, **facts)
+    return add_images(table, root, collection=source, **facts)
 
 # %% ../nbs/24_pipeline.ipynb #39969fad
 @dataclass
@@ -253,15 +253,18 @@ def _checkpoint(out, resume, settings):
     kept = out.with_name(f'.{out.name}.training-{mark}')
     if resume and not (kind_of(kept) == 'folder' and any(kept.glob('*.pt'))):
         raise InputError(f'there is no interrupted training of {str(out)!r} with these settings: train without resume')
-    if not resume: _forget_checkpoints(out)
+    if not resume and _forget_checkpoints(out):
+        warnings.warn(f'what an interrupted training of {str(out)!r} had kept is removed: only --resume (resume=True) goes on with it')
     return kept
 
 def _forget_checkpoints(out):
-    "Remove what earlier trainings for this folder have kept; a link is nothing of theirs"
-    out = Path(os.path.abspath(out))
+    "Remove what earlier trainings for this folder have kept, and say whether there was any; a link is nothing of theirs"
+    out, found = Path(os.path.abspath(out)), False
     for folder in out.parent.glob(f'.{glob.escape(out.name)}.training-' + '[0-9a-f]'*8):
+        found |= any(kind_of(file) == 'file' for file in folder.glob('*.pt'))
         if kind_of(folder) == 'folder': shutil.rmtree(folder)
         elif kind_of(folder) == 'link': raise InputError(f'{str(folder)!r} is a link: remove it')
+    return found
 
 # %% ../nbs/24_pipeline.ipynb #0f5464bd
 _JUDGED = ('accuracy', 'accuracy_interval', 'f1', 'precision', 'recall', 'refused', 'related_images', 'accuracy_unrelated',

@@ -9,9 +9,9 @@ __all__ = ['LICENSES', 'LICENSE_TYPES', 'SearchError', 'BlockedError', 'RateLimi
            'ProviderNotReadyError', 'image_provider', 'save_search', 'provider_names', 'iter_images', 'search_images']
 
 # %% ../nbs/04_search.ipynb #71e1227e
-import csv, json, math, os, re, sqlite3, time, unicodedata, warnings
+import csv, json, math, os, re, socket, sqlite3, time, unicodedata, warnings, weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import fields, replace
 from functools import cache, partial
 from importlib.metadata import entry_points
@@ -133,14 +133,39 @@ class _SameHostSession(requests.Session):
         except ValueError: return None
         return target if target and new.netloc == old.netloc and new.scheme in ('https', old.scheme) else None
 
-# %% ../nbs/04_search.ipynb #d14cbed6
+# %% ../nbs/04_search.ipynb #2deb6480
 _MAX_REPLY, _PIECE = 2**23, 2**14 # bytes of a reply, unpacked; bytes that are unpacked at a time
 _ENCODINGS = ('', 'identity', 'gzip', 'x-gzip', 'deflate')
 
 class _TooMuch(requests.RequestException): "A reply is larger than that of any search, or packed in a way that we did not ask for"
 
+# %% ../nbs/04_search.ipynb #d14cbed6
 class _BoundedAdapter(requests.adapters.HTTPAdapter):
     "Reads whole replies, redirects too, up to a size that is known beforehand"
+    def __init__(self):
+        super().__init__()
+        self.opened = weakref.WeakSet() # sockets
+
+    def get_connection_with_tls_context(self, *request, **options):
+        "As requests calls it"
+        pool = super().get_connection_with_tls_context(*request, **options)
+        def open_one(**about):
+            connection = type(pool).ConnectionCls(**about)
+            connection.connect = partial(self.connect, connection, connection.connect)
+            return connection
+        pool.ConnectionCls = open_one
+        return pool
+
+    def connect(self, connection, connect):
+        "Note the socket of a connection: where a reply ends with it, the reply alone will have it"
+        connect()
+        self.opened.add(connection.sock)
+
+    def hang_up(self):
+        "End all connections: a thread that was left to itself ends, too, whatever a service goes on to send"
+        for opened in list(self.opened):
+            with suppress(OSError): opened.shutdown(socket.SHUT_RDWR)
+
     def send(self, request, **options):
         "As requests calls it"
         reply, body = super().send(request, **options | dict(stream=True)), bytearray()
@@ -199,6 +224,7 @@ def ask_once(self:SearchService,
     asking = start_thread(partial(self.session.request, **question), 'POST' if data else 'GET', self.url + path)
     try: reply = asking.result(self.deadline)
     except (requests.RequestException, TimeoutError, *_URL_ERRORS) as error:
+        for adapter in self.session.adapters.values(): adapter.hang_up()
         raise _connection_error(self, error) from error
     error = _status_error(self.name, reply) or self.refusal and self.refusal(reply)
     if error: raise error

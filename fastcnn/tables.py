@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/tables.html.md"""
 __all__ = ['image_table', 'readable_images']
 
 # %% ../nbs/11_tables.ipynb #63a022bc
-import codecs, csv, json, posixpath, re, stat, warnings, zipfile
+import codecs, csv, json, posixpath, re, shlex, stat, warnings, zipfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ from fastcore.basics import num_cpus
 from tqdm.auto import tqdm
 
 # %% ../nbs/11_tables.ipynb #0f361eb4
-from .archives import (BROKEN_TAR, BROKEN_ZIP, Allowance, ParquetReader, check_regular, is_tar, pieces, tar_members,
-                              zip_entries)
+from .archives import (BROKEN_TAR, BROKEN_ZIP, Allowance, ParquetReader, check_regular, is_tar, tar_members,
+                              zip_entries, zip_pieces)
 from .core import InputError, Manifest, map_ahead
-from .texts import printable, read_csv_text
+from .texts import one_line, printable, read_csv_text
 from .images import IMAGE_SUFFIXES, UnreadableImage, is_hidden, is_text, list_images, read_image, tell_left_out
 from .layouts import clean_label, folder_labels, part_of
 
@@ -68,9 +68,6 @@ def _is_read(name):
 def _in_archive(source, entries, allowance):
     "The files of an archive: pairs of name and content, which is a reason of LEFT_OUT where there is none"
     images, others, left_out, content = [], [], {}, dict(entries)
-    if len(content) < len(entries):
-        twice = Counter(name for name, _ in entries).most_common(1)[0][0]
-        raise InputError(f'{str(source)!r} holds two files of the name {twice!r}: pack it again')
     for name, data in entries:
         _check_member(name, source)
         reason = data if isinstance(data, str) else 'hidden' if _is_hidden_member(name) else ''
@@ -87,14 +84,15 @@ def _of_zip(archive, entry, name, allowance):
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if kind not in (0, stat.S_IFREG): return 'link' if kind == stat.S_IFLNK else 'no_file'
     if not _is_read(name): return b''
-    with archive.open(entry) as file: return b''.join(pieces(file, allowance))
+    return b''.join(zip_pieces(archive, entry, allowance))
 
 def _in_zip(path):
     allowance = Allowance(path, path.stat().st_size)
     try:
         with zipfile.ZipFile(path) as archive:
             entries = [(entry, entry.filename.replace('\\', '/')) for entry in zip_entries(archive, allowance)]
-            content = [(name, _of_zip(archive, entry, name, allowance)) for entry, name in entries if name[-1:] != '/']
+            content = ((name, _of_zip(archive, entry, name, allowance)) for entry, name in entries if name[-1:] != '/')
+            content = list(_each_once(path, content))
     except InputError: raise
     except BROKEN_ZIP as error:
         raise InputError(f'{str(path)!r} cannot be read as a zip: {error}') from error
@@ -271,9 +269,6 @@ def _named(column, table, kind):
     if column in table.columns: return column
     raise InputError(f'there is no column {column!r} for the {kind}: there are {", ".join(map(str, table.columns))}')
 
-# %% ../nbs/11_tables.ipynb #c8076374
-def _one_line(cells): return ' '.join(', '.join(map(str, cells)).split())[:200]
-
 # %% ../nbs/11_tables.ipynb #ec03379e
 def _image_column(table, find, column, name):
     "Name of the column whose cells name images"
@@ -284,7 +279,8 @@ def _image_column(table, find, column, name):
     fits = [c for i, c in enumerate(fits) if not any(found[c] == found[other] for other in fits[:i])]
     if len(fits) == 1: return fits[0]
     if fits: raise InputError(f'{name!r}: the columns {" and ".join(fits)} both name images: choose one with image_col')
-    raise InputError(f'{name!r}: no column names images that lie beside it; its first row is {_one_line(table.iloc[0])}')
+    first = one_line(', '.join(map(str, table.iloc[0])))[:200]
+    raise InputError(f'{name!r}: no column names images that lie beside it; its first row is {first}')
 
 # %% ../nbs/11_tables.ipynb #873ff338
 def _label_column(table, image, column, name):
@@ -510,7 +506,8 @@ def _no_labels(files):
     name = Path(files.source).name
     if not files.images: return f'{str(files.source)!r} holds no images in class folders: put them into {name}/LABEL/NAME.jpg'
     pattern = _offered_pattern(files.images)
-    offer = f'a pattern of their names, such as label_regex={pattern!r}' if pattern else 'a pattern (label_regex)'
+    example = f', such as --label-regex {shlex.quote(pattern)}' if pattern else ''
+    offer = f'a pattern of their names (label_regex){example}'
     where = f'put them into {name}/LABEL/NAME.jpg, add a list of them, or give {offer}'
     return f'nothing says what the {len(files.images)} images in {str(files.source)!r} are: {where}'
 

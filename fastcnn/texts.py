@@ -9,7 +9,7 @@ __all__ = []
 
 # %% ../nbs/00_core.ipynb #1573e684
 import csv, io, re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 
 # %% ../nbs/00_core.ipynb #80714015
@@ -37,6 +37,25 @@ def figure_text(
 )->str: # For matplotlib, which takes what lies between two dollars for a formula
     "The same for a figure"
     return '\n'.join(map(printable, str(text).split('\n'))).replace('$', r'\$')
+
+# %% ../nbs/00_core.ipynb #76c429c7
+def is_utf8(
+    text:str # From anybody
+)->bool:
+    "Whether a text can be written down: half of a character cannot"
+    try: return text.encode() is not None
+    except UnicodeEncodeError: return False
+
+def texts_in(
+    value:object # From JSON
+)->Iterator[str]:
+    "Every text in a value, however deep"
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str): yield value
+        elif isinstance(value, dict): waiting += [*value, *value.values()]
+        elif isinstance(value, list): waiting += value
 
 # %% ../nbs/00_core.ipynb #6f583b38
 FORMULA = r"'*[=+\-@\t\r\n＝＋－＠]" # how a cell begins that a spreadsheet may run; apostrophes, so that the way back is known

@@ -190,7 +190,9 @@ def _start_fit(self:Checkpoint):
 def after_epoch(self:Checkpoint):
     if rank_distrib() or hasattr(self.learn, 'lr_finder') or not self.learn.recorder.losses: return
     if self.kept and self.epoch <= self.kept['epoch']: return
-    with atomic_file(self.file, sync=True) as f: torch.save(training_state(self.learn), f)
+    with atomic_file(self.file, sync=True) as f:
+        try: torch.save(training_state(self.learn), f)
+        except RuntimeError as error: raise (error.__context__ or error) from None # of a full disk it tells nothing
 
 # %% ../nbs/13_training.ipynb #c301d255
 def training_state(

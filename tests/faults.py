@@ -1,5 +1,5 @@
 "A server that misbehaves as the web does, on 127.0.0.1: each address names its fault; and the fixtures that go with it"
-import collections, contextlib, email.utils, functools, io, json, socket, struct, threading, time
+import collections, contextlib, email.utils, functools, io, json, socket, struct, subprocess, threading, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -19,6 +19,16 @@ def jpeg(seed, size=(48, 40), format='JPEG', **options):
     buffer = io.BytesIO()
     Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC).save(buffer, format, **options)
     return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def mounted_disk(folder, size, lazy=False):
+    "A file system of so many bytes, where this user may mount one; `lazy`: something may still have a file there open at the end"
+    folder.mkdir()
+    mounted = subprocess.run(['mount', '-t', 'tmpfs', '-o', f'size={size}', 'tmpfs', str(folder)], capture_output=True)
+    if mounted.returncode: pytest.skip('a small disk needs the right to mount a tmpfs')
+    try: yield folder
+    finally: subprocess.run(['umount', *['-l']*lazy, str(folder)], check=True)
 
 
 @functools.cache

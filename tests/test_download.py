@@ -14,7 +14,7 @@ from fastcnn import download
 from fastcnn.core import ImageResult, InputError, Manifest, sidecar
 from fastcnn.download import DownloadError, fetch_images, prepare_image
 from fastcnn.images import UnreadableImage, image_files
-from faults import ENDINGS, FAST, HERE, SLOW, FaultServer, bomb, check_whole, jpeg
+from faults import ENDINGS, FAST, HERE, SLOW, FaultServer, bomb, check_whole, jpeg, mounted_disk
 from slow import interrupted_while_decoding, slow_jpeg
 
 
@@ -538,13 +538,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))''')
 
 @pytest.fixture
 def small_disk(tmp_path):
-    "A file system of 256 KB, where this user may mount one"
-    disk = tmp_path / 'disk'
-    disk.mkdir()
-    mounted = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', str(disk)], capture_output=True)
-    if mounted.returncode: pytest.skip('needs the right to mount a small disk')
-    yield disk
-    subprocess.run(['umount', str(disk)], check=True)
+    with mounted_disk(tmp_path / 'disk', '256k') as disk: yield disk
 
 
 def test_full_disk_is_one_clear_error(server, small_disk):

@@ -1,5 +1,5 @@
 "Collections in and out: your own, handed on, forgotten, packed and unpacked, from hostile zips"
-import csv, json, os, subprocess, sys, tempfile, time, zipfile
+import csv, io, json, os, subprocess, sys, tempfile, time, zipfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +9,14 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from fastcnn.clean import clean_images
+from fastcnn.cli import main
 from fastcnn.collect import Shortfall, collect_images
 from fastcnn.core import InputError, Manifest, SidecarFile, sidecar
 from fastcnn.download import fetch_images
 from fastcnn.exchange import add_images, export_imagefolder, export_table, forget_images, pack_images, unpack_images
 from fastcnn.images import files_on_disk, image_files, read_image
+from fastcnn.pipeline import add_source
+from fastcnn.tables import image_table
 from faults import HERE, check_whole, jpeg
 from pictures import ENCODINGS, RGB, differs, exif, lying
 from slow import interrupted_while_decoding, slow_jpeg
@@ -53,7 +56,66 @@ def test_other_bad_zips_are_refused(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ['a.zip', 'b.zip', 'c.zip']
 
 
+FOREIGN = dict(parts=['train/cat/1.jpg', 'test/cat/2.jpg'], flat_parts=['train/1.jpg', 'test/2.jpg'], deep=['set/images/cat/1.jpg', 'set/images/dog/2.jpg'],
+               icons=['logos/1.jpg', 'data/all/cat/1.jpg'], loose=['cat/1.jpg', '2.jpg'], two=['cats/tabby/1.jpg', 'dogs/pug/2.jpg'])
+
+
+@pytest.mark.parametrize('kind', FOREIGN)
+def test_a_zip_that_is_no_collection_is_left_to_add(kind, tmp_path):
+    with zipfile.ZipFile(tmp_path/'a.zip', 'w') as archive:
+        for i, name in enumerate(FOREIGN[kind]): archive.writestr(name, jpeg(i))
+    with pytest.raises(InputError, match='no packed collection.*with add'): unpack_images(tmp_path/'a.zip', tmp_path/'new')
+    assert os.listdir(tmp_path) == ['a.zip']
+
+
+@pytest.mark.parametrize('labels', [('train', 'test'), ('train', 'bus'), ('valid',)])
+def test_a_collection_of_ours_may_have_any_classes(labels, root, tmp_path):
+    for i, label in enumerate(labels):
+        (tmp_path/'1.jpg').write_bytes(jpeg(i))
+        add_images(tmp_path/'1.jpg', root, label=label)
+    assert files_on_disk(unpack_images(pack_images(root), tmp_path/'new')) == files_on_disk(root)
+
+
+@pytest.mark.parametrize('method', ['bzip2', 'lzma'])
+def test_zips_that_are_packed_otherwise_are_refused_by_name(method, tmp_path):
+    with zipfile.ZipFile(tmp_path/'a.zip', 'w', getattr(zipfile, f'ZIP_{method.upper()}')) as archive: archive.writestr('a/1.jpg', jpeg(1))
+    for read in (image_table, lambda path: unpack_images(path, tmp_path/'new')):
+        with pytest.raises(InputError, match=f'packed with {method}, which is not read: pack it again'): read(tmp_path/'a.zip')
+
+
 # ---- your own photographs ----
+
+@pytest.mark.parametrize('format', ['JPEG2000', 'PPM', 'TGA'])
+def test_a_format_that_is_not_read_is_named(format, root, tmp_path):
+    Image.open(io.BytesIO(jpeg(1))).save(tmp_path/'1.jpg', format)
+    with pytest.warns(UserWarning, match=f"{format.replace('G2', 'G 2')} is a format that is not read"): row, = add_images(tmp_path/'1.jpg', root, label='a')
+    assert row['reason'] == 'not_an_image'
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='a backslash divides folders there')
+@pytest.mark.parametrize('way', ['folder', 'command'])
+def test_a_class_whose_name_no_folder_may_have_is_left_out(way, root, tmp_path):
+    for i, label in enumerate(('earth', 'ma\\rs', 'a' * 201)):
+        (tmp_path/'mine'/label).mkdir(parents=True)
+        (tmp_path/'mine'/label/'1.jpg').write_bytes(jpeg(i))
+    with pytest.warns(UserWarning) as told: add_source(tmp_path/'mine', root) if way == 'command' else add_images(tmp_path/'mine', root)
+    told = [str(warning.message) for warning in told]
+    assert any(text.startswith("left out: label 'ma\\\\rs'") for text in told) and any('200 bytes' in text for text in told)
+    assert [file.split('/')[0] for file in files_on_disk(root)] == ['earth']
+    (tmp_path/'mine'/'earth'/'1.jpg').unlink()
+    with pytest.raises(InputError, match='plain folder name'): add_images(tmp_path/'mine', root)
+
+
+def test_an_add_of_which_nothing_came_is_a_failure(root, tmp_path, capsys):
+    for name in ('a/1.jpg', 'b/2.jpg'):
+        (tmp_path/'mine'/name).parent.mkdir(parents=True)
+        (tmp_path/'mine'/name).write_bytes(b'nothing')
+    assert main(['add', str(tmp_path/'mine'), '--out', str(root), '--json']) == 1
+    assert 'none of 2 images could be added: 2 not_an_image' in json.loads(capsys.readouterr().out.splitlines()[-1])['error']
+    (tmp_path/'mine'/'a'/'1.jpg').write_bytes(jpeg(1))
+    for _ in range(2): assert main(['add', str(tmp_path/'mine'), '--out', str(root)]) == 0 # then one is a duplicate
+
+
 
 contents = st.sampled_from([jpeg(1), jpeg(2), jpeg(2, format='PNG'), jpeg(4, (1, 1)), jpeg(5)[:-200], b'', b'notes', b'<svg/>'])
 
@@ -200,7 +262,7 @@ def test_what_a_folder_holds_beside_images_is_told(root, tmp_path):
     (mine/'2024').mkdir(parents=True)
     for i, name in enumerate(('1.JPG', '2.jfif', '2024/3.jpe')): (mine/name).write_bytes(jpeg(i))
     for name in ('notes.txt', 'film.mp4', '.DS_Store'): (mine/name).write_text('x')
-    told = r"left out of 'mine': 1 hidden \(a/.DS_Store\), 2 no images \(a/film.mp4, a/notes.txt\)"
+    told = r"left out of 'mine': 1 hidden \(a/.DS_Store\), 2 no images of a kind that is read \(a/film.mp4, a/notes.txt\)"
     with pytest.warns(UserWarning, match=told): added = add_images(tmp_path/'mine', root)
     assert [(row['label'], row['status']) for row in added] == [('a', 'kept')] * 3
 

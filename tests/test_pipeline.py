@@ -104,4 +104,9 @@ def test_an_interrupted_training_goes_on_where_it_was(plain, tmp_path):
     resumed = told(train_classifier, plain, tmp_path/'model', resume=True, **options)[0].summary()
     assert resumed['accuracy'] == whole['accuracy']
     assert sorted(os.listdir(tmp_path)) == ['model', 'whole'] # the checkpoint has gone
+    with mock.patch.object(ActivationStats, 'after_epoch', stop_after_two_epochs, create=True), pytest.raises(KeyboardInterrupt):
+        told(train_classifier, plain, tmp_path/'model', **options)
+    lines = told(train_classifier, plain, tmp_path/'model', **options)[1].splitlines()
+    assert sum('had kept is removed: only --resume' in line for line in lines) == 1, lines
+    assert 'is removed' not in told(train_classifier, plain, tmp_path/'model', **options)[1]
     shutil.rmtree(tmp_path/'model')

@@ -14,7 +14,8 @@ ROOMS = { # what each may import beside them: the design, which tests/test_repo.
     'planet_server': 'images planets', 'search': 'archives', 'providers': 'search', 'metadata': '', 'addresses': '',
     'intake': 'images collection', 'download': 'images collection intake metadata addresses',
     'collect': 'search download intake',
-    'exchange': 'images collection intake download layouts metadata archives addresses', 'quarantine': 'collection',
+    'origins': 'archives',
+    'exchange': 'images collection intake download layouts metadata archives addresses origins', 'quarantine': 'collection',
     'duplicates': 'images', 'clean': 'images collection duplicates quarantine',
     'cleaner': 'images collection clean quarantine', 'tables': 'images layouts archives', 'splits': 'images', 'pixels': '',
     'data': 'images tables splits pixels',
@@ -75,7 +76,7 @@ def levels(rooms, edges):
 
 
 def places(rooms, edges):
-    "(x, y) of each room: its level, and beside what it is connected to"
+    "(x, y) of each room: its level, and beside what it is connected to; how many lie in the longest row"
     level = levels(rooms, edges)
     rows = [[name for name in rooms if level[name] == y] for y in range(max(level.values()) + 1)]
     x = {name: i - len(row)/2 for row in rows for i, name in enumerate(row)}
@@ -85,7 +86,7 @@ def places(rooms, edges):
             row.sort(key=lambda name: sum(x[other] for other in near[name])/len(near[name])
                                       if near[name] else len(rooms))
             x |= {name: (i + .5)*10/len(row) for i, name in enumerate(row)}
-    return {name: (x[name], level[name]) for name in rooms}
+    return {name: (x[name], level[name]) for name in rooms}, max(map(len, rows))
 
 
 def draw(rooms, edges, path=PICTURE):
@@ -96,10 +97,10 @@ def draw(rooms, edges, path=PICTURE):
     from matplotlib import pyplot as plt
     inner = [name for name in rooms if name not in (*BASE, *COMPOSERS)]
     edges = drawn(edges)
-    at = places(inner, edges)
+    at, widest = places(inner, edges)
     top = max(y for _, y in at.values()) + 1
-    figure, axes = plt.subplots(figsize=(11, 1.3*(top + 2)), layout='constrained')
-    for name in inner: draw_box(axes, name, *at[name], half=.43)
+    figure, axes = plt.subplots(figsize=(1.1*max(10, widest), 1.3*(top + 2)), layout='constrained')
+    for name in inner: draw_box(axes, name, *at[name], half=min(.43, 4.6/widest))
     draw_box(axes, 'core', 3.3, -1, half=3.3, text='core: every room may import it')
     draw_box(axes, 'texts', 8.4, -1, half=1.6, text='texts: core and every room')
     composers = [name for name in rooms if name in COMPOSERS]

@@ -56,9 +56,12 @@ def zip_lying(path): # four gigabytes in seven bytes; and seven bytes that are a
 def zip_locked(path): raw_zip(path, [(f'{c}/1.png', b'x'*20, dict(size=8, flags=1, method=0)) for c in 'ab'])
 
 
-def zip_other_method(path):
-    with zipfile.ZipFile(path, 'w', zipfile.ZIP_BZIP2) as archive:
-        for i in range(3): archive.writestr(f'{"ab"[i % 2]}/{i}.png', ZEROS)
+def zip_other_method(path): raw_zip(path, [(f'{c}/1.png', b'x'*20, dict(size=8, method=96)) for c in 'ab']) # a JPEG, coded again
+
+
+def zip_bz2(path): # zipfile unpacks all of its two gigabytes from the first two kilobytes
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_BZIP2) as archive, archive.open('a/1.png', 'w', force_zip64=True) as file:
+        for _ in range(64): file.write(ZEROS)
 
 
 def zip_deep(path): # a name of 60 kB with a list beside it
@@ -155,7 +158,7 @@ def parquet_wide(path): # no label at all, of half a gigabyte each
 
 
 BOMBS = {f'{make.__name__}{suffix}': make for suffix, makers in {
-    '.zip': (zip_bomb, zip_overlapping, zip_lying, zip_locked, zip_other_method, zip_deep, zip_list),
+    '.zip': (zip_bomb, zip_overlapping, zip_lying, zip_locked, zip_other_method, zip_bz2, zip_deep, zip_list),
     '.tar': (tar_gz, tar_bz2, tar_xz, tar_name, tar_digits, tar_sparse, tar_links, tar_devices),
     '.parquet': (parquet_rows, parquet_dictionary, parquet_page, parquet_lists, parquet_wide)}.items() for make in makers}
 

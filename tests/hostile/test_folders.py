@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 from conftest import everything, holds_secret
-from faults import HERE, jpeg
+from faults import HERE, jpeg, mounted_disk
 
 from fastcnn.cli import main
 from fastcnn.clean import clean_images
-from fastcnn.core import ImageResult, InputError, Manifest, sidecar
+from fastcnn.core import ImageResult, InputError, Manifest, check_file, sidecar
 from fastcnn.download import fetch_images
 from fastcnn.exchange import add_images, forget_images, pack_images, unpack_images
 from fastcnn.quarantine import restore_images, set_aside
@@ -423,13 +423,7 @@ def test_a_search_goes_on_while_somebody_holds_the_collection(server, root):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    "A file system of 2 MB, where this user may mount one"
-    disk = tmp_path/'disk'
-    disk.mkdir()
-    mounted = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', str(disk)], capture_output=True)
-    if mounted.returncode: pytest.skip('needs the right to mount a small disk')
-    yield disk
-    subprocess.run(['umount', str(disk)], check=True)
+    with mounted_disk(tmp_path/'disk', '2m') as disk: yield disk
 
 
 @contextlib.contextmanager
@@ -454,10 +448,27 @@ def test_a_full_disk_takes_nothing(shared, mine, small_disk, capsys, monkeypatch
                      ['export', root, small_disk/'b.csv'], ['export', root, small_disk/'b'], ['forget', root, '--creator', MAKER]):
             status, told = run(capsys, *argv)
             assert status == 1 and sum('No space left' in line for line in told) == 1, (argv, told)
-        with pytest.raises(OSError, match='No space left'): unpack_images(packed, small_disk/'new')
+            assert any(str(small_disk) in line for line in told), (argv, told) # which disk it is
+        with pytest.raises(OSError, match=f'No space left.*{small_disk}'): unpack_images(packed, small_disk/'new')
         kept = {name: what for name, what in everything(small_disk).items() if name in before}
         assert kept == before and not (small_disk/'new').exists() and not (small_disk/'new.fastcnn').exists()
         assert not [path for path in small_disk.glob('.*') if any(path.iterdir())]
     for argv in (['restore', root, '--all'], ['clean', root], ['add', mine, '--label', 'earth', '--out', root], ['forget', root, '--creator', MAKER]):
         assert run(capsys, *argv)[0] == 0
     all_fine(root)
+
+
+def test_what_comes_and_goes_is_no_odd_file(tmp_path):
+    "Another run may make and remove its lock between two looks at it"
+    stop = threading.Event()
+    def flicker():
+        while not stop.is_set():
+            (tmp_path/'lock').touch()
+            (tmp_path/'lock').unlink()
+    other = threading.Thread(target=flicker)
+    other.start()
+    try:
+        for _ in range(20_000): check_file(tmp_path/'lock')
+    finally:
+        stop.set()
+        other.join()

@@ -82,6 +82,24 @@ def test_only_the_picture_is_stored(format, options, way, root, server, tmp_path
     assert stored == {plain for _, plain in files.values()} and all(map(is_silent, stored))
 
 
+CODED_ANEW = dict(turned=('JPEG', 'RGB', dict(exif=b'Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0')), TIFF=('TIFF', 'RGB', {}),
+                  WebP=('WEBP', 'RGB', {}), transparent=('PNG', 'RGBA', {}), palette=('PNG', 'P', {}), grey=('TIFF', 'L', {}), print=('JPEG', 'CMYK', {}))
+
+
+@pytest.mark.parametrize('kind', CODED_ANEW)
+def test_what_is_coded_anew_keeps_the_profile_of_its_colours(kind, root, tmp_path):
+    "Where they were red, green and blue: the numbers of grey and of inks are others afterwards"
+    format, mode, options = CODED_ANEW[kind]
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes())
+    if mode in ('L', 'CMYK'): profile[16:20] = {'L': b'GRAY', 'CMYK': b'CMYK'}[mode]
+    image = Image.open(io.BytesIO(jpeg(1, (64, 48)))).convert(mode)
+    image.save(tmp_path/'mine', format, icc_profile=bytes(profile), **options)
+    row, = add_images(tmp_path/'mine', root, label='a')
+    stored = Image.open(root/row['file'])
+    assert stored.format == 'JPEG' and stored.info.get('icc_profile') == (None if mode in ('L', 'CMYK') else bytes(profile))
+    np.testing.assert_allclose(read_image(root/row['file']).mean((0, 1)), read_image(tmp_path/'mine').mean((0, 1)), atol=2)
+
+
 def test_what_a_viewer_needs_stays(root, tmp_path):
     "The colour profile, and how colours are coded"
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()

@@ -130,7 +130,6 @@ def start(verb, box, url):
     def quietly():
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        if os.environ.get('DUMP'): import faulthandler; faulthandler.register(signal.SIGUSR1, open(f'/tmp/w/f/dump{os.getpid()}','w'), all_threads=True)
         with warnings.catch_warnings(): warnings.simplefilter('ignore'); verb(box, url)
     process = FORK.Process(target=quietly, daemon=True)
     process.start()
@@ -142,7 +141,6 @@ def stop(process, sign):
         with contextlib.suppress(ProcessLookupError): os.kill(process.pid, sign)
         process.join(3)
         if not process.is_alive(): return
-    if os.environ.get('DUMP'): os.kill(process.pid, signal.SIGUSR1); time.sleep(1)
     process.kill()
     pytest.fail('it does not hear Ctrl-C')
 
