@@ -344,11 +344,11 @@ def top_losses(
                              probability=table[worst].max(1), loss=losses[worst]))
 
 # %% ../nbs/17_evaluation.ipynb #da67d455
-def _likelier_class(table, targets):
-    "For each image the most probable class of those that get at least what their own images get on average; -1: none"
+def _expected_errors(table, targets):
+    "How many images another class gets that is as probable as its own images find it on average, or more"
     usual = np.array([table[targets == c, c].mean() if (targets == c).any() else np.inf for c in range(table.shape[1])])
     confident = np.where(table >= usual, table, -1)
-    return np.where(confident.max(1) < 0, -1, confident.argmax(1))
+    return int(((confident.max(1) >= 0) & (confident.argmax(1) != targets)).sum())
 
 # %% ../nbs/17_evaluation.ipynb #c298821e
 def find_label_errors(
@@ -362,9 +362,9 @@ def find_label_errors(
     targets = _class_indices(targets, vocab)
     table = _probability_table(probabilities, len(targets), vocab)
     if len(images) != len(targets): raise InputError(f'{len(images)} images for {len(targets)} labels: give one for each')
-    likelier, own = _likelier_class(table, targets), table[np.arange(len(targets)), targets]
-    suspects = np.flatnonzero((likelier >= 0) & (likelier != targets))
-    suspects = suspects[np.argsort(own[suspects], kind='stable')]
+    likelier, own = table.argmax(1), table[np.arange(len(targets)), targets]
+    suspects = np.flatnonzero(likelier != targets)
+    suspects = suspects[np.argsort(own[suspects], kind='stable')][:_expected_errors(table, targets)]
     return pd.DataFrame(dict(image=[images[i] for i in suspects], label=[vocab[targets[i]] for i in suspects],
                              suggested=[vocab[likelier[i]] for i in suspects], probability=own[suspects]))
 

@@ -66,7 +66,7 @@ def parameter_groups(
     layers = [i for i, p in enumerate(body) if p.ndim > 1] # a layer begins with its weights; bias and BatchNorm follow
     if len(layers) < 2:
         raise InputError(f'{model.architecture["name"]} has {len(layers)} layers before its head: too few to freeze')
-    third = layers[len(layers)//3]
+    third = layers[max(1, len(layers)//3)]
     return [body[:third], body[third:], [p for name, p in model.named_parameters() if name.startswith(head)]]
 
 # %% ../nbs/15_transfer.ipynb #23982645
@@ -215,7 +215,7 @@ def _class_weights(labels):
 class _Axes:
     "Standardised features, turned so that no two are correlated: then each axis knows how large a step it can take"
     def __init__(self, features):
-        features = torch.as_tensor(features)
+        features = torch.as_tensor(features, dtype=torch.float32)
         self.mean, self.std = features.mean(0), features.std(0, correction=0) + 1e-6
         x = (features - self.mean)/self.std
         covariance = (x.T @ x/len(x)).double() # in 32 bits `eigh` may fail where features say the same
@@ -266,10 +266,13 @@ def _shares_of(cuts, weights):
     for which, (learnt, _) in enumerate(cuts): shares[learnt, which] = weights[learnt]
     return shares
 
-def _unseen_probabilities(axes, fitted, cuts, strength):
-    "(images, classes): probabilities of each image by the head that has not learnt from it"
+def _unseen_probabilities(axes, labels, fitted, cuts, strength):
+    "(images, classes): probabilities of each image by the head that has not learnt from it; 0 for a class that the head does not know"
     found = np.zeros((len(axes.x), fitted.shape[2]))
-    for which, (_, judged) in enumerate(cuts): found[judged] = (axes.inputs(strength)[judged] @ fitted[:, which]).softmax(1).numpy()
+    for which, (learnt, judged) in enumerate(cuts):
+        logits = (axes.inputs(strength)[judged] @ fitted[:, which]).double()
+        logits[:, ~np.isin(np.arange(fitted.shape[2]), labels[learnt])] = -torch.inf
+        found[judged] = logits.softmax(1).numpy()
     return found
 
 # %% ../nbs/15_transfer.ipynb #d498bf09
@@ -299,7 +302,7 @@ def fit_head(
     labels = _checked_labels(features, labels, groups)
     axes, cuts, weights = _Axes(features), _cuts(labels, groups, seed), _class_weights(labels)
     def fit(shares, strength): return _fit_linear(axes, labels, shares, strength, n_classes or labels.max() + 1)
-    def unseen(strength): return _unseen_probabilities(axes, fit(_shares_of(cuts, weights), strength), cuts, strength)
+    def unseen(strength): return _unseen_probabilities(axes, labels, fit(_shares_of(cuts, weights), strength), cuts, strength)
     best, probabilities = _best_strength(labels, unseen)
     return LinearHead(*axes.linear(fit(weights[:, None], best), best), probabilities, best)
 

@@ -204,7 +204,7 @@ def test_groups_are_a_partition_in_order(name):
     assert order == sorted(order)
     for layer in model.modules(): assert len({number[id(p)] for p in layer.parameters(recurse=False)}) <= 1
     layers = [sum(p.ndim > 1 for p in group) for group in groups]
-    assert abs(layers[0] - layers[1]) <= 1 and layers[2] == 1
+    assert layers[0] == max(1, (layers[0] + layers[1])//3) and layers[2] == 1 # a third of the body
 
 
 def test_the_head_is_article_es_and_fresh(dls):
@@ -325,7 +325,7 @@ def test_features_are_what_stands_in_front_of_the_head(dls):
     layer, seen = model.get_submodule(find_head(model)), []
     with layer.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0].clone())), torch.no_grad():
         for x, *_ in learn.dls.test_dl(items): model.eval()(x)
-    bound = .05 if has_bfloat16(torch.device('cpu')) else 1e-4
+    bound = .1 if has_bfloat16(torch.device('cpu')) else 1e-4
     expected = torch.cat(seen).numpy()
     assert found.shape == expected.shape and np.abs(found - expected).mean() < bound*np.abs(expected).mean() + 1e-6
     assert find_head(model) and model.get_submodule(find_head(model)) is layer
