@@ -38,7 +38,7 @@ from fastcnn.images import read_image
 from fastcnn.novelty import _detail_filter, _features_of, _fit_distance, _fit_svm, _made_up_features, _scores, _unseen_scores
 from fastcnn.novelty import FeatureNetwork, PictureFeatures, rejection_threshold
 from fastcnn.planets import planet_collection
-from fastcnn.training import scratch_learner
+from fastcnn.training import in_bfloat16, scratch_learner
 from fastcnn.transfer import fit_head, image_features, set_head, transfer_learner
 
 DATA, FALSE = photo_archive().parent, .05
@@ -142,11 +142,14 @@ def squares(images, size):
 
 def seen(learn, images, size, head=None):
     "All that the scores look at"
+    network, measure, found = FeatureNetwork(learn.model.eval(), *_normalization(learn.dls)), PictureFeatures(size), []
     images = list(images)
-    features = image_features(learn, images)
-    logits = features @ head.weight.T + head.bias if head else learn.get_preds(dl=learn.dls.test_dl(images), act=lambda x: x)[0].numpy()
-    with torch.inference_mode(): numbers = np.concatenate([PictureFeatures(size)(squares(images[i:i + 64], size)).numpy() for i in range(0, len(images), 64)])
-    return dict(features=features, logits=logits, numbers=numbers)
+    for start in range(0, len(images), 16):
+        x = squares(images[start:start + 16], size)
+        with torch.inference_mode(), in_bfloat16(network.network): logits, features = network(x.to(memory_format=torch.channels_last))
+        found.append((features.float().numpy(), logits.float().numpy(), measure(x).numpy()))
+    features, logits, numbers = map(np.concatenate, zip(*found))
+    return dict(features=features, logits=features @ head.weight.T + head.bias if head else logits, numbers=numbers)
 
 
 def train(kind, table, size, seed):
