@@ -9,7 +9,8 @@ the energy and the highest probability of the classifier, and fastcnn's border o
 The sets: `ants_bees`, PyTorch's tutorial, learnt from `train`, judged by `valid` and by photographs of other things (all of photos.zip but its bee);
 `ants_bees_20`, with 20 images of each class; `cifar10`, 1,000 images without two of the classes, judged by other images, by the two classes ("near")
 and by the photographs made as small; `planets`, judged by gods, watches, cars and photographs. Networks: EfficientNet-Lite0 with its body `frozen`
-or `tuned`, and a `fresh` conv_stack. Each seed takes its own three quarters of the images to learn from, for CIFAR-10 its own two classes.
+or `tuned`, and a `fresh` conv_stack. All are judged by 60 made-up images too: whether a network finds those strange decides in fastcnn
+whether its features are believed. Each seed takes its own three quarters of the images to learn from, for CIFAR-10 its own two classes.
 Told: the area under the ROC curve, and the share refused where 5% of the true images are: smallest, median and largest over the seeds.
 
 `exported` is the whole way: a frozen body, its head fitted, exported; what `predict` refuses, by the threshold that came from the training images
@@ -36,7 +37,7 @@ from fastcnn.deploy import _normalization, export_model
 from fastcnn.exported import predict, read_config
 from fastcnn.images import read_image
 from fastcnn.novelty import _detail_filter, _features_of, _fit_distance, _fit_svm, _made_up_features, _scores, _unseen_scores
-from fastcnn.novelty import FeatureNetwork, PictureFeatures, rejection_threshold
+from fastcnn.novelty import FeatureNetwork, PictureFeatures, made_up_images, rejection_threshold
 from fastcnn.planets import planet_collection
 from fastcnn.training import in_bfloat16, scratch_learner
 from fastcnn.transfer import fit_head, image_features, set_head, transfer_learner
@@ -173,7 +174,8 @@ def compare(kind, table, size, kinds, seed):
     learn, head = train(kind, table, size, seed)
     items = learn.dls.train.items
     learnt = seen(learn, items.image, size, head)
-    strangers = {name: seen(learn, images, size, head) for name, images in kinds.items()}
+    made_up = [Image.fromarray(image) for image in made_up_images(60, max(size, 128), 1000 + seed)]
+    strangers = {name: seen(learn, images, size, head) for name, images in dict(kinds, made_up=made_up).items()}
     return {method: judged({name: score(found) for name, found in strangers.items()})
             for method, score in methods(learnt, items.label.to_numpy(), size).items()}
 
