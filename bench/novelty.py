@@ -24,6 +24,7 @@ warnings.simplefilter('ignore')
 import numpy as np
 import pandas as pd
 import torch
+from fastai.data.transforms import Normalize
 from fastai.torch_core import set_seed
 from PIL import Image, ImageOps
 from sklearn.covariance import LedoitWolf
@@ -33,11 +34,11 @@ sys.path.append(str(HERE.parent/'tools'))
 from machine import machine, photo_archive, spread
 
 from fastcnn.data import image_dataloaders
-from fastcnn.deploy import _normalization, export_model
+from fastcnn.deploy import export_model
 from fastcnn.exported import predict, read_config
 from fastcnn.images import read_image
-from fastcnn.novelty import _detail_filter, _features_of, _fit_distance, _fit_svm, _made_up_features, _scores, _unseen_scores
-from fastcnn.novelty import FeatureNetwork, PictureFeatures, made_up_images, rejection_threshold
+from fastcnn.novelty import FeatureNetwork, PictureFeatures, detail_filter, features_of, fit_distance, fit_svm, made_up_features, made_up_images
+from fastcnn.novelty import rejection_threshold, unseen_scores
 from fastcnn.planets import planet_collection
 from fastcnn.training import in_bfloat16, scratch_learner
 from fastcnn.transfer import fit_head, image_features, set_head, transfer_learner
@@ -101,6 +102,10 @@ def collections(folder, photos, seed):
 def unit(x): return x/np.linalg.norm(x, axis=1, keepdims=True).clip(1e-12)
 
 
+def scores(layer, values):
+    with torch.inference_mode(): return layer(torch.as_tensor(values, dtype=torch.float32)).numpy()
+
+
 def neighbours(bank, k):
     bank = unit(bank)
     return lambda seen: np.sort(1 - unit(seen['features']) @ bank.T, 1)[:, min(k, len(bank)) - 1]
@@ -111,27 +116,27 @@ def log_sum(logits): return np.log(np.exp(logits - logits.max(1, keepdims=True))
 
 def mahalanobis(features, labels):
     "Distance to all, fastcnn's; to the nearest class; and the second less scikit-learn's distance to all"
-    whole, both = _fit_distance(features), LedoitWolf().fit(unit(features))
+    whole, both = fit_distance(features), LedoitWolf().fit(unit(features))
     means = {label: unit(features[labels == label]).mean(0) for label in np.unique(labels)}
     within = LedoitWolf(assume_centered=True).fit(unit(features) - np.stack([means[label] for label in labels]))
     def nearest(seen): return np.min([within.mahalanobis(unit(seen['features']) - mean) for mean in means.values()], 0)
-    return dict(mahalanobis=lambda seen: _scores(whole, seen['features']), mahalanobis_of_classes=nearest,
+    return dict(mahalanobis=lambda seen: scores(whole, seen['features']), mahalanobis_of_classes=nearest,
                 relative=lambda seen: nearest(seen) - both.mahalanobis(unit(seen['features'])))
 
 
 def methods(learnt, labels, size):
-    border = _fit_svm(learnt['numbers'], _made_up_features(size))
+    border = fit_svm(learnt['numbers'], made_up_features(size))
     return dict(neighbour_1=neighbours(learnt['features'], 1), neighbour_5=neighbours(learnt['features'], 5),
                 **mahalanobis(learnt['features'], labels), energy=lambda seen: -log_sum(seen['logits']),
-                highest_probability=lambda seen: log_sum(seen['logits']) - seen['logits'].max(1), pixels=lambda seen: _scores(border, seen['numbers']))
+                highest_probability=lambda seen: log_sum(seen['logits']) - seen['logits'].max(1), pixels=lambda seen: scores(border, seen['numbers']))
 
 
-def judged(scores):
+def judged(found):
     "Area under the curve and share refused at 5% false refusals, of each kind of stranger"
-    own = scores.pop('true')
+    own = found.pop('true')
     border = np.quantile(own, 1 - FALSE)
-    return {kind: dict(auroc=float((own[:, None] < found).mean() + (own[:, None] == found).mean()/2), refused=float((found > border).mean()))
-            for kind, found in scores.items()}
+    return {kind: dict(auroc=float((own[:, None] < these).mean() + (own[:, None] == these).mean()/2), refused=float((these > border).mean()))
+            for kind, these in found.items()}
 
 
 # the networks
@@ -141,9 +146,15 @@ def squares(images, size):
                                   for image in images])).permute(0, 3, 1, 2).float()
 
 
+def normalization(dls):
+    "Mean and standard deviation that the batches were brought to"
+    found = next(t for t in dls.after_batch.fs if isinstance(t, Normalize))
+    return found.mean.flatten().tolist(), found.std.flatten().tolist()
+
+
 def seen(learn, images, size, head=None):
     "All that the scores look at"
-    network, measure, found = FeatureNetwork(learn.model.eval(), *_normalization(learn.dls)), PictureFeatures(size), []
+    network, measure, found = FeatureNetwork(learn.model.eval(), *normalization(learn.dls)), PictureFeatures(size), []
     images = list(images)
     for start in range(0, len(images), 16):
         x = squares(images[start:start + 16], size)
@@ -202,18 +213,18 @@ def detail(folder, photos):
     small_ones = {part: [small(file) for file in sorted((folder/'ants_bees'/part).rglob('*.jpg'))] for part in ('train', 'valid')}
     labels = np.resize(['a', 'b'], len(small_ones['train'])) # the body is what counts
     learn = transfer_learner(image_dataloaders(table_of(small_ones['train'], labels), 224, 16))
-    network = FeatureNetwork(learn.model.eval(), *_normalization(learn.dls))
+    network = FeatureNetwork(learn.model.eval(), *normalization(learn.dls))
     def looked(images, matrix=None):
-        return np.concatenate([_features_of(network, squares(images[i:i + 16], 224), matrix) for i in range(0, len(images), 16)])
-    learnt, matrix = looked(small_ones['train']), _detail_filter(224, 32)
-    distance = _fit_distance(learnt)
+        return np.concatenate([features_of(network, squares(images[i:i + 16], 224), matrix) for i in range(0, len(images), 16)])
+    learnt, matrix = looked(small_ones['train']), detail_filter(224, 32)
+    distance = fit_distance(learnt)
     def fit(rows):
-        part = _fit_distance(learnt[rows])
-        return lambda asked: _scores(part, learnt[asked])
-    threshold, _ = rejection_threshold(_unseen_scores(fit, np.ones(len(learnt), bool), range(len(learnt))))
+        part = fit_distance(learnt[rows])
+        return lambda asked: scores(part, learnt[asked])
+    threshold, _ = rejection_threshold(unseen_scores(fit, np.ones(len(learnt), bool), range(len(learnt))))
     own = sorted((folder/'ants_bees'/'valid').rglob('*.jpg'))
     cases = dict(true_at_32=(small_ones['valid'], None), true_full_size=(own, None), true_filtered=(own, matrix), photographs_filtered=(photos, matrix))
-    return {name: round(float((_scores(distance, looked(*case)) > threshold).mean()), 4) for name, case in cases.items()}
+    return {name: round(float((scores(distance, looked(*case)) > threshold).mean()), 4) for name, case in cases.items()}
 
 
 def over_seeds(found):

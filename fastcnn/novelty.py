@@ -73,7 +73,7 @@ class FeatureDistance(nn.Module):
 # %% ../nbs/18_novelty.ipynb #513d1de7
 _DIRECTIONS, _MAX_NUMBERS = 64, 400_000 # that have a variance of their own; of all of them, which the model has to hold
 
-def _fit_distance(
+def fit_distance(
     features:np.ndarray # (n, d) of images of the classes
 )->FeatureDistance:
     "Mean and variances of unit vectors"
@@ -90,7 +90,7 @@ def _fit_distance(
     return FeatureDistance(mean, directions, *drawn)
 
 # %% ../nbs/18_novelty.ipynb #c9a0d30e
-def _detail_filter(
+def detail_filter(
     size:int, # Side of the pictures, pixels
     detail:int # Pixels to keep of them
 )->torch.Tensor: # (size, size): `matrix @ picture @ matrix.T` is the picture with so much detail
@@ -195,7 +195,7 @@ class PictureFeatures(nn.Module):
     ):
         super().__init__()
         side = min(size, _SIDE)
-        filters = [_detail_filter(size, detail)] if detail else []
+        filters = [detail_filter(size, detail)] if detail else []
         self.register_buffer('shrink', functools.reduce(torch.matmul, [_area_average(size, side), *filters]))
         self.register_buffer('halve', _area_average(side, side//2))
         for n in {side, side - 1, side//2, side//2 - 1}: self.register_buffer(f'fields_{n}', _area_average(n, _GRID))
@@ -241,7 +241,7 @@ class GaussianSVM(nn.Module):
         return (-self.gamma*distances).exp() @ self.weights + self.bias
 
 # %% ../nbs/18_novelty.ipynb #cae3f25b
-def _fit_svm(
+def fit_svm(
     ours:np.ndarray, # (n, d) features of images of the classes
     others:np.ndarray # (m, d) features of made-up images
 )->GaussianSVM:
@@ -275,7 +275,7 @@ def rejection_threshold(
     return float(np.asarray(scores)[order][(below > chosen + 1 - 1e-6).argmax()]), float(sure[chosen])
 
 # %% ../nbs/18_novelty.ipynb #302de3c0
-def _unseen_scores(
+def unseen_scores(
     fit:Callable, # Rows → (rows → scores), a score fitted to the first
     judged:np.ndarray, # (n,) bool: of which a score is wanted
     groups:list, # (n,) what belongs together
@@ -306,7 +306,7 @@ def _features(
 
 # %% ../nbs/18_novelty.ipynb #89a80a15
 @functools.cache
-def _made_up_features(size, detail=None):
+def made_up_features(size, detail=None):
     "Numbers of made-up images of both kinds: (1800, 160)"
     sides = min(size, _SIDE), 2*_SIDE
     images = [torch.tensor(made_up_images(_MADE_UP, side, seed)) for seed, side in enumerate(sides)]
@@ -354,12 +354,12 @@ def _by_pixels(
     detail:int=None # As `PictureFeatures` has it
 )->tuple[PixelNovelty, np.ndarray]: # And a score of each picture by a border that does not know it
     "Colours and textures: nothing in them has been learnt, so that all pictures can be judged"
-    made_up = _made_up_features(size, detail)
+    made_up = made_up_features(size, detail)
     def fit(rows):
-        border = _fit_svm(seen.numbers[rows], made_up)
+        border = fit_svm(seen.numbers[rows], made_up)
         return lambda asked: _scores(border, seen.numbers[asked])
-    scores = _unseen_scores(fit, np.ones(len(seen.groups), bool), seen.groups, 5)
-    return PixelNovelty(size, _fit_svm(seen.numbers, made_up), detail).eval(), scores
+    scores = unseen_scores(fit, np.ones(len(seen.groups), bool), seen.groups, 5)
+    return PixelNovelty(size, fit_svm(seen.numbers, made_up), detail).eval(), scores
 
 # %% ../nbs/18_novelty.ipynb #a2485abd
 class FeatureNovelty(nn.Module):
@@ -371,7 +371,7 @@ class FeatureNovelty(nn.Module):
     ):
         super().__init__()
         self.distance = distance
-        self.register_buffer('filter', _detail_filter(size, detail) if detail else None)
+        self.register_buffer('filter', detail_filter(size, detail) if detail else None)
 
     def forward(self,
         pictures:torch.Tensor, # (N, 3, size, size), 0 to 255
@@ -383,8 +383,12 @@ class FeatureNovelty(nn.Module):
 # %% ../nbs/18_novelty.ipynb #d5b5aa76
 def _filtered(pictures, matrix): return (matrix @ pictures @ matrix.T).clamp(0, 255)
 
-def _features_of(network, pictures, matrix=None):
-    "(n, d) features, in bfloat16 where the processor has it; None: they are not one row per picture"
+def features_of(
+    network:FeatureNetwork,
+    pictures:torch.Tensor, # (n, 3, size, size), 0 to 255
+    matrix:torch.Tensor=None # As `detail_filter` gives it; default: they stay as they are
+)->np.ndarray|None: # None: there is not one row per picture
+    "(n, d) features, in bfloat16 where the processor has it"
     from fastcnn.training import in_bfloat16
     pictures = pictures if matrix is None else _filtered(pictures, matrix)
     device = next(network.parameters(), network.mean).device
@@ -399,7 +403,7 @@ def _filters(size, detail):
     "(what brings pictures to the detail of the training images, what blurs them beyond); None: nothing"
     known = min(detail or size, size)
     blurred = round(known/_BLUR)
-    return _detail_filter(size, detail) if detail else None, _detail_filter(size, blurred) if blurred >= 24 else None
+    return detail_filter(size, detail) if detail else None, detail_filter(size, blurred) if blurred >= 24 else None
 
 # %% ../nbs/18_novelty.ipynb #c48b9b25
 def _look(
@@ -415,15 +419,15 @@ def _look(
     for x in (torch.as_tensor(batch).float() for batch in batches):
         found[0].append(measure(x).numpy() if size >= 4*_GRID else np.zeros((len(x), 0)))
         if network is None: continue
-        if not known: found[1].append(_features_of(network, x, same))
-        if blur is not None and sum(map(len, found[2])) < blurred: found[2].append(_features_of(network, x, blur))
+        if not known: found[1].append(features_of(network, x, same))
+        if blur is not None and sum(map(len, found[2])) < blurred: found[2].append(features_of(network, x, blur))
     return [np.concatenate(part) if part and part[0] is not None else None for part in found]
 
 # %% ../nbs/18_novelty.ipynb #dbfb6b6b
 def _distance_from(seen, rows):
     "The distance from some of the pictures, and from their blurred copies, but from no others'"
     copies = [] if seen.blurred is None else [seen.blurred[rows[rows < len(seen.blurred)]]]
-    return _fit_distance(np.concatenate([seen.features[rows], *copies]))
+    return fit_distance(np.concatenate([seen.features[rows], *copies]))
 
 # %% ../nbs/18_novelty.ipynb #7de8a375
 _TELLS_MADE_UP = .93 # Share of pairs of an image of the classes and a made-up one in which the made-up one is farther away
@@ -432,7 +436,7 @@ def _made_up_scores(novelty, network, size):
     "Novelty (64,) of made-up images"
     images = torch.tensor(made_up_images(64, max(size, 2*_SIDE), seed=2)).permute(0, 3, 1, 2).float()
     shrink = functools.partial(nn.functional.interpolate, size=(size, size), mode='bilinear', antialias=True)
-    return np.concatenate([_scores(novelty.distance, _features_of(network, shrink(part), novelty.filter)) for part in images.split(16)])
+    return np.concatenate([_scores(novelty.distance, features_of(network, shrink(part), novelty.filter)) for part in images.split(16)])
 
 # %% ../nbs/18_novelty.ipynb #5987f736
 def _by_features(
@@ -446,7 +450,7 @@ def _by_features(
     def fit(rows):
         distance = _distance_from(seen, rows)
         return lambda asked: _scores(distance, seen.features[asked])
-    scores = _unseen_scores(fit, seen.held_out, seen.groups)
+    scores = unseen_scores(fit, seen.held_out, seen.groups)
     novelty = FeatureNovelty(_distance_from(seen, np.arange(len(seen.groups))), size, detail).eval()
     told = scores[:, None] < _made_up_scores(novelty, network, size)
     return (novelty, scores) if told.mean() >= _TELLS_MADE_UP else None
