@@ -14,7 +14,8 @@ whether its features are believed. Each seed takes its own three quarters of the
 Told: the area under the ROC curve, and the share refused where 5% of the true images are: smallest, median and largest over the seeds.
 
 `exported` is the whole way: a frozen body, its head fitted, exported; what `predict` refuses, by the threshold that came from the training images
-alone. `detail`: the body sees ants and bees of 32 pixels; refused are images of 32 pixels, and of full size with and without fastcnn's filter.
+alone. `detail`: the body sees ants and bees of 32 pixels; refused are images of 32 pixels, and of full size with and without fastcnn's filter
+(three quarters of the detail).
 """
 import argparse, io, json, os, sys, tempfile, time, warnings, zipfile
 from pathlib import Path
@@ -216,7 +217,7 @@ def detail(folder, photos):
     network = FeatureNetwork(learn.model.eval(), *normalization(learn.dls))
     def looked(images, matrix=None):
         return np.concatenate([features_of(network, squares(images[i:i + 16], 224), matrix) for i in range(0, len(images), 16)])
-    learnt, matrix = looked(small_ones['train']), detail_filter(224, 32)
+    learnt, matrix = looked(small_ones['train']), detail_filter(224, 24)
     distance = fit_distance(learnt)
     def fit(rows):
         part = fit_distance(learnt[rows])

@@ -281,7 +281,7 @@ def _card_novelty(config):
     "Whether and when it answers with none of the classes, and what is not known of that, in words"
     found = config['none_of_these']
     if not found: return 'This model cannot tell: it gives one of its classes to every picture, also where none fits.'
-    judged = f" Pictures are judged as if they were {found['detail']} pixels wide, as the training images are."
+    judged = f" Pictures are judged as if they were {found['detail']} pixels wide, no sharper than the training images."
     detail = judged if found['detail'] else ''
     return (f"A picture whose `novelty` is above {found['threshold']:.3f} is answered with none of the classes. "
             f"The threshold was chosen on {found['images']} images ({found['refused']:.1%} lie above), "

@@ -398,12 +398,12 @@ def features_of(
 
 # %% ../nbs/18_novelty.ipynb #b208434a
 _BLURRED, _BLUR = 200, 3.5 # Images at most, of how many times less detail
+_KEPT = .75 # Share of the detail of small images that is looked at: small files are often less sharp than they could be
 
-def _filters(size, detail):
-    "(what brings pictures to the detail of the training images, what blurs them beyond); None: nothing"
-    known = min(detail or size, size)
-    blurred = round(known/_BLUR)
-    return detail_filter(size, detail) if detail else None, detail_filter(size, blurred) if blurred >= 24 else None
+def _blur(size, detail):
+    "What blurs pictures beyond the detail of the training images; None: they have too little"
+    blurred = round(min(detail or size, size)/_BLUR)
+    return detail_filter(size, blurred) if blurred >= 24 else None
 
 # %% ../nbs/18_novelty.ipynb #c48b9b25
 def _look(
@@ -415,11 +415,11 @@ def _look(
     blurred:int=0 # How many pictures are blurred too
 )->list[np.ndarray|None]: # Numbers (N, 160), features (N, d), features of blurred ones (m, d); None where there are none
     "All that is asked of pictures, batch by batch"
-    measure, (same, blur), found = PictureFeatures(max(size, 4*_GRID), detail), _filters(size, detail), ([], [], [])
+    measure, blur, found = PictureFeatures(max(size, 4*_GRID), detail), _blur(size, detail), ([], [], [])
     for x in (torch.as_tensor(batch).float() for batch in batches):
         found[0].append(measure(x).numpy() if size >= 4*_GRID else np.zeros((len(x), 0)))
         if network is None: continue
-        if not known: found[1].append(features_of(network, x, same))
+        if not known: found[1].append(features_of(network, x))
         if blur is not None and sum(map(len, found[2])) < blurred: found[2].append(features_of(network, x, blur))
     return [np.concatenate(part) if part and part[0] is not None else None for part in found]
 
@@ -490,7 +490,7 @@ def fit_novelty(
     detail:int=None # Shorter side of the training images, where the pictures were made from smaller ones
 )->tuple[nn.Module|None, dict|None]: # (pictures, features, network) → novelty, and what is known of its threshold; nothing, and a warning
     "Learn what pictures of the classes look like, and from where on one is none of them"
-    detail = detail if detail and detail <= size/1.5 else None
+    detail = round(_KEPT*detail) if detail and detail <= size/1.5 else None
     seen = _seen(train, valid, size, network, learnt, groups, features, detail)
     if seen.numbers is None: return _warn('the DataLoaders hold something else than pictures'), None
     if (n := len(set(seen.groups))) < _MIN_SCORES:

@@ -171,7 +171,7 @@ def test_a_frozen_body_judges_by_its_features(frozen, tmp_path):
     "Also where they are known already; all images set the threshold; and sharpness is no content"
     learn, features = frozen
     told = [read_config(export_model(learn, tmp_path/name, features=known))['none_of_these'] for name, known in (('a', None), ('b', features))]
-    assert [(t['looks_at'], t['images'], t['detail']) for t in told] == [('features', 120, 24)]*2
+    assert [(t['looks_at'], t['images'], t['detail']) for t in told] == [('features', 120, 18)]*2
     assert told[1]['threshold'] == pytest.approx(told[0]['threshold'], rel=.5)
     rng, path = np.random.default_rng(11), tmp_path/'a'
     pictures = [stripes(rng, i % 2) for i in range(40)]

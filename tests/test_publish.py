@@ -201,7 +201,7 @@ def seeing(model):
 
 def test_three_runtimes_agree_on_what_a_body_sees(visit, server, seeing, planets):
     told = read_config(seeing)['none_of_these']
-    assert (told['looks_at'], told['detail']) == ('features', 32)
+    assert (told['looks_at'], told['detail']) == ('features', 24)
     found = differences(visit(put(server, seeing, 'seeing')), seeing, planets, 16)
     assert found['novelty'] < 1e-4 and found['onnxruntime'] < 1e-4 and found['torch'] < 1e-4
 
