@@ -7,7 +7,7 @@ Docs: https://fastcnn.github.io/fastcnn/diagnosis.html.md"""
 # %% auto #0
 __all__ = ['ActivationStats', 'plot_color_dim', 'plot_layers']
 
-# %% ../nbs/16_diagnosis.ipynb #a35991ff
+# %% ../nbs/16_diagnosis.ipynb #902a2da4
 import math
 from copy import deepcopy
 

@@ -7,7 +7,7 @@ Docs: https://fastcnn.github.io/fastcnn/diagnosis.html.md"""
 # %% auto #0
 __all__ = ['PROBLEMS', 'Finding', 'diagnose']
 
-# %% ../nbs/16_diagnosis.ipynb #1ffc5814
+# %% ../nbs/16_diagnosis.ipynb #4b645b59
 import hashlib, math, random, time
 from collections import Counter
 from contextlib import contextmanager
@@ -104,7 +104,7 @@ def _batch_losses(recorder):
     total = mean*(1 - beta**np.arange(1, len(mean) + 1))
     return (total - beta*np.concatenate([[0.], total[:-1]]))/(1 - beta)
 
-# %% ../nbs/16_diagnosis.ipynb #b1698afd
+# %% ../nbs/16_diagnosis.ipynb #b2b13c0d
 @dataclass
 class _Trial:
     "What a network answers on the images that judge"
@@ -116,7 +116,7 @@ class _Trial:
     @property
     def right(self): return self.answers == self.labels
 
-# %% ../nbs/16_diagnosis.ipynb #6be0a336
+# %% ../nbs/16_diagnosis.ipynb #63a0fa5a
 @dataclass
 class _Examination:
     "All that the findings are read from"
@@ -138,7 +138,7 @@ class _Examination:
     @property
     def start_and_end(self): return self.losses[:3].mean(), self.losses[-max(3, len(self.losses)//5):].mean()
 
-# %% ../nbs/16_diagnosis.ipynb #ee5782b6
+# %% ../nbs/16_diagnosis.ipynb #24807fdc
 @torch.no_grad()
 def _is_summed(learn, batch):
     "Whether a batch costs as much as its images together"
@@ -154,7 +154,7 @@ def _n_classes(learn, batch):
         raise InputError('diagnose knows classifiers of one image: the network must answer (images, classes)')
     return out.shape[1]
 
-# %% ../nbs/16_diagnosis.ipynb #aa2b48c5
+# %% ../nbs/16_diagnosis.ipynb #220f950f
 def _last_fit(learn, summed):
     "(loss of each batch per image, highest learning rate) of the last fit; nothing where that was lr_find"
     lrs = [float(lr) for lr in learn.recorder.lrs]
@@ -162,7 +162,7 @@ def _last_fit(learn, summed):
     if swept or not lrs: return np.array([]), math.nan
     return _batch_losses(learn.recorder)/(learn.dls.train.bs if summed else 1), max(lrs)
 
-# %% ../nbs/16_diagnosis.ipynb #819a0d83
+# %% ../nbs/16_diagnosis.ipynb #33dd2df1
 def _examine(learn, seconds):
     "Look once at everything"
     if getattr(learn, 'opt', None) is None:
@@ -178,11 +178,11 @@ def _examine(learn, seconds):
     return _Examination(learn, names, parts, labels, summed, guess, *_last_fit(learn, summed), *inside, scores,
                         _Trials(learn, parts, scores, guess, seconds))
 
-# %% ../nbs/16_diagnosis.ipynb #0113f083
+# %% ../nbs/16_diagnosis.ipynb #78c4c8fb
 def _drawn_labels(part): return torch.cat([y for _, y in part]).cpu().numpy() if part else np.array([], int)
 def _finite(model): return all(p.isfinite().all() for p in model.parameters())
 
-# %% ../nbs/16_diagnosis.ipynb #6ffb376e
+# %% ../nbs/16_diagnosis.ipynb #92e0016d
 def _fresh(model):
     "A copy of `model` with fresh weights from a proper initialisation"
     copy = deepcopy(model)
@@ -193,7 +193,7 @@ def _fresh(model):
             if m.bias is not None: nn.init.zeros_(m.bias)
     return copy
 
-# %% ../nbs/16_diagnosis.ipynb #3248e4cf
+# %% ../nbs/16_diagnosis.ipynb #8d3238e4
 def _is_pretrained(learn):
     "Whether the parameters are split or frozen"
     return learn.splitter is not trainable_params or not all(p.requires_grad for p in learn.model.parameters())
@@ -204,7 +204,7 @@ def _has_long_tails(model):
     tails = [kurtosis(p.detach().float()) for p in model.parameters() if p.dim() > 1 and p.numel() > 1000]
     return bool(tails) and not np.median(tails) <= 4
 
-# %% ../nbs/16_diagnosis.ipynb #61deaeaa
+# %% ../nbs/16_diagnosis.ipynb #b10ade6d
 @torch.no_grad()
 def _score(model, part, training=False):
     "What a copy of `model` answers"
@@ -215,7 +215,7 @@ def _score(model, part, training=False):
     loss = F.cross_entropy(outs, torch.tensor(ys).long()).item()
     return _Trial(loss if math.isfinite(loss) else math.inf, outs.argmax(1).numpy(), ys)
 
-# %% ../nbs/16_diagnosis.ipynb #1ae45f48
+# %% ../nbs/16_diagnosis.ipynb #f37a6857
 def _standardized(parts):
     "The same batches, each channel with mean 0 and standard deviation 1"
     x = torch.cat([x.float() for x, _ in parts[0]])
@@ -223,7 +223,7 @@ def _standardized(parts):
     mean, std = x.mean(over, keepdim=True), x.std(over, keepdim=True) + 1e-12
     return [[((x - mean)/std, y) for x, y in part] for part in parts]
 
-# %% ../nbs/16_diagnosis.ipynb #bdc3d58d
+# %% ../nbs/16_diagnosis.ipynb #599fa10d
 _STEPS = 20
 class _Trials:
     "Short trainings of copies, each made once and none after so many seconds"
@@ -248,7 +248,7 @@ class _Trials:
             self.step = (time.time() - start)/steps
         return self.known[key]
 
-# %% ../nbs/16_diagnosis.ipynb #71aef195
+# %% ../nbs/16_diagnosis.ipynb #957c90e1
 @patch
 def _train(self:_Trials, lr, steps, seed, images, loss_func, go_on):
     torch.manual_seed(seed)
@@ -280,7 +280,7 @@ def better(self:_Trials, lr, than=None, **how):
                                 or tried.right.mean() < rival.right.mean() for rival in rivals): return False
     return True
 
-# %% ../nbs/16_diagnosis.ipynb #0edfa1a3
+# %% ../nbs/16_diagnosis.ipynb #7ffa9ea3
 _NORMALIZE = ('normalise once: image_dataloaders(…, normalize=True), '
               'or batch_tfms=[Normalize.from_stats(mean, std)] on images in [0, 1]')
 
@@ -310,7 +310,7 @@ def _channels(batches):
     flat = [x.float().flatten(2) if x.dim() > 2 else x.float()[:, None] for x, _ in batches]
     return torch.cat(flat).transpose(0, 1).flatten(1)
 
-# %% ../nbs/16_diagnosis.ipynb #96ee69d0
+# %% ../nbs/16_diagnosis.ipynb #00391f94
 def _find_classes(exam):
     "Classes that are missing from a part"
     counts = [None if labels is None else np.bincount(labels, minlength=len(exam.names)) for labels in exam.labels]
@@ -325,7 +325,7 @@ def _find_classes(exam):
         yield Finding('missing_class', severity, '', f'the {part} part has {count.sum()} items and none of {missing}',
                       f'split class by class: GroupSplitter(labels=labels), or add images of {missing}')
 
-# %% ../nbs/16_diagnosis.ipynb #c646554c
+# %% ../nbs/16_diagnosis.ipynb #653cb287
 def _find_order(exam):
     "Batches that hold too few classes, as where the images are sorted and not shuffled"
     batches, labels = _batch_indices(exam.learn.dls.train)[:50], exam.labels[0]
@@ -338,7 +338,7 @@ def _find_order(exam):
         f'{expected:.1f}', 'shuffle the training part: dls.train.shuffle = True, or DataLoader(…, shuffle=True)',
         exam.trials.better(exam.lr))
 
-# %% ../nbs/16_diagnosis.ipynb #ac9349cc
+# %% ../nbs/16_diagnosis.ipynb #8d95cd6d
 def _item_images(dl):
     "The file, the bytes or the tensor of each item's image; none where that cannot be known cheaply"
     items, data = getattr(dl, 'items', None), dl.dataset
@@ -355,7 +355,7 @@ def _source(item, tfms):
         item = tfm(item)
     return item
 
-# %% ../nbs/16_diagnosis.ipynb #90154d2f
+# %% ../nbs/16_diagnosis.ipynb #27c8660a
 def _count_copies(parts):
     "Number of images of the validation part that the training part holds too, byte by byte"
     def size(image): # only images of equal size are read
@@ -370,7 +370,7 @@ def _count_copies(parts):
     known = set(train)
     return sum(content in known for content in valid)
 
-# %% ../nbs/16_diagnosis.ipynb #c6b34350
+# %% ../nbs/16_diagnosis.ipynb #a97ec9c1
 def _count_versions(parts, seconds, most=(1000, 400)):
     "(validation images that are another version of a training image, validation images looked at)"
     drawn = [random.sample(part, min(n, len(part))) for part, n in zip(parts, most)]
@@ -388,7 +388,7 @@ def _count_versions(parts, seconds, most=(1000, 400)):
     known, valid = set(best[found.file.str.startswith('0/')]), best[found.file.str.startswith('1/')]
     return int(valid.isin(known).sum()), sum(f.file.startswith('1/') for f in facts)
 
-# %% ../nbs/16_diagnosis.ipynb #e4ed33e0
+# %% ../nbs/16_diagnosis.ipynb #810cd7ee
 def _item_names(dl):
     "All names by which groups may know each item"
     items = getattr(dl, 'items', None)
@@ -409,7 +409,7 @@ def _crossing_groups(learn, groups):
     counts = Counter(group for dl in learn.dls.loaders for group in of_part(dl))
     return [group for group, n in counts.items() if n > 1 and not pd.isna(group) and group != '']
 
-# %% ../nbs/16_diagnosis.ipynb #5385ecd7
+# %% ../nbs/16_diagnosis.ipynb #0b69db5b
 def _find_leak(exam, groups, seconds):
     "Copies and near-duplicates in more than one part"
     own, parts = groups is not None, [_item_images(dl) for dl in exam.learn.dls.loaders[:2]]
@@ -427,7 +427,7 @@ def _find_leak(exam, groups, seconds):
         'keep copies together: image_dataloaders(root, groups=find_duplicates(root)), or GroupSplitter(groups)',
         copies > 0.01*len(parts[1]) or own and crossing)
 
-# %% ../nbs/16_diagnosis.ipynb #df13973b
+# %% ../nbs/16_diagnosis.ipynb #ce758139
 def _agreement(answers, labels, seed=0):
     "How often shuffled labels would agree with the answers as well as these: 1/1,000 to 1"
     rng, counts = np.random.default_rng(seed), np.maximum(np.bincount(labels), 1)
@@ -443,7 +443,7 @@ def _linear_answers(features, labels):
     ridge = RidgeClassifier(alpha=x.shape[1], class_weight='balanced')
     return cross_val_predict(ridge, x, labels, cv=KFold(5, shuffle=True, random_state=0))
 
-# %% ../nbs/16_diagnosis.ipynb #b0c5a79f
+# %% ../nbs/16_diagnosis.ipynb #b998b437
 @torch.no_grad()
 def _backbone_features(batches):
     "What EfficientNet-Lite0 says of the images, seen at 64 pixels; None where its weights are not there"
@@ -456,7 +456,7 @@ def _backbone_features(batches):
         return F.interpolate(x.float(), 64, mode='bilinear')
     return torch.cat([model(seen(x)).flatten(1) for x, _ in batches]).cpu().double().numpy()
 
-# %% ../nbs/16_diagnosis.ipynb #e4f977db
+# %% ../nbs/16_diagnosis.ipynb #e139f95a
 def _find_labels(exam):
     "Labels that nothing can predict from the images"
     new, counts = exam.scores[-1], np.bincount(exam.scores[-1].labels)
@@ -483,7 +483,7 @@ def _lost_labels(exam, part, y, answers, known):
         f'{exam.scores[-1].right.mean():.0%} of the validation part; {np.bincount(y).max()/len(y):.0%} have one label',
         'look whether images and labels belong together: dls.show_batch()', known)
 
-# %% ../nbs/16_diagnosis.ipynb #fd0c320b
+# %% ../nbs/16_diagnosis.ipynb #36e8bfe7
 def _again(exam, factor=1, epochs=None):
     "How to start again: fresh weights are no advice for a network that has learnt elsewhere"
     most = 2e-3 if exam.trials.pretrained and factor < 1 else math.inf # fastai's own for fine_tune
@@ -499,7 +499,7 @@ def _better_start(exam, also=''):
 def _fresh_is_better(exam):
     return not exam.trials.pretrained and any(exam.trials.better(exam.lr*factor) for factor in (1, 0.1, 0.01))
 
-# %% ../nbs/16_diagnosis.ipynb #6c3a6297
+# %% ../nbs/16_diagnosis.ipynb #8fcb9f88
 def _find_dead(exam):
     "Layers most of whose units answer to no image"
     images = sum(len(y) for _, y in exam.parts[0][:4])
@@ -510,7 +510,7 @@ def _find_dead(exam):
             f'{dead:.0%} of its {len(layer["alive"])} units are 0 for all of {images} images',
             batchnorm + _again(exam, 0.1), _fresh_is_better(exam))
 
-# %% ../nbs/16_diagnosis.ipynb #42c2432a
+# %% ../nbs/16_diagnosis.ipynb #d2d01377
 def _find_sizes(exam, ignore):
     "Activations that explode or vanish from layer to layer"
     if ignore or not exam.layers: return
@@ -527,7 +527,7 @@ def _find_sizes(exam, ignore):
     measured = f'from image to image its units differ by {least["signal"]:.1e}, the images themselves by about 1'
     if least['signal'] < 0.04: yield _finding('vanishing_activations', small, measured, fix, _fresh_is_better(exam))
 
-# %% ../nbs/16_diagnosis.ipynb #37bf8261
+# %% ../nbs/16_diagnosis.ipynb #c2b2bf55
 def _find_gradients(exam, ignore):
     "Gradients that explode, or that vanish on the way back"
     if ignore or not exam.gradients: return
@@ -568,7 +568,7 @@ def _find_tiny(exam):
         f'dls.train.bs = 32 and {32//bs} times the epochs, for as many steps'
         + '; or nn.GroupNorm for nn.BatchNorm2d'*(not exam.trials.pretrained))
 
-# %% ../nbs/16_diagnosis.ipynb #389b5bca
+# %% ../nbs/16_diagnosis.ipynb #7c85ecf8
 def _try_rates(exam):
     "Factor of the rate used → trial, as long as there is time"
     trials, tried = exam.trials, {}
@@ -601,7 +601,7 @@ def _best_rate(tried, guess):
     lower = tried.get(best/10)
     return best/10 if best < 1 and lower and lower.loss < tried[best].loss + 0.1*guess else best
 
-# %% ../nbs/16_diagnosis.ipynb #9b1e1d6a
+# %% ../nbs/16_diagnosis.ipynb #aba3e7f2
 def _find_rate(exam, ignore):
     "Another learning rate that does clearly better in a few steps than the whole training; or one that moves nothing"
     if ignore or not math.isfinite(exam.lr): return
@@ -616,7 +616,7 @@ def _find_rate(exam, ignore):
     if diverged or best < 1 and clear: yield from _rate_too_high(exam, tried, min(best, 0.1), steps, diverged)
     elif best > 1 and clear or moved < 0.025: yield _rate_too_low(exam, tried, best, steps, moved, clear)
 
-# %% ../nbs/16_diagnosis.ipynb #d4cec235
+# %% ../nbs/16_diagnosis.ipynb #0a040efc
 def _has_diverged(exam):
     "Whether a loss that began well did not end well"
     first, worst, (start, end) = exam.losses[0], exam.losses.max(), exam.start_and_end
@@ -628,7 +628,7 @@ def _outcome(exam, tried, best, steps):
     kind = 'copy' if exam.trials.pretrained else 'fresh copy'
     return f'in {steps} steps a {kind} comes to {reached:.3g} at {exam.lr*best:.2g}, to {used:.3g} at {exam.lr:.2g}'
 
-# %% ../nbs/16_diagnosis.ipynb #1fd80d80
+# %% ../nbs/16_diagnosis.ipynb #64583128
 def _rate_too_high(exam, tried, best, steps, diverged):
     "An error where a second seed agrees; a warning where the loss ran away and nothing was confirmed"
     lower = sorted((factor for factor in tried if factor < 1), key=lambda factor: (factor != best, tried[factor].loss))
@@ -648,7 +648,7 @@ def _rate_too_low(exam, tried, best, steps, moved, clear):
     fix = f'learn.fit_one_cycle({exam.epochs}, {exam.lr*factor:.1e})'
     return Finding('learning_rate_too_low', 'warning' if sure else 'info', '', measured, fix)
 
-# %% ../nbs/16_diagnosis.ipynb #4eb8c43c
+# %% ../nbs/16_diagnosis.ipynb #00cae1d8
 def _find_few_steps(exam, found):
     "Few steps in all, or one or two an epoch, and more would help"
     steps, (n, bs), epochs = len(exam.learn.recorder.losses), _train_images(exam), max(1, exam.epochs)
@@ -674,7 +674,7 @@ def _more_would_help(exam, finding, found):
         then = f'{_STEPS} more bring the loss of other images from {trials.as_used.loss:.3g} to {longer.loss:.3g}'
         yield replace(finding, evidence=f'{finding.evidence}; {then}')
 
-# %% ../nbs/16_diagnosis.ipynb #aad2386d
+# %% ../nbs/16_diagnosis.ipynb #8b318f26
 def _find_overfit(exam):
     "Training images are memorised, validation images get worse"
     values = [row[1] for row in exam.learn.recorder.values if len(row) > 1 and row[1] is not None]
@@ -688,7 +688,7 @@ def _find_overfit(exam):
         f'while training images cost {train:.3g}',
         f'stop earlier, {_again(exam, 1, best + 1)}; or more images, aug_transforms(), nn.Dropout')
 
-# %% ../nbs/16_diagnosis.ipynb #3cfda1c4
+# %% ../nbs/16_diagnosis.ipynb #a31f5474
 def _overfit_one_batch(exam, seconds):
     "The lowest loss of a fresh copy on one batch, in 50 steps of Adam at .01 or 100 at .001; NaN if out of time"
     (x, y), start, losses = exam.parts[0][0], time.time(), [math.inf]
@@ -704,7 +704,7 @@ def _overfit_one_batch(exam, seconds):
         if np.nanmin(losses) < 0.2*exam.guess: break
     return float(np.nanmin(losses))
 
-# %% ../nbs/16_diagnosis.ipynb #2d65a7a8
+# %% ../nbs/16_diagnosis.ipynb #271c76b9
 def _find_underfit(exam, found, seconds, ignore):
     "Training images are answered badly too; a warning where a fresh copy cannot even overfit one batch"
     reached, losses, third = exam.scores[0].loss, exam.losses, len(exam.losses)//3
@@ -721,13 +721,13 @@ def _find_underfit(exam, found, seconds, ignore):
         yield Finding('not_learning', 'warning', '', f'{measured}; in {len(losses)} steps it fell by {falling:.2g}',
                       'learn.lr_find(), then look at images and labels: dls.show_batch()')
 
-# %% ../nbs/16_diagnosis.ipynb #48353635
+# %% ../nbs/16_diagnosis.ipynb #a286a1eb
 PROBLEMS = ('unnormalised_input', 'twice_normalised_input', 'missing_class', 'leak_between_splits', 'shuffled_labels',
             'tiny_batches', 'learning_rate_too_high', 'exploding_activations', 'vanishing_activations',
             'exploding_gradients', 'vanishing_gradients', 'dead_relu', 'learning_rate_too_low', 'too_few_steps',
             'overfitting', 'underfitting', 'not_learning')
 
-# %% ../nbs/16_diagnosis.ipynb #71779147
+# %% ../nbs/16_diagnosis.ipynb #d9c160b2
 def diagnose(
     learn:Learner, # A classifier of images, after a fit
     groups:dict=None, # Item → group of near-duplicates, or `find_duplicates`'s table; default: the column `group`
@@ -737,7 +737,7 @@ def diagnose(
     with _fixed_random_state(learn.dls): found = _findings(_examine(learn, seconds), groups, seconds)
     return sorted(found, key=lambda f: (['error', 'warning', 'info'].index(f.severity), PROBLEMS.index(f.problem)))
 
-# %% ../nbs/16_diagnosis.ipynb #d987159d
+# %% ../nbs/16_diagnosis.ipynb #87e381cc
 def _findings(exam, groups, seconds):
     misleading = [*_find_order(exam), *_find_labels(exam)] # no learning rate is right then
     found = [*misleading, *_find_input(exam), *_find_classes(exam)]
