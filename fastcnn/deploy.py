@@ -25,7 +25,7 @@ from .folders import (CARD, MODEL, MODEL_FILES, config_digest, file_digest, reco
                              replace_folder, small_file)
 from .graphs import check_graph
 from .texts import markdown_text
-from .novelty import fit_novelty
+from .novelty import FeatureNetwork, fit_novelty, last_layer
 
 if TYPE_CHECKING: from fastai.learner import Learner
 
@@ -60,15 +60,15 @@ def crop_graph(
 # %% ../nbs/19_deploy.ipynb #6a86075c
 class _Answers(nn.Module):
     "Squares (N, 3, size, size), 0 to 255 → probabilities (N, classes) and, where it can be told, novelty (N,)"
-    def __init__(self, network, mean, std, novelty=None):
+    def __init__(self, network, novelty=None):
         super().__init__()
         self.network, self.novelty = network, novelty
-        self.register_buffer('mean', torch.tensor(mean).view(3, 1, 1))
-        self.register_buffer('std', torch.tensor(std).view(3, 1, 1))
 
     def forward(self, squares):
-        probabilities = self.network((squares/255 - self.mean)/self.std).softmax(1)
-        return (probabilities,) if self.novelty is None else (probabilities, self.novelty(squares))
+        logits, features = self.network(squares)
+        probabilities = logits.softmax(1)
+        if self.novelty is None: return (probabilities,)
+        return probabilities, self.novelty(squares, features, self.network)
 
 # %% ../nbs/19_deploy.ipynb #2303d6af
 def export_onnx(
@@ -116,22 +116,64 @@ def _check_equal(graph, answers, size):
 # %% ../nbs/19_deploy.ipynb #fe6bca08
 _MAX_SAMPLE = 1000 # Images of each part, for reading them takes time
 
+def _sample(part):
+    "Numbers of some images of a DataLoader's"
+    return np.random.default_rng(0).permutation(len(part.dataset))[:_MAX_SAMPLE].tolist()
+
 # %% ../nbs/19_deploy.ipynb #8ab77965
 def _squares(
     part, # DataLoader
     size:int, # Pixels
     method:str, # As `crop_graph` has it
-    seed:int=0 # Which images
-)->Iterator[np.ndarray]: # (1, 3, size, size), 0 to 255
+    batch_size:int=16 # Images together
+)->Iterator[np.ndarray]: # (n, 3, size, size), 0 to 255
     "A random sample of the images of a part, cut as the graph cuts them; none where they are not pictures"
     import onnxruntime as ort
     from tqdm.auto import tqdm
     session = ort.InferenceSession(crop_graph(size, method).SerializeToString(), providers=['CPUExecutionProvider'])
-    chosen = np.random.default_rng(seed).permutation(len(part.dataset))[:_MAX_SAMPLE]
-    for i in tqdm(chosen.tolist(), desc='reading images', delay=1, leave=False):
+    batch, chosen = [], _sample(part)
+    for i in tqdm(chosen, desc='looking at images', delay=1, leave=False):
         image = part.dataset[i][0]
         if not isinstance(image, Image.Image): return
-        yield session.run(None, {'image': np.asarray(image.convert('RGB'))[None]})[0]
+        batch.append(session.run(None, {'image': np.asarray(image.convert('RGB'))[None]})[0])
+        if len(batch) == batch_size or i == chosen[-1]:
+            yield np.concatenate(batch)
+            batch = []
+
+# %% ../nbs/19_deploy.ipynb #1ac38bbd
+def _groups(parts, chosen):
+    "What belongs together, of each chosen image"
+    found = []
+    for number, (part, some) in enumerate(zip(parts, chosen)):
+        items = part.dataset.items if hasattr(part.dataset, 'items') else None
+        column = items['group'].tolist() if 'group' in getattr(items, 'columns', ()) else [None]*len(part.dataset)
+        found += [f'group {column[i]}' if isinstance(column[i], str) and column[i] else f'image {number} {i}' for i in some]
+    return found
+
+# %% ../nbs/19_deploy.ipynb #5ec60883
+def _detail(part, method, some=100):
+    "Side of the training images, pixels: 19 in 20 have no more; the longer one where all of it is shown"
+    images = [part.dataset[i][0] for i in _sample(part)[:some]]
+    sides = [(min if method == 'crop' else max)(image.size) for image in images if isinstance(image, Image.Image)]
+    return round(np.quantile(sides, .95)) if sides else None
+
+def _has_learnt(model):
+    "Whether anything in front of the last layer could change"
+    last = last_layer(model)
+    own = {id(p) for p in last.parameters()} if last else set()
+    return any(p.requires_grad for p in model.parameters() if id(p) not in own)
+
+# %% ../nbs/19_deploy.ipynb #47d54566
+def _fit_novelty(learn, network, size, method, features):
+    "What the Learner and its DataLoaders know of novelty; `network` has its weights"
+    parts = learn.dls.train, learn.dls.valid
+    chosen = [_sample(part) for part in parts]
+    if features is not None: features = np.concatenate([known[some] for known, some in zip(features, chosen)])
+    squares = [_squares(part, size, method) for part in parts]
+    network.to(learn.dls.device)
+    found = fit_novelty(*squares, size, network, _has_learnt(learn.model), _groups(parts, chosen), features, _detail(parts[0], method))
+    network.to('cpu')
+    return found
 
 # %% ../nbs/19_deploy.ipynb #c386fa48
 FORMAT = 2 # Of the folder: 1 knew neither novelty nor checksums
@@ -170,13 +212,14 @@ def _write_weights(model, path):
     path.chmod(0o644) # safetensors writes for the owner alone
 
 # %% ../nbs/19_deploy.ipynb #65020fbb
-def _write_model(folder, learn):
+def _write_model(folder, learn, features=None):
     "Weights, graph and configuration of a Learner, checked; the configuration"
     model, dls = copy.deepcopy(learn.model).cpu().float().eval(), learn.dls
     size, (mean, std) = int(dls.valid.one_batch()[0].shape[-1]), _normalization(dls)
     method = getattr(getattr(dls.train, 'pixels', None), 'method', 'crop') # fastai's own DataLoaders: the middle
-    novelty, none_of_these = fit_novelty(_squares(dls.train, size, method), _squares(dls.valid, size, method), size)
-    answers = _Answers(model, mean, std, novelty).eval()
+    network = FeatureNetwork(model, mean, std).eval()
+    novelty, none_of_these = _fit_novelty(learn, network, size, method, features)
+    answers = _Answers(network, novelty).eval()
     (folder/'model.onnx').write_bytes(_whole_graph(answers, size, method))
     _check_equal((folder/'model.onnx').read_bytes(), answers, size)
     _write_weights(model, folder/'model.safetensors')
@@ -229,15 +272,24 @@ def _card_figures(config):
     return '\n'.join([text, *(['', '| class | F1 |', '| --- | --- |', *scores] if scores else [])])
 
 # %% ../nbs/19_deploy.ipynb #6de782b3
+_LOOKS_AT = dict(
+    features='It goes by what the network sees in a picture. Things of another kind are mostly told; close relatives of the classes often pass.',
+    pixels='It goes by colours and textures and not by what a picture shows, for this network has seen nothing but its classes: '
+           'whatever has the same colours in the same places passes.')
+
 def _card_novelty(config):
-    "Whether and when it answers with none of the classes, in words"
+    "Whether and when it answers with none of the classes, and what is not known of that, in words"
     found = config['none_of_these']
     if not found: return 'This model cannot tell: it gives one of its classes to every picture, also where none fits.'
+    judged = f" Pictures are judged as if they were {found['detail']} pixels wide, no sharper than the training images."
+    detail = judged if found['detail'] else ''
     return (f"A picture whose `novelty` is above {found['threshold']:.3f} is answered with none of the classes. "
-            f"The threshold was chosen on {found['images']} validation images ({found['refused']:.1%} lie above), "
+            f"The threshold was chosen on {found['images']} images ({found['refused']:.1%} lie above), "
+            'each judged by a score that was not fitted to it, '
             f"so that with {found['sure']:.0%} certainty at most {found['at_most']:.0%} of true images are refused. "
-            'How many other pictures it recognises as such depends on how unlike the classes they look: '
-            'things of the same colours in the same places pass.')
+            f"{_LOOKS_AT[found['looks_at']]}{detail}\n\n"
+            'Not known: how many other pictures are refused, for none were there to try it on; and how many true images are, '
+            'where they come from elsewhere than the training images, such as another camera, place or season.')
 
 # %% ../nbs/19_deploy.ipynb #45b80d06
 _CARD = '''{head}
@@ -321,12 +373,13 @@ def export_model(
     path:Path, # Folder to write; an exported model that is there already is replaced
     measure:Callable[[Path], dict]=None, # Finished folder → what `Evaluation.summary` gives, kept in config and card
     data:str='', # Markdown for the card: where the images came from, under which licences
-    license:str='other' # Of the model, as the Hugging Face Hub names it, such as 'apache-2.0'
+    license:str='other', # Of the model, as the Hugging Face Hub names it, such as 'apache-2.0'
+    features:tuple[np.ndarray, np.ndarray]=None # Of the training and the validation images, as `image_features` gave them; default: they are found
 )->Path: # `path`
     "Write a trained network as a folder with safetensors, configuration, ONNX and a card"
     path = Path(path)
     with replace_folder(path, MODEL) as folder:
-        config = _write_model(folder, learn)
+        config = _write_model(folder, learn, features)
         _describe(folder, config, data, license)
         _check_whole(folder)
     if measure: # the model is there already: what fails now loses nothing

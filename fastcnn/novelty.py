@@ -9,13 +9,95 @@ __all__ = ['rejection_threshold', 'fit_novelty']
 
 # %% ../nbs/18_novelty.ipynb #51aa0071
 import functools, warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from torch import nn
+
+# %% ../nbs/18_novelty.ipynb #2fa9d064
+def last_layer(
+    network:nn.Module # Any
+)->nn.Module|None: # None: it has no such layer
+    "The last layer with weights, which makes the logits"
+    layers = [layer for layer in network.modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]
+    return layers[-1] if layers else None
+
+# %% ../nbs/18_novelty.ipynb #508b84e2
+class FeatureNetwork(nn.Module):
+    "A network that also tells its features"
+    def __init__(self,
+        network:nn.Module, # Normalised images (N, 3, size, size) → logits (N, classes)
+        mean:list, # Of red, green and blue, in units of [0, 1]
+        std:list # Likewise
+    ):
+        super().__init__()
+        self.network = network
+        self.register_buffer('mean', torch.tensor(mean).view(3, 1, 1))
+        self.register_buffer('std', torch.tensor(std).view(3, 1, 1))
+
+    def forward(self,
+        pictures:torch.Tensor # (N, 3, size, size), 0 to 255
+    )->tuple[torch.Tensor, torch.Tensor]: # Logits (N, classes) and features (N, d); the logits again where there are none
+        seen, layer = [], last_layer(self.network)
+        hook = layer and layer.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+        try: logits = self.network((pictures/255 - self.mean)/self.std)
+        finally: hook and hook.remove()
+        features = seen[0] if seen else logits
+        return logits, features.mean((2, 3)) if features.ndim == 4 else features.flatten(1)
+
+# %% ../nbs/18_novelty.ipynb #218901d6
+class FeatureDistance(nn.Module):
+    "How far features lie from those of the training images"
+    def __init__(self,
+        mean:np.ndarray, # (d,) of the unit vectors
+        directions:np.ndarray, # (r, d), orthonormal
+        variances:np.ndarray, # (r,) along them
+        rest:float # Variance along every other direction
+    ):
+        super().__init__()
+        for name, value in dict(mean=mean, directions=directions, weights=1/variances - 1/rest).items():
+            self.register_buffer(name, torch.tensor(value, dtype=torch.float32))
+        self.rest = float(rest)
+
+    def forward(self,
+        features:torch.Tensor # (N, d)
+    )->torch.Tensor: # (N,): 1 is usual
+        z = nn.functional.normalize(features, dim=1) - self.mean
+        along = z @ self.directions.T
+        return ((along*along) @ self.weights + (z*z).sum(1)/self.rest)/z.shape[1]
+
+# %% ../nbs/18_novelty.ipynb #513d1de7
+_DIRECTIONS, _MAX_NUMBERS = 64, 400_000 # that have a variance of their own; of all of them, which the model has to hold
+
+def fit_distance(
+    features:np.ndarray # (n, d) of images of the classes
+)->FeatureDistance:
+    "Mean and variances of unit vectors"
+    from sklearn.covariance import ledoit_wolf_shrinkage
+    from sklearn.utils.extmath import randomized_svd
+    unit = features/np.linalg.norm(features, axis=1, keepdims=True).clip(1e-12)
+    (n, d), mean = unit.shape, unit.mean(0)
+    rank = max(1, min(_DIRECTIONS, n - 1, d - 1, _MAX_NUMBERS//d))
+    _, lengths, directions = randomized_svd(unit - mean, rank, random_state=0)
+    total, variances = ((unit - mean)**2).sum()/n, lengths**2/n
+    shrinkage = ledoit_wolf_shrinkage(unit - mean, assume_centered=True)
+    rest = max(0, total - variances.sum())/max(1, d - rank)
+    drawn = [(1 - shrinkage)*variance + shrinkage*total/d + 1e-9 for variance in (variances, rest)]
+    return FeatureDistance(mean, directions, *drawn)
+
+# %% ../nbs/18_novelty.ipynb #c9a0d30e
+def detail_filter(
+    size:int, # Side of the pictures, pixels
+    detail:int # Pixels to keep of them
+)->torch.Tensor: # (size, size): `matrix @ picture @ matrix.T` is the picture with so much detail
+    "Projection on what bilinear resizing makes of `detail` pixels"
+    points = torch.eye(detail, dtype=torch.float64)[None]
+    resize = nn.functional.interpolate(points, size=size, mode='linear')[0].T
+    return (resize @ torch.linalg.pinv(resize)).float()
 
 # %% ../nbs/18_novelty.ipynb #f09a148e
 def _coloured_noise(rng, side):
@@ -108,11 +190,13 @@ def _area_average(
 class PictureFeatures(nn.Module):
     "Which colours a picture has where, and how much it changes there"
     def __init__(self,
-        size:int # Side of the pictures, pixels: 16 at least
+        size:int, # Side of the pictures, pixels: 16 at least
+        detail:int=None # Pixels of detail to look at; default: all
     ):
         super().__init__()
         side = min(size, _SIDE)
-        self.register_buffer('shrink', _area_average(size, side))
+        filters = [detail_filter(size, detail)] if detail else []
+        self.register_buffer('shrink', functools.reduce(torch.matmul, [_area_average(size, side), *filters]))
         self.register_buffer('halve', _area_average(side, side//2))
         for n in {side, side - 1, side//2, side//2 - 1}: self.register_buffer(f'fields_{n}', _area_average(n, _GRID))
 
@@ -157,7 +241,7 @@ class GaussianSVM(nn.Module):
         return (-self.gamma*distances).exp() @ self.weights + self.bias
 
 # %% ../nbs/18_novelty.ipynb #cae3f25b
-def _fit_svm(
+def fit_svm(
     ours:np.ndarray, # (n, d) features of images of the classes
     others:np.ndarray # (m, d) features of made-up images
 )->GaussianSVM:
@@ -172,17 +256,39 @@ def _fit_svm(
 
 # %% ../nbs/18_novelty.ipynb #98f02e46
 MAX_FALSE_REJECTION, CONFIDENCE = .05, .95 # At most this share of true images is called none of these; as sure as that
+_MIN_SCORES = 20
 
 # %% ../nbs/18_novelty.ipynb #0537311b
 def rejection_threshold(
-    scores:np.ndarray # (n,) novelty of held-out images
-)->float|None: # None: too few scores
-    "The lowest score that at most `MAX_FALSE_REJECTION` of further images exceed, with probability `CONFIDENCE`"
+    scores:np.ndarray, # (n,) novelty of held-out images
+    groups:list=None # What belongs together, of each; default: each image is a group of its own
+)->tuple[float|None, float]: # Threshold, None: too few scores; how sure it is that it is high enough
+    "The lowest score that at most `MAX_FALSE_REJECTION` of further images exceed, with probability `CONFIDENCE` if possible"
     from scipy.stats import beta
-    n = len(scores)
+    _, group, sizes = np.unique(range(len(scores)) if groups is None else groups, return_inverse=True, return_counts=True)
+    if (n := len(sizes)) < _MIN_SCORES: return None, 0.
     k = np.arange(1, n + 1)
-    enough = beta.sf(1 - MAX_FALSE_REJECTION, k, n + 1 - k) >= CONFIDENCE
-    return float(np.sort(scores)[enough.argmax()]) if enough.any() else None
+    sure = beta.sf(1 - MAX_FALSE_REJECTION, k, n + 1 - k)
+    chosen = (sure >= CONFIDENCE).argmax() if sure[-1] >= CONFIDENCE else n - 1
+    order = np.argsort(scores)
+    below = (1/sizes[group[order]]).cumsum() # groups
+    return float(np.asarray(scores)[order][(below > chosen + 1 - 1e-6).argmax()]), float(sure[chosen])
+
+# %% ../nbs/18_novelty.ipynb #302de3c0
+def unseen_scores(
+    fit:Callable, # Rows → (rows → scores), a score fitted to the first
+    judged:np.ndarray, # (n,) bool: of which a score is wanted
+    groups:list, # (n,) what belongs together
+    parts:int=10
+)->np.ndarray: # Of the judged ones
+    "Of each image the score that was fitted to other groups"
+    _, group = np.unique(groups, return_inverse=True)
+    part = np.random.default_rng(0).permutation(group.max() + 1)[group] % parts
+    scores = np.zeros(len(judged))
+    for own in range(parts):
+        asked = judged & (part == own)
+        if asked.any(): scores[asked] = fit(np.flatnonzero(part != own))(np.flatnonzero(asked))
+    return scores[judged]
 
 # %% ../nbs/18_novelty.ipynb #95518d33
 _MADE_UP = 900 # Images of each kind
@@ -190,58 +296,206 @@ _MADE_UP = 900 # Images of each kind
 # %% ../nbs/18_novelty.ipynb #7b29c076
 def _features(
     batches:Iterable, # Of pictures (n, 3, size, size), 0 to 255
-    size:int # Their side, pixels
+    size:int, # Their side, pixels
+    detail:int=None # As `PictureFeatures` has it
 )->np.ndarray: # (N, 160)
-    "Features of all pictures, batch by batch"
-    measure = PictureFeatures(size)
+    "The 160 numbers of all pictures, batch by batch"
+    measure = PictureFeatures(size, detail)
     with torch.no_grad(): found = [measure(torch.as_tensor(batch).float()).numpy() for batch in batches]
     return np.concatenate([np.zeros((0, 10*_GRID**2), np.float32), *found])
 
 # %% ../nbs/18_novelty.ipynb #89a80a15
 @functools.cache
-def _made_up_features(size):
-    "Features of made-up images of both kinds: (1800, 160)"
+def made_up_features(size, detail=None):
+    "Numbers of made-up images of both kinds: (1800, 160)"
     sides = min(size, _SIDE), 2*_SIDE
     images = [torch.tensor(made_up_images(_MADE_UP, side, seed)) for seed, side in enumerate(sides)]
     sharp, large = (part.permute(0, 3, 1, 2).split(64) for part in images)
     shrink = functools.partial(nn.functional.interpolate, size=(size, size), mode='bilinear', antialias=True)
     smaller = (shrink(part.float()) for part in large)
+    if detail: return _features(smaller, size, detail)
     return np.concatenate([_features(sharp, sides[0]), _features(smaller, size)])
 
 # %% ../nbs/18_novelty.ipynb #f3a757fb
-class NoveltyScore(nn.Module):
-    "How unlike its training images a picture is"
+class PixelNovelty(nn.Module):
+    "Novelty by colours and textures"
     def __init__(self,
         size:int, # Side of the pictures, pixels
-        border:nn.Module # Features (N, 160) → novelty (N,)
+        border:nn.Module, # Numbers (N, 160) → novelty (N,)
+        detail:int=None # As `PictureFeatures` has it
     ):
         super().__init__()
-        self.features, self.border = PictureFeatures(size), border
+        self.measure, self.border = PictureFeatures(size, detail), border
 
     def forward(self,
-        pictures:torch.Tensor # (N, 3, size, size), 0 to 255
+        pictures:torch.Tensor, # (N, 3, size, size), 0 to 255
+        features:torch.Tensor=None, # Not looked at
+        network:nn.Module=None # Likewise
     )->torch.Tensor: # (N,) novelty
-        return self.border(self.features(pictures))
+        return self.border(self.measure(pictures))
+
+# %% ../nbs/18_novelty.ipynb #5f3959a2
+@dataclass
+class _Seen:
+    "What is known of some pictures"
+    numbers:np.ndarray # (n, 160) colours and textures
+    features:np.ndarray|None # (n, d)
+    blurred:np.ndarray|None # (m, d) features of the first m, blurred
+    groups:np.ndarray # (n,) what belongs together
+    held_out:np.ndarray # (n,) whether the network has not learnt from it
+
+def _scores(layer, values):
+    with torch.inference_mode(): return layer(torch.as_tensor(values, dtype=torch.float32)).numpy()
+
+# %% ../nbs/18_novelty.ipynb #735157d1
+def _by_pixels(
+    seen:'_Seen',
+    size:int, # Side of the pictures, pixels
+    detail:int=None # As `PictureFeatures` has it
+)->tuple[PixelNovelty, np.ndarray]: # And a score of each picture by a border that does not know it
+    "Colours and textures: nothing in them has been learnt, so that all pictures can be judged"
+    made_up = made_up_features(size, detail)
+    def fit(rows):
+        border = fit_svm(seen.numbers[rows], made_up)
+        return lambda asked: _scores(border, seen.numbers[asked])
+    scores = unseen_scores(fit, np.ones(len(seen.groups), bool), seen.groups, 5)
+    return PixelNovelty(size, fit_svm(seen.numbers, made_up), detail).eval(), scores
+
+# %% ../nbs/18_novelty.ipynb #a2485abd
+class FeatureNovelty(nn.Module):
+    "Novelty by what a network sees"
+    def __init__(self,
+        distance:FeatureDistance,
+        size:int, # Side of the pictures, pixels
+        detail:int=None # Pixels of detail to look at; default: all
+    ):
+        super().__init__()
+        self.distance = distance
+        self.register_buffer('filter', detail_filter(size, detail) if detail else None)
+
+    def forward(self,
+        pictures:torch.Tensor, # (N, 3, size, size), 0 to 255
+        features:torch.Tensor, # (N, d) of these pictures
+        network:FeatureNetwork # That has them
+    )->torch.Tensor: # (N,) novelty
+        return self.distance(features if self.filter is None else network(_filtered(pictures, self.filter))[1])
+
+# %% ../nbs/18_novelty.ipynb #d5b5aa76
+def _filtered(pictures, matrix): return (matrix @ pictures @ matrix.T).clamp(0, 255)
+
+def features_of(
+    network:FeatureNetwork,
+    pictures:torch.Tensor, # (n, 3, size, size), 0 to 255
+    matrix:torch.Tensor=None # As `detail_filter` gives it; default: they stay as they are
+)->np.ndarray|None: # None: there is not one row per picture
+    "(n, d) features, in bfloat16 where the processor has it"
+    from fastcnn.training import in_bfloat16
+    pictures = pictures if matrix is None else _filtered(pictures, matrix)
+    device = next(network.parameters(), network.mean).device
+    with in_bfloat16(network.network), torch.inference_mode():
+        found = network(pictures.to(device, memory_format=torch.channels_last))[1]
+    return found.float().cpu().numpy() if len(found) == len(pictures) else None
+
+# %% ../nbs/18_novelty.ipynb #b208434a
+_BLURRED, _BLUR = 200, 3.5 # Images at most, of how many times less detail
+_KEPT = .75 # Share of the detail of small images that is looked at: small files are often less sharp than they could be
+
+def _blur(size, detail):
+    "What blurs pictures beyond the detail of the training images; None: they have too little"
+    blurred = round(min(detail or size, size)/_BLUR)
+    return detail_filter(size, blurred) if blurred >= 24 else None
+
+# %% ../nbs/18_novelty.ipynb #c48b9b25
+def _look(
+    batches:Iterable, # Of pictures (n, 3, size, size), 0 to 255
+    size:int,
+    detail:int|None,
+    network:FeatureNetwork|None,
+    known:bool, # Features are known already
+    blurred:int=0 # How many pictures are blurred too
+)->list[np.ndarray|None]: # Numbers (N, 160), features (N, d), features of blurred ones (m, d); None where there are none
+    "All that is asked of pictures, batch by batch"
+    measure, blur, found = PictureFeatures(max(size, 4*_GRID), detail), _blur(size, detail), ([], [], [])
+    for x in (torch.as_tensor(batch).float() for batch in batches):
+        found[0].append(measure(x).numpy() if size >= 4*_GRID else np.zeros((len(x), 0)))
+        if network is None: continue
+        if not known: found[1].append(features_of(network, x))
+        if blur is not None and sum(map(len, found[2])) < blurred: found[2].append(features_of(network, x, blur))
+    return [np.concatenate(part) if part and part[0] is not None else None for part in found]
+
+# %% ../nbs/18_novelty.ipynb #dbfb6b6b
+def _distance_from(seen, rows):
+    "The distance from some of the pictures, and from their blurred copies, but from no others'"
+    copies = [] if seen.blurred is None else [seen.blurred[rows[rows < len(seen.blurred)]]]
+    return fit_distance(np.concatenate([seen.features[rows], *copies]))
+
+# %% ../nbs/18_novelty.ipynb #7de8a375
+_TELLS_MADE_UP = .93 # Share of pairs of an image of the classes and a made-up one in which the made-up one is farther away
+
+def _made_up_scores(novelty, network, size):
+    "Novelty (64,) of made-up images"
+    images = torch.tensor(made_up_images(64, max(size, 2*_SIDE), seed=2)).permute(0, 3, 1, 2).float()
+    shrink = functools.partial(nn.functional.interpolate, size=(size, size), mode='bilinear', antialias=True)
+    return np.concatenate([_scores(novelty.distance, features_of(network, shrink(part), novelty.filter)) for part in images.split(16)])
+
+# %% ../nbs/18_novelty.ipynb #5987f736
+def _by_features(
+    seen:_Seen,
+    size:int, # Side of the pictures, pixels
+    detail:int|None, # As `FeatureNovelty` has it
+    network:FeatureNetwork
+)->tuple[FeatureNovelty, np.ndarray]|None: # None: its features tell too little, or too few pictures can be judged
+    "The distance of the features, and a score of each picture that the network has not learnt from"
+    if seen.features is None or not rejection_threshold(np.zeros(len(seen.groups))[seen.held_out], seen.groups[seen.held_out])[1]: return None
+    def fit(rows):
+        distance = _distance_from(seen, rows)
+        return lambda asked: _scores(distance, seen.features[asked])
+    scores = unseen_scores(fit, seen.held_out, seen.groups)
+    novelty = FeatureNovelty(_distance_from(seen, np.arange(len(seen.groups))), size, detail).eval()
+    told = scores[:, None] < _made_up_scores(novelty, network, size)
+    return (novelty, scores) if told.mean() >= _TELLS_MADE_UP else None
 
 # %% ../nbs/18_novelty.ipynb #cb63290b
 def _warn(reason:str):
     warnings.warn(f'the exported model will not answer "none of these": {reason}')
 
+# %% ../nbs/18_novelty.ipynb #8b895a0d
+def _seen(train, valid, size, network, learnt, groups, features, detail):
+    "What is known of the pictures of both parts"
+    ours = _look(train, size, detail, network, features is not None, _BLURRED)
+    both = list(zip(ours, _look(valid, size, detail, network, features is not None)))
+    n, m = (0 if numbers is None else len(numbers) for numbers in both[0])
+    numbers, seen = (np.concatenate(pair) if all(part is not None for part in pair) else None for pair in both[:2])
+    groups = np.unique([f'image {i}' for i in range(n + m)] if groups is None else groups, return_inverse=True)[1]
+    return _Seen(numbers, seen if features is None else features, ours[2], groups, np.repeat([not learnt, True], [n, m]))
+
+
+# %% ../nbs/18_novelty.ipynb #d8336acd
+def _known(scores, seen, by_features, detail):
+    "What a reader of the model has to know"
+    groups = seen.groups[seen.held_out] if by_features else seen.groups
+    threshold, sure = rejection_threshold(scores, groups)
+    return dict(threshold=threshold, images=len(scores), groups=len(set(groups.tolist())), at_most=MAX_FALSE_REJECTION, sure=sure,
+                refused=float((scores > threshold).mean()), looks_at='features' if by_features else 'pixels', detail=detail)
+
 # %% ../nbs/18_novelty.ipynb #225d6329
 def fit_novelty(
     train:Iterable, # Batches (n, 3, size, size) of training pictures, 0 to 255; a thousand pictures are enough
-    valid:Iterable, # The same of the validation part, 59 pictures at least
-    size:int # Side of the pictures, pixels: 16 at least
-)->tuple[NoveltyScore|None, dict|None]: # The network, and what is known of its threshold; nothing, and a warning
+    valid:Iterable, # The same of the validation part
+    size:int, # Side of the pictures, pixels
+    network:FeatureNetwork=None, # That is to answer; default: only colours and textures are looked at
+    learnt:bool=True, # Its features were learnt from the training pictures; False: its body was frozen
+    groups:list=None, # What belongs together, of each training and then each validation picture; default: nothing does
+    features:np.ndarray=None, # (pictures, d) of the same, if they are known
+    detail:int=None # Shorter side of the training images, where the pictures were made from smaller ones
+)->tuple[nn.Module|None, dict|None]: # (pictures, features, network) → novelty, and what is known of its threshold; nothing, and a warning
     "Learn what pictures of the classes look like, and from where on one is none of them"
-    if size < 4*_GRID: return _warn(f'images of {size} pixels are too small for it: {4*_GRID} is the least'), None
-    ours, held_out = (_features(part, size) for part in (train, valid))
-    if not len(ours): return _warn('the DataLoaders hold something else than pictures'), None
-    if rejection_threshold(np.zeros(len(held_out))) is None:
-        return _warn(f'{len(held_out)} validation images are too few for it: at least 59 are needed'), None
-    score = NoveltyScore(size, _fit_svm(ours, _made_up_features(size))).eval()
-    with torch.no_grad(): scores = score.border(torch.tensor(held_out)).numpy()
-    threshold = rejection_threshold(scores)
-    refused = float((scores > threshold).mean())
-    known = dict(threshold=threshold, images=len(scores), at_most=MAX_FALSE_REJECTION, sure=CONFIDENCE, refused=refused)
-    return score, known
+    detail = round(_KEPT*detail) if detail and detail <= size/1.5 else None
+    seen = _seen(train, valid, size, network, learnt, groups, features, detail)
+    if seen.numbers is None: return _warn('the DataLoaders hold something else than pictures'), None
+    if (n := len(set(seen.groups))) < _MIN_SCORES:
+        return _warn(f'{n} images that show different things are too few for it: at least {_MIN_SCORES} are needed'), None
+    found = network and _by_features(seen, size, detail, network)
+    if not found and size < 4*_GRID: return _warn(f'images of {size} pixels are too small for it: {4*_GRID} is the least'), None
+    novelty, scores = found or _by_pixels(seen, size, detail)
+    return novelty, _known(scores, seen, found, detail)

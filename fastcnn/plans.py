@@ -24,8 +24,8 @@ from fastai.vision.augment import aug_transforms
 from fastcore.basics import patch
 
 # %% ../nbs/24_pipeline.ipynb #cd0f1137
+from .activations import ActivationStats
 from .data import image_dataloaders, resident_dataloaders
-from .diagnosis import ActivationStats
 from .evaluation import predict_items
 from .fast import fit_fast
 from .images import UnreadableImage, read_header

@@ -1,5 +1,5 @@
 "An exported model in other hands: other networks, other processes, the Hub, and folders that mean harm"
-import json, os, random, shutil, subprocess, sys, threading, time, warnings
+import io, json, os, random, shutil, subprocess, sys, threading, time, warnings
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from fastcnn.data import image_dataloaders
 from fastcnn.deploy import export_model, write_config
 from fastcnn.exported import load_exported, open_exported, predict, predict_each, read_config
 from fastcnn.training import scratch_learner
+from fastcnn.transfer import fit_head, image_features, set_head, transfer_learner
 
 SIZE = 32
 
@@ -95,7 +96,8 @@ def test_any_network_is_exported_with_novelty(dls, tmp_path):
     learn = scratch_learner(dls, Own())
     path = export_model(learn, tmp_path/'own')
     config = read_config(path)
-    assert config['architecture'] is None and config['none_of_these']['images'] == len(dls.valid_ds)
+    told = config['none_of_these'] # it could have learnt from the training images, but for their colours
+    assert config['architecture'] is None and told['images'] == len(dls.valid_ds) + (told['looks_at'] == 'pixels')*len(dls.train_ds)
     assert agree(path, learn.model.eval().cpu(), config['mean'], config['std']) < 1e-4
     with pytest.raises(InputError, match="network of its maker's own"): load_exported(path)
 
@@ -123,13 +125,73 @@ def test_strange_pictures_are_none_of_these(exported):
     assert strange.label.tolist() == [None]*23 and list(own.columns) == ['file', 'label', 'probability', 'novelty', 'error', 'p_across', 'p_down']
 
 
+def some(dls, n, **columns):
+    "A table of a few of the images"
+    return pd.concat([dls.train.items, dls.valid.items]).sample(n, random_state=0).assign(**dict(group=None) | columns)
+
+
 def test_too_few_images_to_tell(tmp_path, dls):
-    table = pd.concat([dls.train.items, dls.valid.items]).sample(80, random_state=0).assign(group=None)
-    learn = scratch_learner(image_dataloaders(table, SIZE, 16, valid_pct=.2, num_workers=0))
-    with pytest.warns(UserWarning, match='16 validation images are too few'): path = export_model(learn, tmp_path/'few')
+    learn = scratch_learner(image_dataloaders(some(dls, 19), SIZE, 16, valid_pct=.2, num_workers=0))
+    with pytest.warns(UserWarning, match='19 images that show different things are too few'): path = export_model(learn, tmp_path/'few')
     assert read_config(path)['none_of_these'] is None
     found = predict(path, [Image.new('RGB', (40, 40), 'red')])
     assert found.label.notna().all() and found.novelty.isna().all()
+
+
+def test_few_images_are_enough_and_say_how_sure_they_are(tmp_path, dls):
+    "No validation part of 30 could tell; and what belongs together counts once"
+    films = [f'film {i//3}' for i in range(90)]
+    for table, groups in ((some(dls, 30), 30), (some(dls, 90, group=films), 30)):
+        learn = scratch_learner(image_dataloaders(table, SIZE, 16, valid_pct=.2, num_workers=0))
+        told = read_config(export_model(learn, tmp_path/'few'))['none_of_these']
+        assert (told['images'], told['groups']) == (len(table), groups) and told['sure'] == pytest.approx(1 - .95**30)
+    text = (tmp_path/'few'/'README.md').read_text()
+    assert 'with 79% certainty at most 5% of true images' in text and 'Not known' in text
+    assert predict(tmp_path/'few', [Image.new('RGB', (40, 40), 'red')]).label.isna().all()
+
+
+def encoded(image):
+    file = io.BytesIO()
+    image.save(file, 'PNG')
+    return file.getvalue()
+
+
+@pytest.fixture(scope='module')
+def frozen(dls):
+    "A pretrained body for pictures four times as large as they are, and a head of its features"
+    table = some(dls, 120)
+    table['image'] = [encoded(Image.open(file).resize((24, 24), Image.Resampling.BOX)) for file in table.image]
+    learn = transfer_learner(image_dataloaders(table.drop(columns='content'), 96, 16, valid_pct=.2, num_workers=0))
+    features = [image_features(learn, part.items) for part in (learn.dls.train, learn.dls.valid)]
+    labels = [learn.dls.vocab.o2i[label] for label in learn.dls.train.items.label]
+    return set_head(learn, fit_head(features[0], labels)), features
+
+
+def test_a_frozen_body_judges_by_its_features(frozen, tmp_path):
+    "Also where they are known already; all images set the threshold; and sharpness is no content"
+    learn, features = frozen
+    told = [read_config(export_model(learn, tmp_path/name, features=known))['none_of_these'] for name, known in (('a', None), ('b', features))]
+    assert [(t['looks_at'], t['images'], t['detail']) for t in told] == [('features', 120, 18)]*2
+    assert told[1]['threshold'] == pytest.approx(told[0]['threshold'], rel=.5)
+    rng, path = np.random.default_rng(11), tmp_path/'a'
+    pictures = [stripes(rng, i % 2) for i in range(40)]
+    small = [picture.resize((24, 24), Image.Resampling.BOX) for picture in pictures]
+    sharp = [Image.fromarray(np.asarray(picture).repeat(6, 0).repeat(6, 1)) for picture in pictures] # 288 pixels, in steps
+    noise = [Image.fromarray(rng.integers(0, 256, (60, 60, 3), dtype=np.uint8)) for _ in range(20)]
+    own, same, strange = (predict(path, images) for images in (small, sharp, noise))
+    assert own.label.isna().mean() <= .15 and same.label.isna().mean() <= .15 and strange.label.isna().all()
+    assert same.novelty.median() < 2*own.novelty.median() # more than four times it, if sharpness counted
+    assert (path/'model.onnx').stat().st_size < (path/'model.safetensors').stat().st_size + 2_000_000
+    assert 'by what the network sees' in (path/'README.md').read_text()
+
+
+def test_what_the_network_has_learnt_from_is_not_judged(dls, tmp_path):
+    "A body that could change: the validation part alone, if it is large enough; else colours and textures"
+    for n, images, looks_at in ((150, 60, 'features'), (40, 40, 'pixels')):
+        learn = transfer_learner(image_dataloaders(some(dls, n), 64, 16, valid_pct=.4, num_workers=0))
+        learn.unfreeze()
+        told = read_config(export_model(learn, tmp_path/'model'))['none_of_these']
+        assert (told['images'], told['looks_at']) == (images, looks_at)
 
 
 def test_models_of_format_1_still_predict(exported, folder, picture):

@@ -480,7 +480,7 @@ class _Batches:
     "What export_model asks of a Learner's DataLoaders"
     def __init__(self, size, classes):
         from fastai.data.transforms import Normalize
-        self.vocab, self.size, self.train, self.valid, self.dataset = classes, size, self, self, ['no picture']
+        self.vocab, self.size, self.train, self.valid, self.dataset, self.device = classes, size, self, self, ['no picture'], torch.device('cpu')
         self.after_batch = type('', (), dict(fs=[Normalize.from_stats([.5]*3, [.25]*3, cuda=False)]))
 
     def one_batch(self): return torch.zeros(2, 3, self.size, self.size), torch.zeros(2)

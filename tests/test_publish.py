@@ -174,13 +174,13 @@ def tensors(planets, n, size=64):
     return np.concatenate([[np.asarray(Image.open(f).convert('RGB').resize((size, size))) for f in planets[:n//2]], noise])
 
 
-def differences(page, model, planets):
-    "The largest differences between torch, ONNX Runtime and the browser over 100 tensors"
+def differences(page, model, planets, n=100):
+    "The largest differences between torch, ONNX Runtime and the browser over some tensors"
     import onnxruntime
-    images = tensors(planets, 100)
+    images = tensors(planets, n)
     here = onnxruntime.InferenceSession(str(model/'model.onnx')).run(None, {'image': images})
     there = page.evaluate(RUN, [text64(images.tobytes()), list(images.shape)])
-    probabilities = np.reshape(there['probabilities'], (100, -1))
+    probabilities = np.reshape(there['probabilities'], (n, -1))
     found = dict(torch=np.abs(probabilities - in_torch(model, images)).max(), onnxruntime=np.abs(probabilities - here[0]).max())
     found['novelty'] = (np.abs(np.array(there['novelty']) - here[1])/np.maximum(1, np.abs(here[1]))).max()
     return {name: float(value) for name, value in found.items()}
@@ -188,6 +188,22 @@ def differences(page, model, planets):
 
 def test_three_runtimes_agree_on_100_tensors(page, model, planets):
     assert max(differences(page, model, planets).values()) < 1e-4
+
+
+@pytest.fixture(scope='module')
+def seeing(model):
+    "A pretrained body that judges planets by what it sees, at the detail of its training images: 32 pixels, made larger"
+    from fastcnn.data import image_dataloaders
+    from fastcnn.transfer import transfer_learner
+    draw(model.parent/'small', 20, 0, lambda i: (32, 32))
+    return export_model(transfer_learner(image_dataloaders(model.parent/'small', 64, 16, num_workers=0)), model.parent/'seeing')
+
+
+def test_three_runtimes_agree_on_what_a_body_sees(visit, server, seeing, planets):
+    told = read_config(seeing)['none_of_these']
+    assert (told['looks_at'], told['detail']) == ('features', 24)
+    found = differences(visit(put(server, seeing, 'seeing')), seeing, planets, 16)
+    assert found['novelty'] < 1e-4 and found['onnxruntime'] < 1e-4 and found['torch'] < 1e-4
 
 
 def with_alpha(image):
