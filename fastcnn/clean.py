@@ -22,7 +22,7 @@ if TYPE_CHECKING: from pandas import DataFrame
 
 # %% ../nbs/09_clean.ipynb #35edcb20
 from .collection import check_collection
-from .core import InputError, Manifest, SidecarFile, open_file, sidecar, to_json
+from .core import InputError, Manifest, SidecarFile, is_place, open_file, sidecar, to_json
 from .texts import figure_text, printable
 from .duplicates import ImageFacts, block_mean, find_conflicts, find_duplicates, read_images
 from .images import UnreadableImage, left_out_files, read_image
@@ -426,6 +426,6 @@ def kept_label_errors(
     try:
         with open_file(sidecar(root)/SidecarFile.LABEL_ERRORS) as file: rows = json.loads(file.read())
         table = pd.DataFrame([dict(file=row['image'], label=row['label'], predicted=row['suggested'], probability=1 - row['probability'])
-                              for row in rows if (Path(root)/row['image']).is_file()])
+                              for row in rows if is_place(row['image']) and (Path(root)/row['image']).is_file()])
     except (OSError, ValueError, KeyError, TypeError, RecursionError): return None
     return table if len(table) else None

@@ -273,7 +273,7 @@ class Review:
         self.notes, self._groups_found = read_findings(_as_list(problems))
         self.order, self.label, self.problem, self.page = 'loss' if self.predictions else 'file', '', '', 0
         self.refresh()
-        if self.predictions and not self.predictions.keys() & self.state.keys():
+        if predictions is not None and self.predictions and not self.predictions.keys() & self.state.keys():
             hint = 'its column `file` must end in LABEL/NAME'
             raise InputError(f'no prediction is about an image of {str(root)!r}: {hint}')
 

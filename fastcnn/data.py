@@ -9,7 +9,7 @@ __all__ = ['show_channels', 'channel_stats', 'image_datablock', 'PixelCache', 'i
 
 # %% ../nbs/11_data.ipynb #88f8a1b9
 import json, os, random, shutil, warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
@@ -283,7 +283,7 @@ def keep_features(self:PixelCache,
 ):
     "Keep what a network says of images beside their pixels, each with its checksum"
     packed = {key: pack_pixels(key, features.view(np.uint8).reshape(1, -1, 4)) for key, features in found.items()}
-    if pixel_database(self.folder): self._keep(packed, set(packed))
+    if pixel_database(self.folder): self._write(self._fitting(packed)) # no pixels go for features: they would be decoded in each epoch
 
 # %% ../nbs/11_data.ipynb #86815782
 @patch
@@ -342,12 +342,14 @@ def _keep(self:PixelCache,
 )->bool: # Whether there was room enough
     "Write some images; make room if there is none"
     if self.bytes + sum(map(_bytes_on_disk, part.values())) > self.limit: self._forget_all_but(needed)
-    room, fitting = self.limit - self.bytes, {}
-    for key, packed in part.items():
-        room -= _bytes_on_disk(packed)
-        if room >= 0: fitting[key] = packed
-    # what does not fit, and all that follows, is decoded each time
-    return self._write(fitting) and room >= 0
+    fitting = self._fitting(part) # the others are decoded each time
+    return self._write(fitting) and len(fitting) == len(part)
+
+@patch
+def _fitting(self:PixelCache, part):
+    "What there is room for, of what is to be written"
+    ends = np.cumsum([_bytes_on_disk(packed) for packed in part.values()])
+    return dict(list(part.items())[:np.searchsorted(ends, self.limit - self.bytes, 'right')])
 
 # %% ../nbs/11_data.ipynb #5e2179d2
 @patch
@@ -551,14 +553,20 @@ def _warn_if_unclean(
 
 # %% ../nbs/11_data.ipynb #1222cc98
 def _shorter_side(image):
-    "In pixels; None where not even the header can be read"
     try: return min(read_header(image)[2:4])
     except UnreadableImage: return None
 
-def _usual_size(images):
-    "The median of their shorter sides, 200 pixels at most"
-    sides = map_ahead(_shorter_side, images, defaults.cpus, 64)
-    return int(min(200, np.median([side for side in sides if side] or [200])))
+def shorter_sides(
+    images:Iterable[Path|bytes] # Files or their bytes
+)->list[int]: # Pixels, 1 or more; without those whose header cannot be read
+    "How large images are, by their headers"
+    return [side for side in map_ahead(_shorter_side, images, defaults.cpus, 64) if side]
+
+def usual_size(
+    sides:list[int] # As `shorter_sides` gives them
+)->int: # Pixels
+    "Their median, 200 pixels at most"
+    return int(min(200, np.median(sides or [200])))
 
 # %% ../nbs/11_data.ipynb #784e6419
 def _read_parts(table, split, pixels, augment):
@@ -613,7 +621,7 @@ def image_dataloaders(
     if method not in METHODS: raise InputError(f'unknown method {method!r}: choose one of {", ".join(METHODS)}')
     table = image_table(source)
     if groups is None and not isinstance(source, pd.DataFrame) and Path(source).is_dir(): _warn_if_unclean(source, len(table))
-    table, size = with_groups(table, groups), size or _usual_size(table.image)
+    table, size = with_groups(table, groups), size or usual_size(shorter_sides(table.image))
     pixels = PixelCache(size, method=method)
     def split(table): return split_table(table, valid_pct, test_pct, seed)
     table, parts = _read_parts(table, split, pixels, augment)

@@ -26,6 +26,7 @@ from .folders import (CARD, MODEL, MODEL_FILES, config_digest, file_digest, reco
 from .graphs import check_graph
 from .texts import markdown_text
 from .novelty import FeatureNetwork, fit_novelty, last_layer
+from .training import is_pretrained
 
 if TYPE_CHECKING: from fastai.learner import Learner
 
@@ -171,7 +172,8 @@ def _fit_novelty(learn, network, size, method, features):
     if features is not None: features = np.concatenate([known[some] for known, some in zip(features, chosen)])
     squares = [_squares(part, size, method) for part in parts]
     network.to(learn.dls.device)
-    found = fit_novelty(*squares, size, network, _has_learnt(learn.model), _groups(parts, chosen), features, _detail(parts[0], method))
+    seeing = network if is_pretrained(learn) else None # who has seen nothing but the classes finds strange pictures like them
+    found = fit_novelty(*squares, size, seeing, _has_learnt(learn.model), _groups(parts, chosen), features, _detail(parts[0], method))
     network.to('cpu')
     return found
 

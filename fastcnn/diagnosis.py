@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from fastai.data.transforms import Normalize
-from fastai.learner import Learner, trainable_params
+from fastai.learner import Learner
 
 from fastcore.basics import patch
 from fastcore.foundation import L
@@ -31,6 +31,7 @@ from .activations import ActivationStats, measure_layers, plot_color_dim, plot_l
 from .core import InputError
 from .duplicates import find_duplicates, read_images
 from .models import build_model, find_head, load_pretrained
+from .training import is_pretrained
 
 # %% ../nbs/16_diagnosis.ipynb #91ba722a
 @dataclass(frozen=True)
@@ -194,10 +195,6 @@ def _fresh(model):
     return copy
 
 # %% ../nbs/16_diagnosis.ipynb #8d3238e4
-def _is_pretrained(learn):
-    "Whether the parameters are split or frozen"
-    return learn.splitter is not trainable_params or not all(p.requires_grad for p in learn.model.parameters())
-
 def _has_long_tails(model):
     "Whether the weights look as after a long training, or after one at a rate far too high"
     def kurtosis(p): return ((p - p.mean())/p.std()).pow(4).mean().item()
@@ -229,7 +226,7 @@ class _Trials:
     "Short trainings of copies, each made once and none after so many seconds"
     def __init__(self, learn, parts, scores, guess, seconds):
         self.learn, self.guess, self.end, self.step, self.known = learn, guess, time.time() + seconds, 0, {}
-        self.pretrained, self.frozen = _is_pretrained(learn), not any(p.requires_grad for p in learn.model.parameters())
+        self.pretrained, self.frozen = is_pretrained(learn), not any(p.requires_grad for p in learn.model.parameters())
         self.margin, self.most = 0.15*guess, len(learn.recorder.losses) # as many steps as the training had
         judge = -1 if len(scores[-1].labels) >= 20 else 0
         self.parts, self.as_used = dict(raw=(parts[0], parts[judge])), scores[judge]

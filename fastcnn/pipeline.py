@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .core import PRESENT, InputError, Manifest, SidecarFile, kind_of, sidecar, to_json
+from .core import PRESENT, InputError, Manifest, SidecarFile, is_place, kind_of, sidecar, to_json
 from .texts import csv_line, markdown_text, printable
 from .folders import check_new_file, folder_beside, part_name
 
@@ -224,7 +224,9 @@ def _choose_plan(plan, arch, stage):
     from fastcnn.models import backbone_preprocessing, find_architecture
     arch = find_architecture(arch) if arch else _BACKBONE if plan in ('auto', 'transfer') and stage == 'bn' else 'conv_stack'
     reasons = [f'plan {plan}: as you asked']
-    if plan == 'auto':
+    if plan == 'auto' and '/' not in arch: # our own networks, whatever others have trained under the same name
+        plan, reasons = 'scratch', [f'plan scratch: {arch} begins fresh; plan transfer takes trained weights, where there are any']
+    elif plan == 'auto':
         try: backbone_preprocessing(arch)
         except InputError: plan, reasons = 'scratch', [f'plan scratch: nobody has trained weights for {arch}']
         else: reasons = ['plan auto: each way that promises something is tried, and the best on the validation part is kept']
@@ -236,12 +238,9 @@ _TINY, _MANY = 48, 5000 # pixels, images: in so many so small ones nearly everyt
 
 def _relatives(table):
     "Groups of images that show one scene; None where the search would take long and tell little"
+    from fastcnn.data import shorter_sides
     from fastcnn.duplicates import find_duplicates
-    from fastcnn.images import UnreadableImage, read_header
-    def side(image):
-        try: return min(read_header(image)[2:4])
-        except UnreadableImage: return _TINY
-    if len(table) > _MANY and max(map(side, table.image.sample(50, random_state=0))) < _TINY: return None
+    if len(table) > _MANY and max(shorter_sides(table.image.sample(50, random_state=0)), default=_TINY) < _TINY: return None
     return find_duplicates(table)
 
 # %% ../nbs/24_pipeline.ipynb #4d16f43d
@@ -288,7 +287,7 @@ class TrainedClassifier:
         return kept | self.figures | dict(findings=[vars(finding) for finding in self.findings], label_errors=errors, reasons=self.reasons)
 
 # %% ../nbs/24_pipeline.ipynb #67f76fd6
-def _carry_out(table, plan, asked, resume):
+def _carry_out(table, plan, asked):
     "(the plan after it has been carried out, its best trial)"
     from fastcnn.plans import Plan
     carried = Plan(table, asked, _relatives(table))
@@ -307,7 +306,7 @@ def train_classifier(
     source:'Path|DataFrame', # Whatever `image_table` reads, or the table that it gives
     out:Path=None, # Folder for the exported model; none: it is not kept
     plan:str='auto', # auto, transfer (what a backbone sees: a head, then fine-tuning), scratch (a fresh network) or fast (`fit_fast`)
-    minutes:float=None, # Longest time for the whole; default: as long as the images take, then 10 minutes for what may be better
+    minutes:float=None, # After which nothing more is begun; to read the images and fit a head takes as long as it takes; default: 10
     epochs:int=None, # Passes over the training part; default: chosen from the number of images
     size:int=None, # Side of the images in a batch, pixels; default: chosen from the images and the backbone
     batch_size:int=None, # Images in a batch; default: chosen from the number of images
@@ -334,9 +333,10 @@ def train_classifier(
     settings = [plan, arch, stage, minutes, epochs, size, batch_size, lr, mirror, seed, method, sorted(table.name.astype(str))]
     checkpoint = _checkpoint(out, resume, settings) # before the images: resume may be refused
     asked = Asked(arch, stage, size, epochs, batch_size, lr, minutes, mirror, method, seed, checkpoint)
-    carried, best = _carry_out(table, plan, asked, resume)
+    carried, best = _carry_out(table, plan, asked)
     trained = _judge_trained(best.learn, source, out, reasons)
-    trained.label_errors = _or_told('asked for label errors', _label_errors, carried, source)
+    trained.label_errors = _or_told('asked for label errors', _label_errors, carried)
+    _keep_label_errors(trained.label_errors, source)
     trained.reasons += carried.reasons
     trained.figures |= _figures(carried, best) | _write_evaluation(trained, report)
     trained.figures['seconds'] = round(time.time() - start, 1)
@@ -351,21 +351,26 @@ def _figures(carried, best):
     followed = 'transfer' if best.name in ('head', 'fine_tuned') else best.name
     return dict(plan=followed, kept=best.name, tried=tried, epochs=best.epochs, lr=best.lr)
 
-def _label_errors(carried, source):
-    "Images of the training and validation part whose label is probably wrong; beside a collection they are kept for the cleaner"
-    from fastcnn.clean import keep_label_errors
+def _label_errors(carried):
+    "Images of the training and validation part whose label is probably wrong; None: nobody can tell"
     from fastcnn.evaluation import find_label_errors
     if carried.head is None: return None
-    right = (carried.head.probabilities.argmax(1) == carried.labels).mean()
+    right = 1 - carried.wrong/len(carried.labels)
     if right < _KNOWS:
         carried.reasons.append(f'the labels were not judged: the head is right about {right:.0%} of the images, too few to judge by')
         return None
     table = carried.table[carried.table.part != 'test']
     vocab = carried.trials[0].learn.dls.vocab
-    found = find_label_errors(carried.head.probabilities, table.label, vocab, table.name)
-    if len(found) and isinstance(source, (str, Path)) and Path(source).is_dir() and (Path(source)/found.image.iloc[0]).is_file():
-        keep_label_errors(source, found)
-    return found
+    return find_label_errors(carried.head.probabilities, table.label, vocab, table.name)
+
+def _keep_label_errors(found, source):
+    "Beside an image folder, where the cleaner looks for them"
+    from fastcnn.clean import keep_label_errors
+    if found is None or not isinstance(source, (str, Path)) or not Path(source).is_dir(): return
+    if not len(found) and not (sidecar(source)/SidecarFile.LABEL_ERRORS).exists(): return
+    if not all(is_place(name) and (Path(source)/name).is_file() for name in found.image): return # folders in folders: no collection
+    try: keep_label_errors(source, found)
+    except (InputError, OSError) as error: warnings.warn(f'the label errors are not kept for the cleaner: {error}')
 
 # %% ../nbs/24_pipeline.ipynb #9d8db246
 def _judge_trained(learn, source, out, reasons):
@@ -378,7 +383,8 @@ def _judge_trained(learn, source, out, reasons):
     with TemporaryDirectory() as unkept:
         judged = export_evaluated(learn, out or Path(unkept)/'model', test, describe_images(source, table))
     if out: _forget_checkpoints(out)
-    findings = len(getattr(learn.recorder, 'values', ())) and _or_told('diagnosed', diagnose, learn) or [] # a head is not trained in steps
+    trained = bool(getattr(learn.recorder, 'values', ())) # a head is not: there are no steps to diagnose
+    findings = (_or_told('diagnosed', diagnose, learn) or []) if trained else []
     figures = dict(classes=list(learn.dls.vocab), size=size, images=len(table), test_images=len(test), model=out and str(Path(out)))
     return TrainedClassifier(learn, judged, findings, reasons, figures)
 

@@ -25,13 +25,12 @@ from fastcore.basics import patch
 
 # %% ../nbs/24_pipeline.ipynb #cd0f1137
 from .activations import ActivationStats
-from .data import image_dataloaders, resident_dataloaders
+from .data import image_dataloaders, resident_dataloaders, shorter_sides, usual_size
 from .evaluation import predict_items
 from .fast import fit_fast
-from .images import UnreadableImage, read_header
 from .models import backbone_preprocessing, build_model
 from .training import Checkpoint, scratch_learner
-from .transfer import (fine_tune_body, fit_head, image_features, mirror_told, set_head,
+from .transfer import (class_shares, fine_tune_body, fit_head, image_features, mirror_told, set_head,
     transfer_learner, with_normalization)
 
 # %% ../nbs/24_pipeline.ipynb #ebb7a82a
@@ -55,7 +54,7 @@ class Asked:
     epochs:int=None # Of what is trained in epochs
     batch_size:int=None # Images in a step
     lr:float|str=None # Highest learning rate, or 'auto' for lr_find
-    minutes:float=None # Longest time for the whole
+    minutes:float=None # After which nothing more is begun; default: 10
     mirror:str='auto' # yes, no, or auto: found from the images
     method:str='crop' # How an image becomes a square
     seed:int=42 # Of the split, the weights and the batches
@@ -91,16 +90,13 @@ def _step_seconds(learn, fit):
     return timer.seconds
 
 # %% ../nbs/24_pipeline.ipynb #36652392
-_PHOTO, _SMALL, _FEW_MISTAKES = 72, 64, 30 # pixels, pixels, images
+_SMALL, _FEW_MISTAKES = 64, 30 # pixels, images
 
 def median_side(
     table:pd.DataFrame # As `image_table` gives it
 )->float: # Pixels
     "The median of the shorter sides of some images"
-    def side(image):
-        try: return min(read_header(image)[2:4])
-        except UnreadableImage: return None
-    return np.median([side(image) or 200 for image in table.image.sample(min(200, len(table)), random_state=0)])
+    return float(np.median(shorter_sides(table.image.sample(min(200, len(table)), random_state=0)) or [200]))
 
 def backbone_size(
     arch:str, # Network whose weights others have trained
@@ -111,12 +107,6 @@ def backbone_size(
     if not arch.startswith('lite/'): return native # the weights of some others fit one size only
     return int(np.clip(32*math.ceil(4*side/32), 96, 32*round(native*9/7/32)))
 
-# %% ../nbs/24_pipeline.ipynb #32fc7e8d
-def _shares(labels):
-    "(classes,): an image of a class with a quarter of the usual images counts twice"
-    counts = np.bincount(labels).clip(1)
-    return torch.tensor((len(labels)/len(counts)/counts)**.5, dtype=torch.float32)
-
 # %% ../nbs/24_pipeline.ipynb #b135d26b
 class Plan:
     "The ways to a classifier of these images, tried one after the other"
@@ -126,7 +116,7 @@ class Plan:
         groups:pd.DataFrame=None # Relatives, as `find_duplicates` gives them
     ):
         self.table, self.asked, self.groups = table, asked, groups
-        self.reasons, self.trials, self.head, self.told = [], [], None, False
+        self.reasons, self.trials, self.head, self.mirrors, self.told = [], [], None, None, False
         self.side = median_side(table)
         self.end = time.monotonic() + 60*(asked.minutes or 10)
 
@@ -161,6 +151,11 @@ def _add(self:Plan, name, learn, accuracy, start, said, **figures):
     self.reasons.append(f'{name}: {said}: right on {round(accuracy*n)} of {n} validation images')
 
 # %% ../nbs/24_pipeline.ipynb #b37243dc
+@patch(as_prop=True)
+def wrong(self:Plan):
+    "Images of the training and validation part about which a head that has not learnt from them is wrong"
+    return int((self.head.probabilities.argmax(1) != self.labels).sum())
+
 @patch
 def try_head(self:Plan):
     "A linear classifier of a backbone's features"
@@ -175,14 +170,13 @@ def try_head(self:Plan):
     self.head, self.labels = fit_head(features, labels, groups, asked.seed, classes), labels
     accuracy = float(((features[n:] @ self.own.weight.T + self.own.bias).argmax(1) == labels[n:]).mean())
     self._add('head', set_head(learn, self.own), accuracy, start, f'a linear classifier of the features of {asked.arch} at {size} px')
-    return learn
 
 # %% ../nbs/24_pipeline.ipynb #528df58c
 @patch
 def flips(self:Plan):
     "Whether training may mirror the images"
     if self.asked.mirror != 'auto': return self.asked.mirror == 'yes'
-    if not hasattr(self, 'mirrors'): self.mirrors = self._found_mirrors()
+    if self.mirrors is None: self.mirrors = self._found_mirrors()
     return self.mirrors
 
 @patch
@@ -204,19 +198,24 @@ def augmentation(self:Plan, size):
 
 # %% ../nbs/24_pipeline.ipynb #7d835ebe
 @patch
+def _affordable(self:Plan, name, learn, fit, epochs):
+    "As many epochs as there is time for; 0: it is too short"
+    seconds = 1.2*len(learn.dls.train)*_step_seconds(learn, fit) # validation takes its time, too
+    fitting = int((self.end - time.monotonic())/seconds)
+    if fitting >= epochs: return epochs
+    if fitting < 3 and self.trials:
+        needed = math.ceil(epochs*seconds/60)
+        self.reasons.append(f'{name}: not tried, {epochs} epochs would take about {needed} minutes: give it time with minutes')
+        return 0
+    fitting = max(1, fitting)
+    if fitting < epochs: self.reasons.append(f'{name}: {fitting} epochs instead of {epochs}, for lack of time: more with minutes')
+    return fitting
+
+@patch
 def _fit(self:Plan, name, learn, fit, epochs):
-    "Train for as many epochs as there is time for: their number, or 0 if it is too short"
-    kept = self._kept_epochs(name)
-    seconds = len(learn.dls.train)*_step_seconds(learn, fit)
-    affordable = int((self.end - time.monotonic())/(1.2*seconds)) # validation takes its time, too
-    if not kept and not self.asked.epochs and affordable < epochs:
-        if affordable < 3 and self.trials:
-            needed = math.ceil(epochs*1.2*seconds/60)
-            self.reasons.append(f'{name}: not tried, {epochs} epochs would take about {needed} minutes: give it time with minutes')
-            return 0
-        self.reasons.append(f'{name}: {affordable} epochs instead of {epochs}, for lack of time: more with minutes')
-        epochs = max(1, affordable)
-    epochs = kept or epochs
+    "Train, and go on where it was interrupted: the number of epochs, or 0 if there is no time for it"
+    epochs = self._kept_epochs(name) or (epochs if self.asked.epochs else self._affordable(name, learn, fit, epochs))
+    if not epochs: return 0
     stops = EarlyStoppingCallback(patience=max(3, epochs//2)) if not self.asked.epochs else None
     checkpoint = Checkpoint(self.asked.checkpoint/f'{name}-{epochs}.pt') if self.asked.checkpoint else None
     set_seed(self.asked.seed)
@@ -235,9 +234,8 @@ def _kept_epochs(self:Plan, name):
 def try_fine_tuning(self:Plan, ask=True):
     "The body too, from the head as it is; `ask`: only if there is something to gain"
     start, asked, first = time.monotonic(), self.asked, self.trials[0]
-    wrong = int((self.head.probabilities.argmax(1) != self.labels).sum())
-    if ask and wrong < _FEW_MISTAKES and wrong < .15*len(self.labels):
-        self.reasons.append(f'fine_tuned: not tried, the head is wrong about {wrong} of {len(self.labels)} images: too few to gain')
+    if ask and self.wrong < _FEW_MISTAKES and self.wrong < .15*len(self.labels):
+        self.reasons.append(f'fine_tuned: not tried, the head is wrong about {self.wrong} of {len(self.labels)} images: too few to gain')
         return
     size = min(first.learn.dls.valid.size, 192)
     n = len(first.learn.dls.train.items)
@@ -246,7 +244,8 @@ def try_fine_tuning(self:Plan, ask=True):
     set_head(learn, self.own)
     judged_on, stats = learn.dls, backbone_preprocessing(asked.arch)
     learn.dls = with_normalization(self.load(size, asked.batch_size or batch_size, batch_tfms=self.augmentation(size)), stats['mean'], stats['std'])
-    lr, weights = self._rate(learn, 2e-3), _shares(self.labels[:n]).to(learn.dls.device)
+    lr, shares = self._rate(learn, 2e-3), class_shares(self.labels[:n], len(learn.dls.vocab))
+    weights = torch.tensor(shares, dtype=torch.float32, device=learn.dls.device)
     epochs = self._fit('fine_tuned', learn, lambda epochs, cbs: fine_tune_body(learn, epochs, lr, weights, cbs), asked.epochs or epochs)
     learn.dls = judged_on
     if epochs: self._add('fine_tuned', learn, self._right(learn), start, f'its body tuned too, {epochs} epochs at {size} px', epochs=epochs, lr=lr)
@@ -267,7 +266,7 @@ def try_scratch(self:Plan, arch, ask=False):
     if not self.told: self.load(asked.size, batch_tfms=[]) # the parts, before anything is looked at
     n = int((self.table.part == 'train').sum())
     batch_size, epochs = batches_for(n, 600, 40, 64)
-    size = asked.size or int(min(200, self.side))
+    size = asked.size or usual_size([self.side])
     dls = self.load(size, asked.batch_size or batch_size, batch_tfms=self.augmentation(size))
     if ask and not self._promises(dls, arch, epochs): return
     learn = self._fresh(dls, arch)
@@ -281,10 +280,9 @@ def _fresh(self:Plan, dls, arch):
     set_seed(self.asked.seed)
     network = build_model(arch, n_classes=len(dls.vocab), size=dls.valid.size, stage=self.asked.stage)
     learn = scratch_learner(dls, network, cbs=ActivationStats())
-    labels = _labels(dls, dls.train.items)
-    counts = np.bincount(labels)
-    if counts.max() > 2*counts.min():
-        learn.loss_func = CrossEntropyLossFlat(weight=_shares(labels).to(dls.device))
+    shares = class_shares(_labels(dls, dls.train.items), len(dls.vocab))
+    if shares.max() > 2**.5*shares.min():
+        learn.loss_func = CrossEntropyLossFlat(weight=torch.tensor(shares, dtype=torch.float32, device=dls.device))
         self.reasons.append('an image of a rare class counts more, as the classes are uneven')
     return learn
 

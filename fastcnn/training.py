@@ -26,7 +26,7 @@ from fastai.callback.tracker import SaveModelCallback
 from fastai.data.core import DataLoaders
 
 # %% ../nbs/13_training.ipynb #24869ae2
-from fastai.learner import Learner
+from fastai.learner import Learner, trainable_params
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy
 from fastai.torch_core import get_model, rank_distrib, set_seed
@@ -138,6 +138,13 @@ def in_bfloat16(
     finally:
         vars(model).pop('forward', None)
         if own: model.forward = own
+
+# %% ../nbs/13_training.ipynb #68c90e1f
+def is_pretrained(
+    learn:Learner # Any
+)->bool:
+    "Whether the network has learnt elsewhere: then its layers learn at rates of their own, or not at all"
+    return learn.splitter is not trainable_params or not all(p.requires_grad for p in learn.model.parameters())
 
 # %% ../nbs/13_training.ipynb #b7e4c9e4
 def class_weights(

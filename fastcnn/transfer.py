@@ -206,10 +206,14 @@ def _checked_labels(features, labels, groups):
     if not np.isfinite(features).all(): raise InputError('some features are no finite numbers: compute them again')
     return labels
 
-def _class_weights(labels):
-    "(images,): an image of a class with a quarter of the usual images counts twice"
-    counts = np.bincount(labels)
-    return (len(labels)/np.count_nonzero(counts)/counts[labels])**.5
+# %% ../nbs/15_transfer.ipynb #d5f23974
+def class_shares(
+    labels:np.ndarray, # (images,): number of the class of each
+    n_classes:int # The highest number is one less, or smaller
+)->np.ndarray: # (classes,): how much an image of each counts; 1 where all have the same number of images
+    "An image of a class with a quarter of the usual images counts twice"
+    counts = np.bincount(labels, minlength=n_classes)
+    return (len(labels)/max(1, np.count_nonzero(counts))/counts.clip(1))**.5
 
 # %% ../nbs/15_transfer.ipynb #e6dea11e
 class _Axes:
@@ -239,15 +243,15 @@ def linear(self:_Axes, fitted, strength):
 
 # %% ../nbs/15_transfer.ipynb #cf484e89
 def _fit_linear(
-    axes:_Axes, # Of the features
+    x:torch.Tensor, # (images, axes + 1), as `_Axes.inputs` gives it
+    scale:torch.Tensor, # (axes,) of its columns
     labels:np.ndarray, # (images,): number of each image's class
     shares:np.ndarray, # (images, heads): how much each image counts for each head
     strength:float, # How strongly the weights are held small
     n_classes:int
 )->torch.Tensor: # (axes + 1, heads, classes)
     "Logistic regressions, all heads at once"
-    x, scale, targets = axes.inputs(strength), axes.scale(strength), torch.tensor(labels)
-    n, heads, shares = len(x), shares.shape[1], torch.tensor(shares, dtype=torch.float32)
+    targets, n, heads, shares = torch.tensor(labels), len(x), shares.shape[1], torch.tensor(shares, dtype=torch.float32)
     weights = torch.zeros(x.shape[1], heads*n_classes, requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=150, tolerance_change=1e-6, tolerance_grad=1e-3, line_search_fn='strong_wolfe')
     def loss():
@@ -266,11 +270,11 @@ def _shares_of(cuts, weights):
     for which, (learnt, _) in enumerate(cuts): shares[learnt, which] = weights[learnt]
     return shares
 
-def _unseen_probabilities(axes, labels, fitted, cuts, strength):
+def _unseen_probabilities(inputs, labels, fitted, cuts):
     "(images, classes): probabilities of each image by the head that has not learnt from it; 0 for a class that the head does not know"
-    found = np.zeros((len(axes.x), fitted.shape[2]))
+    found = np.zeros((len(inputs), fitted.shape[2]))
     for which, (learnt, judged) in enumerate(cuts):
-        logits = (axes.inputs(strength)[judged] @ fitted[:, which]).double()
+        logits = (inputs[judged] @ fitted[:, which]).double()
         logits[:, ~np.isin(np.arange(fitted.shape[2]), labels[learnt])] = -torch.inf
         found[judged] = logits.softmax(1).numpy()
     return found
@@ -300,11 +304,15 @@ def fit_head(
 )->LinearHead:
     "The linear classifier whose strength is best on images that it has not learnt from"
     labels = _checked_labels(features, labels, groups)
-    axes, cuts, weights = _Axes(features), _cuts(labels, groups, seed), _class_weights(labels)
-    def fit(shares, strength): return _fit_linear(axes, labels, shares, strength, n_classes or labels.max() + 1)
-    def unseen(strength): return _unseen_probabilities(axes, labels, fit(_shares_of(cuts, weights), strength), cuts, strength)
+    axes, cuts, n_classes = _Axes(features), _cuts(labels, groups, seed), n_classes or int(labels.max()) + 1
+    weights = class_shares(labels, n_classes)[labels]
+    shares = _shares_of(cuts, weights)
+    def fit(inputs, shares, strength): return _fit_linear(inputs, axes.scale(strength), labels, shares, strength, n_classes)
+    def unseen(strength):
+        inputs = axes.inputs(strength)
+        return _unseen_probabilities(inputs, labels, fit(inputs, shares, strength), cuts)
     best, probabilities = _best_strength(labels, unseen)
-    return LinearHead(*axes.linear(fit(weights[:, None], best), best), probabilities, best)
+    return LinearHead(*axes.linear(fit(axes.inputs(best), weights[:, None], best), best), probabilities, best)
 
 # %% ../nbs/15_transfer.ipynb #24b76e4b
 def set_head(

@@ -20,9 +20,10 @@ ROOMS = { # what each may import beside them: the design, which tests/test_repo.
     'cleaner': 'images collection clean quarantine', 'tables': 'images layouts archives', 'splits': 'images', 'pixels': '',
     'data': 'images tables splits pixels',
     'models': 'convolution', 'training': 'models', 'fast': 'models training', 'transfer': 'models training data',
-    'distributed': 'training', 'activations': '', 'diagnosis': 'duplicates models activations', 'evaluation': '',
+    'distributed': 'training', 'activations': '', 'diagnosis': 'duplicates models training activations', 'evaluation': '',
     'plans': 'images models training fast transfer data activations evaluation', 'novelty': 'training', 'folders': '', 'graphs': '',
-    'deploy': 'images models novelty folders graphs', 'exported': 'images models folders graphs', 'publish': 'exported folders', 'report': 'evaluation images',
+    'deploy': 'images models training novelty folders graphs', 'exported': 'images models folders graphs',
+    'publish': 'exported folders', 'report': 'evaluation images',
     'lessons': 'convolution', 'exercises': 'convolution lessons',
 }
 COMPOSERS = 'pipeline', 'demo', 'cli', 'all', '__main__' # may import all

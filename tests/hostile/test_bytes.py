@@ -161,4 +161,4 @@ def test_a_pipe_or_a_device_is_refused_and_not_waited_for(tmp_path):
     assert [end['status'] for end in found] == [2]*len(calls), [(call, end) for call, end in zip(calls, found) if end['status'] != 2]
     table, added = called([['info', str(root)], ['add', '/dev/zero', '--label', 'a', *out]], 20)
     assert table['status'] == 0 and '2 no regular files (a/2.png, b/2.png)' in table['said']
-    assert added['status'] == 0 and '/dev/zero was not taken' in added['said'] and not list((tmp_path/'new').rglob('*.png'))
+    assert added['status'] == 1 and '/dev/zero was not taken' in added['said'] and not list((tmp_path/'new').rglob('*.png'))
