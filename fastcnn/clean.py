@@ -10,6 +10,7 @@ __all__ = ['find_broken', 'sharpness', 'find_outliers', 'class_balance', 'Cleani
 
 # %% ../nbs/09_clean.ipynb #f79b146b
 import base64, io, json, warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -146,6 +147,34 @@ def class_distances(
         if (own == k).sum() > neighbours: score[own == k] = _robust_score(mine[own == k])
     return score, names[distance.argmin(1)]
 
+# %% ../nbs/09_clean.ipynb #7ad5c308
+def _middle_distance(unit:np.ndarray, is_own:np.ndarray, neighbours:int)->np.ndarray:
+    "Mean distance of each image to the nearest in the middle of one class, itself not counted"
+    from sklearn.neighbors import NearestNeighbors # slow to import
+    nearness = np.where(is_own, unit @ unit[is_own].mean(0), -np.inf)
+    middle = np.argsort(-nearness, kind='stable')[:max(is_own.sum()//2, min(is_own.sum(), neighbours + 1))]
+    nearest = NearestNeighbors(n_neighbors=min(neighbours + 1, len(middle)), algorithm='brute').fit(unit[middle])
+    distance = nearest.kneighbors(unit)[0]
+    if distance.shape[1] == 1: return distance[:, 0]
+    return np.where(np.isin(np.arange(len(unit)), middle), distance[:, 1:].mean(1), distance[:, :-1].mean(1))
+
+# %% ../nbs/09_clean.ipynb #5bb1fc1e
+_FAR, _FARTHER = 1.05, 1.25 # distance of unit vectors; times what is usual in the class
+
+def feature_distances(
+    features:np.ndarray, # (N,D) of a trained network
+    labels:list, # Class of each of the N images
+    neighbours:int=5 # Nearest images of a class that count; a class of twice as many or fewer is not judged
+)->tuple: # (N,), how unlike its class each image is, from 1 on it is something else; (N,), the class whose images are nearest
+    "Distance to the nearest images in the middle of the same class"
+    unit = features/np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    names, own = np.unique(labels, return_inverse=True)
+    distance = np.stack([_middle_distance(unit, own == k, neighbours) for k in range(len(names))], axis=1)
+    mine, score = distance[np.arange(len(own)), own], np.zeros(len(own))
+    for rows in (own == k for k in range(len(names))):
+        if rows.sum() > 2*neighbours: score[rows] = np.minimum(mine[rows]/_FAR, mine[rows]/max(np.median(mine[rows]), 1e-6)/_FARTHER)
+    return score, names[distance.argmin(1)]
+
 # %% ../nbs/09_clean.ipynb #8debe1df
 def _feature_rows(facts:list, features:tuple|None)->np.ndarray:
     "The features of each image, (N,D)"
@@ -165,7 +194,8 @@ def _suspects(facts:list, features:tuple|None, limits:dict)->list[tuple]:
     if not facts: return []
     thumbs = np.stack([f.thumb for f in facts])
     sharp, strokes = sharpness(thumbs), text_strokes(thumbs)
-    unlike, nearest = class_distances(_feature_rows(facts, features), [f.label for f in facts])
+    distances = class_distances if features is None else feature_distances
+    unlike, nearest = distances(_feature_rows(facts, features), [f.label for f in facts])
     measured = dict(blurred=(sharp, sharp < limits['blurred']), text=(strokes, strokes > limits['text']),
                     unlike=(unlike, unlike > limits['unlike']))
     return [(facts[n], kind, float(score[n]), str(nearest[n]))
@@ -181,17 +211,18 @@ def find_outliers(
     min_side:int=24, # Pixels; an image with a shorter side is tiny
     max_aspect:float=6.0, # An image longer than this many times its shorter side is a banner
     suspects:bool=False, # Also those of SUSPECT_KINDS, for a person to look at: some of them will be good
-    features:tuple=None, # For unlike: an array (N,D) and the names of its N files; None: colour and texture
+    features:tuple=None, # For unlike: an array (N,D), as a trained network gives it, and the names of its N files; None: colour and texture
     min_sharpness:float=0.2, # An image less sharp is blurred
     max_strokes:float=10, # An image with more changes between paper and ink is text
-    max_unlike:float=3 # An image further from its class, in robust standard deviations, is unlike it
+    max_unlike:float=None # An image further from its class is unlike it; default: 1 by features, else 3 robust standard deviations
 ): # DataFrame, a row per reason: file, label, kind, size, peak, spread, score (of a suspect), like (likeliest class)
     "The images that are odd"
     import pandas as pd # slow to import
     facts = [f for f in (read_images(root) if facts is None else facts) if not f.problem]
     kinds = [_certain_kind(f, min_side, max_aspect) for f in facts]
     found = [(f, kind, 0.0, '') for f, kind in zip(facts, kinds) if kind]
-    limits = dict(blurred=min_sharpness, text=max_strokes, unlike=max_unlike)
+    usual = 3 if features is None else 1
+    limits = dict(blurred=min_sharpness, text=max_strokes, unlike=usual if max_unlike is None else max_unlike)
     if suspects: found += _suspects([f for f, kind in zip(facts, kinds) if not kind], features, limits)
     rows = [(f.file, f.label, kind, f.width, f.height, f.peak, f.spread, *score) for f, kind, *score in found]
     return pd.DataFrame(rows, columns=_OUTLIER_COLUMNS)
@@ -297,23 +328,25 @@ def _repr_html_(self:CleaningReport)->str: # what a notebook shows
             + ''.join(_table_html(name, table) for name, table in tables.items()))
 
 # %% ../nbs/09_clean.ipynb #0a1fc3a4
-def _make_report(root:Path, facts:list, found:object, groups:object, left_alone:object, dry_run:bool)->CleaningReport:
+def _make_report(root:Path, facts:list, found:object, groups:object, left_alone:object, dry_run:bool, features:Callable|None)->CleaningReport:
     "What was found, and what a person should look at among the images that stay"
     import pandas as pd # slow to import
     gone = set(found.file)
     stay = [f for f in facts if f.file not in gone]
-    odd = find_outliers(root, stay, suspects=True)
+    files = [Path(root)/f.file for f in stay if not f.problem]
+    array = features(files) if features and files else None
+    odd = find_outliers(root, stay, suspects=True, features=None if array is None else (array, files))
     suspects = odd[odd.kind.isin(SUSPECT_KINDS)].reset_index(drop=True)
     left_out = pd.DataFrame(_left_out_rows(Path(root), facts), columns=_BROKEN_COLUMNS)
     balance, conflicts = class_balance(root, stay), find_conflicts(groups)
     return CleaningReport(Path(root), found, len(stay), dry_run, suspects, conflicts, balance, left_out, left_alone)
 
 # %% ../nbs/09_clean.ipynb #2954a2cd
-def _clean(root:Path, manifest:Manifest, dry_run:bool, transforms:bool, max_share:float)->CleaningReport:
+def _clean(root:Path, manifest:Manifest, dry_run:bool, transforms:bool, max_share:float, features:Callable|None)->CleaningReport:
     "Find what has to go, and move it"
     facts = read_images(root)
     found, groups, left_alone = _findings(root, facts, restored_files(manifest), transforms, max_share)
-    report = _make_report(root, facts, found, groups, left_alone, dry_run)
+    report = _make_report(root, facts, found, groups, left_alone, dry_run, features)
     for row in left_alone.itertuples():
         warnings.warn(f'{row.label!r} is left alone: {row.copies} of its {row.images} images are copies of others. '
                       'Look at them, then give max_share=1 to set them aside', stacklevel=3)
@@ -329,13 +362,14 @@ def clean_images(
     root:Path, # Image folder: one folder per class
     dry_run:bool=False, # Only report: move and write nothing
     transforms:bool=False, # Set aside turned and mirrored copies too
-    max_share:float=0.5 # A class that would lose a larger share of its images as copies is left alone; 1: none is
+    max_share:float=0.5, # A class that would lose a larger share of its images as copies is left alone; 1: none is
+    features:Callable=None # Files → (N,D), what a network sees in them, or None: which are unlike their class; default: colour and texture tell
 )->CleaningReport: # What was found
     "Set broken, doubled and odd images aside, and write into the manifest why"
     if dry_run:
         check_collection(root)
-        return _clean(root, Manifest(root), True, transforms, max_share)
-    with locked_collection(root) as manifest: return _clean(root, manifest, False, transforms, max_share)
+        return _clean(root, Manifest(root), True, transforms, max_share, features)
+    with locked_collection(root) as manifest: return _clean(root, manifest, False, transforms, max_share, features)
 
 # %% ../nbs/09_clean.ipynb #dbbafe7b
 _KEPT, _COPY, _ODD, _BROKEN = '#2a7f3f', '#b06000', '#6a3fa0', '#b02020' # colours of the frames

@@ -24,8 +24,8 @@ from .core import InputError, check_label, to_json
 from .texts import one_line, printable
 from .demo import run_demo
 from .images import image_files, left_out_files, warn_left_out
-from .pipeline import (add_source, check_page, collection_facts, evaluate_model, pixel_cache, train_classifier,
-                              write_cleaning_report, write_predictions)
+from .pipeline import (add_source, backbone_features, check_page, collection_facts, evaluate_model, pixel_cache,
+                              train_classifier, write_cleaning_report, write_predictions)
 
 # %% ../nbs/25_cli.ipynb #96751300
 def _positive(text):
@@ -92,7 +92,7 @@ def _clean(
 ):
     "Set broken, duplicate and odd images aside"
     from fastcnn.clean import clean_images
-    report = clean_images(root, dry_run=dry_run, transforms=transforms, max_share=max_share)
+    report = clean_images(root, dry_run=dry_run, transforms=transforms, max_share=max_share, features=backbone_features)
     page, left_out = write_cleaning_report(report, root), left_out_files(root)
     warn_left_out(root, left_out)
     return report.counts | dict(suspects=len(report.suspects), conflicts=len(report.conflicts), report=str(page),

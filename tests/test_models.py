@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from fastai.learner import trainable_params
 from torch import nn
 from torch.testing import assert_close
 
@@ -500,7 +501,7 @@ def test_export_and_back(name, size, tmp_path):
     torch.manual_seed(0)
     options = dict(variant='paper') if name == 'lenet' else SMALL.get(name, {})
     model = build_model(name, 3, size=size, **options).eval()
-    learn = type('Learner', (), dict(model=model, dls=_Batches(size, ['a', 'b', 'c'])))
+    learn = type('Learner', (), dict(model=model, dls=_Batches(size, ['a', 'b', 'c']), splitter=staticmethod(trainable_params)))
     path = export_model(learn, tmp_path/'model')
     x = torch.randn(2, 3, size, size)
     with torch.no_grad(): assert_close(load_exported(path)(x), learn.model(x))
