@@ -2,7 +2,7 @@
 
     python bench/suspects.py [--seeds 20 21 22 23 24 25]     writes bench/results/suspects.json
 
-The built-in planets, 40 and 100 of each, with a tenth of gods, watches and cars among them, and copies and broken files as they come by default. Precision and recall of
+The built-in planets, 40 and 100 of each, with a tenth of gods, watches and cars among them, copies and broken files too. Precision and recall of
 the suspects "unlike" among the images that stay, against what was drawn. The limits were chosen on seeds 1 to 8 and are judged on others. For real images, how
 many of PyTorch's ants and bees are shown (`train/`, 244 images), of which nobody has counted how many are odd.
 """
