@@ -159,7 +159,7 @@ def _middle_distance(unit:np.ndarray, is_own:np.ndarray, neighbours:int)->np.nda
     return np.where(np.isin(np.arange(len(unit)), middle), distance[:, 1:].mean(1), distance[:, :-1].mean(1))
 
 # %% ../nbs/09_clean.ipynb #5bb1fc1e
-_FAR, _FARTHER = 1.05, 1.25 # distance of unit vectors; times what is usual in the class
+_FAR, _FARTHER, _NEARER = 1.05, 1.25, 1.2 # distance of unit vectors; times what is usual in the class; times the distance to another
 
 def feature_distances(
     features:np.ndarray, # (N,D) of a trained network
@@ -171,8 +171,10 @@ def feature_distances(
     names, own = np.unique(labels, return_inverse=True)
     distance = np.stack([_middle_distance(unit, own == k, neighbours) for k in range(len(names))], axis=1)
     mine, score = distance[np.arange(len(own)), own], np.zeros(len(own))
+    others = np.where(own[:, None] == np.arange(len(names)), np.inf, distance).min(1)
+    far = np.maximum(mine/_FAR, mine/np.maximum(others, 1e-6)/_NEARER)
     for rows in (own == k for k in range(len(names))):
-        if rows.sum() > 2*neighbours: score[rows] = np.minimum(mine[rows]/_FAR, mine[rows]/max(np.median(mine[rows]), 1e-6)/_FARTHER)
+        if rows.sum() > 2*neighbours: score[rows] = np.minimum(far[rows], mine[rows]/max(np.median(mine[rows]), 1e-6)/_FARTHER)
     return score, names[distance.argmin(1)]
 
 # %% ../nbs/09_clean.ipynb #8debe1df

@@ -910,13 +910,20 @@ def _lite_state(short):
     return torch.load(file.get_model_file_path(), map_location='cpu', weights_only=True)
 
 # %% ../nbs/12_models.ipynb #a6dfab1b
+def _timm_state(short):
+    "The weights of a network of timm's; how large they are is told before they are fetched"
+    import timm
+    from huggingface_hub import try_to_load_from_cache
+    model, place = timm.create_model(short), getattr(timm.get_pretrained_cfg(short), 'hf_hub_id', None)
+    if not (place and isinstance(try_to_load_from_cache(place, 'model.safetensors'), str)):
+        print(f'fetching the weights of timm/{short}: {sum(4*p.numel() for p in model.parameters())/1e6:.0f} MB', file=sys.stderr)
+    return timm.create_model(short, pretrained=True).state_dict()
+
 def _pretrained_state(name):
     "The weights that a library offers for the network, as a state dict"
     library, _, short = name.rpartition('/')
     if library == 'lite': return _lite_state(short)
-    if library == 'timm':
-        import timm
-        return timm.create_model(short, pretrained=True).state_dict()
+    if library == 'timm': return _timm_state(short)
     weights = _torchvision_weights(name)
     if not (Path(torch.hub.get_dir())/'checkpoints'/weights.url.rpartition('/')[2]).exists():
         print(f'fetching the weights of {name}: {weights.meta["_file_size"]:.0f} MB', file=sys.stderr)

@@ -329,7 +329,7 @@ def train_classifier(
     source:'Path|DataFrame', # Whatever `image_table` reads, or the table that it gives
     out:Path=None, # Folder for the exported model; none: it is not kept
     plan:str='auto', # auto, transfer (what a backbone sees: a head, then fine-tuning), scratch (a fresh network) or fast (`fit_fast`)
-    minutes:float=None, # After which nothing more is begun; to read the images and fit a head takes as long as it takes; default: 10
+    minutes:float=None, # After which nothing more is begun: what takes longer is made smaller, or left out; default: 10
     epochs:int=None, # Passes over the training part; default: chosen from the number of images
     size:int=None, # Side of the images in a batch, pixels; default: chosen from the images and the backbone
     batch_size:int=None, # Images in a batch; default: chosen from the number of images

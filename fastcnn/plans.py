@@ -151,6 +151,18 @@ def _add(self:Plan, name, learn, accuracy, start, said, **figures):
     self.reasons.append(f'{name}: {said}: right on {round(accuracy*n)} of {n} validation images')
 
 # %% ../nbs/24_pipeline.ipynb #b37243dc
+@patch
+def _features(self:Plan, size):
+    "(Learner with a frozen body, features of the training and validation part), of smaller images where time is short"
+    learn = transfer_learner(self.load(size, augment=False), self.asked.arch)
+    items, start = pd.concat([learn.dls[i].items for i in (0, 1)], ignore_index=True), time.monotonic()
+    image_features(learn, items.sample(min(len(items), 64), random_state=0))
+    needed, left = (time.monotonic() - start)*len(items)/64, .7*(self.end - time.monotonic())
+    if self.asked.size or needed <= left or size <= 96 or not self.asked.arch.startswith('lite/'): return learn, image_features(learn, items)
+    smaller = int(np.clip(32*(size*max(left/needed, 0)**.5//32), 96, size - 32))
+    self.reasons.append(f'head: images of {smaller} px instead of {size}, for lack of time: more with minutes')
+    return self._features(smaller)
+
 @patch(as_prop=True)
 def wrong(self:Plan):
     "Images of the training and validation part about which a head that has not learnt from them is wrong"
@@ -160,16 +172,14 @@ def wrong(self:Plan):
 def try_head(self:Plan):
     "A linear classifier of a backbone's features"
     start, asked = time.monotonic(), self.asked
-    size = asked.size or backbone_size(asked.arch, self.side)
-    learn = transfer_learner(self.load(size, augment=False), asked.arch)
+    learn, features = self._features(asked.size or backbone_size(asked.arch, self.side))
     items = [learn.dls[i].items for i in (0, 1)]
-    features = image_features(learn, pd.concat(items, ignore_index=True))
     n, labels, groups = len(items[0]), np.concatenate([_labels(learn.dls, part) for part in items]), [*items[0].group, *items[1].group]
     classes = len(learn.dls.vocab)
     self.own = fit_head(features[:n], labels[:n], groups[:n], asked.seed, classes)
     self.head, self.labels = fit_head(features, labels, groups, asked.seed, classes), labels
     accuracy = float(((features[n:] @ self.own.weight.T + self.own.bias).argmax(1) == labels[n:]).mean())
-    self._add('head', set_head(learn, self.own), accuracy, start, f'a linear classifier of the features of {asked.arch} at {size} px')
+    self._add('head', set_head(learn, self.own), accuracy, start, f'a linear classifier of the features of {asked.arch} at {learn.dls.valid.size} px')
 
 # %% ../nbs/24_pipeline.ipynb #528df58c
 @patch
@@ -306,7 +316,14 @@ def try_fast(self:Plan):
     batch_size, epochs = batches_for(len(dls.train.items), 400, 60, 256)
     dls, epochs = resident_dataloaders(dls, self.flips(), max(1, size//16)), asked.epochs or epochs
     lr = {} if asked.lr in (None, 'auto') else dict(lr=asked.lr)
-    learn = fit_fast(dls, epochs, asked.batch_size or max(32, batch_size), seed=asked.seed, cbs=ActivationStats(), **lr)
+    def fit(epochs): return fit_fast(dls, epochs, asked.batch_size or max(32, batch_size), seed=asked.seed, cbs=ActivationStats(), **lr)
+    if asked.minutes and not asked.epochs:
+        begun = time.monotonic()
+        fit(1)
+        affordable = max(1, int((self.end - time.monotonic())/(time.monotonic() - begun)))
+        if affordable < epochs: self.reasons.append(f'fast: {affordable} epochs instead of {epochs}, for lack of time: more with minutes')
+        epochs = min(epochs, affordable)
+    learn = fit(epochs)
     self._add('fast', learn, self._right(learn), start, f'a small whitened network, {epochs} epochs at {size} px', epochs=epochs)
 
 # %% ../nbs/24_pipeline.ipynb #e9780c2e

@@ -1,5 +1,5 @@
 "Cleaning at a size that a notebook cannot hold: the built-in collection, real photographs, and everything that can go wrong with files."
-import hashlib, io, os, random, subprocess, sys, time, zipfile
+import hashlib, io, os, random, shutil, subprocess, sys, time, zipfile
 from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
@@ -513,6 +513,25 @@ def test_unlike_its_class_by_given_features(tmp_path, kind):
     odd = find_outliers(tmp_path/'set', suspects=True, features=(array, names))
     assert odd[(odd.kind == 'unlike') & (odd.label == 'red')][['file', 'like']].values.tolist() == [['red/wrong.jpg', 'blue']]
     with pytest.raises(InputError, match='1 images have no features'): find_outliers(tmp_path/'set', suspects=True, features=(array[1:], names[1:]))
+
+
+def test_a_backbone_finds_statues_watches_and_cars_among_planets(tmp_path):
+    from fastcnn.pipeline import backbone_features
+    from fastcnn.planets import planet_collection
+    truth = planet_collection(tmp_path/'sky', 24, seed=11, nuisances=.17, duplicates=0, broken=0)
+    strange = {row['file'] for row in truth if row['kind'] in ('god', 'watch', 'car')}
+    def shown(**options):
+        report = clean_images(tmp_path/'sky', dry_run=True, **options)
+        return report, set(report.suspects[report.suspects.kind == 'unlike'].file)
+    report, by_backbone = shown(features=backbone_features)
+    _, by_colour = shown()
+    precision, recall = (len(by_backbone & strange)/len(some) for some in (by_backbone, strange))
+    assert precision >= .6 and recall >= .6 and recall > len(by_colour & strange)/len(strange), (precision, recall, by_colour)
+    assert not set(report.rows.file) & strange # they stay, and a person decides
+    one = tmp_path/'one'/'a'
+    one.mkdir(parents=True)
+    shutil.copy(tmp_path/'sky'/min(strange), one)
+    assert clean_images(one.parent, features=backbone_features).kept == 1
 
 
 def onnx_mean(batch):

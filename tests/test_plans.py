@@ -7,9 +7,10 @@ from hypothesis import given, strategies as st
 from PIL import Image, ImageDraw, ImageOps
 from sklearn.linear_model import LogisticRegression
 
+import fastcnn.plans
 import fastcnn.transfer
 from fastcnn.clean import kept_label_errors
-from fastcnn.core import InputError
+from fastcnn.core import InputError, SidecarFile, sidecar
 from fastcnn.pipeline import train_classifier
 from fastcnn.planets import planet_collection
 from fastcnn.plans import Asked, Plan, batches_for
@@ -149,6 +150,48 @@ def test_an_interrupted_fine_tuning_goes_on_where_it_was_and_the_best_is_kept(pl
     assert reached(resumed) == reached(whole)
 
 
+def test_short_of_time_the_head_looks_at_smaller_images(planets, monkeypatch):
+    plan, clock = Plan(image_table(planets), Asked(LITE, minutes=1)), [0.]
+    monkeypatch.setattr('fastcnn.plans.time.monotonic', lambda: plan.end - 60 + clock[0])
+    features = fastcnn.plans.image_features
+    def slow(learn, items, mirrored=False):
+        clock[0] += len(items)*(learn.dls.valid.size/288)**2*2 # seconds
+        return features(learn, items, mirrored)
+    monkeypatch.setattr('fastcnn.plans.image_features', slow)
+    plan.try_head()
+    assert plan.trials[0].learn.dls.valid.size == 96
+    assert any('96 px instead of 288' in reason for reason in plan.reasons), plan.reasons
+
+
+def test_a_network_of_our_own_begins_fresh_and_says_so(planets):
+    found = train_classifier(planets, arch='resnet20', size=32, epochs=1).summary()
+    assert found['plan'] == 'scratch' and any('resnet20 begins fresh' in reason for reason in found['reasons'])
+
+
+def test_a_class_that_only_validation_has_stops_nothing(planets):
+    table = image_table(planets)
+    table['part'] = np.where(table.label == 'saturn', 'valid', np.array(['test', 'valid', 'train', 'train'])[np.arange(len(table)) % 4])
+    found = train_classifier(table, plan='transfer', size=64, epochs=1).summary()
+    assert [trial['name'] for trial in found['tried']] == ['head', 'fine_tuned'] and np.isfinite(found['accuracy'])
+
+
+def test_fast_is_bounded_too(planets):
+    plan = Plan(image_table(planets), Asked('conv_stack', size=32, minutes=.02))
+    trial = plan.carry_out('fast')
+    assert trial.epochs < 60 and any('more with minutes' in reason for reason in plan.reasons), plan.reasons
+
+
+def test_features_push_no_pixels_out(planets, tmp_path, monkeypatch):
+    from fastcnn.data import PixelCache
+    plan = Plan(image_table(planets), Asked(LITE, size=96))
+    dls = plan.load(96, augment=False)
+    cache = dls.valid.pixels
+    before, cache.limit = cache.bytes, cache.bytes
+    with warnings.catch_warnings(record=True): cache.keep_features({f'{i}'.encode(): np.ones(1280, np.float32) for i in range(99)})
+    assert cache.bytes == before and cache.kept_features([b'0']) == [None]
+    with PixelCache.reader(cache) as read: read(dls.valid.items.content.iloc[0], dls.valid.items.image.iloc[0])
+
+
 @pytest.mark.parametrize('plan', ['scratch', 'fast'])
 def test_a_fresh_network_is_one_word_away(plan, planets):
     found = train_classifier(planets, plan=plan, size=32, epochs=2, mirror='yes').summary()
@@ -168,5 +211,8 @@ def test_wrong_labels_are_told_and_kept_for_the_cleaner(tmp_path):
     assert moved - seen <= set(found.image) and len(found) <= 15
     assert set(found.suggested[found.image.isin(moved)]) == {'saturn'}
     kept = kept_label_errors(root)
+    place = sidecar(root)/SidecarFile.LABEL_ERRORS
+    place.write_text(json.dumps([dict(row, image=name) for row, name in zip(json.loads(place.read_text()), ['../secret.png', '/etc/passwd', 7])]))
+    assert kept_label_errors(root) is None # a stranger's list names no place outside
     assert kept.file.tolist() == found.image.tolist() and kept.predicted.tolist() == found.suggested.tolist()
     assert not set(kept.file) & seen # the test part stays as it is
