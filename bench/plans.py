@@ -23,19 +23,14 @@ RESULTS = HERE/'results'/'plans.json'
 SETS = ('ants', 'few', 'cifar10', 'mnist')
 
 
-def drawn(file, per_class, seed, part):
-    "So many images of each class of a file, as a part"
-    from fastcnn.tables import image_table
-    some = [rows.sample(per_class, random_state=seed) for _, rows in image_table(file).groupby('label')]
-    return pd.concat(some, ignore_index=True).assign(part=part)
-
-
 def table_of(which, seed):
     "The images to learn from, and the test part"
     from fastcnn.tables import image_table
+    from transfer import sample
     if which in ('cifar10', 'mnist'):
         n = dict(cifar10=200, mnist=100)[which]
-        return pd.concat([drawn(DATA/which/'train.parquet', n, seed, 'train'), drawn(DATA/which/'test.parquet', 200, seed, 'test')], ignore_index=True)
+        parts = [sample(DATA/which, part, number, seed).assign(part=part) for part, number in (('train', n), ('test', 200))]
+        return pd.concat(parts, ignore_index=True)
     table = image_table(DATA/'ants_bees.zip')
     train, test = table[table.part == 'train'], table[table.part == 'valid'].assign(part='test')
     if which == 'few': train = pd.concat([rows.sample(20, random_state=seed) for _, rows in train.groupby('label')])

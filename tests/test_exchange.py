@@ -496,6 +496,15 @@ def test_dataset_for_hugging_face(odd, tmp_path):
     with pytest.raises(InputError, match='exists already'): export_imagefolder(odd, tmp_path/'dataset')
 
 
+def test_a_dataset_of_images_that_nothing_is_known_of_names_no_makers(tmp_path):
+    for label in 'ab':
+        (tmp_path/'own'/label).mkdir(parents=True)
+        (tmp_path/'own'/label/'1.jpg').write_bytes(jpeg(1))
+    folder = export_imagefolder(tmp_path/'own', tmp_path/'dataset')
+    assert not (folder/'CREDITS.md').exists() and 'CREDITS' not in (folder/'README.md').read_text()
+    assert files_on_disk(tmp_path/'own') == ['a/1.jpg', 'b/1.jpg'] and not sidecar(tmp_path/'own').exists()
+
+
 @pytest.mark.parametrize('name', ['train', 'Test', 'validation', 'dev'])
 def test_class_that_datasets_takes_for_a_part_is_refused(root, tmp_path, name):
     (tmp_path/'1.jpg').write_bytes(jpeg(1))

@@ -1,5 +1,5 @@
 "What `image_table` makes of the layouts that people have"
-import io, stat, tarfile, warnings, zipfile
+import io, shlex, stat, tarfile, warnings, zipfile
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,15 @@ def test_a_layout_comes_in_right(name, tmp_path):
     assert {part: n for part, n in table.part.value_counts().items() if part} == layout.parts
     assert table.attrs['left_out'] == {WORDS.get(reason, reason): n for reason, n in layout.left_out.items()}
     assert not layout.left_out or 'left out' in said
+
+
+@pytest.mark.parametrize('names', [['cat.1.png', 'cat.2.png', 'dog.1.png', 'dog.2.png'], ["Ann's cat_1.png", "Ann's cat_2.png", 'dog$_1.png', 'dog$_2.png']])
+def test_the_pattern_that_is_offered_works_as_a_shell_takes_it(names, tmp_path):
+    pictures(tmp_path/'flat', *names)
+    with pytest.raises(InputError) as refused: image_table(tmp_path/'flat')
+    words = shlex.split(str(refused.value).split('such as ')[1])
+    assert words[0] == '--label-regex'
+    assert image_table(tmp_path/'flat', words[1]).label.value_counts().tolist() == [2, 2]
 
 
 def pictures(root, *names):
