@@ -40,8 +40,8 @@ def table_of(which, seed):
 def ours(which, seed):
     "What the plan reaches"
     from fastcnn.pipeline import train_classifier
-    start = time.perf_counter()
-    found = train_classifier(table_of(which, seed), seed=seed).summary()
+    table, start = table_of(which, seed), time.perf_counter()
+    found = train_classifier(table, seed=seed).summary()
     head = next(trial for trial in found['tried'] if trial['name'] == 'head')
     return dict(accuracy=found['accuracy'], kept=found['kept'], epochs=found['epochs'], size=found['size'], tried=found['tried'],
                 head_seconds=head['seconds'], seconds=round(time.perf_counter() - start, 1))
@@ -67,8 +67,7 @@ def fastai_fine_tune(which, seed):
     from fastcnn.images import read_image
     from fastcnn.models import backbone_preprocessing, build_model, load_pretrained
     from fastcnn.tables import image_table
-    start = time.perf_counter()
-    table = table_of(which, seed)
+    table, start = table_of(which, seed), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         files = []
         for i, image in enumerate(table.image):

@@ -177,7 +177,8 @@ def export_evaluated(
     path:Path, # Folder to write
     test:'DataFrame', # Labelled images that it has not seen
     data:str='', # Markdown for the card, as `describe_images` gives it
-    n_worst:int=18 # Mistakes to keep, the worst first
+    n_worst:int=18, # Mistakes to keep, the worst first
+    features:tuple=None # (training images, d) and (validation images, d), as `image_features` gives them of a body that has stayed as it was
 )->ModelEvaluation: # Of the exported model, on `test`; None if that failed, which is told
     "Export, and judge what was exported: its figures go into its configuration and its card"
     from fastcnn.deploy import export_model
@@ -185,7 +186,7 @@ def export_evaluated(
     def measure(folder):
         judged.append(_or_told('evaluated', evaluate_model, folder, test, n_worst, related))
         return judged[-1].summary() if judged[-1] else {}
-    export_model(learn, path, measure, data=data)
+    export_model(learn, path, measure, data=data, features=features)
     return judged[-1]
 
 # %% ../nbs/24_pipeline.ipynb #c260c7b4
@@ -357,7 +358,7 @@ def train_classifier(
     checkpoint = _checkpoint(out, resume, settings) # before the images: resume may be refused
     asked = Asked(arch, stage, size, epochs, batch_size, lr, minutes, mirror, method, seed, checkpoint)
     carried, best = _carry_out(table, plan, asked)
-    trained = _judge_trained(best.learn, source, out, reasons)
+    trained = _judge_trained(best, source, out, reasons)
     trained.label_errors = _or_told('asked for label errors', _label_errors, carried)
     _keep_label_errors(trained.label_errors, source)
     trained.reasons += carried.reasons
@@ -396,15 +397,18 @@ def _keep_label_errors(found, source):
     except (InputError, OSError) as error: warnings.warn(f'the label errors are not kept for the cleaner: {error}')
 
 # %% ../nbs/24_pipeline.ipynb #9d8db246
-def _judge_trained(learn, source, out, reasons):
+def _judge_trained(best, source, out, reasons):
     "Export, then evaluate and diagnose: whatever fails then, the model is kept"
     from tempfile import TemporaryDirectory
     import pandas as pd
     from fastcnn.diagnosis import diagnose
+    from fastcnn.transfer import image_features
+    learn = best.learn
+    features = tuple(image_features(learn, learn.dls[i].items) for i in (0, 1)) if best.name == 'head' else None # which are kept
     table = pd.concat([part.items for part in learn.dls])
     size, test = int(learn.dls.valid.one_batch()[0].shape[-1]), learn.dls[2].items
     with TemporaryDirectory() as unkept:
-        judged = export_evaluated(learn, out or Path(unkept)/'model', test, describe_images(source, table))
+        judged = export_evaluated(learn, out or Path(unkept)/'model', test, describe_images(source, table), features=features)
     if out: _forget_checkpoints(out)
     trained = bool(getattr(learn.recorder, 'values', ())) # a head is not: there are no steps to diagnose
     findings = (_or_told('diagnosed', diagnose, learn) or []) if trained else []
