@@ -599,7 +599,7 @@ def _best_rate(tried, guess):
     return best/10 if best < 1 and lower and lower.loss < tried[best].loss + 0.1*guess else best
 
 # %% ../nbs/16_diagnosis.ipynb #aba3e7f2
-def _find_rate(exam, ignore):
+def _find_rate(exam, ignore, broken):
     "Another learning rate that does clearly better in a few steps than the whole training; or one that moves nothing"
     if ignore or not math.isfinite(exam.lr): return
     if exam.trials.frozen: yield Finding('not_learning', 'warning', '', 'all weights are frozen', 'learn.unfreeze()')
@@ -610,7 +610,7 @@ def _find_rate(exam, ignore):
     best = _best_rate(tried, guess)
     clear = best in tried and best != 1 and tried[best].loss < min(tried[1].loss, trials.reached.loss) - trials.margin
     moved = tried[1].moved*len(exam.losses)/steps if tried else math.nan
-    if diverged or best < 1 and clear: yield from _rate_too_high(exam, tried, min(best, 0.1), steps, diverged)
+    if diverged or best < 1 and clear: yield from _rate_too_high(exam, tried, min(best, 0.1), steps, diverged or broken)
     elif best > 1 and clear or moved < 0.025: yield _rate_too_low(exam, tried, best, steps, moved, clear)
 
 # %% ../nbs/16_diagnosis.ipynb #0a040efc
@@ -626,15 +626,15 @@ def _outcome(exam, tried, best, steps):
     return f'in {steps} steps a {kind} comes to {reached:.3g} at {exam.lr*best:.2g}, to {used:.3g} at {exam.lr:.2g}'
 
 # %% ../nbs/16_diagnosis.ipynb #64583128
-def _rate_too_high(exam, tried, best, steps, diverged):
-    "An error where a second seed agrees; a warning where the loss ran away and nothing was confirmed"
+def _rate_too_high(exam, tried, best, steps, suspected):
+    "An error where a second seed agrees; a warning where nothing was confirmed, but the loss ran away or units are dead"
     lower = sorted((factor for factor in tried if factor < 1), key=lambda factor: (factor != best, tried[factor].loss))
     confirmed = next((factor for factor in lower if exam.trials.better(exam.lr*factor, exam.lr, steps=steps)), None)
     best = confirmed or best
     (start, end), reached = exam.start_and_end, exam.trials.reached.loss
     measured = f'the loss went from {start:.3g} to {end:.3g} (guessing: {exam.guess:.3g})'
     if best in tried: measured += f'; other images cost {reached:.3g}; {_outcome(exam, tried, best, steps)}'
-    if confirmed or diverged: yield _finding('learning_rate_too_high', '', measured, _again(exam, best), confirmed)
+    if confirmed or suspected: yield _finding('learning_rate_too_high', '', measured, _again(exam, best), confirmed)
 
 def _rate_too_low(exam, tried, best, steps, moved, clear):
     start, end = exam.start_and_end
@@ -662,14 +662,16 @@ def _more_would_help(exam, finding, found):
     trials, harmless = exam.trials, ('missing_class', 'leak_between_splits', 'tiny_batches')
     others = any(f.severity != 'info' and f.problem not in harmless for f in found)
     if others or exam.scores[0].loss < 0.3*exam.guess: return
-    longer = trials.run(exam.lr/3, _STEPS, go_on=True)
-    if longer is None:
-        yield replace(finding, severity='info')
-        return
-    gain, more = trials.as_used.loss - longer.loss, longer.right.mean() - trials.as_used.right.mean()
-    if gain > trials.margin or gain > 0 and more > 0.1:
-        then = f'{_STEPS} more bring the loss of other images from {trials.as_used.loss:.3g} to {longer.loss:.3g}'
-        yield replace(finding, evidence=f'{finding.evidence}; {then}')
+    for steps in (_STEPS, 3*_STEPS):
+        longer = trials.run(exam.lr/3, steps, go_on=True)
+        if longer is None:
+            yield replace(finding, severity='info')
+            return
+        gain, more = trials.as_used.loss - longer.loss, longer.right.mean() - trials.as_used.right.mean()
+        if gain > trials.margin or gain > 0 and more > 0.1:
+            then = f'{steps} more bring the loss of other images from {trials.as_used.loss:.3g} to {longer.loss:.3g}'
+            yield replace(finding, evidence=f'{finding.evidence}; {then}')
+            return
 
 # %% ../nbs/16_diagnosis.ipynb #8b318f26
 def _find_overfit(exam):
@@ -741,7 +743,8 @@ def _findings(exam, groups, seconds):
     found += [*_find_leak(exam, groups, seconds), *_find_tiny(exam)]
     scale = any(f.problem.endswith('normalised_input') and f.severity != 'info' for f in found) # sizes follow from it
     found += [*_find_sizes(exam, scale), *_find_gradients(exam, scale), *_find_dead(exam)]
-    few, rate = [*_find_few_steps(exam, found)], [*_find_rate(exam, bool(misleading))]
+    broken = any(f.problem == 'dead_relu' or f.problem.endswith('_activations') for f in found if f.severity != 'info')
+    few, rate = [*_find_few_steps(exam, found)], [*_find_rate(exam, bool(misleading), broken)]
     found += rate if any(f.severity != 'info' for f in rate) else few or rate
     if not any(f.problem == 'too_few_steps' and f.severity == 'warning' for f in found): found += _find_overfit(exam)
     return found + [*_find_underfit(exam, found, seconds, scale or bool(misleading))]
