@@ -21,7 +21,7 @@ ROOMS = { # what each may import beside them: the design, which tests/test_repo.
     'data': 'images tables splits pixels',
     'models': 'convolution', 'training': 'models', 'fast': 'models training', 'transfer': 'models training data',
     'distributed': 'training', 'activations': '', 'diagnosis': 'duplicates models training activations', 'evaluation': '',
-    'plans': 'images models training fast transfer data activations evaluation', 'novelty': 'training', 'folders': '', 'graphs': '',
+    'plans': 'models training fast transfer data activations evaluation', 'novelty': 'training', 'folders': '', 'graphs': '',
     'deploy': 'images models training novelty folders graphs', 'exported': 'images models folders graphs',
     'publish': 'exported folders', 'report': 'evaluation images',
     'lessons': 'convolution', 'exercises': 'convolution lessons',
