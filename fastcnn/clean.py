@@ -454,6 +454,10 @@ def keep_label_errors(
     manifest = Manifest(root)
     with manifest.lock(), manifest.replacing(SidecarFile.LABEL_ERRORS) as file: file.write(to_json(found.to_dict('records')).encode())
 
+def _is_label_error(row):
+    "Whether it is what `keep_label_errors` writes of an image"
+    return is_place(row['image']) and isinstance(row['label'], str) and isinstance(row['suggested'], str) and 0 <= row['probability'] <= 1
+
 def kept_label_errors(
     root:Path # Image folder
 )->'DataFrame': # file, label, predicted, probability (of the prediction), of images that still have this label; None: nothing is kept
@@ -462,6 +466,6 @@ def kept_label_errors(
     try:
         with open_file(sidecar(root)/SidecarFile.LABEL_ERRORS) as file: rows = json.loads(file.read())
         table = pd.DataFrame([dict(file=row['image'], label=row['label'], predicted=row['suggested'], probability=1 - row['probability'])
-                              for row in rows if is_place(row['image']) and (Path(root)/row['image']).is_file()])
+                              for row in rows if _is_label_error(row) and (Path(root)/row['image']).is_file()]).drop_duplicates()
     except (OSError, ValueError, KeyError, TypeError, RecursionError): return None
     return table if len(table) else None

@@ -307,6 +307,7 @@ def _print_result(result, indent=''):
 def _row_in_words(row):
     "An answer, with words where a class is missing"
     if row.get('error'): return one_line(row['error'])
+    if 'label' in row and row['label'] is None: row = {name: value for name, value in row.items() if name != 'probability'} # of a class that it is not
     return '  '.join('none of these' if value is None else _shown(value, 3) for value in row.values())
 
 # %% ../nbs/25_cli.ipynb #81ec42c8

@@ -484,8 +484,8 @@ def _lost_labels(exam, part, y, answers, known):
 def _again(exam, factor=1, epochs=None):
     "How to start again: fresh weights are no advice for a network that has learnt elsewhere"
     most = 2e-3 if exam.trials.pretrained and factor < 1 else math.inf # fastai's own for fine_tune
-    epochs, rate = epochs or exam.epochs, f'{min(exam.lr*factor, most):.1e}'
-    if exam.trials.pretrained: return f'from the pretrained weights again: learn.fine_tune({epochs}, {rate})'
+    epochs, rate = epochs or exam.epochs, f'{min(exam.lr*factor, most):.1e}' if math.isfinite(exam.lr) else 2e-3
+    if exam.trials.pretrained: return f'from the weights that it began with: learn.fine_tune({epochs}, {rate})'
     start = 'from the weights it had before' if _has_long_tails(exam.learn.model) else 'with a fresh network'
     return f'{start}: learn.fit_one_cycle({epochs}, {rate})'
 
@@ -741,6 +741,8 @@ def _findings(exam, groups, seconds):
     misleading = [*_find_order(exam), *_find_labels(exam)] # no learning rate is right then
     found = [*misleading, *_find_input(exam), *_find_classes(exam)]
     found += [*_find_leak(exam, groups, seconds), *_find_tiny(exam)]
+    if exam.trials.frozen: return [*_find_rate(exam, False, False), *found]
+    if not len(exam.learn.recorder.losses): return found + [*_find_few_steps(exam, found)] # nothing has been learnt that could be judged
     scale = any(f.problem.endswith('normalised_input') and f.severity != 'info' for f in found) # sizes follow from it
     found += [*_find_sizes(exam, scale), *_find_gradients(exam, scale), *_find_dead(exam)]
     broken = any(f.problem == 'dead_relu' or f.problem.endswith('_activations') for f in found if f.severity != 'info')

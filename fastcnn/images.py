@@ -676,7 +676,7 @@ def list_images(
 # %% ../nbs/01_images.ipynb #9a3db158
 LEFT_OUT = dict(hidden='hidden', not_an_image='no images of a kind that is read', link='links', no_file='no regular files', nested='in deeper folders',
                 no_class='in no class folder', unreadable='unreadable', bad_name='names that are not UTF-8',
-                no_match='whose names do not match', unlabelled='without a label', no_image='without an image',
+                no_match='whose names do not match', unlabelled='without a label', untrained='of classes without training images', no_image='without an image',
                 not_found='listed but not found', not_listed='not in the list', no_part='in none of the parts', empty_folder='empty folders')
 
 # %% ../nbs/01_images.ipynb #a78ccc70

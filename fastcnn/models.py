@@ -750,7 +750,7 @@ def _unknown_architecture(name, known):
     near = difflib.get_close_matches(name, dict.fromkeys([*known, *short]), 4)
     hint = f'did you mean {" or ".join(near)}? Or ' if near else ''
     known = ', '.join(ARCHITECTURES)
-    return f'unknown architecture {name!r}: {hint}choose one of {known}, torchvision/NAME or timm/NAME'
+    return f'unknown architecture {name!r}: {hint}choose one of {known}, lite/NAME, torchvision/NAME or timm/NAME'
 
 # %% ../nbs/12_models.ipynb #5ff26b51
 def find_architecture(

@@ -160,6 +160,8 @@ def evaluate_model(
     return ModelEvaluation(found, float(answers.label.isna().mean()), worst)
 
 # %% ../nbs/24_pipeline.ipynb #1ce6f14c
+def _name_of(source): return Path(os.path.abspath(source)).name if isinstance(source, (str, Path)) else 'a table'
+
 def describe_images(
     source:'Path|DataFrame', # What was trained on
     table:'DataFrame' # Its images, with a column label
@@ -167,7 +169,7 @@ def describe_images(
     "What the model card says of the images: how many of each class, and their licences"
     counts = ', '.join(f'{n} {markdown_text(label)}' for label, n in table.label.value_counts().sort_index().items())
     licenses = sorted({markdown_text(row.get('license') or 'unknown') for row in _manifest_of(source) if row['status'] in PRESENT})
-    name = Path(os.path.abspath(source)).name if isinstance(source, (str, Path)) else 'a table'
+    name = _name_of(source)
     code = printable(name).replace('`', "'")
     return f'{len(table)} images of `{code}`: {counts}.\n\nLicences: {", ".join(licenses) or "not recorded"}.'
 
@@ -354,6 +356,8 @@ def train_classifier(
     _check_training(out, plan, stage, seed, report, mirror, minutes, epochs=epochs, batch_size=batch_size, size=size)
     plan, arch, reasons = _choose_plan(plan, arch, stage)
     table = image_table(source, label_regex, image_col, label_col, encoding)
+    if table.label.nunique() < 2:
+        raise InputError(f'{_name_of(source)} holds images of {sorted(set(table.label))}: a classifier needs at least 2 classes')
     settings = [plan, arch, stage, minutes, epochs, size, batch_size, lr, mirror, seed, method, sorted(table.name.astype(str))]
     checkpoint = _checkpoint(out, resume, settings) # before the images: resume may be refused
     asked = Asked(arch, stage, size, epochs, batch_size, lr, minutes, mirror, method, seed, checkpoint)
@@ -361,13 +365,19 @@ def train_classifier(
     trained = _judge_trained(best, source, out, reasons)
     trained.label_errors = _or_told('asked for label errors', _label_errors, carried)
     _keep_label_errors(trained.label_errors, source)
-    trained.reasons += carried.reasons
+    trained.reasons += carried.reasons + _unseen_classes(trained.evaluation)
     trained.figures |= _figures(carried, best) | _write_evaluation(trained, report)
     trained.figures['seconds'] = round(time.time() - start, 1)
     return trained
 
 # %% ../nbs/24_pipeline.ipynb #fc0e574f
 _KNOWS = .6 # Share of right answers from which on a classifier may judge labels
+
+def _unseen_classes(judged):
+    "A sentence for the classes of which no test image was recognised: the accuracy hides them where there are few"
+    classes = judged.evaluation.per_class if judged else {}
+    lost = [f'{printable(label)} ({int(row.images)})' for label, row in classes.iterrows() if row.images and row.recall == 0] if judged else []
+    return [f'no test image is recognised of {", ".join(lost)}, whatever the accuracy says: more images of these help'] if lost else []
 
 def _figures(carried, best):
     "What was tried, and what was kept"

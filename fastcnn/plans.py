@@ -25,6 +25,7 @@ from fastcore.basics import patch
 
 # %% ../nbs/24_pipeline.ipynb #cd0f1137
 from .activations import ActivationStats
+from .core import atomic_file
 from .data import image_dataloaders, resident_dataloaders, shorter_sides, usual_size
 from .evaluation import predict_items
 from .fast import fit_fast
@@ -207,6 +208,24 @@ def augmentation(self:Plan, size):
     return aug_transforms(size=size, do_flip=self.flips(), max_rotate=5, max_zoom=1.1, max_warp=0, max_lighting=.1)
 
 # %% ../nbs/24_pipeline.ipynb #7d835ebe
+class _StopEarly(EarlyStoppingCallback):
+    "Ends a fit that has become worse, with the weights of its best epoch"
+    def __init__(self, patience, checkpoint=None): # Checkpoint of the same fit
+        super().__init__(patience=patience)
+        self.checkpoint, self.state, self.file = checkpoint, None, checkpoint and checkpoint.path.with_name(f'{checkpoint.path.stem}-best.pt')
+
+    def after_epoch(self):
+        kept = self.checkpoint and self.checkpoint.kept # an epoch of before an interruption
+        try: super().after_epoch()
+        except CancelFitException:
+            if self.state is None and self.file and self.file.exists(): self.state = torch.load(self.file, weights_only=True)
+            if self.state: self.learn.model.load_state_dict(self.state)
+            raise
+        if not self.new_best or kept and self.epoch <= kept['epoch']: return
+        self.state = {name: value.clone() for name, value in self.learn.model.state_dict().items()}
+        if not self.file: return
+        with atomic_file(self.file) as file: torch.save(self.state, file)
+
 @patch
 def _affordable(self:Plan, name, learn, fit, epochs):
     "As many epochs as there is time for; 0: it is too short"
@@ -226,8 +245,8 @@ def _fit(self:Plan, name, learn, fit, epochs):
     "Train, and go on where it was interrupted: the number of epochs, or 0 if there is no time for it"
     epochs = self._kept_epochs(name) or (epochs if self.asked.epochs else self._affordable(name, learn, fit, epochs))
     if not epochs: return 0
-    stops = EarlyStoppingCallback(patience=max(3, epochs//2)) if not self.asked.epochs else None
     checkpoint = Checkpoint(self.asked.checkpoint/f'{name}-{epochs}.pt') if self.asked.checkpoint else None
+    stops = _StopEarly(max(3, epochs//2), checkpoint) if not self.asked.epochs else None
     set_seed(self.asked.seed)
     fit(epochs, [cb for cb in (stops, checkpoint) if cb])
     return epochs
@@ -250,11 +269,13 @@ def try_fine_tuning(self:Plan, ask=True):
     size = min(first.learn.dls.valid.size, 192)
     n = len(first.learn.dls.train.items)
     batch_size, epochs = batches_for(n, 400, 15, 32)
+    batch_size = asked.batch_size or batch_size
     learn = transfer_learner(first.learn.dls, asked.arch, cbs=ActivationStats())
     set_head(learn, self.own)
     judged_on, stats = learn.dls, backbone_preprocessing(asked.arch)
-    learn.dls = with_normalization(self.load(size, asked.batch_size or batch_size, batch_tfms=self.augmentation(size)), stats['mean'], stats['std'])
-    lr, shares = self._rate(learn, 2e-3), class_shares(self.labels[:n], len(learn.dls.vocab))
+    learn.dls = with_normalization(self.load(size, batch_size, batch_tfms=self.augmentation(size)), stats['mean'], stats['std'])
+    lr = self._rate(learn, 2e-3*min(1, batch_size/32)) # as Goyal et al. (2017) have it: what is right for 32 images breaks weights with 8
+    shares = class_shares(self.labels[:n], len(learn.dls.vocab))
     weights = torch.tensor(shares, dtype=torch.float32, device=learn.dls.device)
     epochs = self._fit('fine_tuned', learn, lambda epochs, cbs: fine_tune_body(learn, epochs, lr, weights, cbs), asked.epochs or epochs)
     learn.dls = judged_on

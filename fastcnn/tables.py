@@ -631,8 +631,8 @@ def image_table(
     name = 'the table' if is_table else repr(Path(source).name or str(source))
     elsewhere = table.part.isna()
     left_out = left_out | dict(no_part=table.name[elsewhere].astype(str).tolist())
-    table, unlabelled = _with_clean_labels(table[~elsewhere], name)
-    left_out = {reason: names for reason, names in (left_out | dict(unlabelled=unlabelled)).items() if names}
+    table, others = _with_clean_labels(table[~elsewhere], name)
+    left_out = {reason: names for reason, names in (left_out | others).items() if names}
     if left_out: warnings.warn(f'left out of {name}: {tell_left_out(left_out)}')
     table = _finished(table, name)
     table.attrs['left_out'] = {reason: len(names) for reason, names in left_out.items()}
@@ -648,12 +648,13 @@ def _as_in_training(label, part):
 
 # %% ../nbs/11_tables.ipynb #05fce2e6
 def _with_clean_labels(table, name):
-    "The rows that have a label, and the names of the others"
+    "The rows whose label can be learnt, and the names of the others: reason → names"
     label = _as_in_training(table.label.map(clean_label), table.part)
     _tell_spellings(table.label, label, name)
     learnt = set(label[~table.part.isin(['valid', 'test'])]) or set(label)
-    known = label.isin(learnt - {''})
-    return table.assign(label=label)[known], table.name[~known].astype(str).tolist()
+    left_out = dict(unlabelled=label == '', untrained=(label != '') & ~label.isin(learnt))
+    known = ~(left_out['unlabelled'] | left_out['untrained'])
+    return table.assign(label=label)[known], {reason: table.name[those].astype(str).tolist() for reason, those in left_out.items()}
 
 # %% ../nbs/11_tables.ipynb #21ca7d43
 def _finished(table, name):

@@ -320,7 +320,7 @@ def test_pretrained_weights_are_never_thrown_away(lr, frozen):
     with learn.no_bar(), learn.no_logging(): learn.fit(2, lr)
     found = diagnose(learn)
     for f in found: assert not any(word in f.fix for word in ('fresh', 'kaiming', 'larger network', 'GroupNorm')), f
-    assert lr < 1 or any('from the pretrained weights again: learn.fine_tune(2, 2.0e-03)' in f.fix for f in found)
+    assert lr < 1 or any('from the weights that it began with: learn.fine_tune(2, 2.0e-03)' in f.fix for f in found)
 
 
 def test_errors_are_confirmed_by_a_run(folder):
