@@ -43,7 +43,7 @@ def ants_and_bees():
     with tempfile.TemporaryDirectory() as folder:
         with zipfile.ZipFile(io.BytesIO((photo_archive().parent/'ants_bees.zip').read_bytes())) as archive:
             for name in archive.namelist():
-                if '/train/' not in name or not name.endswith('.jpg'): continue
+                if 'train/' not in name or not name.endswith('.jpg'): continue
                 file = Path(folder)/'set'/name.split('/')[-2]/name.split('/')[-1]
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(archive.read(name))

@@ -192,6 +192,51 @@ def test_features_push_no_pixels_out(planets, tmp_path, monkeypatch):
     with PixelCache.reader(cache) as read: read(dls.valid.items.content.iloc[0], dls.valid.items.image.iloc[0])
 
 
+def test_a_fit_that_becomes_worse_gives_back_its_best_epoch(planets, tmp_path):
+    from fastai.callback.core import Callback
+    from fastcnn.plans import _StopEarly
+    from fastcnn.training import Checkpoint, scratch_learner
+    class Spoil(Callback):
+        order = 50 # after the second epoch the weights are worth nothing
+        def after_train(self):
+            if self.epoch >= 2:
+                for p in self.model.parameters(): p.data.mul_(0)
+    class Interrupt(Callback):
+        order = 70
+        def after_epoch(self):
+            if self.epoch == 2: raise KeyboardInterrupt
+    dls = Plan(image_table(planets), Asked('conv_stack')).load(32, 8, batch_tfms=[])
+    def fitted(folder, *cbs):
+        fastcnn.plans.set_seed(1)
+        learn, checkpoint = scratch_learner(dls, cbs=Spoil()), Checkpoint(folder/'fit.pt')
+        folder.mkdir(exist_ok=True)
+        with learn.no_bar(), learn.no_logging(): learn.fit(9, 1e-3, cbs=[checkpoint, _StopEarly(2, checkpoint), *cbs])
+        return learn
+    with pytest.raises(KeyboardInterrupt): fitted(tmp_path/'stopped', Interrupt())
+    for learn in (fitted(tmp_path/'whole'), fitted(tmp_path/'stopped')):
+        losses = [row[1] for row in learn.recorder.values]
+        assert len(losses) < 9 and learn.validate()[0] == pytest.approx(min(losses), abs=1e-4)
+
+
+def test_a_class_that_is_never_recognised_is_told(planets, monkeypatch):
+    import fastcnn.exported
+    def blind(model, images):
+        found = predict(model, images)
+        found['p_earth'] += found.p_saturn
+        found['p_saturn'] = 0.
+        return found
+    predict = fastcnn.exported.predict
+    monkeypatch.setattr('fastcnn.exported.predict', blind)
+    reasons = train_classifier(planets, size=64).reasons
+    assert any(reason.startswith('no test image is recognised of') and 'saturn' in reason for reason in reasons), reasons
+
+
+def test_one_class_is_refused_before_images_are_read(planets, tmp_path, monkeypatch):
+    shutil.copytree(planets/'saturn', tmp_path/'one'/'saturn')
+    monkeypatch.setattr('fastcnn.plans.Plan.load', lambda *args, **options: pytest.fail('images were read'))
+    with pytest.raises(InputError, match=r"one holds images of \['saturn'\]: a classifier needs at least 2 classes"): train_classifier(tmp_path/'one')
+
+
 @pytest.mark.parametrize('plan', ['scratch', 'fast'])
 def test_a_fresh_network_is_one_word_away(plan, planets):
     found = train_classifier(planets, plan=plan, size=32, epochs=2, mirror='yes').summary()

@@ -34,6 +34,13 @@ def test_a_layout_comes_in_right(name, tmp_path):
     assert not layout.left_out or 'left out' in said
 
 
+def test_a_class_without_training_images_is_told_as_such(tmp_path):
+    pictures(tmp_path/'set', *[f'{part}/{label}/{i}.png' for part, labels in (('train', 'ab'), ('valid', 'abc')) for label in labels for i in range(3)])
+    table, said = read(tmp_path/'set')
+    assert set(table.label) == {'a', 'b'} and table.attrs['left_out'] == {'untrained': 3}
+    assert '3 of classes without training images (valid/c/0.png' in said
+
+
 @pytest.mark.parametrize('names', [['cat.1.png', 'cat.2.png', 'dog.1.png', 'dog.2.png'], ["Ann's cat_1.png", "Ann's cat_2.png", 'dog$_1.png', 'dog$_2.png']])
 def test_the_pattern_that_is_offered_works_as_a_shell_takes_it(names, tmp_path):
     pictures(tmp_path/'flat', *names)
