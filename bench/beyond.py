@@ -1,16 +1,18 @@
-"""What each step costs against the number of images, and the law that it follows: what a million images would take.
+"""What each step costs against the number of images, and the law that it follows.
 
     python bench/beyond.py [STEP …]     writes bench/results/beyond.json
 
-Each point is a process of its own: seconds by the clock, seconds of processor time, all threads together, and memory that the process holds for itself
-above what it held after its imports (RssAnon, sampled every 20th of a second). A step that is named is measured anew; the others stay, each with its date. The files are the web photographs at a
-shorter side of 128 pixels, each copy with a tail of its own, so that no content is the same twice. They say nothing about finding copies, which come
-from drawn thumbnails (`copies`: every hundredth is a copy of the one before). `hashes` compares 800 hashes, in blocks as `find_duplicates` does it, with
-all that come after, and counts how many such parts there are. Rows of a manifest have some 700 bytes; up to a million are added through `append`, 100 at
-a time; ten million are copies of that log's bytes under other addresses, and are only loaded. The law is processor seconds = a·images^exponent, by
-least squares on the logarithms: others may use the machine at the same time, and the clock counts them too.
+Each point is a process of its own: seconds by the clock, seconds of processor time, all threads together, and memory that the
+process holds for itself above what it held after its imports (RssAnon, sampled every 20th of a second). A step that is named is
+measured anew; the others stay, each with its date. The files are the web photographs at a shorter side of 128 pixels, each copy
+with a tail of its own, so that no content is the same twice. They say nothing about finding copies, for which thumbnails are
+drawn, every hundredth a copy of the one before. `hashes` compares 800 hashes with all others, in blocks as `find_duplicates` does
+it, and counts how many such parts there are. A million rows of a manifest are added through `append`, 100 at a time; ten million
+are copies of that log under other addresses, and are only loaded. The law is processor seconds = a·images^exponent, by least
+squares on the logarithms: others may use the machine at the same time, and the clock counts them too.
 """
-import argparse, hashlib, io, json, shutil, sys, tempfile, threading, time, zipfile
+import argparse, hashlib, io, json, pickle, shutil, sys, tempfile, threading, time, zipfile
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +22,14 @@ sys.path.insert(0, str(HERE.parent/'tools'))
 from machine import machine, own_process, photo_archive
 from scale import held
 
+from fastcnn.core import atomic_write, utc_now
+
 OUT = HERE/'results'/'beyond.json'
 STEPS = {
     'reading': [1_000, 10_000, 100_000], 'copies': [1_000, 10_000, 30_000, 100_000], 'hashes': [100_000, 1_000_000, 10_000_000],
     'append': [10_000, 100_000, 1_000_000], 'load': [10_000, 100_000, 1_000_000, 10_000_000], 'features': [500, 1_000, 2_000],
     'prediction': [1_000, 10_000, 100_000]}
-ON_FILES, ROWS = ('reading', 'features', 'prediction'), 1_000_000 # rows that are written through `append`
+ON_FILES, ROWS, LIMIT = ('reading', 'features', 'prediction'), 1_000_000, 180 # seconds that a point on files may take
 
 
 def photographs(folder, number):
@@ -83,16 +87,15 @@ def row(i):
                 phash=digest[:16], group=digest[:8], file=f'{label}/{digest[:12]}.jpg')
 
 
-def write_log(root, number):
-    "The log of `number` rows under `root`, from that of `ROWS` where there are more"
-    from fastcnn.core import Manifest, SidecarFile, sidecar
-    log, whole = Manifest(root).path, root.parent/f'append-{min(number, ROWS)}'
-    source = sidecar(whole)/SidecarFile.MANIFEST
+def write_log(log, number):
+    "Rows as `append` would have written them; beyond a million, the same under other addresses"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, 'wb') as out:
-        for turn in range(-(-number//ROWS)):
-            with open(source, 'rb') as lines:
-                while part := lines.read(1 << 24): out.write(part if not turn else part.replace(b'staticflickr.com/', b'staticflickr.com/%d/' % turn))
+    with open(log, 'w') as out:
+        for i in range(min(number, ROWS)): out.write(json.dumps(row(i)) + '\n')
+    with open(log, 'rb') as lines, open(log, 'ab') as out:
+        for turn in range(1, -(-number//ROWS)):
+            lines.seek(0)
+            for line in islice(lines, ROWS): out.write(line.replace(b'staticflickr.com/', b'staticflickr.com/%d/' % turn, 1))
 
 
 # ---- one point each: what is done before the clock starts, then what is measured ----
@@ -133,7 +136,7 @@ def append(folder, number):
 def load(folder, number):
     from fastcnn.core import Manifest
     root = folder/f'load-{number}'
-    write_log(root, number)
+    write_log(Manifest(root).path, number)
     def read():
         manifest = Manifest(root)
         assert len(manifest) == number
@@ -164,7 +167,7 @@ def prediction(folder, number):
 def job(step, folder, number=None):
     "One point"
     if step == 'photographs': return dict(bytes=photographs(Path(folder), number))
-    if step == 'small_model': return small_model(Path(folder))
+    if step in ('small_model', 'learner'): return globals()[step](Path(folder))
     run = globals()[step](Path(folder), number)
     before, peak, done = held()[0], [0], threading.Event()
     def watch():
@@ -181,46 +184,65 @@ def job(step, folder, number=None):
 
 
 def law(points):
-    "a and exponent of seconds of processor time = a·images^exponent"
-    exponent, log_a = np.polyfit(*np.log([[p[key] for p in points] for key in ('images', 'processor')]), 1)
-    return dict(a=float(np.exp(log_a)), exponent=round(float(exponent), 3))
+    "a and exponent of processor seconds = a·images^exponent; and the exponent between the two largest points"
+    images, seconds = np.log([[p[key] for p in points] for key in ('images', 'processor')])
+    exponent, log_a = np.polyfit(images, seconds, 1)
+    last = (seconds[-1] - seconds[-2])/(images[-1] - images[-2])
+    return dict(a=float(np.exp(log_a)), exponent=round(float(exponent), 3), last_exponent=round(float(last), 3))
+
+
+def learner(folder):
+    "A frozen body on few images, pickled as Spark does it"
+    from fastcnn.data import image_dataloaders
+    from fastcnn.transfer import transfer_learner
+    import pandas as pd
+    files = files_of(folder, 64)
+    table = pd.DataFrame(dict(image=files, label=[f.parent.name for f in files]))
+    (folder/'learner.pkl').write_bytes(pickle.dumps(transfer_learner(image_dataloaders(table, 96, augment=False))))
+    return dict(bytes=(folder/'learner.pkl').stat().st_size)
 
 
 def worker(folder, part):
-    "What a worker of a cluster pays before its first answer: seconds with all imports, and megabytes then"
-    start = time.perf_counter()
+    "What a worker of a cluster pays before its first answer: seconds for imports, then to open the model and for one image; and megabytes then"
+    start, (file,) = time.perf_counter(), files_of(Path(folder), 1)
     if part == 'prediction':
         from fastcnn.exported import open_exported, predict_each
+        import onnxruntime, pandas
         ready = time.perf_counter()
-        list(predict_each(open_exported(Path(folder)/'model'), files_of(Path(folder), 1)))
+        list(predict_each(open_exported(Path(folder)/'model'), [file]))
     else:
-        import pandas as pd
-        from fastcnn.data import image_dataloaders
-        from fastcnn.transfer import image_features, transfer_learner
+        import pandas
+        from fastcnn.tables import readable_images
+        from fastcnn.transfer import image_features
         ready = time.perf_counter()
-        files = files_of(Path(folder), 8)
-        learn = transfer_learner(image_dataloaders(pd.DataFrame(dict(image=files, label=list('ab'*4))), 96, augment=False))
-        image_features(learn, pd.DataFrame(dict(image=files[:1])))
+        image_features(pickle.loads((Path(folder)/'learner.pkl').read_bytes()), pandas.DataFrame(dict(image=[file])))
     return dict(imports=round(ready - start, 2), opening=round(time.perf_counter() - ready, 2), own_mb=round(held()[0]))
 
 
+def measured(step, at, pixels):
+    "The points of a step; those on files as far as they take three minutes at most"
+    points = []
+    for number in STEPS[step]:
+        if step in ON_FILES and points and points[-1]['seconds']*number/points[-1]['images'] > LIMIT: break
+        points.append(at(step, number) | dict(date=utc_now()))
+        shutil.rmtree(pixels, ignore_errors=True)
+        print(step, points[-1], file=sys.stderr, flush=True)
+    return law(points) | dict(points=points)
+
+
 def main(steps):
-    from fastcnn.core import atomic_write, utc_now
     found = json.loads(OUT.read_text()) if OUT.exists() else dict(steps={})
     with tempfile.TemporaryDirectory() as tmp:
-        at = lambda *job: own_process(__file__, f'{tmp}/pixels', *job)
+        at = lambda job, *more: own_process(__file__, f'{tmp}/pixels', job, tmp, *more)
         most = max([max(STEPS[step]) for step in steps if step in ON_FILES] + [64])
-        found['file_bytes'] = at('photographs', tmp, most)['bytes']
-        at('small_model', tmp)
-        for step in sorted(steps, key=lambda step: step in ON_FILES):
-            points = []
-            for number in STEPS[step]:
-                points.append(at(step, tmp, number) | dict(date=utc_now()))
-                if step in ON_FILES: shutil.rmtree(f'{tmp}/pixels', ignore_errors=True)
-                print(step, points[-1], file=sys.stderr, flush=True)
-            found['steps'][step] = law(points) | dict(points=points)
-        found['workers'] = {part: at('worker', tmp, part) for part in ('prediction', 'features')}
-        atomic_write(OUT, json.dumps(dict(about=machine('fastcnn', 'numpy', 'torch', 'onnxruntime', 'pillow')) | found, indent=1) + '\n')
+        found['file_bytes'] = at('photographs', most)['bytes']
+        at('small_model')
+        found['learner_mb'] = round(at('learner')['bytes']/1e6, 1)
+        found['workers'] = {part: at('worker', part) for part in ('prediction', 'features')}
+        for step in steps:
+            found['steps'][step] = measured(step, at, f'{tmp}/pixels')
+            about = machine('fastcnn', 'numpy', 'torch', 'onnxruntime', 'pillow')
+            atomic_write(OUT, json.dumps(dict(about=about) | {k: found[k] for k in ('file_bytes', 'learner_mb', 'workers', 'steps')}, indent=1) + '\n')
 
 
 if __name__ == '__main__':
