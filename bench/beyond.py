@@ -3,7 +3,7 @@
     python bench/beyond.py [STEP …]     writes bench/results/beyond.json
 
 Each point is a process of its own: seconds by the clock, seconds of processor time, all threads together, and memory that the
-process holds for itself above what it held after its imports (RssAnon, sampled every 20th of a second). A step that is named is
+process holds for itself above what it held before the step (RssAnon, sampled every 20th of a second). A step that is named is
 measured anew; the others stay, each with its date. The files are the web photographs at a shorter side of 128 pixels, each copy
 with a tail of its own, so that no content is the same twice. They say nothing about finding copies, for which thumbnails are
 drawn, every hundredth a copy of the one before. `hashes` compares 800 hashes with all others, in blocks as `find_duplicates` does
