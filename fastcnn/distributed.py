@@ -9,6 +9,7 @@ __all__ = ['distributed_fit']
 
 # %% ../nbs/13_training.ipynb #1ffba7ad
 import atexit, hashlib, os, time
+from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from functools import cache, partial
 from importlib.util import find_spec
@@ -100,11 +101,12 @@ def distributed_fit(
     learn:Learner, # Made in the same way in each process; `learn.dls.bs` images per step are shared out among them
     n_epoch:int, # Epochs
     lr:float|slice=None, # Learning rate; default: the method's own
-    schedule:str='fit_one_cycle', # Learner's method that trains: 'fit', 'fit_one_cycle', 'fit_flat_cos' or 'fine_tune'
-    **options # Other arguments of that method, such as `cbs`
+    schedule:str|Callable='fit_one_cycle', # Learner's method that trains, as 'fit' or 'fine_tune'; or a function of Learner, epochs and rate
+    **options # Its other arguments, such as `cbs`
 )->None: # Afterwards `learn` holds the same plain network in each process
     "Train in all processes that torchrun or `accelerate launch` has started; if there are no others, in this one alone"
-    run = partial(getattr(learn, schedule), n_epoch, *([] if lr is None else [lr]), **options)
+    method = partial(schedule, learn) if callable(schedule) else getattr(learn, schedule)
+    run = partial(method, n_epoch, *([] if lr is None else [lr]), **options)
     world = distributed.get_world_size() if distributed.is_initialized() else num_distrib()
     if world <= 1: return run()
     os.environ['WORLD_SIZE'] = str(world)

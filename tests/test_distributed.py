@@ -36,7 +36,7 @@ def two(tmp_path_factory):
 def one(tmp_path_factory):
     "The same in this process"
     out = tmp_path_factory.mktemp('one')
-    return {f.__name__: f(out) for f in (together.fits, together.resumed, together.batchnorm, together.tuned)}
+    return {f.__name__: f(out) for f in (together.fits, together.resumed, together.batchnorm, together.tuned, together.body)}
 
 
 @pytest.mark.parametrize('name', ['fits', 'resumed', 'tuned'])
@@ -56,7 +56,20 @@ def test_what_is_frozen_stands_still_at_first(two):
     assert not torch.equal(found['weights']['0.weight'], found['before']['0.weight']) # tuned in the second part
 
 
-@pytest.mark.parametrize('name', ['fits', 'resumed', 'batchnorm', 'tuned'])
+def test_two_tune_a_body_as_one_does(one, two):
+    "The first group, BatchNorm's averages and depthwise convolutions stay as they are; the others learn at rates of their own"
+    first, other = two[0][0]['body'], one['body']
+    moved = {name for name, weights in first['weights'].items() if not torch.equal(weights, first['before'][name])}
+    assert moved == {'1.2.weight', '1.2.bias', '2.1.weight', '2.1.bias'}
+    for found in two[0]:
+        mine = found['body']
+        assert mine['own_loss'] and mine['learning'] == other['learning'] == [False]*4 + [True]*6
+        assert_close(mine['weights'], other['weights'], rtol=1e-3, atol=1e-3) # in bfloat16, where the processor has it
+        for what in ('values', 'losses'): assert_close(torch.tensor(mine[what]), torch.tensor(other[what]), rtol=1e-2, atol=1e-2)
+        assert_close(torch.tensor(mine['lrs']), torch.tensor(other['lrs']))
+
+
+@pytest.mark.parametrize('name', ['fits', 'resumed', 'batchnorm', 'tuned', 'body'])
 def test_each_process_ends_with_the_same_plain_learner(one, two, name):
     first, second = (found[name] for found in two[0])
     assert_close(first['weights'], second['weights'], rtol=0, atol=0)
@@ -80,7 +93,7 @@ def test_each_takes_its_share_and_rolls_its_own_dice(one, two):
 
 def test_progress_is_shown_once(two):
     "A headline for each fit of the first process, of which fine_tune and the last one make two and one"
-    assert len(re.findall('train_loss', two[1])) == 1 + 2 + 1 + 2 + 1
+    assert len(re.findall('train_loss', two[1])) == 1 + 2 + 1 + 2 + 1 + 1
 
 
 def test_what_cannot_work_is_told_to_all(two):

@@ -261,7 +261,7 @@ def test_addresses_that_nobody_should_visit_are_not_listed(tmp_path):
 
 def recommended_command():
     "The arguments that the notebook tells its reader to use"
-    cell = next(c.source for c in nbformat.read(notebooks.NBS/"06_collect.ipynb", 4).cells if 'img2dataset --url_list' in c.source)
+    cell = next(c.source for c in nbformat.read(notebooks.NBS/'07_exchange.ipynb', 4).cells if 'img2dataset --url_list' in c.source)
     return shlex.split(cell.split('```')[1].replace('\\\n', ' '))
 
 

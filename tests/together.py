@@ -17,6 +17,7 @@ from fastcnn.core import InputError
 from fastcnn.distributed import distributed_fit
 from fastcnn.models import build_model
 from fastcnn.training import Checkpoint
+from fastcnn.transfer import FreezeBatchNorm, fine_tune_body
 
 N, TRAIN = 58, 45 # 5 batches of 8 and 5 images left out; 13 to validate on, an odd number
 
@@ -27,7 +28,7 @@ def loaders(bs=8, shift=0):
     names = [f'{i + shift:02}' for i in range(N)]
     tfms = [[lambda i: noise[int(i) % N] + int(i) % 3*.3], [lambda i: int(i) % 3, Categorize()]]
     sets = Datasets(names, tfms, splits=[range(TRAIN), range(TRAIN, N)])
-    return sets.dataloaders(bs=bs, num_workers=0, device='cpu')
+    return sets.dataloaders(bs=bs, num_workers=0, device=torch.device('cpu'))
 
 
 def plain(): return nn.Sequential(nn.Conv2d(3, 6, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(6*5*5, 3))
@@ -90,6 +91,21 @@ def tuned(out):
     return told(learn) | dict(before=before)
 
 
+def three_groups():
+    layers = nn.Conv2d(3, 6, 3, stride=2), nn.BatchNorm2d(6), nn.Conv2d(6, 6, 3, groups=6), nn.ReLU(), nn.Conv2d(6, 6, 1)
+    return nn.Sequential(nn.Sequential(*layers[:2]), nn.Sequential(*layers[2:]), nn.Sequential(nn.Flatten(), nn.Linear(6*3*3, 3)))
+
+
+def body(out):
+    "transfer's fine-tuning: what is frozen, BatchNorm, depthwise convolutions and a loss of its own, in bfloat16 where there is such"
+    groups = lambda model: [list(part.parameters()) for part in model]
+    learn = learner(three_groups, splitter=groups, train_bn=False, cbs=FreezeBatchNorm())
+    before = {name: p.clone() for name, p in learn.model.state_dict().items()}
+    loss = learn.loss_func
+    distributed_fit(learn, 2, 1e-2, schedule=fine_tune_body)
+    return told(learn) | dict(before=before, own_loss=learn.loss_func is loss, learning=[p.requires_grad for p in learn.model.parameters()])
+
+
 def refused(out):
     "What the processes are told of inputs that cannot work"
     found = {}
@@ -110,5 +126,5 @@ def fail():
 
 if __name__ == '__main__':
     out = Path(sys.argv[1])
-    torch.save({f.__name__: f(out) for f in (fits, resumed, batchnorm, tuned, refused)}, out/f'process-{os.environ["RANK"]}.pt')
+    torch.save({f.__name__: f(out) for f in (fits, resumed, batchnorm, tuned, body, refused)}, out/f'process-{os.environ["RANK"]}.pt')
     fail()
