@@ -54,6 +54,7 @@ bench: $(READY) $(PEERS) ## side by side with other tools; results in bench/resu
 	@$(PY) bench/label_errors.py
 	@$(PY) bench/novelty.py
 	@$(PY) bench/suspects.py
+	@$(PY) bench/beyond.py
 
 $(PEERS): bench/peers.txt
 	@echo "setup: installing the tools to compare with into .venv-peers"

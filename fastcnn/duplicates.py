@@ -686,6 +686,13 @@ def _duplicate_rows(identical:list, min_detail:float, orientations:tuple, same_p
             yield (group, f.file, f.label, kind, f is kept, copy_of, bits, match.correlation, match.detail,
                    f.width, f.height, f.bytes, f'{hashes[i]:016x}')
 
+# %% ../nbs/08_duplicates.ipynb #a0d19d43
+def _tell_how_long(n):
+    "Warn where comparing in pairs takes long: half an hour of one core for a million hashes, four times that for twice as many (bench/beyond.py)"
+    if n > 300_000:
+        warnings.warn(f'{n:,} images are compared with each other, which takes {.3*(n/1e6)**2:.1f} hours of one core and more: '
+                      'compared class by class, ten classes take a tenth')
+
 # %% ../nbs/08_duplicates.ipynb #dea1cf21
 def _same_bytes(a, b):
     return a == b if isinstance(a, bytes) or isinstance(b, bytes) else filecmp.cmp(a, b, shallow=False)
@@ -699,6 +706,7 @@ def find_duplicates(
     "The images that are related, in groups, and which of them are copies (`copy_of`) of which kept one"
     import pandas as pd # slow to import
     facts, images = read_images(source) if facts is None else facts, cache(lambda: _images_of(source))
+    _tell_how_long(len(facts))
     digest = cache(lambda file: _pixel_digest(images()[file]))
     def same_pixels(a, b): # the same bytes need no decoding
         return _same_bytes(images()[a], images()[b]) or digest(a) == digest(b)

@@ -534,6 +534,12 @@ def test_a_backbone_finds_statues_watches_and_cars_among_planets(tmp_path):
     assert clean_images(one.parent, features=backbone_features).kept == 1
 
 
+def test_a_long_comparison_is_told_before_it_begins():
+    class Many(list):
+        def __len__(self): return 10**7
+    with pytest.warns(UserWarning, match='10,000,000 images are compared .* takes 30.0 hours'): find_duplicates(Path(), Many())
+
+
 def onnx_mean(batch):
     "The mean colour, (N,3,1,1), as ONNX Runtime gives it"
     import onnx
