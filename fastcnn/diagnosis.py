@@ -664,14 +664,11 @@ def _more_would_help(exam, finding, found):
     if others or exam.scores[0].loss < 0.3*exam.guess: return
     for steps in (_STEPS, 3*_STEPS):
         longer = trials.run(exam.lr/3, steps, go_on=True)
-        if longer is None:
-            yield replace(finding, severity='info')
-            return
+        if longer is None: return (yield replace(finding, severity='info'))
         gain, more = trials.as_used.loss - longer.loss, longer.right.mean() - trials.as_used.right.mean()
         if gain > trials.margin or gain > 0 and more > 0.1:
             then = f'{steps} more bring the loss of other images from {trials.as_used.loss:.3g} to {longer.loss:.3g}'
-            yield replace(finding, evidence=f'{finding.evidence}; {then}')
-            return
+            return (yield replace(finding, evidence=f'{finding.evidence}; {then}'))
 
 # %% ../nbs/16_diagnosis.ipynb #8b318f26
 def _find_overfit(exam):

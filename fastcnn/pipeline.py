@@ -313,6 +313,10 @@ class TrainedClassifier:
         return kept | self.figures | dict(findings=[vars(finding) for finding in self.findings], label_errors=errors, reasons=self.reasons)
 
 # %% ../nbs/24_pipeline.ipynb #67f76fd6
+def _check_classes(source, table):
+    if table.label.nunique() > 1: return
+    raise InputError(f'{_name_of(source)} holds images of {sorted(set(table.label))}: a classifier needs at least 2 classes')
+
 def _carry_out(table, plan, asked):
     "(the plan after it has been carried out, its best trial)"
     from fastcnn.plans import Plan
@@ -356,15 +360,13 @@ def train_classifier(
     _check_training(out, plan, stage, seed, report, mirror, minutes, epochs=epochs, batch_size=batch_size, size=size)
     plan, arch, reasons = _choose_plan(plan, arch, stage)
     table = image_table(source, label_regex, image_col, label_col, encoding)
-    if table.label.nunique() < 2:
-        raise InputError(f'{_name_of(source)} holds images of {sorted(set(table.label))}: a classifier needs at least 2 classes')
+    _check_classes(source, table)
     settings = [plan, arch, stage, minutes, epochs, size, batch_size, lr, mirror, seed, method, sorted(table.name.astype(str))]
     checkpoint = _checkpoint(out, resume, settings) # before the images: resume may be refused
     asked = Asked(arch, stage, size, epochs, batch_size, lr, minutes, mirror, method, seed, checkpoint)
     carried, best = _carry_out(table, plan, asked)
     trained = _judge_trained(best, source, out, reasons)
-    trained.label_errors = _or_told('asked for label errors', _label_errors, carried)
-    _keep_label_errors(trained.label_errors, source)
+    trained.label_errors = _keep_label_errors(_or_told('asked for label errors', _label_errors, carried), source)
     trained.reasons += carried.reasons + _unseen_classes(trained.evaluation)
     trained.figures |= _figures(carried, best) | _write_evaluation(trained, report)
     trained.figures['seconds'] = round(time.time() - start, 1)
@@ -398,13 +400,14 @@ def _label_errors(carried):
     return find_label_errors(carried.head.probabilities, table.label, vocab, table.name)
 
 def _keep_label_errors(found, source):
-    "Beside an image folder, where the cleaner looks for them"
+    "The same; kept beside an image folder, where the cleaner looks for them"
     from fastcnn.clean import keep_label_errors
-    if found is None or not isinstance(source, (str, Path)) or not Path(source).is_dir(): return
-    if not len(found) and not (sidecar(source)/SidecarFile.LABEL_ERRORS).exists(): return
-    if not all(is_place(name) and (Path(source)/name).is_file() for name in found.image): return # folders in folders: no collection
+    if found is None or not isinstance(source, (str, Path)) or not Path(source).is_dir(): return found
+    if not len(found) and not (sidecar(source)/SidecarFile.LABEL_ERRORS).exists(): return found
+    if not all(is_place(name) and (Path(source)/name).is_file() for name in found.image): return found # folders in folders: no collection
     try: keep_label_errors(source, found)
     except (InputError, OSError) as error: warnings.warn(f'the label errors are not kept for the cleaner: {error}')
+    return found
 
 # %% ../nbs/24_pipeline.ipynb #9d8db246
 def _judge_trained(best, source, out, reasons):

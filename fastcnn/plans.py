@@ -207,8 +207,8 @@ def augmentation(self:Plan, size):
     if self.side > _SMALL: return aug_transforms(size=size, do_flip=self.flips(), max_rotate=20, max_zoom=1.2)
     return aug_transforms(size=size, do_flip=self.flips(), max_rotate=5, max_zoom=1.1, max_warp=0, max_lighting=.1)
 
-# %% ../nbs/24_pipeline.ipynb #7d835ebe
-class _StopEarly(EarlyStoppingCallback):
+# %% ../nbs/24_pipeline.ipynb #6ac44dc9
+class StopEarly(EarlyStoppingCallback):
     "Ends a fit that has become worse, with the weights of its best epoch"
     def __init__(self, patience, checkpoint=None): # Checkpoint of the same fit
         super().__init__(patience=patience)
@@ -226,6 +226,7 @@ class _StopEarly(EarlyStoppingCallback):
         if not self.file: return
         with atomic_file(self.file) as file: torch.save(self.state, file)
 
+# %% ../nbs/24_pipeline.ipynb #7d835ebe
 @patch
 def _affordable(self:Plan, name, learn, fit, epochs):
     "As many epochs as there is time for; 0: it is too short"
@@ -246,7 +247,7 @@ def _fit(self:Plan, name, learn, fit, epochs):
     epochs = self._kept_epochs(name) or (epochs if self.asked.epochs else self._affordable(name, learn, fit, epochs))
     if not epochs: return 0
     checkpoint = Checkpoint(self.asked.checkpoint/f'{name}-{epochs}.pt') if self.asked.checkpoint else None
-    stops = _StopEarly(max(3, epochs//2), checkpoint) if not self.asked.epochs else None
+    stops = StopEarly(max(3, epochs//2), checkpoint) if not self.asked.epochs else None
     set_seed(self.asked.seed)
     fit(epochs, [cb for cb in (stops, checkpoint) if cb])
     return epochs

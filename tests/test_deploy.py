@@ -266,7 +266,7 @@ def test_each_image_has_its_own_answer(exported):
     assert (together.label.fillna('') == alone.label.fillna('')).mean() >= .99 and np.allclose(together[numbers], alone[numbers], atol=1e-4)
     assert together.p_across.nunique() > 90
     each = pd.DataFrame(predict_each(exported[0], iter(images)))
-    assert list(each.columns) == list(together.columns) and each.label.tolist() == together.label.tolist()
+    assert list(each.columns) == list(together.columns) and each.label.fillna('').tolist() == together.label.fillna('').tolist()
     assert np.allclose(each.novelty, together.novelty, atol=1e-4)
 
 

@@ -194,7 +194,7 @@ def test_features_push_no_pixels_out(planets, tmp_path, monkeypatch):
 
 def test_a_fit_that_becomes_worse_gives_back_its_best_epoch(planets, tmp_path):
     from fastai.callback.core import Callback
-    from fastcnn.plans import _StopEarly
+    from fastcnn.plans import StopEarly
     from fastcnn.training import Checkpoint, scratch_learner
     class Spoil(Callback):
         order = 50 # after the second epoch the weights are worth nothing
@@ -210,7 +210,7 @@ def test_a_fit_that_becomes_worse_gives_back_its_best_epoch(planets, tmp_path):
         fastcnn.plans.set_seed(1)
         learn, checkpoint = scratch_learner(dls, cbs=Spoil()), Checkpoint(folder/'fit.pt')
         folder.mkdir(exist_ok=True)
-        with learn.no_bar(), learn.no_logging(): learn.fit(9, 1e-3, cbs=[checkpoint, _StopEarly(2, checkpoint), *cbs])
+        with learn.no_bar(), learn.no_logging(): learn.fit(9, 1e-3, cbs=[checkpoint, StopEarly(2, checkpoint), *cbs])
         return learn
     with pytest.raises(KeyboardInterrupt): fitted(tmp_path/'stopped', Interrupt())
     for learn in (fitted(tmp_path/'whole'), fitted(tmp_path/'stopped')):
