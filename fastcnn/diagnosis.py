@@ -603,7 +603,8 @@ def _find_rate(exam, ignore, broken):
     "Another learning rate that does clearly better in a few steps than the whole training; or one that moves nothing"
     if ignore or not math.isfinite(exam.lr): return
     if exam.trials.frozen: yield Finding('not_learning', 'warning', '', 'all weights are frozen', 'learn.unfreeze()')
-    if len(exam.losses) < 5 or exam.trials.frozen: return
+    few = len(exam.losses) < 5 and np.isfinite(exam.losses).all() and exam.losses.max(initial=0) < 1000*exam.guess
+    if few or exam.trials.frozen: return
     trials, guess, diverged = exam.trials, exam.guess, _has_diverged(exam)
     if not diverged and exam.scores[0].loss < 0.5*guess and exam.start_and_end[1] < 0.5*guess: return
     tried, steps = _try_rates(exam)
