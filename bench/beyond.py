@@ -19,8 +19,8 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent/'tools'))
-from machine import machine, own_process, photo_archive
-from scale import held
+from machine import machine, own_process
+from scale import held, small_photographs
 
 from fastcnn.core import atomic_write, utc_now
 
@@ -35,14 +35,7 @@ ON_FILES, ROWS, LIMIT = ('reading', 'features', 'prediction'), 1_000_000, 180 # 
 def photographs(folder, number):
     "Copies with tails, two classes; bytes of a file on average"
     from PIL import Image
-    small = []
-    with zipfile.ZipFile(photo_archive()) as archive:
-        for name in archive.namelist():
-            if not name.endswith('.jpg'): continue
-            image, out = Image.open(archive.open(name)).convert('RGB'), io.BytesIO()
-            scale = 128/min(image.size)
-            image.resize([round(scale*side) for side in image.size], Image.LANCZOS).save(out, 'JPEG', quality=95)
-            small.append(out.getvalue())
+    small = small_photographs(128, 95, Image.LANCZOS)
     for label in 'ab': (folder/label).mkdir(parents=True, exist_ok=True)
     for i in range(number): (folder/'ab'[i % 2]/f'{i:06}.jpg').write_bytes(small[i % len(small)] + i.to_bytes(4, 'big'))
     return round(sum(map(len, small))/len(small)) + 4

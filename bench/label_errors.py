@@ -77,11 +77,9 @@ def compare(features, labels, groups, vocab, share, seed):
 
 
 def features_of(which, seed):
-    from fastcnn.data import image_dataloaders
-    from fastcnn.plans import backbone_size, median_side
-    from fastcnn.transfer import image_features, transfer_learner
-    table = table_of(which, seed)
-    learn = transfer_learner(image_dataloaders(table, backbone_size('lite/efficientnet_lite0', median_side(table)), augment=False))
+    from fastcnn.plans import frozen_learner
+    from fastcnn.transfer import image_features
+    learn = frozen_learner(table_of(which, seed), 'lite/efficientnet_lite0')
     items = pd.concat([learn.dls.train.items, learn.dls.valid.items], ignore_index=True)
     labels = np.array([learn.dls.vocab.o2i[label] for label in items.label])
     return image_features(learn, items), labels, [str(label) for label in learn.dls.vocab]

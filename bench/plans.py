@@ -50,11 +50,9 @@ def ours(which, seed):
 
 def features_only(which, seed):
     "Seconds until the features of the images to learn from are there"
-    from fastcnn.data import image_dataloaders
-    from fastcnn.plans import backbone_size, median_side
-    from fastcnn.transfer import image_features, transfer_learner
-    table = table_of(which, seed)
-    learn = transfer_learner(image_dataloaders(table, backbone_size('lite/efficientnet_lite0', median_side(table)), augment=False))
+    from fastcnn.plans import frozen_learner
+    from fastcnn.transfer import image_features
+    learn = frozen_learner(table_of(which, seed), 'lite/efficientnet_lite0')
     start = time.perf_counter()
     found = image_features(learn, learn.dls.train.items)
     return dict(features=len(found), seconds=round(time.perf_counter() - start, 3))

@@ -18,17 +18,23 @@ sys.path.insert(0, str(HERE.parent/'tools'))
 from machine import machine, own_process, photo_archive
 
 
-def photographs(folder, number):
-    "Copies with tails; decoders stop in front of them"
-    from PIL import Image, ImageOps
+def small_photographs(shorter, quality, resample=None):
+    "The web photographs as JPEG files of another size"
+    from PIL import Image
     small = []
     with zipfile.ZipFile(photo_archive()) as archive:
         for name in archive.namelist():
             if not name.endswith('.jpg'): continue
             image, out = Image.open(archive.open(name)).convert('RGB'), io.BytesIO()
-            scale = 500/min(image.size)
-            image.resize([round(scale*side) for side in image.size]).save(out, 'JPEG', quality=90)
+            scale = shorter/min(image.size)
+            image.resize([round(scale*side) for side in image.size], resample).save(out, 'JPEG', quality=quality)
             small.append(out.getvalue())
+    return small
+
+
+def photographs(folder, number):
+    "Copies with tails; decoders stop in front of them"
+    small = small_photographs(500, 90)
     for i in range(number):
         file = folder/f'{i % 2}'/f'{i//1000}'/f'{i}.jpg'
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -117,13 +117,13 @@ def colour_texture(
                             *np.log(energy + 1e-6), *np.log(slope + 1e-4), log_aspect])
 
 # %% ../nbs/09_clean.ipynb #629d064a
-def _neighbour_distance(features:np.ndarray, is_own:np.ndarray, neighbours:int)->np.ndarray:
-    "How far each image is from one class: the mean distance to the nearest of its images, itself not counted"
+def _neighbour_distance(features:np.ndarray, asked:np.ndarray, neighbours:int)->np.ndarray:
+    "How far each image is from those that are asked: the mean distance to the nearest of them, itself not counted"
     from sklearn.neighbors import NearestNeighbors # slow to import
-    nearest = NearestNeighbors(n_neighbors=min(neighbours + 1, is_own.sum())).fit(features[is_own])
+    nearest = NearestNeighbors(n_neighbors=min(neighbours + 1, asked.sum())).fit(features[asked])
     distance = nearest.kneighbors(features)[0]
-    if distance.shape[1] == 1: return np.where(is_own, np.inf, distance[:, 0]) # a class of one image
-    return np.where(is_own, distance[:, 1:].mean(1), distance[:, :-1].mean(1))
+    if distance.shape[1] == 1: return np.where(asked, np.inf, distance[:, 0]) # a class of one image
+    return np.where(asked, distance[:, 1:].mean(1), distance[:, :-1].mean(1))
 
 # %% ../nbs/09_clean.ipynb #931cb580
 def _robust_score(values:np.ndarray)->np.ndarray:
@@ -148,15 +148,12 @@ def class_distances(
     return score, names[distance.argmin(1)]
 
 # %% ../nbs/09_clean.ipynb #7ad5c308
-def _middle_distance(unit:np.ndarray, is_own:np.ndarray, neighbours:int)->np.ndarray:
-    "Mean distance of each image to the nearest in the middle of one class, itself not counted"
-    from sklearn.neighbors import NearestNeighbors # slow to import
+def _in_the_middle(unit:np.ndarray, is_own:np.ndarray, least:int)->np.ndarray:
+    "Whether an image belongs to the half of one class that is nearest to its mean"
     nearness = np.where(is_own, unit @ unit[is_own].mean(0), -np.inf)
-    middle = np.argsort(-nearness, kind='stable')[:max(is_own.sum()//2, min(is_own.sum(), neighbours + 1))]
-    nearest = NearestNeighbors(n_neighbors=min(neighbours + 1, len(middle)), algorithm='brute').fit(unit[middle])
-    distance = nearest.kneighbors(unit)[0]
-    if distance.shape[1] == 1: return distance[:, 0]
-    return np.where(np.isin(np.arange(len(unit)), middle), distance[:, 1:].mean(1), distance[:, :-1].mean(1))
+    middle = np.zeros(len(unit), bool)
+    middle[np.argsort(-nearness, kind='stable')[:max(is_own.sum()//2, min(is_own.sum(), least))]] = True
+    return middle
 
 # %% ../nbs/09_clean.ipynb #5bb1fc1e
 _FAR, _FARTHER, _NEARER = 1.05, 1.25, 1.2 # distance of unit vectors; times what is usual in the class; times the distance to another
@@ -169,7 +166,8 @@ def feature_distances(
     "Distance to the nearest images in the middle of the same class"
     unit = features/np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     names, own = np.unique(labels, return_inverse=True)
-    distance = np.stack([_middle_distance(unit, own == k, neighbours) for k in range(len(names))], axis=1)
+    middles = (_in_the_middle(unit, own == k, neighbours + 1) for k in range(len(names)))
+    distance = np.stack([_neighbour_distance(unit, middle, neighbours) for middle in middles], axis=1)
     mine, score = distance[np.arange(len(own)), own], np.zeros(len(own))
     others = np.where(own[:, None] == np.arange(len(names)), np.inf, distance).min(1)
     far = np.maximum(mine/_FAR, mine/np.maximum(others, 1e-6)/_NEARER)

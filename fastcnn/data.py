@@ -39,7 +39,7 @@ from .core import InputError, SidecarFile, cache_folder, map_ahead, open_file, s
 from .images import UnreadableImage, file_content, list_images, read_header, read_image
 from .pixels import delete_database, find_pixels, pack_pixels, pixel_changes, pixel_database
 from .splits import split_table, tell_parts, with_groups
-from .tables import image_table, leave_out_broken
+from .tables import check_classes, image_table, leave_out_broken
 
 # %% ../nbs/11_data.ipynb #fe83bce6
 def show_channels(
@@ -591,11 +591,12 @@ def _sample_stats(table, pixels, seed, margin, most=300):
     return mean, [s if s > _FLAT else 1. for s in std]
 
 # %% ../nbs/11_data.ipynb #18f0fd18
+def _name_of(source): return 'the table' if isinstance(source, pd.DataFrame) else repr(str(source))
+
 def _check_parts(source, table, parts):
     "Refuse what nothing can be learned from, and say what keeps the figures from being honest"
-    name, classes = 'the table' if isinstance(source, pd.DataFrame) else repr(str(source)), sorted(table.label.unique())
-    if len(classes) < 2:
-        raise InputError(f'{name} holds images of {classes or "no class"}: a classifier needs at least 2 classes')
+    name = _name_of(source)
+    check_classes(table.label, name) # once more: some may have been broken
     if min(map(len, parts)) == 0:
         raise InputError(f'{name} holds {len(table)} images, too few to hold some back: add images')
     told = tell_parts(table, parts)
@@ -620,6 +621,7 @@ def image_dataloaders(
     "fastai DataLoaders over images, near-duplicates kept in one part, broken images left out"
     if method not in METHODS: raise InputError(f'unknown method {method!r}: choose one of {", ".join(METHODS)}')
     table = image_table(source)
+    check_classes(table.label, _name_of(source))
     if groups is None and not isinstance(source, pd.DataFrame) and Path(source).is_dir(): _warn_if_unclean(source, len(table))
     table, size = with_groups(table, groups), size or usual_size(shorter_sides(table.image))
     pixels = PixelCache(size, method=method)

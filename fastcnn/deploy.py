@@ -124,15 +124,16 @@ def _sample(part):
 # %% ../nbs/19_deploy.ipynb #8ab77965
 def _squares(
     part, # DataLoader
+    chosen:list[int], # Numbers of its images
     size:int, # Pixels
     method:str, # As `crop_graph` has it
     batch_size:int=16 # Images together
 )->Iterator[np.ndarray]: # (n, 3, size, size), 0 to 255
-    "A random sample of the images of a part, cut as the graph cuts them; none where they are not pictures"
+    "The chosen images of a part, cut as the graph cuts them; none where they are not pictures"
     import onnxruntime as ort
     from tqdm.auto import tqdm
     session = ort.InferenceSession(crop_graph(size, method).SerializeToString(), providers=['CPUExecutionProvider'])
-    batch, chosen = [], _sample(part)
+    batch = []
     for i in tqdm(chosen, desc='looking at images', delay=1, leave=False):
         image = part.dataset[i][0]
         if not isinstance(image, Image.Image): return
@@ -152,9 +153,9 @@ def _groups(parts, chosen):
     return found
 
 # %% ../nbs/19_deploy.ipynb #5ec60883
-def _detail(part, method, some=100):
+def _detail(part, chosen, method, some=100):
     "Side of the training images, pixels: 19 in 20 have no more; the longer one where all of it is shown"
-    images = [part.dataset[i][0] for i in _sample(part)[:some]]
+    images = [part.dataset[i][0] for i in chosen[:some]]
     sides = [(min if method == 'crop' else max)(image.size) for image in images if isinstance(image, Image.Image)]
     return round(np.quantile(sides, .95)) if sides else None
 
@@ -170,10 +171,10 @@ def _fit_novelty(learn, network, size, method, features):
     parts = learn.dls.train, learn.dls.valid
     chosen = [_sample(part) for part in parts]
     if features is not None: features = np.concatenate([known[some] for known, some in zip(features, chosen)])
-    squares = [_squares(part, size, method) for part in parts]
+    squares = [_squares(part, some, size, method) for part, some in zip(parts, chosen)]
     network.to(learn.dls.device)
     seeing = network if is_pretrained(learn) else None # who has seen nothing but the classes finds strange pictures like them
-    found = fit_novelty(*squares, size, seeing, _has_learnt(learn.model), _groups(parts, chosen), features, _detail(parts[0], method))
+    found = fit_novelty(*squares, size, seeing, _has_learnt(learn.model), _groups(parts, chosen), features, _detail(parts[0], chosen[0], method))
     network.to('cpu')
     return found
 

@@ -602,9 +602,8 @@ def _best_rate(tried, guess):
 def _find_rate(exam, ignore, broken):
     "Another learning rate that does clearly better in a few steps than the whole training; or one that moves nothing"
     if ignore or not math.isfinite(exam.lr): return
-    if exam.trials.frozen: yield Finding('not_learning', 'warning', '', 'all weights are frozen', 'learn.unfreeze()')
     few = len(exam.losses) < 5 and np.isfinite(exam.losses).all() and exam.losses.max(initial=0) < 1000*exam.guess
-    if few or exam.trials.frozen: return
+    if few: return
     trials, guess, diverged = exam.trials, exam.guess, _has_diverged(exam)
     if not diverged and exam.scores[0].loss < 0.5*guess and exam.start_and_end[1] < 0.5*guess: return
     tried, steps = _try_rates(exam)
@@ -705,7 +704,7 @@ def _overfit_one_batch(exam, seconds):
 def _find_underfit(exam, found, seconds, ignore):
     "Training images are answered badly too; a warning where a fresh copy cannot even overfit one batch"
     reached, losses, third = exam.scores[0].loss, exam.losses, len(exam.losses)//3
-    if ignore or exam.trials.frozen or len(losses) < 6 or min(exam.start_and_end[1], reached) < 0.6*exam.guess: return
+    if ignore or len(losses) < 6 or min(exam.start_and_end[1], reached) < 0.6*exam.guess: return
     known = any(f.severity != 'info' for f in found)
     measured = f'training images still cost {reached:.3g} (guessing: {exam.guess:.3g})'
     lowest = _overfit_one_batch(exam, seconds) if seconds and not exam.trials.pretrained else math.nan
@@ -739,7 +738,7 @@ def _findings(exam, groups, seconds):
     misleading = [*_find_order(exam), *_find_labels(exam)] # no learning rate is right then
     found = [*misleading, *_find_input(exam), *_find_classes(exam)]
     found += [*_find_leak(exam, groups, seconds), *_find_tiny(exam)]
-    if exam.trials.frozen: return [*_find_rate(exam, False, False), *found]
+    if exam.trials.frozen: return [Finding('not_learning', 'warning', '', 'all weights are frozen', 'learn.unfreeze()'), *found]
     if not len(exam.learn.recorder.losses): return found + [*_find_few_steps(exam, found)] # nothing has been learnt that could be judged
     scale = any(f.problem.endswith('normalised_input') and f.severity != 'info' for f in found) # sizes follow from it
     found += [*_find_sizes(exam, scale), *_find_gradients(exam, scale), *_find_dead(exam)]

@@ -688,7 +688,7 @@ def _duplicate_rows(identical:list, min_detail:float, orientations:tuple, same_p
 
 # %% ../nbs/08_duplicates.ipynb #a0d19d43
 def _tell_how_long(n):
-    "Warn where comparing in pairs takes long: half an hour of one core for a million hashes, four times that for twice as many (bench/beyond.py)"
+    "Warn where comparing in pairs takes long: 18 minutes of one core for a million hashes, four times that for twice as many (bench/beyond.py)"
     if n > 300_000:
         warnings.warn(f'{n:,} images are compared with each other, which takes {.3*(n/1e6)**2:.1f} hours of one core and more: '
                       'compared class by class, ten classes take a tenth')

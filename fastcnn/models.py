@@ -914,9 +914,10 @@ def _timm_state(short):
     "The weights of a network of timm's; how large they are is told before they are fetched"
     import timm
     from huggingface_hub import try_to_load_from_cache
-    model, place = timm.create_model(short), getattr(timm.get_pretrained_cfg(short), 'hf_hub_id', None)
+    place = getattr(timm.get_pretrained_cfg(short), 'hf_hub_id', None)
     if not (place and isinstance(try_to_load_from_cache(place, 'model.safetensors'), str)):
-        print(f'fetching the weights of timm/{short}: {sum(4*p.numel() for p in model.parameters())/1e6:.0f} MB', file=sys.stderr)
+        with torch.device('meta'): size = sum(4*p.numel() for p in timm.create_model(short).parameters())
+        print(f'fetching the weights of timm/{short}: {size/1e6:.0f} MB', file=sys.stderr)
     return timm.create_model(short, pretrained=True).state_dict()
 
 def _pretrained_state(name):

@@ -305,14 +305,15 @@ def _features(
     return np.concatenate([np.zeros((0, 10*_GRID**2), np.float32), *found])
 
 # %% ../nbs/18_novelty.ipynb #89a80a15
+def _resized(pictures, size): return nn.functional.interpolate(pictures, size=(size, size), mode='bilinear', antialias=True)
+
 @functools.cache
 def made_up_features(size, detail=None):
     "Numbers of made-up images of both kinds: (1800, 160)"
     sides = min(size, _SIDE), 2*_SIDE
     images = [torch.tensor(made_up_images(_MADE_UP, side, seed)) for seed, side in enumerate(sides)]
     sharp, large = (part.permute(0, 3, 1, 2).split(64) for part in images)
-    shrink = functools.partial(nn.functional.interpolate, size=(size, size), mode='bilinear', antialias=True)
-    smaller = (shrink(part.float()) for part in large)
+    smaller = (_resized(part.float(), size) for part in large)
     if detail: return _features(smaller, size, detail)
     return np.concatenate([_features(sharp, sides[0]), _features(smaller, size)])
 
@@ -349,7 +350,7 @@ def _scores(layer, values):
 
 # %% ../nbs/18_novelty.ipynb #735157d1
 def _by_pixels(
-    seen:'_Seen',
+    seen:_Seen,
     size:int, # Side of the pictures, pixels
     detail:int=None # As `PictureFeatures` has it
 )->tuple[PixelNovelty, np.ndarray]: # And a score of each picture by a border that does not know it
@@ -435,8 +436,8 @@ _TELLS_MADE_UP = .93 # Share of pairs of an image of the classes and a made-up o
 def _made_up_scores(novelty, network, size):
     "Novelty (64,) of made-up images"
     images = torch.tensor(made_up_images(64, max(size, 2*_SIDE), seed=2)).permute(0, 3, 1, 2).float()
-    shrink = functools.partial(nn.functional.interpolate, size=(size, size), mode='bilinear', antialias=True)
-    return np.concatenate([_scores(novelty.distance, features_of(network, shrink(part), novelty.filter)) for part in images.split(16)])
+    smaller = (_resized(part, size) for part in images.split(16))
+    return np.concatenate([_scores(novelty.distance, features_of(network, part, novelty.filter)) for part in smaller])
 
 # %% ../nbs/18_novelty.ipynb #5987f736
 def _by_features(

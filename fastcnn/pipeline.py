@@ -85,16 +85,15 @@ def backbone_features(
 )->'ndarray|None': # (images, features); None: they are too few, or cannot be decoded
     "What the backbone sees in images, for `clean_images`"
     import pandas as pd
-    from fastcnn.data import image_dataloaders
-    from fastcnn.plans import backbone_size, median_side
-    from fastcnn.transfer import image_features, transfer_learner
+    from fastcnn.plans import frozen_learner
+    from fastcnn.transfer import image_features
     names = [str(i) for i in range(len(files))]
     halves = ['even' if i % 2 == 0 else 'odd' for i in range(len(files))] # any two classes
     table = pd.DataFrame(dict(name=names, image=files, label=halves, part='', group=None))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore') # of classes, parts and copies
-            learn = transfer_learner(image_dataloaders(table, backbone_size(_BACKBONE, median_side(table)), augment=False), _BACKBONE)
+            learn = frozen_learner(table, _BACKBONE)
     except InputError: return None
     items = pd.concat([dl.items for dl in learn.dls.loaders]).set_index('name', drop=False).reindex(names)
     return None if items.image.isna().any() else image_features(learn, items.reset_index(drop=True))
@@ -313,10 +312,6 @@ class TrainedClassifier:
         return kept | self.figures | dict(findings=[vars(finding) for finding in self.findings], label_errors=errors, reasons=self.reasons)
 
 # %% ../nbs/24_pipeline.ipynb #67f76fd6
-def _check_classes(source, table):
-    if table.label.nunique() > 1: return
-    raise InputError(f'{_name_of(source)} holds images of {sorted(set(table.label))}: a classifier needs at least 2 classes')
-
 def _carry_out(table, plan, asked):
     "(the plan after it has been carried out, its best trial)"
     from fastcnn.plans import Plan
@@ -355,12 +350,12 @@ def train_classifier(
 )->TrainedClassifier: # The Learner, its evaluation on the test part, and the reasons
     "Split, train, diagnose, export, and evaluate on the test part"
     from fastcnn.plans import Asked
-    from fastcnn.tables import image_table
+    from fastcnn.tables import check_classes, image_table
     start = time.time()
     _check_training(out, plan, stage, seed, report, mirror, minutes, epochs=epochs, batch_size=batch_size, size=size)
     plan, arch, reasons = _choose_plan(plan, arch, stage)
     table = image_table(source, label_regex, image_col, label_col, encoding)
-    _check_classes(source, table)
+    check_classes(table.label, _name_of(source))
     settings = [plan, arch, stage, minutes, epochs, size, batch_size, lr, mirror, seed, method, sorted(table.name.astype(str))]
     checkpoint = _checkpoint(out, resume, settings) # before the images: resume may be refused
     asked = Asked(arch, stage, size, epochs, batch_size, lr, minutes, mirror, method, seed, checkpoint)
@@ -377,9 +372,11 @@ _KNOWS = .6 # Share of right answers from which on a classifier may judge labels
 
 def _unseen_classes(judged):
     "A sentence for the classes of which no test image was recognised: the accuracy hides them where there are few"
-    classes = judged.evaluation.per_class if judged else {}
-    lost = [f'{printable(label)} ({int(row.images)})' for label, row in classes.iterrows() if row.images and row.recall == 0] if judged else []
-    return [f'no test image is recognised of {", ".join(lost)}, whatever the accuracy says: more images of these help'] if lost else []
+    if not judged: return []
+    classes = judged.evaluation.per_class
+    lost = classes.images[(classes.images > 0) & (classes.recall == 0)]
+    names = ', '.join(f'{printable(label)} ({n})' for label, n in lost.items())
+    return [f'no test image is recognised of {names}, whatever the accuracy says: more images of these help'] if names else []
 
 def _figures(carried, best):
     "What was tried, and what was kept"
@@ -415,13 +412,11 @@ def _judge_trained(best, source, out, reasons):
     from tempfile import TemporaryDirectory
     import pandas as pd
     from fastcnn.diagnosis import diagnose
-    from fastcnn.transfer import image_features
     learn = best.learn
-    features = tuple(image_features(learn, learn.dls[i].items) for i in (0, 1)) if best.name == 'head' else None # which are kept
     table = pd.concat([part.items for part in learn.dls])
     size, test = int(learn.dls.valid.one_batch()[0].shape[-1]), learn.dls[2].items
     with TemporaryDirectory() as unkept:
-        judged = export_evaluated(learn, out or Path(unkept)/'model', test, describe_images(source, table), features=features)
+        judged = export_evaluated(learn, out or Path(unkept)/'model', test, describe_images(source, table), features=best.features)
     if out: _forget_checkpoints(out)
     trained = bool(getattr(learn.recorder, 'values', ())) # a head is not: there are no steps to diagnose
     findings = (_or_told('diagnosed', diagnose, learn) or []) if trained else []

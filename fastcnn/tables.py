@@ -664,6 +664,15 @@ def _finished(table, name):
     if 'group' not in table: table = table.assign(group=None)
     return table[['name', 'image', 'label', 'part', 'group']].reset_index(drop=True)
 
+# %% ../nbs/11_tables.ipynb #1e047973
+def check_classes(
+    labels:pd.Series, # Of all images
+    name:str # Of their source, as the user knows it
+):
+    "Refuse what no classifier can learn from"
+    if (classes := sorted(labels.unique()))[1:]: return
+    raise InputError(f'{name} holds images of {classes or "no class"}: a classifier needs at least 2 classes')
+
 # %% ../nbs/11_tables.ipynb #04ee94f1
 def leave_out_broken(
     table:pd.DataFrame, # As `image_table` gives it

@@ -168,13 +168,16 @@ class Checkpoint(Callback):
     @property
     def file(self): # `fine_tune` fits twice
         return self.path.with_stem(f'{self.path.stem}-{self.fits}') if self.fits > 1 else self.path
+    @property
+    def repeats(self)->bool: # Whether this epoch was done before an interruption
+        return bool(self.kept) and self.epoch <= self.kept['epoch']
 
 # %% ../nbs/13_training.ipynb #a441fa89
 @patch
 def before_train(self:Checkpoint):
     if hasattr(self.learn, 'lr_finder'): return
     if self.epoch == 0: self._start_fit()
-    if self.kept and self.epoch <= self.kept['epoch']: self._skip_epoch()
+    if self.repeats: self._skip_epoch()
 
 # %% ../nbs/13_training.ipynb #370603dc
 @patch
@@ -196,7 +199,7 @@ def _start_fit(self:Checkpoint):
 @patch
 def after_epoch(self:Checkpoint):
     if rank_distrib() or hasattr(self.learn, 'lr_finder') or not self.learn.recorder.losses: return
-    if self.kept and self.epoch <= self.kept['epoch']: return
+    if self.repeats: return
     with atomic_file(self.file, sync=True) as f:
         try: torch.save(training_state(self.learn), f)
         except RuntimeError as error: raise (error.__context__ or error) from None # of a full disk it tells nothing
