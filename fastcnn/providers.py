@@ -18,10 +18,10 @@ import requests
 
 # %% ../nbs/04_providers.ipynb #53b87bc8
 from .core import ImageResult, retry_after, user_agent
-from .search import (LICENSE_TYPES, USUAL_WAIT, BlockedError, ProviderNotReadyError, RateLimitError, SearchError,
-                            SearchService, ServiceChangedError, clean_text, duration_text, error_detail, image_provider,
-                            license_name, nested_value, paginate, parse_rows, pixel_count, raise_if_captcha,
-                            require_any_license, row_list, sha1_digest, web_address)
+from .services import (LICENSE_TYPES, USUAL_WAIT, BlockedError, ProviderNotReadyError, RateLimitError, SearchError,
+                              SearchService, ServiceChangedError, clean_text, duration_text, error_detail, image_provider,
+                              license_name, nested_value, paginate, parse_rows, pixel_count, raise_if_captcha,
+                              require_any_license, row_list, sha1_digest, web_address)
 
 # %% ../nbs/04_providers.ipynb #8afc7e36
 _DAY = 86_400 # seconds

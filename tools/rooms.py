@@ -11,9 +11,9 @@ PICTURE = ROOT/'images'/'rooms.svg'
 BASE = 'texts', 'core' # every room may import these, and the second the first
 ROOMS = { # what each may import beside them: the design, which tests/test_repo.py holds
     'texts': '', 'core': '', 'collection': '', 'images': '', 'layouts': '', 'archives': '', 'convolution': '', 'planets': 'images',
-    'planet_server': 'images planets', 'search': 'archives', 'providers': 'search', 'metadata': '', 'addresses': '',
+    'planet_server': 'images planets', 'services': '', 'search': 'archives services', 'providers': 'services', 'metadata': '', 'addresses': '',
     'intake': 'images collection', 'download': 'images collection intake metadata addresses',
-    'collect': 'search download intake',
+    'collect': 'services search download intake',
     'origins': 'archives',
     'exchange': 'images collection intake download layouts metadata archives addresses origins', 'quarantine': 'collection',
     'duplicates': 'images', 'clean': 'images collection duplicates quarantine',
