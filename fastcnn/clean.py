@@ -342,11 +342,10 @@ def _make_report(root:Path, facts:list, found:object, groups:object, left_alone:
     return CleaningReport(Path(root), found, len(stay), dry_run, suspects, conflicts, balance, left_out, left_alone)
 
 # %% ../nbs/09_clean.ipynb #2954a2cd
-def _clean(root:Path, manifest:Manifest, dry_run:bool, transforms:bool, max_share:float, features:Callable|None)->CleaningReport:
+def _set_aside(root:Path, manifest:Manifest, dry_run:bool, transforms:bool, max_share:float)->tuple: # facts, findings, groups, left alone
     "Find what has to go, and move it"
     facts = read_images(root)
     found, groups, left_alone = _findings(root, facts, restored_files(manifest), transforms, max_share)
-    report = _make_report(root, facts, found, groups, left_alone, dry_run, features)
     for row in left_alone.itertuples():
         warnings.warn(f'{row.label!r} is left alone: {row.copies} of its {row.images} images are copies of others. '
                       'Look at them, then give max_share=1 to set them aside', stacklevel=3)
@@ -354,8 +353,8 @@ def _clean(root:Path, manifest:Manifest, dry_run:bool, transforms:bool, max_shar
         details = {row.file: dict(group=row.group, phash=row.phash) for row in groups.itertuples()}
         for row in groups[groups.kind != 'related'].itertuples(): details[row.file]['picture'] = row.copy_of or row.file
         quarantine_findings(manifest, dict(zip(found.file, found.reason)), details)
-        note_kept(manifest, report.kept)
-    return report
+        note_kept(manifest, len(facts) - found.file.nunique())
+    return facts, found, groups, left_alone
 
 # %% ../nbs/09_clean.ipynb #db9c18e4
 def clean_images(
@@ -368,8 +367,10 @@ def clean_images(
     "Set broken, doubled and odd images aside, and write into the manifest why"
     if dry_run:
         check_collection(root)
-        return _clean(root, Manifest(root), True, transforms, max_share, features)
-    with locked_collection(root) as manifest: return _clean(root, manifest, False, transforms, max_share, features)
+        done = _set_aside(root, Manifest(root), True, transforms, max_share)
+    else:
+        with locked_collection(root) as manifest: done = _set_aside(root, manifest, False, transforms, max_share)
+    return _make_report(root, *done, dry_run, features) # which may take minutes, and others may have the collection
 
 # %% ../nbs/09_clean.ipynb #dbbafe7b
 _KEPT, _COPY, _ODD, _BROKEN = '#2a7f3f', '#b06000', '#6a3fa0', '#b02020' # colours of the frames

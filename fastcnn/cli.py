@@ -95,7 +95,8 @@ def _clean(
     report = clean_images(root, dry_run=dry_run, transforms=transforms, max_share=max_share, features=backbone_features)
     page, left_out = write_cleaning_report(report, root), left_out_files(root)
     warn_left_out(root, left_out)
-    return report.counts | dict(suspects=len(report.suspects), conflicts=len(report.conflicts), report=str(page),
+    look_at = report.suspects[['file', 'kind', 'like']].to_dict('records')
+    return report.counts | dict(suspects=len(look_at), look_at=look_at, conflicts=len(report.conflicts), report=str(page),
                                 left_alone=dict(zip(report.left_alone.label, report.left_alone.copies.tolist())),
                                 left_out={reason: len(names) for reason, names in left_out.items()})
 

@@ -81,12 +81,16 @@ def write_cleaning_report(
 _BACKBONE = 'lite/efficientnet_lite0'
 
 def backbone_features(
-    files:list[Path] # Images that can be read
-)->'ndarray|None': # (images, features); None: they are too few, or cannot be decoded
+    files:list[Path], # Images that can be read
+    most:int=20_000 # Images that are looked at: some minutes
+)->'ndarray|None': # (images, features); None: they are too few, too many, or cannot be decoded
     "What the backbone sees in images, for `clean_images`"
     import pandas as pd
     from fastcnn.plans import frozen_learner
     from fastcnn.transfer import image_features
+    if len(files) > most:
+        warnings.warn(f'{len(files)} images are many for a backbone: their colours and textures tell which are unlike their class')
+        return None
     names = [str(i) for i in range(len(files))]
     halves = ['even' if i % 2 == 0 else 'odd' for i in range(len(files))] # any two classes
     table = pd.DataFrame(dict(name=names, image=files, label=halves, part='', group=None))
