@@ -156,7 +156,7 @@ def _in_the_middle(unit:np.ndarray, is_own:np.ndarray, least:int)->np.ndarray:
     return middle
 
 # %% ../nbs/09_clean.ipynb #5bb1fc1e
-_FAR, _FARTHER, _NEARER = 1.05, 1.25, 1.2 # distance of unit vectors; times what is usual in the class; times the distance to another
+_FAR, _FARTHER, _NEARER = 1.1, 1.3, 1.35 # distance of unit vectors; times what is usual in the class; times the distance to another
 
 def feature_distances(
     features:np.ndarray, # (N,D) of a trained network

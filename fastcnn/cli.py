@@ -45,23 +45,27 @@ _File, _Files, _Source = Annotated[str, 'FILE'], Annotated[list, 'FILE'], Annota
 
 # %% ../nbs/25_cli.ipynb #b5088925
 def _search(
-    query:str, # What to search for
+    query:list, # What to search for; several wordings are taken in turn
     *, label:str, # Class: the folder in ROOT
     out:_Root, # Image folder
     n:_positive=100, # Images wanted
     provider:str='auto', # auto, a name such as commons, several with commas between, or a file of addresses
     license:str='all', # all, or commercial, modify, nc or another that the providers know
+    species:Annotated[str, 'NAME']=None, # A living thing, such as "Apis mellifera", for providers that know them
     base_url:Annotated[str, 'URL']=None, # Stands in for the provider's scheme and host
     unsafe:bool=False # No safe search
 ):
     "Search and download into ROOT/LABEL"
     from fastcnn.collect import collect_images, collection_counts
+    from fastcnn.search import plan_search
     check_label(label)
+    _tell(plan_search(query, provider, license, base_url))
     manifest = collect_images(query, label, out, n, provider=provider, license=license, safe=not unsafe,
-                              base_url=base_url)
-    rows = [row for row in manifest if (row['label'], row.get('query')) == (label, query)]
+        base_url=base_url, filters=dict(species=species) if species else None)
+    rows = [row for row in manifest if row['label'] == label and row.get('query') in query]
     providers = sorted({row['provider'] for row in rows if row.get('provider')})
-    return collection_counts(manifest, label, query) | dict(provider=', '.join(providers) or provider)
+    gave = {words: collection_counts(manifest, label, words)['saved'] for words in query} if query[1:] else {}
+    return collection_counts(manifest, label, query) | dict(provider=', '.join(providers) or provider) | (dict(gave=gave) if gave else {})
 
 # %% ../nbs/25_cli.ipynb #7b9e358a
 def _add(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 # %% ../nbs/06_collect.ipynb #9ded7204
 from .core import PRESENT, ImageResult, Manifest, check_label
 from .download import count_images, fetch_images, stored_file
-from .search import SearchError, iter_images, provider_hosts
+from .search import SearchError, SearchPlan, iter_images, plan_search, provider_hosts
 
 if TYPE_CHECKING: from jmd_imagescraper.core import ImgColor, ImgLayout, ImgSize, ImgType
 
@@ -26,10 +26,11 @@ if TYPE_CHECKING: from jmd_imagescraper.core import ImgColor, ImgLayout, ImgSize
 def collection_counts(
     manifest:Manifest, # Of the collection
     label:str, # Class
-    query:str=None, # Only what these words found; default: everything
+    query:str|list=None, # Only what these words, or wordings, found; default: everything
 )->dict: # requested = saved + duplicate + quarantined + the sum of failed
     "What became of the addresses of a class, by how they ended; `failed` is a dict of its own, reason → count"
-    rows = (row for row in manifest if row['label'] == label and query in (None, row.get('query')))
+    wordings = [query] if isinstance(query, str) else query
+    rows = (row for row in manifest if row['label'] == label and (wordings is None or row.get('query') in wordings))
     outcomes = Counter((row['status'], row.get('reason')) for row in rows)
     counts = dict(requested=outcomes.total(), saved=0, duplicate=0, quarantined=0, failed={})
     for (status, reason), count in outcomes.items():
@@ -63,27 +64,34 @@ class Shortfall(UserWarning):
         requested:int, # Addresses that were asked
         reasons:dict, # Why addresses gave no image: reason → count
         errors:list, # SearchErrors: what providers answered instead of results
+        gave:dict, # Wording → images that it gave
+        plan:SearchPlan, # Which providers were asked, and which were left out
     ):
         self.label, self.wanted, self.found, self.requested, self.reasons = label, wanted, found, requested, reasons
-        self.errors = [_error_fields(error) for error in errors]
+        self.errors, self.gave, self.missing = [_error_fields(error) for error in errors], gave, plan.missing
         shortage = f'{found} of {wanted} images for {label!r}: the search is exhausted after {requested} addresses'
         answers = [f'{shortage} ({_reasons_in_words(reasons)})', *(error['message'] for error in self.errors)]
-        super().__init__('; '.join(answers) + '; ask again in other words, or allow another provider')
+        given = ', '.join(f'{words!r} gave {count}' for words, count in gave.items())
+        add = ''.join(f', or set {what} to add {name}' for name, what in plan.missing.items())
+        super().__init__('; '.join([*answers, given]) + f'; try another wording beside it{add}')
 
 # %% ../nbs/06_collect.ipynb #adea1ec7
 def _shortfall(
     manifest:Manifest, # Of the collection
     label:str, # Class
     n:int, # Images wanted
+    plan:SearchPlan, # Which providers were asked
+    wordings:list, # What was asked for
     forgotten:int=0, # Results left out because a takedown was asked for
     errors:tuple=(), # SearchErrors on the way
 )->Shortfall|None: # None if there are enough
     "What is missing, and why"
     found, counts = count_images(manifest.root, label), collection_counts(manifest, label)
+    gave = {words: collection_counts(manifest, label, words)['saved'] for words in wordings}
     if found >= n: return None
     others = dict(duplicate=counts['duplicate'], quarantined=counts['quarantined'], forgotten=forgotten)
     reasons = counts['failed'] | {name: count for name, count in others.items() if count}
-    return Shortfall(label, n, found, counts['requested'], reasons, errors)
+    return Shortfall(label, n, found, counts['requested'], reasons, errors, gave, plan)
 
 # %% ../nbs/06_collect.ipynb #0d89b040
 _SEARCH_AHEAD = 20 # addresses looked at, at most, per image wanted
@@ -105,7 +113,7 @@ class _ClassSearch:
 
 # %% ../nbs/06_collect.ipynb #a6ffb2d6
 def collect_images(
-    query:str, # Words to search for
+    query:str|list, # Words to search for, or several wordings, which are taken in turn
     label:str, # Class; images go to `root/label`
     root:Path, # Image folder
     n:int, # Unique, valid images of the class wanted, including those already there
@@ -113,7 +121,7 @@ def collect_images(
     license:str='all', # all, commercial, …, as in `search_images`
     safe:bool=True, # Leave out what is not for everyone
     base_url:str=None, # Scheme and host that stand in for the provider's own
-    filters:dict=None, # `size`, `type`, `layout`, `color`
+    filters:dict=None, # `size`, `type`, `layout`, `color`, and `species` for providers that know living things
     allow_hosts:tuple=(), # Further hosts that may be private or on this machine
     **options:float, # Of `fetch_images`, such as deadline=5
 )->Manifest: # How each address ended
@@ -121,11 +129,13 @@ def collect_images(
     check_label(label)
     missing = n - count_images(root, label)
     if missing <= 0: return Manifest(root)
-    search = _ClassSearch(Manifest(root), label)
+    search, plan = _ClassSearch(Manifest(root), label), plan_search(query, provider, license, base_url)
+    if (most := plan.total) and most < missing: warnings.warn(f'{missing} images are wanted, of at most {most} addresses: more wordings find more')
     found = search.results(query, _SEARCH_AHEAD * n, provider, license, safe, base_url, filters)
     hosts = (*allow_hosts, *provider_hosts(provider, base_url))
     manifest = fetch_images(found, root, hosts, enough=missing, **options)
-    if shortfall := _shortfall(manifest, label, n, search.forgotten, search.errors): warnings.warn(shortfall)
+    wordings = [query] if isinstance(query, str) else query
+    if shortfall := _shortfall(manifest, label, n, plan, wordings, search.forgotten, search.errors): warnings.warn(shortfall)
     return manifest
 
 # %% ../nbs/06_collect.ipynb #1499a203

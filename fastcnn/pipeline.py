@@ -78,11 +78,11 @@ def write_cleaning_report(
         ('Images that stay', [report.balance])])
 
 # %% ../nbs/24_pipeline.ipynb #b5170c52
-_BACKBONE = 'lite/efficientnet_lite0'
+_BACKBONE, _SUSPECTS_SIZE = 'lite/efficientnet_lite0', 160 # pixels: 288 find no more and take four times as long (`bench/suspects.py`)
 
 def backbone_features(
     files:list[Path], # Images that can be read
-    most:int=20_000 # Images that are looked at: some minutes
+    most:int=50_000 # Images that are looked at: some minutes
 )->'ndarray|None': # (images, features); None: they are too few, too many, or cannot be decoded
     "What the backbone sees in images, for `clean_images`"
     import pandas as pd
@@ -97,7 +97,7 @@ def backbone_features(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore') # of classes, parts and copies
-            learn = frozen_learner(table, _BACKBONE)
+            learn = frozen_learner(table, _BACKBONE, _SUSPECTS_SIZE)
     except InputError: return None
     items = pd.concat([dl.items for dl in learn.dls.loaders]).set_index('name', drop=False).reindex(names)
     return None if items.image.isna().any() else image_features(learn, items.reset_index(drop=True))

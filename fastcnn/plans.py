@@ -111,10 +111,11 @@ def backbone_size(
 
 def frozen_learner(
     table:pd.DataFrame, # As `image_table` gives it
-    arch:str # Network whose weights others have trained
+    arch:str, # Network whose weights others have trained
+    size:int=None # Side of the images, pixels; default: as a plan's head sees them
 )->Learner: # Its body frozen
-    "A Learner that sees the images as a plan's head does"
-    return transfer_learner(image_dataloaders(table, backbone_size(arch, median_side(table)), augment=False), arch)
+    "A Learner whose body says what it sees in the images"
+    return transfer_learner(image_dataloaders(table, size or backbone_size(arch, median_side(table)), augment=False), arch)
 
 # %% ../nbs/24_pipeline.ipynb #b135d26b
 class Plan:

@@ -439,7 +439,7 @@ class ProviderInfo:
     keys:tuple=() # Environment variables that it needs
     keys_at:str='' # The page that gives the keys, for nothing
     optional:tuple=() # Environment variables with which it gives more
-    auto:bool=True # Whether "auto" asks it for any words
+    auto:bool=False # Whether "auto" asks it; else it answers by name only
     terms:str='' # The page with its terms
 
     @property
