@@ -67,6 +67,26 @@ def _search(
     gave = {words: collection_counts(manifest, label, words)['saved'] for words in query} if query[1:] else {}
     return collection_counts(manifest, label, query) | dict(provider=', '.join(providers) or provider) | (dict(gave=gave) if gave else {})
 
+# %% ../nbs/25_cli.ipynb #a7aab85e
+def _providers(
+    *, license:str='all' # Only those whose images can pass: all, commercial, modification, or another that the providers know
+):
+    "Where images can be searched for: what each is good for, needs and gives"
+    from fastcnn.search import provider_table
+    shown = 'provider', 'ready', 'good_for', 'license', 'results', 'questions', 'auto'
+    return dict(providers=[{name: row[name] for name in shown} for row in provider_table(license)])
+
+def _doctor(
+    providers:list=(), # Those to ask; default: all that are ready
+    *, out:_File='fastcnn-doctor.txt' # What they answered, for a bug report: no keys, no cookies
+):
+    "Ask each provider one small question, and say what works from here"
+    from fastcnn.doctor import check_providers, write_checks
+    checks = check_providers(providers or None)
+    page = write_checks(checks, out)
+    if not any(check.works for check in checks): raise RuntimeError(f'no provider answers from here: {page} says what each said')
+    return dict(providers=[dict(provider=check.provider, state=check.state, said=check.said) for check in checks], report=str(page))
+
 # %% ../nbs/25_cli.ipynb #7b9e358a
 def _add(
     source:_Source, # A folder, an archive, a list of files, or files of one class
@@ -267,7 +287,7 @@ class _CommandParser(argparse.ArgumentParser):
     def _print_message(self, message, file=None):
         with _unless_closed(file): super()._print_message(message, file)
 
-_VERBS = _demo, _search, _add, _clean, _restore, _info, _export, _cache, _forget, _train, _evaluate, _predict, _publish
+_VERBS = _demo, _search, _providers, _doctor, _add, _clean, _restore, _info, _export, _cache, _forget, _train, _evaluate, _predict, _publish
 
 # %% ../nbs/25_cli.ipynb #b179b2f2
 @cache # Python 3.11 now and then fails to parse source while other threads run: once is enough

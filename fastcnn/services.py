@@ -11,7 +11,7 @@ __all__ = ['LICENSES', 'LICENSE_TYPES', 'SearchError', 'BlockedError', 'RateLimi
 # %% ../nbs/04_services.ipynb #2dec6a6c
 import math, os, re, socket, sqlite3, time, unicodedata, weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import islice
@@ -207,6 +207,27 @@ def _connection_error(service, error):
     else: what = f'could not be reached ({type(error).__name__})'
     return SearchError(service.name, f'{what}: check the connection, or choose another provider')
 
+# %% ../nbs/04_services.ipynb #c2b6827d
+_listeners = []
+
+@contextmanager
+def listening()->Iterator[list]: # (provider, address, HTTP status, headers, text) of each reply
+    "Within, what services answer is noted down"
+    heard = []
+    _listeners.append(heard)
+    try: yield heard
+    finally: _listeners.remove(heard)
+
+def note_reply(
+    provider:str, # Service that replied
+    url:str, # Address that was asked
+    status:int, # HTTP status
+    headers:dict, # Of the reply
+    text:str # Its body
+):
+    "Tell those that listen"
+    for heard in _listeners: heard.append((provider, url, status, dict(headers), text))
+
 # %% ../nbs/04_services.ipynb #0605ba34
 @patch
 def ask_once(self:SearchService,
@@ -222,6 +243,7 @@ def ask_once(self:SearchService,
     except (requests.RequestException, TimeoutError, *_URL_ERRORS) as error:
         for adapter in self.session.adapters.values(): adapter.hang_up()
         raise _connection_error(self, error) from error
+    note_reply(self.name, reply.url, reply.status_code, reply.headers, reply.text)
     error = _status_error(self.name, reply) or self.refusal and self.refusal(reply)
     if error: raise error
     return reply
