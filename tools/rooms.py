@@ -13,7 +13,7 @@ ROOMS = { # what each may import beside them: the design, which tests/test_repo.
     'texts': '', 'core': '', 'collection': '', 'images': '', 'layouts': '', 'archives': '', 'convolution': '', 'planets': 'images',
     'planet_server': 'images planets', 'services': '', 'search': 'archives services', 'providers': 'services', 'metadata': '', 'addresses': '',
     'intake': 'images collection', 'download': 'images collection intake metadata addresses',
-    'collect': 'services search download intake',
+    'collect': 'services search download intake', 'doctor': 'services search',
     'origins': 'archives',
     'exchange': 'images collection intake download layouts metadata archives addresses origins', 'quarantine': 'collection',
     'duplicates': 'images', 'clean': 'images collection duplicates quarantine',
