@@ -7,7 +7,7 @@ Docs: https://fastcnn.github.io/fastcnn/doctor.html.md"""
 # %% auto #0
 __all__ = ['without_secrets', 'ProviderCheck', 'check_provider', 'check_providers', 'write_checks']
 
-# %% ../nbs/06_doctor.ipynb #0a9eaedd
+# %% ../nbs/06_doctor.ipynb #e24b4f81
 import os, platform, re, time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from urllib.parse import quote
 
-# %% ../nbs/06_doctor.ipynb #70a5cb1e
+# %% ../nbs/06_doctor.ipynb #8291559a
 from tqdm.auto import tqdm
 
 from .core import NO_BARS, InputError, __version__, atomic_write, utc_now
@@ -23,7 +23,7 @@ from .search import provider_table, search_images
 from .services import (BlockedError, NoResultsError, ProviderNotReadyError, RateLimitError, SearchError, ServiceChangedError,
                               listening)
 
-# %% ../nbs/06_doctor.ipynb #96c8b967
+# %% ../nbs/06_doctor.ipynb #51bdf4bb
 _HEADERS = 'content-type', 'content-length', 'retry-after', 'server', 'cf-mitigated', 'cf-ray', 'date', 'location' # others may hold cookies
 _SECRET_NAMES = r'key|token|secret|password|auth|vqd|signature|session'
 _PERSONAL = (rf'(?i)((?:{_SECRET_NAMES})[\w-]*["\']?\s*[=:]\s*["\']?)[^\s"\'&<>,}}]+', r'\1…'), (r'\b\d{1,3}(?:\.\d{1,3}){3}\b', '…'), \
@@ -44,7 +44,7 @@ def without_secrets(
     for pattern, instead in _PERSONAL: text = re.sub(pattern, instead, text)
     return text
 
-# %% ../nbs/06_doctor.ipynb #8963060b
+# %% ../nbs/06_doctor.ipynb #c5caecb2
 _QUESTION, _LIVING = 'jupiter', 'Apis mellifera'
 _STATES = {ProviderNotReadyError: 'not ready', BlockedError: 'refuses', RateLimitError: 'asked too often', NoResultsError: 'finds nothing',
            ServiceChangedError: 'has changed', SearchError: 'out of reach'}
@@ -61,7 +61,7 @@ class ProviderCheck:
     @property
     def works(self)->bool: return self.state == 'works'
 
-# %% ../nbs/06_doctor.ipynb #98e625ba
+# %% ../nbs/06_doctor.ipynb #75ce0da8
 def check_provider(
     provider:str, # Its name
     base_url:str=None, # Scheme and host that stand in for its own
@@ -80,7 +80,7 @@ def check_provider(
 
 def _good_for(provider): return {row['provider']: row['good_for'] for row in provider_table()}.get(provider, '')
 
-# %% ../nbs/06_doctor.ipynb #6328f3c0
+# %% ../nbs/06_doctor.ipynb #947d7a2f
 def check_providers(
     providers:Iterable[str]=None, # Their names; default: all that are ready
 )->list[ProviderCheck]:
@@ -93,7 +93,7 @@ def check_providers(
         checks.append(check_provider(name) if ready else ProviderCheck(name, 'not ready', table[name], 0, []))
     return checks
 
-# %% ../nbs/06_doctor.ipynb #620891a5
+# %% ../nbs/06_doctor.ipynb #ebb9a55a
 _HEAD = 600 # characters of a reply
 
 def _installed(*names):
