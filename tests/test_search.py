@@ -526,7 +526,7 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path):
 
 
 @pytest.mark.parametrize('name, line', [
-    ('missing.csv', 'there is no file'), ('altavista', 'bing, commons, duckduckgo, nasa, openverse, planets'),
+    ('missing.csv', 'there is no file'), ('altavista', 'bing, commons, duckduckgo, .*nasa, openverse, '),
     ('a.txt', 'or a file of addresses'), ('~nobody/x.csv', 'there is no file'), ('x' * 5000, 'unknown provider'),
     ('x' * 5000 + '.csv', 'there is no file'), ('a\0.csv', 'there is no file'), ('', 'unknown provider')])
 def test_unknown_providers_are_told_at_once(name, line):

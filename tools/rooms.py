@@ -11,7 +11,8 @@ PICTURE = ROOT/'images'/'rooms.svg'
 BASE = 'texts', 'core' # every room may import these, and the second the first
 ROOMS = { # what each may import beside them: the design, which tests/test_repo.py holds
     'texts': '', 'core': '', 'collection': '', 'images': '', 'layouts': '', 'archives': '', 'convolution': '', 'planets': 'images',
-    'planet_server': 'images planets', 'services': '', 'search': 'archives services', 'providers': 'services', 'metadata': '', 'addresses': '',
+    'planet_server': 'images planets', 'services': '', 'search': 'archives services', 'providers': 'services',
+    'catalogues': 'services', 'metadata': '', 'addresses': '',
     'intake': 'images collection', 'download': 'images collection intake metadata addresses',
     'collect': 'services search download intake', 'doctor': 'services search',
     'origins': 'archives',
