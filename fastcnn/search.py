@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from .archives import Allowance, ParquetReader, check_regular
 from .core import ImageResult, InputError
 from .services import (PROVIDERS, NoResultsError, ProviderInfo, SearchError, allowed_licenses, clean_text, license_name,
-                              license_passes, pixel_count, sha1_digest, web_address)
+                              license_passes, maker_name, pixel_count, sha1_digest, web_address, wikimedia_file)
 from .texts import csv_line, read_csv_text
 
 # %% ../nbs/04_search.ipynb #ddf7fd13
@@ -78,7 +78,7 @@ def _file_rows(path):
 
 # %% ../nbs/04_search.ipynb #0568661e
 _FIELD_READERS = dict(url=web_address, label=clean_text, provider=clean_text, landing_url=web_address, title=clean_text,
-                      creator=clean_text, license=license_name, license_url=web_address, width=pixel_count,
+                      creator=maker_name, license=license_name, license_url=web_address, width=pixel_count,
                       height=pixel_count, sha1=sha1_digest)
 
 def _file_result(row, query, name):
@@ -247,15 +247,17 @@ def iter_images(
     filters:dict=None, # `size`, `type`, `layout`, `color`, as in `duckduckgo_search`
     errors:list=None, # Takes the `SearchError`s of providers that failed, on the way too
 )->Iterator[ImageResult]:
-    "Results one by one, each address once, from one provider after the other"
+    "Results one by one, each address and each file of Wikimedia once, from one provider after the other"
     _check_query(query, max_results, base_url)
     allowed_licenses(license)
     order, seen, errors = _provider_order(provider, base_url), set(), [] if errors is None else errors
-    for name in order:
+    for place, name in enumerate(order, 1):
+        told = (filters or {}) | {'followed_by': order[place:]}
         try:
-            for result in _find_provider(name)(query, max_results - len(seen), license, safe, base_url, filters or {}):
-                if result.url in seen or not license_passes(result, license): continue
-                seen.add(result.url)
+            for result in _find_provider(name)(query, max_results - len(seen), license, safe, base_url, told):
+                key = wikimedia_file(result.url) or result.url
+                if key in seen or not license_passes(result, license): continue
+                seen.add(key)
                 yield result
                 if len(seen) == max_results: return
         except SearchError as error:
