@@ -21,8 +21,8 @@ import requests
 from .core import ImageResult, retry_after, user_agent
 from .services import (LICENSE_TYPES, USUAL_WAIT, BlockedError, ProviderNotReadyError, RateLimitError, SearchError,
                               SearchService, ServiceChangedError, bounded_body, clean_text, duration_text, error_detail,
-                              image_provider, knows_words, license_name, maker_name, nested_value, paginate, parse_rows,
-                              pixel_count, raise_if_captcha, require_any_license, row_list, sha1_digest, web_address)
+                              image_provider, knows_words, license_name, nested_value, paginate, parse_rows, pixel_count,
+                              raise_if_captcha, require_any_license, row_list, sha1_digest, text_without_mail, web_address)
 
 # %% ../nbs/04_providers.ipynb #8afc7e36
 _DAY = 86_400 # seconds
@@ -67,7 +67,7 @@ def _openverse_result(row, query, safe=True, size=None):
     url, *pixels = web_address(row.get('url')), pixel_count(row.get('width')), pixel_count(row.get('height'))
     url, width, height = _standard_copy(url, *pixels, size)
     return ImageResult(url, query=query, provider='openverse', landing_url=web_address(row.get('foreign_landing_url')),
-                       title=clean_text(row.get('title')), creator=maker_name(row.get('creator')),
+                       title=clean_text(row.get('title')), creator=text_without_mail(row.get('creator')),
                        license=license_name(f'{name} {version}'.strip()) if name else '',
                        license_url=web_address(row.get('license_url')), width=width, height=height)
 
@@ -247,7 +247,7 @@ def _commons_result(row, query):
     about = lambda name: nested_value(info, 'extmetadata', name, 'value')
     url, width, height = _commons_file(info)
     title = re.sub(r'^File:|\.\w{3,4}$', '', clean_text(row.get('title')))
-    return ImageResult(url, query=query, provider='commons', title=title, creator=maker_name(_html_text(about('Artist'))),
+    return ImageResult(url, query=query, provider='commons', title=title, creator=text_without_mail(_html_text(about('Artist'))),
                        landing_url=web_address(info.get('descriptionurl')), sha1=sha1_digest(info.get('sha1')),
                        license=license_name(_html_text(about('LicenseShortName'))),
                        license_url=web_address(about('LicenseUrl')), width=width, height=height)
@@ -321,7 +321,7 @@ def _nasa_file(links, size=''):
 def _nasa_creator(data):
     "The photographer, or the center of NASA"
     center = clean_text(data.get('center'))
-    named = maker_name(data.get('photographer')) or maker_name(data.get('secondary_creator'))
+    named = text_without_mail(data.get('photographer')) or text_without_mail(data.get('secondary_creator'))
     return named or (f'NASA/{center}' if center else 'NASA')
 
 # %% ../nbs/04_providers.ipynb #bc250662
@@ -344,7 +344,7 @@ def _nasa_pages(service, params):
         links = nested_value(reply, 'collection', 'links')
         links = links if isinstance(links, list) else []
         nexts = [web_address(nested_value(link, 'href')) for link in links if nested_value(link, 'rel') == 'next']
-        params = dict(parse_qsl(urlsplit(nexts[0]).query)) if nexts else None
+        params = params | dict(parse_qsl(urlsplit(nexts[0]).query)) if nexts else None
 
 # %% ../nbs/04_providers.ipynb #738f6de4
 def _nasa_text(row):
@@ -399,7 +399,7 @@ class _BrowserAdapter(requests.adapters.BaseAdapter):
         super().__init__()
         self.client = client
 
-    def send(self, request, timeout=None, proxies=None, **options):
+    def send(self, request, proxies=None, **options):
         "As requests calls it; each status is told, which ddgs hides"
         from primp import PrimpError # the client that ddgs uses
         self.client.proxy = requests.utils.select_proxy(request.url, proxies)
@@ -409,7 +409,7 @@ class _BrowserAdapter(requests.adapters.BaseAdapter):
             with closing(self.client.request(request.method, request.url, **question)) as answer:
                 reply.status_code, reply._content = answer.status_code, bounded_body(answer.iter_bytes())
                 reply.headers.update(answer.headers)
-        except PrimpError as error: raise requests.ConnectionError(f'{type(error).__name__}') from error
+        except PrimpError as error: raise requests.ConnectionError(type(error).__name__) from error
         reply.url, reply.request, reply.encoding, reply._content_consumed = request.url, request, 'utf-8', True
         return reply
 

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from .archives import Allowance, ParquetReader, check_regular
 from .core import ImageResult, InputError
 from .services import (PROVIDERS, NoResultsError, ProviderInfo, SearchError, allowed_licenses, clean_text, license_name,
-                              license_passes, maker_name, pixel_count, sha1_digest, web_address, wikimedia_file)
+                              license_passes, pixel_count, sha1_digest, text_without_mail, web_address, wikimedia_file)
 from .texts import csv_line, read_csv_text
 
 # %% ../nbs/04_search.ipynb #ddf7fd13
@@ -78,7 +78,7 @@ def _file_rows(path):
 
 # %% ../nbs/04_search.ipynb #0568661e
 _FIELD_READERS = dict(url=web_address, label=clean_text, provider=clean_text, landing_url=web_address, title=clean_text,
-                      creator=maker_name, license=license_name, license_url=web_address, width=pixel_count,
+                      creator=text_without_mail, license=license_name, license_url=web_address, width=pixel_count,
                       height=pixel_count, sha1=sha1_digest)
 
 def _file_result(row, query, name):

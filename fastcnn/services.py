@@ -97,7 +97,7 @@ def _status_error(provider, reply):
     if 300 <= code < 400: return _redirect_error(provider, reply)
     told = f'(HTTP {code}){error_detail(reply)}'
     if code == 202: return _proof_error(provider, f' {told}', code)
-    if code in (403, 503) and _refuses_network(reply): return _network_error(provider, told, code)
+    if code == 403 and _refuses_network(reply): return _network_error(provider, told, code)
     if code == 429 or code == 503 and wait: return _limit_error(provider, told, code, wait or USUAL_WAIT)
     if code in (401, 403):
         return BlockedError(provider, f'refuses to answer {told}: {other}, or try again tomorrow', code)
@@ -380,10 +380,10 @@ _EMAIL = re.compile(rf'[<(["“]?(?:mailto:|e-?mail:?\s)?{_LOCAL}(?:@|\s?[([{{]a
                     rf'{_WORD}(?:(?:\.|\s?[([{{]dot[)\]}}]\s?|\sdot\s){_WORD}){{1,4}}[>)\]"”]?', re.I)
 
 # %% ../nbs/04_services.ipynb #024a1221
-def maker_name(
+def text_without_mail(
     value:object # What the service sent
 )->str: # As in `clean_text`
-    "A field that should hold a maker, without e-mail addresses"
+    "A field that should hold a maker or a licence, without e-mail addresses"
     text = clean_text(value)
     bare = _EMAIL.sub(' ', text)
     return text if bare == text else clean_text(re.sub(r'[,;|\s]+([,;|.])', r'\1', bare)).strip(' .,;:|/-–')
@@ -464,7 +464,7 @@ def license_name(
     words:object # A licence as a service writes it, such as "CC BY-SA 4.0"
 )->str: # Such as "by-sa 4.0"; its own words where it is none of ours
     "A licence in Openverse's short names"
-    words = clean_text(words)
+    words = text_without_mail(words)
     ours, name = re.fullmatch(r'(\S+)( [0-9]\.[0-9])?', words), words.lower()
     if ours and ours[1] in LICENSES: return words
     if re.fullmatch(r'pd|public domain( mark)?', name): return 'pdm'
