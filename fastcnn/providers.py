@@ -8,10 +8,11 @@ Docs: https://fastcnn.github.io/fastcnn/providers.html.md"""
 __all__ = []
 
 # %% ../nbs/04_providers.ipynb #24514182
-import math, os, re, time
+import json, math, os, re, time
 from collections.abc import Iterator
+from contextlib import closing
 from html import unescape
-from itertools import count, islice
+from itertools import count
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import requests
@@ -19,9 +20,9 @@ import requests
 # %% ../nbs/04_providers.ipynb #53b87bc8
 from .core import ImageResult, retry_after, user_agent
 from .services import (LICENSE_TYPES, USUAL_WAIT, BlockedError, ProviderNotReadyError, RateLimitError, SearchError,
-                              SearchService, ServiceChangedError, clean_text, duration_text, error_detail, image_provider,
-                              license_name, nested_value, paginate, parse_rows, pixel_count, raise_if_captcha,
-                              require_any_license, row_list, sha1_digest, web_address)
+                              SearchService, ServiceChangedError, bounded_body, clean_text, duration_text, error_detail,
+                              image_provider, knows_words, license_name, nested_value, paginate, parse_rows, pixel_count,
+                              raise_if_captcha, require_any_license, row_list, sha1_digest, text_without_mail, web_address)
 
 # %% ../nbs/04_providers.ipynb #8afc7e36
 _DAY = 86_400 # seconds
@@ -34,26 +35,41 @@ _OPENVERSE_FILTERS = {
     'type': {'Photo': {'category': 'photograph'}, 'Clipart': {'category': 'illustration'},
              'Gif': {'extension': 'gif'}, 'Transparent': {'extension': 'png'}}}
 
+# %% ../nbs/04_providers.ipynb #ccf00ed6
+_COMMONS_WIDTHS = (20, 40, 60, 120, 250, 330, 500, 960, 1280, 1920, 3840) # pixels; other widths are refused
+_COMMONS_SIZES = {'Small': 330, 'Medium': 500, 'Large': 1280, 'Wallpaper': 1920} # pixels wide
+_USUAL_WIDTH = 960
+_ORIGINAL = re.compile(r'(https?://upload\.wikimedia\.org/wikipedia/commons/)([0-9a-f]/[0-9a-f]{2}/([^/?#]{1,160}\.(?:jpe?g|png)))'
+                       r'(?:\?utm_[^#]*)?', re.I) # a copy of a TIFF or a drawing, or with a longer name, is called otherwise
+
+# %% ../nbs/04_providers.ipynb #cc9a2ce5
+def _standard_copy(url, width, height, size=None):
+    "The copy that Wikimedia keeps of a larger original for a `size` of `ImgSize`, or what was given: address, width, height"
+    found, wanted = _ORIGINAL.fullmatch(url), _COMMONS_SIZES.get(size, _USUAL_WIDTH)
+    if not found or (width or 0) <= wanted: return url, width, height
+    return f'{found[1]}thumb/{found[2]}/{wanted}px-{found[3]}', wanted, height and max(1, round(height * wanted / width))
+
 # %% ../nbs/04_providers.ipynb #2dab7632
 def _openverse_params(query, license, safe, filters):
-    "A question in Openverse's words"
+    "A question in Openverse's words; Wikimedia's images are left to Commons where that follows and can be asked"
     params = {'q': query}
     if license != 'all': params['license_type' if license.split(',')[0] in LICENSE_TYPES else 'license'] = license
     if not safe: params['mature'] = 'true'
     for name, value in filters.items(): params |= _OPENVERSE_FILTERS.get(name, {}).get(value, {})
+    if 'commons' in filters.get('followed_by', ()) and not commons.info.missing: params['excluded_source'] = 'wikimedia'
     return params
 
 # %% ../nbs/04_providers.ipynb #4823957f
-def _openverse_result(row, query, safe=True):
+def _openverse_result(row, query, safe=True, size=None):
     "One of Openverse's rows as a result; None: mature content"
     if safe and row.get('mature'): return None
     name, version = clean_text(row.get('license')), clean_text(row.get('license_version'))
-    return ImageResult(web_address(row.get('url')), query=query, provider='openverse',
-                       landing_url=web_address(row.get('foreign_landing_url')),
-                       title=clean_text(row.get('title')), creator=clean_text(row.get('creator')),
+    url, *pixels = web_address(row.get('url')), pixel_count(row.get('width')), pixel_count(row.get('height'))
+    url, width, height = _standard_copy(url, *pixels, size)
+    return ImageResult(url, query=query, provider='openverse', landing_url=web_address(row.get('foreign_landing_url')),
+                       title=clean_text(row.get('title')), creator=text_without_mail(row.get('creator')),
                        license=license_name(f'{name} {version}'.strip()) if name else '',
-                       license_url=web_address(row.get('license_url')),
-                       width=pixel_count(row.get('width')), height=pixel_count(row.get('height')))
+                       license_url=web_address(row.get('license_url')), width=width, height=height)
 
 # %% ../nbs/04_providers.ipynb #591750fd
 _KEYS = ('OPENVERSE_CLIENT_ID', 'OPENVERSE_CLIENT_SECRET')
@@ -91,21 +107,45 @@ def _openverse_service(base_url):
         message = f'needs both {" and ".join(_KEYS)}: set the other one, or unset both to ask without'
         raise ProviderNotReadyError('openverse', message)
     service.account, service.limits = 'openverse with keys', _OPENVERSE_KEY_LIMITS
-    service.session.headers['Authorization'] = f'Bearer {_openverse_token(service, *keys)}'
+    _show_token(service)
     return service
 
+# %% ../nbs/04_providers.ipynb #a386e4df
+def _show_token(service):
+    "Let each question carry the token"
+    token = _openverse_token(service, *(os.environ[name] for name in _KEYS))
+    service.session.headers['Authorization'] = f'Bearer {token}'
+
+# %% ../nbs/04_providers.ipynb #0e4a9106
+def _refuses_token(service, error):
+    "Whether a refusal is about our token, not about a page that is too large or too deep"
+    return error.status == 401 and 'Authorization' in service.session.headers and not re.search(r'\bpage', str(error))
+
+# %% ../nbs/04_providers.ipynb #c96da908
+def _openverse_reply(service, params):
+    "The reply to a question, asked once more with a new token where the old one is refused"
+    try: return service.ask_json('/v1/images/', params)
+    except BlockedError as error:
+        if not _refuses_token(service, error): raise
+    del service.session.headers['Authorization']
+    _tokens.pop((service.url, os.environ[_KEYS[0]]), None)
+    _show_token(service)
+    return service.ask_json('/v1/images/', params)
+
 # %% ../nbs/04_providers.ipynb #6bd64f34
-_ANONYMOUS_PAGE, _ANONYMOUS_DEPTH, _LARGE_PAGE = 20, 240, 500 # results
+_OPENVERSE_PAGE, _OPENVERSE_KEY_PAGE, _OPENVERSE_DEPTH = 20, 48, 240 # results; a page with keys may have 50
+_LARGE_PAGE = 500 # results, of a server that stands in for Openverse
 
 # %% ../nbs/04_providers.ipynb #e8ad39ec
-def _openverse_pages(service, params, size):
+def _openverse_pages(service, params, size, depth):
     "The lists of rows of an answer, `size` per page or fewer, as long as the service turns its pages"
     page = 1
-    while True:
-        try: reply = service.ask_json('/v1/images/', params | {'page': page, 'page_size': size})
+    while (page - 1) * size < depth:
+        try: reply = _openverse_reply(service, params | {'page': page, 'page_size': size})
         except (BlockedError, ServiceChangedError) as error:
-            if page > 1 and error.status in (400, 401, 404): return # deeper than this service goes
-            size = _smaller_page(error, page, size)
+            if page > 1 and error.status in (400, 401, 404) and not _refuses_token(service, error): return # that deep it does not go
+            if page > 1: raise
+            size = _smaller_page(service, error, size)
             continue
         rows = row_list(service.name, reply, 'results')
         yield rows
@@ -113,14 +153,23 @@ def _openverse_pages(service, params, size):
         page += 1
 
 # %% ../nbs/04_providers.ipynb #e00c792e
-def _smaller_page(error, page, size):
+def _smaller_page(service, error, size):
     "The size of page to ask for next; the error itself where a smaller page would not help"
-    if error.status == 401: _tokens.clear() # a token that was revoked is not used again
-    if page > 1 or error.status not in (400, 401) or size <= _ANONYMOUS_PAGE: raise error
-    return 50 if size > 50 else _ANONYMOUS_PAGE
+    hopeless = error.status not in (400, 401) or _refuses_token(service, error)
+    if hopeless or size <= _OPENVERSE_PAGE: raise error
+    return _OPENVERSE_KEY_PAGE if size > _OPENVERSE_KEY_PAGE else _OPENVERSE_PAGE
 
 # %% ../nbs/04_providers.ipynb #78375f50
-@image_provider
+def _openverse_size(service, max_results):
+    "How many results to ask for per page"
+    if service.limits == _OPENVERSE_LIMITS: return _OPENVERSE_PAGE
+    if service.limits == _OPENVERSE_KEY_LIMITS: return _OPENVERSE_KEY_PAGE
+    return max(_OPENVERSE_PAGE, min(max_results, _LARGE_PAGE))
+
+# %% ../nbs/04_providers.ipynb #17905910
+@image_provider(good_for='openly licensed photographs of most things', license='each', page=_OPENVERSE_PAGE, depth=_OPENVERSE_DEPTH,
+                limits=_OPENVERSE_LIMITS, keys_at='https://api.openverse.org/v1/', optional=_KEYS,
+                terms='https://docs.openverse.org/terms_of_service.html')
 def openverse(
     query:str, # Words to search for, at most 200 characters
     max_results:int, # How many results at most
@@ -131,18 +180,15 @@ def openverse(
 )->Iterator[ImageResult]:
     "Openly licensed images, each with its maker and licence"
     service = _openverse_service(base_url)
-    anonymous = service.limits == _OPENVERSE_LIMITS
-    size = _ANONYMOUS_PAGE if anonymous else max(_ANONYMOUS_PAGE, min(max_results, _LARGE_PAGE))
-    pages = _openverse_pages(service, _openverse_params(query, license, safe, filters), size)
-    if anonymous: pages = islice(pages, _ANONYMOUS_DEPTH // size)
-    parse = lambda row: _openverse_result(row, query, safe)
+    size, depth = _openverse_size(service, max_results), math.inf if base_url else _OPENVERSE_DEPTH
+    pages = _openverse_pages(service, _openverse_params(query, license, safe, filters), size, depth)
+    parse = lambda row: _openverse_result(row, query, safe, filters.get('size'))
     yield from paginate(parse_rows('openverse', rows, parse) for rows in pages)
 
 # %% ../nbs/04_providers.ipynb #7cb6f0a7
 _COMMONS = 'https://commons.wikimedia.org'
 _COMMONS_LIMITS = (30, 30), (5_000, _DAY)
-_COMMONS_WIDTHS = (20, 40, 60, 120, 250, 330, 500, 960, 1280, 1920, 3840) # pixels; other widths are refused
-_COMMONS_SIZES = {'Small': 330, 'Medium': 500, 'Large': 1280, 'Wallpaper': 1920} # pixels wide
+_COMMONS_PAGE = 50 # results
 _RASTER = ('image/jpeg', 'image/png', 'image/webp', 'image/gif', 'image/tiff')
 
 # %% ../nbs/04_providers.ipynb #44973966
@@ -182,11 +228,11 @@ def _commons_limit(reply, code):
 # %% ../nbs/04_providers.ipynb #5466bc2e
 def _commons_file(info):
     "The copy to take of a file: its address, width and height"
-    copy = web_address(info.get('thumburl'))
+    copy, original = (web_address(info.get(name)).partition('?utm_')[0] for name in ('thumburl', 'url'))
     width = re.search(r'/(?:[a-z0-9]+-)*([0-9]+)px-[^/]*$', copy)
     if width and width[1] in map(str, _COMMONS_WIDTHS):
         return copy, pixel_count(info.get('thumbwidth')), pixel_count(info.get('thumbheight'))
-    return web_address(info.get('url')), pixel_count(info.get('width')), pixel_count(info.get('height'))
+    return original, pixel_count(info.get('width')), pixel_count(info.get('height'))
 
 # %% ../nbs/04_providers.ipynb #e957f933
 def _first_dict(value):
@@ -201,7 +247,7 @@ def _commons_result(row, query):
     about = lambda name: nested_value(info, 'extmetadata', name, 'value')
     url, width, height = _commons_file(info)
     title = re.sub(r'^File:|\.\w{3,4}$', '', clean_text(row.get('title')))
-    return ImageResult(url, query=query, provider='commons', title=title, creator=_html_text(about('Artist')),
+    return ImageResult(url, query=query, provider='commons', title=title, creator=text_without_mail(_html_text(about('Artist'))),
                        landing_url=web_address(info.get('descriptionurl')), sha1=sha1_digest(info.get('sha1')),
                        license=license_name(_html_text(about('LicenseShortName'))),
                        license_url=web_address(about('LicenseUrl')), width=width, height=height)
@@ -226,13 +272,15 @@ def _search_rank(row):
 # %% ../nbs/04_providers.ipynb #334430ba
 def _commons_params(query, size):
     "A question in Commons' words; `size` is one of `_COMMONS_SIZES`"
-    search = dict(generator='search', gsrnamespace=6, gsrsearch=f'{query} filetype:bitmap', gsrlimit=50)
-    wanted = dict(prop='imageinfo', iiprop='url|size|mime|sha1|extmetadata', iiurlwidth=_COMMONS_SIZES.get(size, 960),
+    search = dict(generator='search', gsrnamespace=6, gsrsearch=f'{query} filetype:bitmap', gsrlimit=_COMMONS_PAGE)
+    wanted = dict(prop='imageinfo', iiprop='url|size|mime|sha1|extmetadata', iiurlwidth=_COMMONS_SIZES.get(size, _USUAL_WIDTH),
                   iiextmetadatafilter='Artist|LicenseShortName|LicenseUrl')
     return dict(action='query', format='json', formatversion=2, maxlag=5) | search | wanted
 
 # %% ../nbs/04_providers.ipynb #95d1b101
-@image_provider
+@image_provider(good_for='freely licensed photographs and scans, also of what has an article', license='each', page=_COMMONS_PAGE,
+                limits=_COMMONS_LIMITS, keys=('FASTCNN_CONTACT',),
+                terms='https://foundation.wikimedia.org/wiki/Policy:Terms_of_Use')
 def commons(
     query:str, # Words to search for
     max_results:int, # How many results at most
@@ -252,6 +300,7 @@ def commons(
 # %% ../nbs/04_providers.ipynb #c82dc1d3
 _NASA = 'https://images-api.nasa.gov'
 _NASA_LIMITS = (15, 30), (1_000, 3600)
+_NASA_PAGE = 100 # results
 _NASA_GUIDELINES = 'https://www.nasa.gov/nasa-brand-center/images-and-media/'
 _NASA_COPIES = ('large', 'medium', 'orig', 'small', 'thumb') # in the order in which they are taken
 _NASA_SIZES = {'Small': ('small', 'thumb'), 'Medium': ('medium', 'large'), 'Wallpaper': ('orig', 'large')}
@@ -272,7 +321,7 @@ def _nasa_file(links, size=''):
 def _nasa_creator(data):
     "The photographer, or the center of NASA"
     center = clean_text(data.get('center'))
-    named = clean_text(data.get('photographer')) or clean_text(data.get('secondary_creator'))
+    named = text_without_mail(data.get('photographer')) or text_without_mail(data.get('secondary_creator'))
     return named or (f'NASA/{center}' if center else 'NASA')
 
 # %% ../nbs/04_providers.ipynb #bc250662
@@ -295,34 +344,90 @@ def _nasa_pages(service, params):
         links = nested_value(reply, 'collection', 'links')
         links = links if isinstance(links, list) else []
         nexts = [web_address(nested_value(link, 'href')) for link in links if nested_value(link, 'rel') == 'next']
-        params = dict(parse_qsl(urlsplit(nexts[0]).query)) if nexts else None
+        params = params | dict(parse_qsl(urlsplit(nexts[0]).query)) if nexts else None
+
+# %% ../nbs/04_providers.ipynb #738f6de4
+def _nasa_text(row):
+    "What the catalogue says of an item"
+    data = _first_dict(nested_value(row, 'data'))
+    keywords = data.get('keywords') if isinstance(data.get('keywords'), list) else []
+    return ' '.join(map(clean_text, [data.get('title'), data.get('description'), *keywords]))
+
+# %% ../nbs/04_providers.ipynb #67e4ec62
+def _pages_that_know(pages, query):
+    "The pages, if the first one knows the words; else none"
+    first = next(pages, [])
+    if not knows_words(query, map(_nasa_text, first)): return
+    yield first
+    yield from pages
 
 # %% ../nbs/04_providers.ipynb #2599eb6e
-@image_provider
+@image_provider(good_for='planets, moons, rockets and the Earth from above', license='own', page=_NASA_PAGE, limits=_NASA_LIMITS,
+                auto='known', terms=_NASA_GUIDELINES)
 def nasa(
     query:str, # Words to search for
     max_results:int, # How many results at most
     license:str, # Only "all": this service states no licences
     safe:bool, # Without effect: NASA has no such search
     base_url:str, # Stands in for https://images-api.nasa.gov
-    filters:dict, # `size` chooses among the copies
+    filters:dict, # `size` chooses among the copies; `only_known`: nothing for words that the catalogue does not know
 )->Iterator[ImageResult]:
     "Images of NASA's library, without licences: its media guidelines apply"
     require_any_license('nasa', license)
     service = SearchService('nasa', _NASA, base_url, _NASA_LIMITS)
-    pages = _nasa_pages(service, dict(q=query, media_type='image', page_size=100, page=1))
+    pages = _nasa_pages(service, dict(q=query, media_type='image', page_size=_NASA_PAGE, page=1))
+    if filters.get('only_known'): pages = _pages_that_know(pages, query)
     parse = lambda row: _nasa_result(row, query, filters.get('size'))
     yield from paginate(parse_rows('nasa', rows, parse) for rows in pages)
 
 # %% ../nbs/04_providers.ipynb #ce8adfb0
 _DUCKDUCKGO = 'https://duckduckgo.com'
+_DUCKDUCKGO_PAGE = 100 # results
 _WEB_LIMITS = (10, 30), (500, _DAY) # of DuckDuckGo and of Bing
-_BROWSER = 'Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0'
+
+# %% ../nbs/04_providers.ipynb #4dfa611f
+def _ddgs_engine(name):
+    "ddgs's engine for images of that name, with a client of its own"
+    from ddgs.engines import ENGINES # 60 ms, for these searches only
+    if name in ENGINES['images']: return ENGINES['images'][name]()
+    raise ServiceChangedError(name, 'is not known to this ddgs: choose another provider, and tell us')
+
+# %% ../nbs/04_providers.ipynb #ce3c8ff7
+class _BrowserAdapter(requests.adapters.BaseAdapter):
+    "Sends what requests would send with ddgs's client, as a browser; a reply is bounded as everywhere"
+    def __init__(self, client):
+        super().__init__()
+        self.client = client
+
+    def send(self, request, proxies=None, **options):
+        "As requests calls it; each status is told, which ddgs hides"
+        from primp import PrimpError # the client that ddgs uses
+        self.client.proxy = requests.utils.select_proxy(request.url, proxies)
+        question = dict(headers=dict(request.headers), timeout=SearchService.deadline, follow_redirects=False, stream=True)
+        reply = requests.Response()
+        try:
+            with closing(self.client.request(request.method, request.url, **question)) as answer:
+                reply.status_code, reply._content = answer.status_code, bounded_body(answer.iter_bytes())
+                reply.headers.update(answer.headers)
+        except PrimpError as error: raise requests.ConnectionError(type(error).__name__) from error
+        reply.url, reply.request, reply.encoding, reply._content_consumed = request.url, request, 'utf-8', True
+        return reply
+
+    def hang_up(self): "Nothing to do: the deadline ends ddgs's client, too"
+    def close(self): "Nothing to do: a client ends with its service"
+
+# %% ../nbs/04_providers.ipynb #69904942
+def _browser_service(engine, home, base_url):
+    "The service of one of ddgs's engines, asked with that engine's client and headers"
+    service = SearchService(engine.name, home, base_url, _WEB_LIMITS)
+    service.session.headers.clear() # ours would give us away
+    for scheme in ('http://', 'https://'): service.session.mount(scheme, _BrowserAdapter(engine.http_client.client))
+    return service
 
 # %% ../nbs/04_providers.ipynb #4cd53f54
 def _duckduckgo_token(service, query):
     "The token that opens the image search, such as 4-123456789"
-    page = service.ask('/', {'q': query, 'iax': 'images', 'ia': 'images'}).text
+    page = service.ask('/', {'q': query}).text
     found = re.search(r'vqd=["\']?([\d-]+)', page)
     if found: return found[1]
     raise_if_captcha('duckduckgo', page)
@@ -340,23 +445,24 @@ def _duckduckgo_result(row, query, cached=False):
 
 # %% ../nbs/04_providers.ipynb #ededa1d8
 def _duckduckgo_filters(filters):
-    "The filters as DuckDuckGo writes them, such as size:Large,,layout:Square,"
-    names, unset = ('size', 'type', 'layout', 'color'), ('', 'All', 'Cached')
-    return ','.join('' if filters.get(name, '') in unset else f'{name}:{filters[name]}' for name in names)
+    "The filters as DuckDuckGo writes them, such as ,size:Large,,,layout:Square, or nothing"
+    names, unset = ('size', 'color', 'type', 'layout'), ('', 'All', 'Cached')
+    words = ['' if filters.get(name, '') in unset else f'{name}:{filters[name]}' for name in names]
+    return f',{",".join(words)},' if any(words) else ''
 
 # %% ../nbs/04_providers.ipynb #e8ac5a6d
 def _duckduckgo_pages(service, params):
     "The lists of rows of an answer; of the address of the next page, only the place where it starts is used"
-    headers = {'Referer': service.url + '/', 'X-Requested-With': 'XMLHttpRequest'}
     start = True
     while start:
-        reply = service.ask_json('/i.js', params, headers)
+        reply = service.ask_json('/i.js', params)
         yield row_list('duckduckgo', reply, 'results')
         start = re.search(r'[?&]s=(\d{1,9})', clean_text(reply.get('next')))
         if start: params = params | {'s': start[1]}
 
 # %% ../nbs/04_providers.ipynb #9b9e7037
-@image_provider
+@image_provider(good_for='what the web shows, on days when it answers: expect nothing', page=_DUCKDUCKGO_PAGE, limits=_WEB_LIMITS,
+                terms='https://duckduckgo.com/terms')
 def duckduckgo(
     query:str, # Words to search for
     max_results:int, # How many results at most
@@ -367,14 +473,15 @@ def duckduckgo(
 )->Iterator[ImageResult]:
     "Images of the whole web, without licences"
     require_any_license('duckduckgo', license)
-    service = SearchService('duckduckgo', _DUCKDUCKGO, base_url, _WEB_LIMITS, _BROWSER)
-    params = {'l': 'us-en', 'o': 'json', 'q': query, 'vqd': _duckduckgo_token(service, query),
-              'f': _duckduckgo_filters(filters), 'p': '1' if safe else '-1', 'v7exp': 'a'}
+    service = _browser_service(_ddgs_engine('duckduckgo'), _DUCKDUCKGO, base_url)
+    params = dict(o='json', q=query, l='us-en', vqd=_duckduckgo_token(service, query), p='1' if safe else '-1', ct='AT')
+    if wanted := _duckduckgo_filters(filters): params['f'] = wanted
     parse = lambda row: _duckduckgo_result(row, query, filters.get('size') == 'Cached')
     yield from paginate(parse_rows('duckduckgo', rows, parse) for rows in _duckduckgo_pages(service, params))
 
 # %% ../nbs/04_providers.ipynb #5cdae5d6
 _BING = 'https://www.bing.com'
+_BING_PAGE = 35 # results
 
 # %% ../nbs/04_providers.ipynb #fb61cdde
 class _DdgsClient:
@@ -391,20 +498,40 @@ class _DdgsClient:
     )->requests.Response: # Its reply, with status 200
         "Ask in place of ddgs's client"
         reply = self.service.ask(urlsplit(url).path, (params or {}) | self.extra_params, headers, data)
-        reply.encoding = 'utf-8' # what requests guesses of a page that does not say
         self.page = reply.text
         return reply
 
+# %% ../nbs/04_providers.ipynb #0cfc8fc3
+def _bing_tiles(page):
+    "What each image's link on a page says of it; a link that cannot be read is passed over"
+    from lxml import etree, html
+    try: tree = html.fromstring(page.encode(), parser=html.HTMLParser(encoding='utf-8'))
+    except (etree.LxmlError, ValueError): return []
+    return [row for link in tree.xpath('//a[contains(concat(" ", normalize-space(@class), " "), " iusc ")][@m]') if (row := _bing_tile(link))]
+
+def _bing_tile(link):
+    "A link of Bing's as one of ddgs's rows, or None"
+    try: tile = json.loads(link.get('m'))
+    except (ValueError, RecursionError): return None
+    if not isinstance(tile, dict): return None
+    size = re.search(r'(\d+)\s*[×x]\s*(\d+)', ' '.join(link.xpath('..//span[@class="nowrap"]/text()'))) or ['', None, None]
+    return dict(image=tile.get('murl'), url=tile.get('purl'), title=tile.get('t'), width=tile.get('mw') or size[1],
+                height=tile.get('mh') or size[2])
+
 # %% ../nbs/04_providers.ipynb #2e92874b
 def _ddgs_rows(engine, query, safe, page):
-    "What one of ddgs's engines reads on one page, from 1"
+    "What ddgs reads on a page, from 1, or what the page itself says where ddgs finds less"
     from ddgs.exceptions import DDGSException
     from lxml.etree import LxmlError
     parser_errors = AttributeError, LookupError, TypeError, ValueError, RecursionError, LxmlError, DDGSException
-    try: return engine.search(query, safesearch='on' if safe else 'off', page=page) or []
-    except parser_errors as error:
-        message = f'sent a page that ddgs cannot read ({type(error).__name__}): update ddgs, or choose another provider'
-        raise ServiceChangedError(engine.name, message) from error
+    trouble = None
+    try: found = engine.search(query, safesearch='on' if safe else 'off', page=page, max_results=_BING_PAGE) or []
+    except parser_errors as error: found, trouble = [], error
+    rows = max([vars(row) for row in found], _bing_tiles(engine.http_client.page), key=len)
+    if rows or not trouble: return rows
+    raise_if_captcha(engine.name, engine.http_client.page)
+    message = f'sent a page that ddgs cannot read ({type(trouble).__name__}): update ddgs, or choose another provider'
+    raise ServiceChangedError(engine.name, message) from trouble
 
 # %% ../nbs/04_providers.ipynb #ec7d3c71
 def _spellings(page):
@@ -416,12 +543,12 @@ def _spellings(page):
 def _ddgs_results(engine, query, safe, page):
     "One page of an engine as results; none where the engine says that it knows no more"
     rows, text = _ddgs_rows(engine, query, safe, page), engine.http_client.page
+    if not rows: raise_if_captcha(engine.name, text) # which may come on any page
     if page == 1 and not rows and not re.search('no results', text, re.I):
-        raise_if_captcha(engine.name, text)
         raise ServiceChangedError(engine.name, 'sent a page without images: update ddgs, or choose another provider')
     spellings = _spellings(text)
     parse = lambda row: _ddgs_result(row, query, engine.name, spellings)
-    return parse_rows(engine.name, [vars(row) for row in rows], parse)
+    return parse_rows(engine.name, rows, parse)
 
 # %% ../nbs/04_providers.ipynb #9beb1afc
 def _ddgs_result(row, query, provider, spellings):
@@ -432,7 +559,8 @@ def _ddgs_result(row, query, provider, spellings):
                        height=pixel_count(row.get('height')))
 
 # %% ../nbs/04_providers.ipynb #c9387bcd
-@image_provider
+@image_provider(good_for='what the web shows, whoever it belongs to', page=_BING_PAGE, limits=_WEB_LIMITS,
+                terms='https://www.microsoft.com/servicesagreement')
 def bing(
     query:str, # Words to search for
     max_results:int, # How many results at most
@@ -442,11 +570,9 @@ def bing(
     filters:dict, # Without effect
 )->Iterator[ImageResult]:
     "Images of the whole web as Bing finds them, through ddgs, without licences"
-    from ddgs.engines import ENGINES # 60 ms, for searches of Bing only
     require_any_license('bing', license)
-    if 'bing' not in ENGINES['images']:
-        raise ServiceChangedError('bing', 'is not known to this ddgs: choose another provider, and tell us')
-    engine, service = ENGINES['images']['bing'](), SearchService('bing', _BING, base_url, _WEB_LIMITS, _BROWSER)
+    engine = _ddgs_engine('bing')
+    service = _browser_service(engine, _BING, base_url)
     engine.http_client = _DdgsClient(service, {'adlt': 'strict' if safe else 'off'})
     pages = (_ddgs_results(engine, query, safe, number) for number in count(1))
     yield from paginate(iter(lambda: next(pages), []))

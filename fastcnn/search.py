@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 # %% ../nbs/04_search.ipynb #da72a1a9
 from .archives import Allowance, ParquetReader, check_regular
 from .core import ImageResult, InputError
-from .services import (PROVIDERS, NoResultsError, ProviderInfo, ProviderNotReadyError, SearchError, allowed_licenses, clean_text, license_name,
-                              license_passes, pixel_count, sha1_digest, web_address)
+from .services import (PROVIDERS, NoResultsError, ProviderInfo, ProviderNotReadyError, SearchError, allowed_licenses, clean_text,
+                              license_name, license_passes, pixel_count, sha1_digest, text_without_mail, web_address, wikimedia_file)
 from .texts import csv_line, read_csv_text
 
 # %% ../nbs/04_search.ipynb #ddf7fd13
@@ -78,7 +78,7 @@ def _file_rows(path):
 
 # %% ../nbs/04_search.ipynb #0568661e
 _FIELD_READERS = dict(url=web_address, label=clean_text, provider=clean_text, landing_url=web_address, title=clean_text,
-                      creator=clean_text, license=license_name, license_url=web_address, width=pixel_count,
+                      creator=text_without_mail, license=license_name, license_url=web_address, width=pixel_count,
                       height=pixel_count, sha1=sha1_digest)
 
 def _file_result(row, query, name):
@@ -168,7 +168,7 @@ def provider_names()->list[str]:
 # %% ../nbs/04_search.ipynb #03c34bbc
 class _OpenverseServer:
     "A server that speaks Openverse's format, as a provider of its own name; `address` starts it, if need be"
-    def __init__(self, name, address): self.name, self.address, self.info = name, address, ProviderInfo(license='each', page=500, auto=False)
+    def __init__(self, name, address): self.name, self.address, self.info = name, address, ProviderInfo('what its own server holds', 'each', 500)
 
     def __call__(self, query, max_results, license, safe, base_url, filters):
         openverse = _find_provider('openverse')
@@ -201,12 +201,18 @@ def _auto_order(license):
     "Those that join in by themselves, the best first, whether they are ready or not"
     known = {name: _about(name) for name in _entry_points()}
     joining = [name for name, info in known.items() if info.auto and _gives(info, license)]
-    return sorted(joining, key=lambda name: (known[name].license != 'each', -known[name].depth))
+    return sorted(joining, key=lambda name: _rank(known[name]))
+
+def _rank(info):
+    "Who knows everything and states licences comes first, then who knows one field only; among them who gives most"
+    return 1 if info.auto == 'known' else 0 if info.license == 'each' else 2, -info.depth
 
 # %% ../nbs/04_search.ipynb #4bd2b199
+def _chosen(provider): return os.environ.get('FASTCNN_PROVIDER') or 'auto' if provider == 'auto' else provider
+
 def _named_providers(provider, base_url=None, license='all'):
     "The names that a choice of providers stands for, one after the other"
-    if provider == 'auto': provider = os.environ.get('FASTCNN_PROVIDER') or 'auto'
+    provider = _chosen(provider)
     if provider == 'auto': return ('openverse',) if base_url else tuple(_auto_order(license))
     is_file = isinstance(provider, os.PathLike) or isinstance(provider, str) and os.path.isfile(provider)
     if is_file: provider = (provider,) # its name may hold a comma
@@ -264,8 +270,8 @@ def plan_search(
 _STATED = {'each': 'stated for each image', 'own': 'its own terms', '': 'not stated'}
 
 def _limits_in_words(limits):
-    units = {30: '30 s', 60: 'minute', 3600: 'hour', 86_400: 'day'}
-    return ', '.join(f'{most:,} {"in" if seconds == 30 else "a"} {units.get(seconds, f"{seconds} s")}' for most, seconds in limits)
+    units = {60: 'a minute', 3600: 'an hour', 86_400: 'a day', 30*86_400: 'a month'}
+    return ', '.join(f'{most:,} {units.get(seconds, f"in {seconds} s")}' for most, seconds in limits)
 
 def provider_table(
     license:str='all', # Only those whose images can pass, as in `search_images`
@@ -331,19 +337,20 @@ def iter_images(
     filters:dict=None, # `size`, `type`, `layout`, `color`, as in `duckduckgo_search`
     errors:list=None, # Takes the `SearchError`s of providers that failed, on the way too
 )->Iterator[ImageResult]:
-    "Results one by one, each address once, from one provider after the other, the wordings in turn"
+    "Results one by one, each address and each file of Wikimedia once, from one provider after the other, the wordings in turn"
     wordings, seen, errors = _wordings(query), set(), [] if errors is None else errors
     _check_question(max_results, base_url)
     allowed_licenses(license)
-    order = plan_search(wordings, provider, license, base_url).order
-    for name in order:
-        for result in _in_turn(name, wordings, max_results, license, safe, base_url, filters or {}):
+    order, unnamed = plan_search(wordings, provider, license, base_url).order, _chosen(provider) == 'auto'
+    for place, name in enumerate(order, 1):
+        told = (filters or {}) | dict(followed_by=order[place:], only_known=unnamed)
+        for result in _in_turn(name, wordings, max_results, license, safe, base_url, told):
             if isinstance(result, SearchError):
                 if str(result) in map(str, errors): continue # of another wording
                 errors.append(result)
                 if seen or name != order[-1]: warnings.warn(f'{result} ({len(seen)} results so far)')
-            elif result.url not in seen and license_passes(result, license):
-                seen.add(result.url)
+            elif (file := wikimedia_file(result.url) or result.url) not in seen and license_passes(result, license):
+                seen.add(file)
                 yield result
                 if len(seen) == max_results: return
     if not seen: raise _combined_error(errors, query, order)

@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import islice
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 # %% ../nbs/04_services.ipynb #811a11ba
 import requests, urllib3
@@ -83,10 +83,11 @@ def error_detail(
 # %% ../nbs/04_services.ipynb #b0c19da0
 def duration_text(
     seconds:float # Time to wait
-)->str: # Such as "41 s" or "23 h"
+)->str: # Such as "41 s", "23 h" or "3 days"
     "A time that is easy to read"
     if seconds < 120: return f'{seconds:.0f} s'
-    return f'{seconds / 60:.0f} min' if seconds < 7200 else f'{seconds / 3600:.0f} h'
+    if seconds < 7200: return f'{seconds / 60:.0f} min'
+    return f'{seconds / 3600:.0f} h' if seconds < 172_800 else f'{seconds / 86_400:.0f} days'
 
 # %% ../nbs/04_services.ipynb #692b598e
 def _status_error(provider, reply):
@@ -95,7 +96,9 @@ def _status_error(provider, reply):
     if code == 200: return None
     if 300 <= code < 400: return _redirect_error(provider, reply)
     told = f'(HTTP {code}){error_detail(reply)}'
-    if code in (202, 429) or code == 503 and wait: return _limit_error(provider, told, code, wait or USUAL_WAIT)
+    if code == 202: return _proof_error(provider, f' {told}', code)
+    if code == 403 and _refuses_network(reply): return _network_error(provider, told, code)
+    if code == 429 or code == 503 and wait: return _limit_error(provider, told, code, wait or USUAL_WAIT)
     if code in (401, 403):
         return BlockedError(provider, f'refuses to answer {told}: {other}, or try again tomorrow', code)
     if code >= 500: return SearchError(provider, f'is out of order {told}: try again later, or {other}', code)
@@ -106,6 +109,22 @@ def _limit_error(provider, told, code, wait):
     "The error of a service that we asked too often"
     advice = f'try again in {duration_text(wait)}, or choose another provider'
     return RateLimitError(provider, f'we asked too often {told}: {advice}', code, wait)
+
+# %% ../nbs/04_services.ipynb #61d894a1
+def _proof_error(provider, told='', code=None):
+    "The error of a service that takes us for a robot"
+    advice = 'choose another provider, or try again tomorrow'
+    return BlockedError(provider, f'wants proof that we are human{told}: {advice}', code)
+
+# %% ../nbs/04_services.ipynb #c631564c
+def _refuses_network(reply):
+    "Whether Cloudflare, which guards many services, refuses the network that a question came from"
+    return 'cf-mitigated' in reply.headers or b'just a moment' in reply.content[:20_000].lower()
+
+def _network_error(provider, told, code):
+    "The error of a service that answers nobody in our network; keys do not help, nor does tomorrow"
+    where = "refuses the network that we ask from, as it often does those of clouds and VPNs"
+    return BlockedError(provider, f'{where} {told}: ask from another network, or choose another provider', code)
 
 # %% ../nbs/04_services.ipynb #3ddeb571
 def _redirect_error(provider, reply):
@@ -134,6 +153,17 @@ _MAX_REPLY, _PIECE = 2**23, 2**14 # bytes of a reply, unpacked; bytes that are u
 _ENCODINGS = ('', 'identity', 'gzip', 'x-gzip', 'deflate')
 
 class _TooMuch(requests.RequestException): "A reply is larger than that of any search, or packed in a way that we did not ask for"
+
+# %% ../nbs/04_services.ipynb #afb8e7c1
+def bounded_body(
+    pieces:Iterable[bytes] # Of a reply, unpacked
+)->bytes: # All of them
+    "A whole reply, up to a size that is known beforehand"
+    body = bytearray()
+    for piece in pieces:
+        body += piece
+        if len(body) > _MAX_REPLY: raise _TooMuch('too large')
+    return bytes(body)
 
 # %% ../nbs/04_services.ipynb #34a6efb2
 class _BoundedAdapter(requests.adapters.HTTPAdapter):
@@ -164,13 +194,11 @@ class _BoundedAdapter(requests.adapters.HTTPAdapter):
 
     def send(self, request, **options):
         "As requests calls it"
-        reply, body = super().send(request, **options | dict(stream=True)), bytearray()
+        reply = super().send(request, **options | dict(stream=True))
         with closing(reply):
             if reply.headers.get('Content-Encoding', '').strip().lower() not in _ENCODINGS: raise _TooMuch('packed strangely')
-            for piece in reply.iter_content(_PIECE):
-                body += piece
-                if len(body) > _MAX_REPLY: raise _TooMuch('too large')
-        reply._content, reply.encoding = bytes(body), reply.encoding or 'utf-8' # guessing takes minutes on a hostile page
+            reply._content = bounded_body(reply.iter_content(_PIECE))
+        reply.encoding = reply.encoding or 'utf-8' # guessing takes minutes on a hostile page
         return reply
 
 # %% ../nbs/04_services.ipynb #66c2cb87
@@ -311,7 +339,7 @@ def raise_if_captcha(
 ):
     "Refuse a page that asks for proof that we are human"
     if re.search(r'captcha|anomaly-modal|unusual traffic|are you (a )?(human|robot)', text, re.I):
-        raise BlockedError(provider, 'wants proof that we are human: choose another provider, or try again tomorrow')
+        raise _proof_error(provider)
 
 # %% ../nbs/04_services.ipynb #8797d539
 @patch
@@ -367,6 +395,21 @@ def sha1_digest(
     value = clean_text(value).lower()
     return value if re.fullmatch('[0-9a-f]{40}', value) else ''
 
+# %% ../nbs/04_services.ipynb #ea16f49b
+_LOCAL, _WORD = r"(?<![\w.+'’@-])[\w.+'’-]{1,64}", r'[^\W_](?:[\w-]{0,62}[^\W_])?' # before and after the @
+_SPELLED = rf'\sat\s(?={_WORD}\sdot\s)'
+_EMAIL = re.compile(rf'[<(["“]?(?:mailto:|e-?mail:?\s)?{_LOCAL}(?:@|\s?[([{{]at[)\]}}]\s?|{_SPELLED})'
+                    rf'{_WORD}(?:(?:\.|\s?[([{{]dot[)\]}}]\s?|\sdot\s){_WORD}){{1,4}}[>)\]"”]?', re.I)
+
+# %% ../nbs/04_services.ipynb #024a1221
+def text_without_mail(
+    value:object # What the service sent
+)->str: # As in `clean_text`
+    "A field that should hold a maker or a licence, without e-mail addresses"
+    text = clean_text(value)
+    bare = _EMAIL.sub(' ', text)
+    return text if bare == text else clean_text(re.sub(r'[,;|\s]+([,;|.])', r'\1', bare)).strip(' .,;:|/-–')
+
 # %% ../nbs/04_services.ipynb #d085e4bf
 def parse_rows(
     provider:str, # Service that replied
@@ -394,6 +437,21 @@ def paginate(
         yield from fresh.values()
         fruitless = 0 if fresh else fruitless + 1
         if fruitless == _MAX_FRUITLESS: return
+
+# %% ../nbs/04_services.ipynb #497ac632
+_WIKIMEDIA = re.compile(
+    r'https?://(?:(?:upload|thumb)\.wikimedia\.org/wikipedia/([\w-]+)/(?:thumb/)?[0-9a-f]/[0-9a-f]{2}'
+    r'|(commons)\.wikimedia\.org/wiki/Special(?::|%3A)(?:FilePath|Redirect/file))/([^/?#]+)', re.I)
+
+# %% ../nbs/04_services.ipynb #24e6ffae
+def wikimedia_file(
+    url:str # Address of an image
+)->str: # Its wiki and name, such as commons/Mars.jpg; empty if it is none of Wikimedia's
+    "The file of Wikimedia that an address leads to, whichever copy it names"
+    found = _WIKIMEDIA.match(url)
+    if not found: return ''
+    name = unquote(found[3]).replace(' ', '_')
+    return f'{(found[1] or found[2]).lower()}/{name[0].upper()}{name[1:]}'
 
 # %% ../nbs/04_services.ipynb #41ec2b9f
 LICENSES = ('by', 'by-sa', 'by-nd', 'by-nc', 'by-nc-sa', 'by-nc-nd', 'cc0', 'pdm', 'sampling+', 'nc-sampling+')
@@ -428,7 +486,7 @@ def license_name(
     words:object # A licence as a service writes it, such as "CC BY-SA 4.0"
 )->str: # Such as "by-sa 4.0"; its own words where it is none of ours
     "A licence in Openverse's short names"
-    words = clean_text(words)
+    words = text_without_mail(words)
     ours, name = re.fullmatch(r'(\S+)( [0-9]\.[0-9])?', words), words.lower()
     if ours and ours[1] in LICENSES: return words
     if re.fullmatch(r'pd|public domain( mark)?', name): return 'pdm'
@@ -456,12 +514,12 @@ class ProviderInfo:
     good_for:str='' # Such as "living things, by name"
     license:str='' # "each": stated for every image; "own": terms of the service's own, which pass no filter; "": not stated
     page:int=0 # Results that one question can give
-    depth:int=0 # Results that all questions for the same words can give, at most
+    depth:int=0 # Results that all questions for the same words can give, at most; 0: not known, or none to count on
     limits:tuple=() # ((questions, seconds), …) that we keep
     keys:tuple=() # Environment variables that it needs
     keys_at:str='' # The page that gives the keys, for nothing
     optional:tuple=() # Environment variables with which it gives more
-    auto:bool=False # Whether "auto" asks it; else it answers by name only
+    auto:bool|str=True # Whether "auto" asks it: True, False, or "known": only with the filter `only_known`
     terms:str='' # The page with its terms
 
     @property
@@ -476,7 +534,7 @@ def image_provider(
 )->Callable: # The same function
     "Register a provider under the name of its function"
     if function is None: return partial(image_provider, **about)
-    function.is_provider, function.info = True, ProviderInfo(**about)
+    function.is_provider, function.info = True, ProviderInfo(**about) if about else ProviderInfo(auto=False)
     PROVIDERS[function.__name__] = function
     return function
 
@@ -490,3 +548,17 @@ def provider_key(
     if re.fullmatch('[!-~]{1,200}', key): return key
     what = 'is no key: copy it anew' if key else 'is not set: a key costs nothing'
     raise ProviderNotReadyError(provider, f'{name} {what} at {info.keys_at}, or choose another provider')
+
+# %% ../nbs/04_services.ipynb #b354573d
+def _stems(text):
+    "The words of a text, without case and the endings of a plural"
+    return {re.sub('(?<=...)(?:ies|es|e|y|s)$', '', word) for word in re.findall(r'\w+', text.casefold())}
+
+# %% ../nbs/04_services.ipynb #da4c5d50
+def knows_words(
+    query:str, # Words to search for
+    texts:Iterable[str], # What a catalogue says of each row of its first page
+)->bool:
+    "Whether at least half of the rows hold every word of the query"
+    words, texts = _stems(query), [_stems(text) for text in texts]
+    return bool(words) and 0 < len(texts) <= 2 * sum(words <= text for text in texts)

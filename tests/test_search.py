@@ -1,15 +1,19 @@
 "Search services that block, limit, change or send anything at all: rows, or an error of the right kind"
-import collections, email.utils, html, json, random, re, time, uuid
+import collections, contextlib, email.utils, gzip, html, inspect, json, math, random, re, threading, time, uuid
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 import requests
-from hypothesis import HealthCheck, given, settings, strategies
+from hypothesis import HealthCheck, assume, given, settings, strategies
 from yarl import URL
 
 from fastcnn.core import ImageResult, InputError, Manifest
 from fastcnn.search import (LICENSE_TYPES, BlockedError, NoResultsError, RateLimitError, SearchError,
                             ServiceChangedError, save_search, search_images)
+from fastcnn.services import PROVIDERS, text_without_mail, wikimedia_file
 
 REPLIES = Path(__file__).parent / 'replies'
 SERVICES = ('openverse', 'commons', 'nasa', 'duckduckgo', 'bing')
@@ -42,23 +46,66 @@ def set_keys(monkeypatch):
     for name, value in zip(KEYS, (uuid.uuid4().hex, 'hidden')): monkeypatch.setenv(name, value)
 
 
-@pytest.fixture
-def wire(monkeypatch):
-    "Instead of the network: the replies in this list, one after the other; `wire.asked` holds the questions"
-    class Wire(list): asked = []
-    wire = Wire()
-    wire.asked = []
+class Wire(list):
+    "Replies, which are given one after the other; `asked` holds the questions"
+    def __init__(self): self.asked = []
+
     def send(self, request, **options):
-        wire.asked.append(request)
+        "In place of a requests adapter"
+        self.asked.append(request)
         reply = requests.Response()
-        reply.status_code, headers, reply._content = wire.pop(0) if wire else (404, {}, b'')
+        reply.status_code, headers, reply._content = self.pop(0) if self else (404, {}, b'')
         reply.headers.update(headers)
         reply.encoding = requests.utils.get_encoding_from_headers(reply.headers)
         reply.url, reply.request, reply._content_consumed = request.url, request, True
         return reply
-    monkeypatch.setattr(requests.adapters.HTTPAdapter, 'send', send)
+
+    def browser(self, **options):
+        "In place of primp, the client of ddgs"
+        def ask(method, url, headers=None, **options):
+            reply = self.send(requests.Request(method, url, headers).prepare())
+            return SimpleNamespace(status_code=reply.status_code, headers=dict(reply.headers),
+                                   iter_bytes=lambda: iter([reply.content]), close=lambda: None)
+        return SimpleNamespace(request=ask, headers_update=lambda headers: None, proxy=None)
+
+
+@pytest.fixture
+def wire(monkeypatch):
+    "Instead of the network: the replies in this list; `wire.asked` holds the questions"
+    wire = Wire()
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, 'send', lambda self, request, **options: wire.send(request))
+    monkeypatch.setattr('primp.Client', wire.browser)
     monkeypatch.setattr('time.sleep', lambda seconds: None)
     return wire
+
+
+@pytest.fixture
+def canned():
+    "A function that starts a server on this machine: it gives these replies, (status, headers, body); a body of None drips"
+    class Canned(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.server.asked.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
+            status, headers, body = self.server.replies.pop(0)
+            self.send_response(status)
+            for name, value in headers.items(): self.send_header(name, value)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                if body is not None: self.wfile.write(body)
+                while body is None and not self.server.ended.wait(.05): self.wfile.write(b' ')
+        def log_message(self, *args): pass
+    servers = []
+    def start(*replies):
+        server = ThreadingHTTPServer(('127.0.0.1', 0), Canned)
+        server.replies, server.asked, server.ended = list(replies), [], threading.Event()
+        server.url = f'http://127.0.0.1:{server.server_port}'
+        threading.Thread(target=server.serve_forever, kwargs=dict(poll_interval=.02), daemon=True).start()
+        servers.append(server)
+        return server
+    yield start
+    for server in servers:
+        server.ended.set()
+        server.shutdown()
+        server.server_close()
 
 
 def failure(wire, *replies, **question):
@@ -122,13 +169,205 @@ def test_safe_search_is_on_unless_switched_off(wire):
             assert word in wire.asked[-1].url.split('?')[1].split('&')
 
 
+def tile(url, **more): return '<a class="iusc" m="' + html.escape(json.dumps({'murl': url, 't': 'Mars'} | more)) + '"></a>'
+
+
+def full_page(service, size, number):
+    "The reply that holds one whole page, from 0, and says that more follow"
+    urls = [f'http://a/{number}/{i}~large.jpg' for i in range(size)]
+    more = f'?q=mars&s={100 * number + 100}&page={number + 2}'
+    if service == 'bing': return 200, HTML, ''.join(map(tile, urls)).encode()
+    items = [{'data': [{}], 'links': [{'href': url}]} for url in urls]
+    pages = [{'title': 'File:A.jpg', 'index': place, 'imageinfo': [{'url': url}]} for place, url in enumerate(urls, 1)]
+    whole = dict(openverse={'page_count': 10**6, 'results': [{'url': url} for url in urls]},
+                 commons={'query': {'pages': pages}, 'continue': {'gsroffset': number}},
+                 nasa={'collection': {'items': items, 'links': [{'rel': 'next', 'href': 'http://a/search' + more}]}},
+                 duckduckgo={'results': [{'image': url} for url in urls], 'next': 'i.js' + more})
+    return 200, JSON, json.dumps(whole[service]).encode()
+
+
+@pytest.mark.parametrize('service', [*SERVICES, 'keys'])
+def test_images_cost_the_fewest_questions(wire, clock, monkeypatch, service):
+    monkeypatch.setenv('FASTCNN_CONTACT', 'ada@example.org')
+    name, first = 'openverse' if service == 'keys' else service, talk(service)[:-1]
+    info = PROVIDERS[name].info
+    size, depth = 48 if service == 'keys' else info.page, info.depth or 5 * info.page
+    for n in (1, size - 1, size, size + 1, depth, *[depth + 1] * bool(info.depth)):
+        if service == 'keys': set_keys(monkeypatch)
+        wire[:] = [*first, *(full_page(name, size, number) for number in range(20))]
+        wire.asked.clear()
+        assert len(search_images('mars', n, provider=name)) == min(n, depth)
+        assert len(wire.asked) == len(first) + math.ceil(min(n, depth) / size), n
+    sizes = [re.search('(?:page_size|gsrlimit|count)=([0-9]+)', asked.url) for asked in wire.asked[len(first):]]
+    assert service == 'duckduckgo' or {found[1] for found in sizes} == {str(size)}
+
+
+def test_a_file_of_wikimedia_comes_once(wire, monkeypatch):
+    upload = 'https://upload.wikimedia.org/wikipedia/commons/'
+    original = json.loads(recorded('commons.json')[2])['query']['pages'][0]['imageinfo'][0]['url']
+    row = {'url': original, 'source': 'wikimedia', 'width': 2205, 'height': 2205, 'license': 'by-sa', 'license_version': '3.0'}
+    wire[:] = [(200, JSON, json.dumps({'page_count': 1, 'results': [row]}).encode()), *talk('commons')]
+    monkeypatch.setenv('FASTCNN_CONTACT', 'ada@example.org')
+    found = search_images('mars', 9, provider='openverse,commons')
+    assert len(found) == 5 and [result.provider for result in found] == ['openverse'] + ['commons'] * 4
+    name = 'OSIRIS_Mars_true_color.jpg'
+    assert (found[0].url, found[0].width) == (f'{upload}thumb/b/b1/{name}/960px-{name}', 960)
+    assert 'excluded_source=wikimedia' in wire.asked[0].url # and where that is not heeded, it comes once all the same
+    for provider in ('openverse', 'openverse,bing', 'commons,openverse'):
+        wire[:] = [*talk('commons')] * ('commons' in provider) + [*talk('openverse'), *talk('bing')]
+        search_images('mars', 5 if ',' not in provider else 9, provider=provider)
+    assert not any('excluded_source' in asked.url for asked in wire.asked[1:])
+
+
+LETTERS = strategies.characters(exclude_categories=['Cs', 'Cc', 'Zs', 'Zl', 'Zp'], exclude_characters='/?#%_')
+FILE_NAMES = strategies.text(LETTERS, min_size=1)
+
+
+@given(name=FILE_NAMES, other=FILE_NAMES, place=strategies.sampled_from(['0/02', 'a/ab']))
+def test_each_address_of_a_file_names_that_file(name, other, place):
+    upload, told = 'https://upload.wikimedia.org/wikipedia/commons/', quote(name + '.jpg')
+    addresses = [f'{upload}{place}/{told}', f'{upload}{place}/{name}.jpg', f'{upload}thumb/{place}/{told}/960px-{told}',
+                 f'https://thumb.wikimedia.org/wikipedia/commons/thumb/{place}/{told}/960px-{told}?utm_source=commons&x=/',
+                 f'https://thumb.wikimedia.org/wikipedia/commons/{place}/{told}/500px-{told}',
+                 f'https://commons.wikimedia.org/wiki/Special:FilePath/{told}?width=300']
+    names = {wikimedia_file(url) for url in addresses}
+    assert len(names) == 1 and '' not in names
+    same = (other[0].upper() + other[1:]) == (name[0].upper() + name[1:])
+    assert (wikimedia_file(f'{upload}{place}/{quote(other)}.jpg') in names) == same
+    assert not wikimedia_file(f'https://upload.example.org/wikipedia/commons/{place}/{told}')
+
+
+@pytest.mark.parametrize('service', ['openverse', 'commons', 'nasa'])
+def test_credits_hold_no_mail_address(wire, service):
+    body = recorded(f'{service}.json')[2].decode()
+    maker = {'openverse': '"creator": "ada"', 'commons': '"value": "Percival"', 'nasa': '"photographer": "NASA/Bill Ingalls"'}[service]
+    assert maker in body
+    wire[:] = [(200, JSON, body.replace(maker, f'{maker[:-1]} (bill.i+x@nasa.example.org)"').encode())]
+    found = {result.creator for result in search_images('mars', 9, provider=service, base_url=STAND_IN)}
+    wire[:] = talk(service)
+    assert found == {result.creator for result in search_images('mars', 9, provider=service, base_url=STAND_IN)}
+
+
+def test_a_file_of_addresses_credits_no_mail_address(tmp_path):
+    told = ImageResult('http://a/1.jpg', title='to ada@a.org', creator='Ada <ada@a.org>', license='ask ada@a.org')
+    found = search_images('mars', 5, provider=save_search([told], tmp_path / 'a.csv'))[0]
+    assert (found.title, found.creator, found.license) == ('to ada@a.org', 'Ada', 'ask')
+
+
+@given(before=strategies.text(max_size=9), mail=strategies.emails(), after=strategies.text(max_size=9))
+def test_any_mail_address_beside_a_maker_goes(before, mail, after):
+    local, host = mail.split('@')
+    assume(re.fullmatch(r"[\w.+'-]+", local)) # what people have
+    assert mail not in text_without_mail(f'{before} {mail} {after}')
+    assert text_without_mail(f'Ada {local} {host}') == f'Ada {local} {host}'.strip()
+
+
+def test_nasa_counts_among_all_only_where_it_knows_the_words():
+    assert [name for name in SERVICES if PROVIDERS[name].info.auto is not True] == ['nasa'] and PROVIDERS['nasa'].info.auto == 'known'
+
+
+@pytest.mark.parametrize('known, total', [(0, 0), (0, 4), (1, 3), (2, 4), (3, 3)])
+def test_half_of_the_first_page_must_hold_the_words(wire, known, total):
+    titles = ['Planets, THE MOON'] * known + ['Planets, a rover'] * (total - known)
+    rows = [{'data': [{'title': title}], 'links': [{'href': f'http://a/{i}~large.jpg'}]} for i, title in enumerate(titles)]
+    reply = 200, JSON, json.dumps({'collection': {'items': rows}}).encode()
+    for told, expected in (({'only_known': True}, total if total and 2 * known >= total else 0), ({}, total)):
+        wire[:] = [reply]
+        assert len(list(PROVIDERS['nasa']('moon planet', 99, 'all', True, STAND_IN, told))) == expected
+
+
+# Bing, and what ddgs does for us
+
+def test_bing_is_read_where_ddgs_finds_less(wire):
+    whole = recorded('bing.html')[2].decode()
+    wire[:] = talk('bing')
+    known = search_images('mars', 5, provider='bing', base_url=STAND_IN)
+    for moved in (whole.replace('infopt', 'infonew'), whole.replace('infopt', 'infonew', 2), whole.replace(' m="{', ' m="', 1)):
+        wire[:] = [(200, HTML, moved.encode()), (200, HTML, b'<p></p>')]
+        found = search_images('mars', 9, provider='bing', base_url=STAND_IN)
+        assert found == known[moved.count(' m="{') < whole.count(' m="{'):] # all, or all but the one that is broken
+
+
+def test_a_captcha_on_any_page_of_bing_is_told(wire):
+    for pages in range(3):
+        wire[:] = [*(full_page('bing', 35, number) for number in range(pages)), (200, HTML, b'<form id="captcha-form">')]
+        if not pages: assert type(failure(wire, *wire, provider='bing')) is BlockedError
+        else:
+            with pytest.warns(UserWarning, match=rf'human.*\({35 * pages} results so far\)'):
+                assert len(search_images('mars', 200, provider='bing', base_url=STAND_IN)) == 35 * pages
+    firsts = [re.search(r'first=(\d+)&count=35&adlt=strict', asked.url)[1] for asked in wire.asked[-3:]]
+    assert firsts == ['1', '36', '71']
+
+
+def test_what_we_use_of_ddgs_is_there():
+    from ddgs.engines import ENGINES
+    settings_ini = (REPLIES.parents[1] / 'settings.ini').read_text()
+    assert re.search(r'^ +ddgs>=9\.16,<10$', settings_ini, re.M) # its internals are none of its promises
+    for name in ('duckduckgo', 'bing'):
+        engine = ENGINES['images'][name]()
+        assert engine.name == name and engine.http_client.client.proxy is None
+        taken = inspect.signature(engine.http_client.client.request).parameters
+        assert {'headers', 'timeout', 'follow_redirects', 'stream'} <= {*taken} and hasattr(engine.http_client.client, 'headers_update')
+        assert {'query', 'safesearch', 'page', 'kwargs'} <= {*inspect.signature(engine.search).parameters}
+    engine = ENGINES['images']['bing']()
+    assert (engine.search_method, engine.search_url) == ('GET', 'https://www.bing.com/images/async')
+    second = engine.build_payload('mars', 'us-en', 'on', None, 2, max_results=35)
+    assert second == {'q': 'mars', 'async': '1', 'first': '36', 'count': '35'}
+
+
+@pytest.mark.parametrize('filters', [{}, {'size': 'Large'}, {'color': 'Red', 'type': 'Photo'}, {'layout': 'Tall', 'size': 'All'}])
+def test_duckduckgo_is_asked_as_ddgs_asks(canned, filters):
+    from ddgs.engines import ENGINES
+    server = canned(*talk('duckduckgo'), (200, {}, b''))
+    search_images('mars', 5, provider='duckduckgo', base_url=server.url, filters=filters)
+    engine = ENGINES['images']['duckduckgo']()
+    engine._get_vqd = lambda query: '4-283746283746283746'
+    words = {'type_image' if name == 'type' else name: value for name, value in filters.items() if value != 'All'}
+    engine.http_client.request('GET', server.url + '/i.js', params=engine.build_payload('mars', 'us-en', 'on', None, **words))
+    (path, ours), (their_path, theirs) = server.asked[1:]
+    assert parse_qs(urlsplit(path).query) == parse_qs(urlsplit(their_path).query) and ('&f=' in path) == bool(words)
+    kept = {'referer', 'accept', 'accept-language', 'sec-fetch-dest', 'sec-fetch-mode', 'sec-fetch-site', 'sec-gpc', 'priority'}
+    assert {name: ours[name] for name in kept} == {name: theirs[name] for name in kept}
+    assert 'Mozilla' in ours['user-agent'] and not any('fastcnn' in value or 'python' in value for value in ours.values())
+
+
+def test_the_browser_keeps_our_rules(canned, monkeypatch):
+    monkeypatch.setenv('http_proxy', 'http://127.0.0.1:9') # no proxy to this machine
+    monkeypatch.setenv('HTTP_PROXY', 'http://127.0.0.1:9')
+    token, page = talk('duckduckgo')
+    server = canned((200, {'Set-Cookie': 'seen=yes'}, token[2]), (302, {'Location': '/there'}, b''), page)
+    assert len(search_images('mars', 5, provider='duckduckgo', base_url=server.url)) == 5
+    assert server.asked[1][1]['cookie'] == 'seen=yes' and server.asked[2][0] == '/there'
+    for reply, kind, word in (
+            ((200, {'Content-Encoding': 'gzip'}, gzip.compress(bytes(2**25))), ServiceChangedError, 'too large'),
+            ((200, {'Content-Encoding': 'gzip'}, b'no gzip'), SearchError, 'could not be reached'),
+            ((302, {'Location': 'http://169.254.169.254/'}, b''), ServiceChangedError, '169.254.169.254/, where we do not follow'),
+            ((302, {'Location': 'file:///etc/passwd'}, b''), ServiceChangedError, 'where we do not follow'),
+            ((200, {'X-Name': '\xff', 'Content-Length': '9999'}, b'cut'), SearchError, 'could not be reached'),
+            ((202, {}, b'<p>hello</p>'), BlockedError, 'proof that we are human')):
+        server = canned(reply)
+        with pytest.raises(kind, match=word): search_images('mars', 5, provider='duckduckgo', base_url=server.url)
+        assert len(server.asked) == 1
+
+
+def test_the_browser_keeps_the_deadline(canned, monkeypatch):
+    monkeypatch.setattr('fastcnn.services.SearchService.deadline', .5)
+    server = canned((200, {}, None))
+    start = time.monotonic()
+    with pytest.raises(SearchError, match='duckduckgo: (did not finish|could not be reached)'):
+        search_images('mars', 5, provider='duckduckgo', base_url=server.url)
+    assert time.monotonic() - start < 5
+
+
 # How they fail
 
 later = lambda: email.utils.formatdate(time.time() + 3000, usegmt=True) # from when it is asked, not from when the tests were collected
 LIMITED = {'429': {}, '429 seconds': {'Retry-After': '2999'}, '429 date': {'Retry-After': later}, '429 nonsense': {'Retry-After': 'soon'}}
 FAILURES = {trouble: ((429, JSON | headers, b'{}'), RateLimitError) for trouble, headers in LIMITED.items()} | {
     '403': ((403, HTML, b'<h1>Forbidden</h1>'), BlockedError),
-    '202': ((202, HTML, b''), RateLimitError),
+    '202': ((202, HTML, b''), BlockedError),
+    'network': (recorded('cloudflare.html', 403), BlockedError),
+    'mitigated': ((403, JSON | {'cf-mitigated': 'challenge'}, b'{}'), BlockedError),
     '503 later': ((503, JSON | {'Retry-After': '2999'}, b'{}'), RateLimitError),
     '500': ((500, HTML, b'<h1>oops</h1>'), SearchError),
     'HTML': ((200, HTML, b'<!doctype html><h1>Welcome</h1>'), ServiceChangedError),
@@ -145,6 +384,8 @@ def test_each_failure_has_its_kind(wire, service, trouble):
     first = talk(service)[:-1]
     error = failure(wire, *first, *[reply] * 3, provider=service)
     assert type(error) is kind and error.provider == service and re.search('choose another|try again', str(error))
+    assert ('from another network' in str(error)) == (trouble in ('network', 'mitigated'))
+    assert ('proof that we are human' in str(error)) == (trouble in ('202', 'captcha'))
     if trouble in ('429', '429 nonsense'): assert error.wait == 60
     elif '429' in trouble or trouble == '503 later': assert 2900 < error.wait <= 3000
     assert len(wire.asked) == len(first) + 1 and '169.254' not in wire.asked[-1].url
@@ -188,6 +429,16 @@ def test_limits_are_waited_out_or_told(server):
     assert caught.value.wait == 60
     server.replies, server.soon = [(429, ''), (200, page)], True
     assert search_images('mars', 5, base_url=server.url)[0].license == 'by 4.0'
+
+
+@pytest.mark.parametrize('wait', [31, 6 * 3600 + 1, 3 * 86_400])
+def test_a_long_wait_is_told_as_it_was_sent_and_never_slept(canned, monkeypatch, wait):
+    monkeypatch.setattr('time.sleep', lambda seconds: pytest.fail('slept'))
+    for service in SERVICES: # real HTTP, with urllib3 or primp on the way
+        server = canned((429, {'Retry-After': str(wait)}, b''))
+        with pytest.raises(RateLimitError, match={31: '31 s', 21601: '6 h', 259200: '3 days'}[wait]) as caught:
+            search_images('mars', 5, provider=service, base_url=server.url)
+        assert caught.value.wait == wait and len(server.asked) == 1
 
 
 # Limits that we keep ourselves, keys, contact
@@ -235,6 +486,19 @@ def test_limits_hold_where_no_file_can_be_written(wire, clock, monkeypatch):
     assert 86_000 - 600 < caught.value.wait <= 86_400 and len(wire.asked) == 200
 
 
+@pytest.mark.parametrize('service', SERVICES)
+def test_the_limits_that_are_told_are_kept(wire, clock, monkeypatch, service):
+    monkeypatch.setenv('FASTCNN_CONTACT', 'ada@example.org')
+    start, (most, seconds) = clock[0], PROVIDERS[service].info.limits[0]
+    def search():
+        wire[:] = talk(service)
+        search_images('mars', 3, provider=service)
+    while len(wire.asked) < most: search()
+    assert len(wire.asked) == most and clock[0] == start
+    search()
+    assert seconds - 1 <= (clock[0] - start) / 1e9 <= seconds + 1
+
+
 def test_keys_are_exchanged_once_and_shown_to_openverse_only(wire, monkeypatch):
     set_keys(monkeypatch)
     wire[:] = [*talk('keys'), recorded('openverse.json')]
@@ -242,10 +506,34 @@ def test_keys_are_exchanged_once_and_shown_to_openverse_only(wire, monkeypatch):
     token, *pages = wire.asked
     assert token.url == 'https://api.openverse.org/v1/auth_tokens/token/'
     assert 'client_secret=hidden' in token.body and 'grant_type=client_credentials' in token.body
-    assert [page.headers['Authorization'] for page in pages] == ['Bearer not-a-real-token'] * 2 and 'page_size=400' in pages[0].url
+    assert [page.headers['Authorization'] for page in pages] == ['Bearer not-a-real-token'] * 2 and 'page_size=48' in pages[0].url
     wire[:] = talk('openverse')
     search_images('mars', 5, provider='openverse', base_url=STAND_IN)
     assert 'Authorization' not in wire.asked[-1].headers and not any('hidden' in str(asked.url) for asked in wire.asked)
+
+
+def test_a_token_is_dropped_only_when_it_is_refused(wire, monkeypatch):
+    set_keys(monkeypatch)
+    wire[:] = [*talk('keys')[:1], recorded('openverse_401_keys.json', 401), *talk('openverse'), *talk('openverse')]
+    for _ in range(2): assert search_images('mars', 400, provider='openverse')
+    assert ['token' in asked.url for asked in wire.asked] == [True, False, False, False] # too large a page: the token is kept
+    assert [re.search(r'page_size=(\d+)', asked.url)[1] for asked in wire.asked[1:]] == ['48', '20', '48']
+    revoked = 401, JSON, b'{"detail": "Invalid token."}'
+    wire[:] = [revoked, *talk('keys')]
+    assert search_images('mars', 400, provider='openverse')
+    assert ['token' in asked.url for asked in wire.asked[4:]] == [False, True, False]
+    error = failure(wire, revoked, *talk('keys')[:1], revoked, provider='openverse', base_url=None)
+    assert type(error) is BlockedError and error.status == 401 and 'Invalid token' in str(error) and not wire # asked anew only once
+
+
+def test_a_token_that_is_refused_half_way_is_told(wire, monkeypatch):
+    set_keys(monkeypatch)
+    revoked = 401, JSON, b'{"detail": "Invalid token."}'
+    token, pages = talk('keys')[0], [full_page('openverse', 48, number) for number in range(2)]
+    wire[:] = [token, pages[0], revoked, token, pages[1], revoked, token, revoked]
+    with pytest.warns(UserWarning, match=r'Invalid token.*\(96 results so far\)'):
+        assert len(search_images('mars', 240, provider='openverse')) == 96
+    assert not wire
 
 
 def test_wrong_keys_are_told(wire, monkeypatch):
@@ -431,6 +719,31 @@ def test_any_reply_is_rows_or_a_search_error(wire, reply, rows, service):
     for body in (reply, shapes[service]):
         wire[:] = [*talk(service)[:-1], (200, JSON, json.dumps(body).encode())]
         outcome(service, base_url=STAND_IN)
+
+
+TILE_KEYS = ['murl', 'purl', 't', 'mw', 'mh']
+PIECES = strategies.sampled_from([
+    b'<a class="iusc" m="', b'{&quot;murl&quot;:', b'"', b'&quot;http://a/1.jpg&quot;}', b'vqd="4-1"', b'[', b'{', b'"results":',
+    b'captcha', b'null', b'\xff', b'<?xml version="1.0" encoding="utf-7"?>', b'&#0;', b'1'])
+
+
+@settings(max_examples=60, **PATIENT)
+@given(body=strategies.binary(max_size=40) | strategies.lists(PIECES, max_size=9).map(b''.join),
+       service=strategies.sampled_from(SERVICES), place=strategies.integers(0, 1), json_or_not=strategies.booleans())
+@pytest.mark.filterwarnings('ignore::UserWarning')
+def test_any_bytes_are_rows_or_a_search_error(wire, body, service, place, json_or_not):
+    first = talk(service)[:-1][:place]
+    wire[:] = [*first, (200, JSON if json_or_not else HTML, body)]
+    outcome(service, base_url=STAND_IN)
+
+
+@settings(max_examples=60, **PATIENT)
+@given(tiles=strategies.lists(ANYTHING | strategies.dictionaries(strategies.sampled_from(TILE_KEYS), ANYTHING), max_size=3))
+@pytest.mark.filterwarnings('ignore::UserWarning')
+def test_any_tiles_of_bing_are_rows_or_a_search_error(wire, tiles):
+    links = [f'<a class="iusc" m="{html.escape(json.dumps(each))}"></a>' for each in tiles]
+    wire[:] = [(200, HTML, ''.join([*links, tile('http://a/1.jpg')]).encode()), (200, HTML, b'')]
+    assert outcome('bing', base_url=STAND_IN) == 'rows'
 
 
 # Licences
