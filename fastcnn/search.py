@@ -20,13 +20,13 @@ from urllib.parse import urlsplit
 # %% ../nbs/04_search.ipynb #da72a1a9
 from .archives import Allowance, ParquetReader, check_regular
 from .core import ImageResult, InputError
-from .services import (PROVIDERS, NoResultsError, ProviderInfo, ProviderNotReadyError, SearchError, allowed_licenses, clean_text,
+from .services import (PROVIDERS, NoResultsError, ProviderInfo, SearchError, allowed_licenses, clean_text,
                               license_name, license_passes, pixel_count, sha1_digest, text_without_mail, web_address, wikimedia_file)
 from .texts import csv_line, read_csv_text
 
 # %% ../nbs/04_search.ipynb #ddf7fd13
 from .services import ( # noqa: F401 who searches looks for them here
-    LICENSE_TYPES, BlockedError, RateLimitError, ServiceChangedError, image_provider)
+    LICENSE_TYPES, BlockedError, ProviderNotReadyError, RateLimitError, ServiceChangedError, image_provider)
 
 # %% ../nbs/04_search.ipynb #3a09340d
 _COLUMNS = tuple(field.name for field in fields(ImageResult))
@@ -168,7 +168,7 @@ def provider_names()->list[str]:
 # %% ../nbs/04_search.ipynb #03c34bbc
 class _OpenverseServer:
     "A server that speaks Openverse's format, as a provider of its own name; `address` starts it, if need be"
-    def __init__(self, name, address): self.name, self.address, self.info = name, address, ProviderInfo('what its own server holds', 'each', 500)
+    def __init__(self, name, address): self.name, self.address, self.info = name, address, ProviderInfo('what its own server holds', 'each', 500, auto=False)
 
     def __call__(self, query, max_results, license, safe, base_url, filters):
         openverse = _find_provider('openverse')
@@ -205,7 +205,7 @@ def _auto_order(license):
 
 def _rank(info):
     "Who knows everything and states licences comes first, then who knows one field only; among them who gives most"
-    return 1 if info.auto == 'known' else 0 if info.license == 'each' else 2, -info.depth
+    return 1 if info.auto == 'known' else dict(each=0, own=2).get(info.license, 3), -info.depth
 
 # %% ../nbs/04_search.ipynb #4bd2b199
 def _chosen(provider): return os.environ.get('FASTCNN_PROVIDER') or 'auto' if provider == 'auto' else provider
@@ -227,12 +227,12 @@ class SearchPlan:
     "What a search will ask, and what more it could ask"
     order:tuple # Names of the providers, one after the other
     at_most:dict # Name → addresses that it can give at most; 0: nobody knows
-    missing:dict # Name of a provider that is left out → what to set
+    missing:dict # Name of a provider that is left out → variables to set
 
     def __str__(self):
         asked = [f'{name} (at most {self.at_most[name]})' if self.at_most[name] else name for name in self.order]
-        more = [f'to add {name}, set {what}' for name, what in self.missing.items()]
-        return '; '.join([f'asks {", ".join(asked)}', *more])
+        more = ', '.join(f'{what} to add {name}' for name, what in self.missing.items())
+        return f'asks {", ".join(asked)}' + (f'; set {more} (`fastcnn providers` says where keys are free)' if more else '')
 
     @property
     def total(self)->int|None: # None: nobody knows
@@ -261,12 +261,12 @@ def plan_search(
     "Which providers are asked, before one is"
     names, wordings = _named_providers(provider, base_url, license), len(_wordings(query))
     about = {name: _about(name) for name in names}
-    missing = {} if base_url else {name: _to_set(info) for name, info in about.items() if info.missing}
-    order = tuple(name for name in names if name not in missing)
-    if not order: raise ProviderNotReadyError(names[0], f'set {missing[names[0]]}, or choose another provider')
+    missing = {} if base_url else {name: ' and '.join(info.missing) for name, info in about.items() if info.missing}
+    order = tuple(name for name in names if name not in missing) or names # which will say what they lack
     return SearchPlan(order, {name: wordings*about[name].depth for name in order}, missing)
 
 # %% ../nbs/04_search.ipynb #0766b4ed
+_AUTO = {True: 'yes', False: 'by name only', 'known': 'where it knows the words'}
 _STATED = {'each': 'stated for each image', 'own': 'its own terms', '': 'not stated'}
 
 def _limits_in_words(limits):
@@ -281,7 +281,7 @@ def provider_table(
     names = _auto_order(license)
     names += [name for name in known if name not in names and _gives(known[name], license)]
     return [dict(provider=name, ready=f'set {_to_set(info)}' if info.missing else 'yes', good_for=info.good_for, license=_STATED[info.license],
-                 page=info.page, results=info.depth, questions=_limits_in_words(info.limits), auto=bool(info.auto), terms=info.terms)
+                 page=info.page, results=info.depth, questions=_limits_in_words(info.limits), auto=_AUTO[info.auto], terms=info.terms)
             for name, info in ((name, known[name]) for name in names)]
 
 # %% ../nbs/04_search.ipynb #13c4968d
@@ -315,16 +315,17 @@ def _combined_error(errors, query, order):
     return kind('no provider could answer', '; '.join(said), wait=wait)
 
 # %% ../nbs/04_search.ipynb #79b0ee55
-def _in_turn(name, wordings, *question):
-    "What one provider answers to each wording, one result of each after the other; an error in the place of what did not come"
+def _file_of(result): return wikimedia_file(result.url) or result.url
+
+def _in_turn(name, wordings, is_wanted, *question):
+    "What one provider answers to each wording, one wanted result of each after the other; an error in the place of what did not come"
     answers = [iter(_find_provider(name)(words, *question)) for words in wordings]
     while answers:
         for answer in list(answers):
-            try: yield next(answer)
-            except StopIteration: answers.remove(answer)
-            except SearchError as error:
-                answers.remove(answer)
-                yield error
+            try: found = next(filter(is_wanted, answer), None)
+            except SearchError as error: found = error
+            if not isinstance(found, ImageResult): answers.remove(answer)
+            if found: yield found
 
 # %% ../nbs/04_search.ipynb #c809cc17
 def iter_images(
@@ -342,15 +343,16 @@ def iter_images(
     _check_question(max_results, base_url)
     allowed_licenses(license)
     order, unnamed = plan_search(wordings, provider, license, base_url).order, _chosen(provider) == 'auto'
+    def is_new(result): return _file_of(result) not in seen and license_passes(result, license)
     for place, name in enumerate(order, 1):
         told = (filters or {}) | dict(followed_by=order[place:], only_known=unnamed)
-        for result in _in_turn(name, wordings, max_results, license, safe, base_url, told):
+        for result in _in_turn(name, wordings, is_new, max_results, license, safe, base_url, told):
             if isinstance(result, SearchError):
                 if str(result) in map(str, errors): continue # of another wording
                 errors.append(result)
                 if seen or name != order[-1]: warnings.warn(f'{result} ({len(seen)} results so far)')
-            elif (file := wikimedia_file(result.url) or result.url) not in seen and license_passes(result, license):
-                seen.add(file)
+            else:
+                seen.add(_file_of(result))
                 yield result
                 if len(seen) == max_results: return
     if not seen: raise _combined_error(errors, query, order)

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from PIL import Image
 
-from catalogue import PATHS, SIZES, Catalogue
+from catalogue import PATHS, Catalogue
 from fastcnn.services import SearchService
 
 GENERAL = 'openverse', 'commons', 'nasa', 'duckduckgo', 'bing'
@@ -110,8 +110,8 @@ def all_services(monkeypatch, refusing=(), total=1000, latency=0):
     "The servers by name; each service of the library is one of them, with the limits that it keeps"
     usual = SearchService.__init__
     with ExitStack() as stack:
-        servers = {name: stack.enter_context(running(name, total, BLOCKED.get(name, (429, {'Retry-After': '3600'}, b'')) if name in refusing else None, latency))
-                   for name in ALL}
+        refusals = {name: BLOCKED.get(name, (429, {'Retry-After': '3600'}, b'')) for name in refusing}
+        servers = {name: stack.enter_context(running(name, total, refusals.get(name), latency)) for name in ALL}
         def led(self, name, home, *options, **further):
             usual(self, name, servers[name].url, *options, **further)
             self.session.trust_env = False
