@@ -275,13 +275,14 @@ def _limits_in_words(limits):
 
 def provider_table(
     license:str='all', # Only those whose images can pass, as in `search_images`
-)->list[dict]: # provider, ready, good_for, license, page and results (at most), questions, auto, terms
+)->list[dict]: # provider, ready, good_for, license, page and results (at most), questions, auto, keys, optional, keys_at, terms
     "What each provider is good for, what it needs, and what it gives, the best for this licence first"
     known = {name: _about(name) for name in provider_names()}
     names = _auto_order(license)
     names += [name for name in known if name not in names and _gives(known[name], license)]
     return [dict(provider=name, ready=f'set {_to_set(info)}' if info.missing else 'yes', good_for=info.good_for, license=_STATED[info.license],
-                 page=info.page, results=info.depth, questions=_limits_in_words(info.limits), auto=_AUTO[info.auto], terms=info.terms)
+                 page=info.page, results=info.depth, questions=_limits_in_words(info.limits), auto=_AUTO[info.auto],
+                 keys=info.keys, optional=info.optional, keys_at=info.keys_at, terms=info.terms)
             for name, info in ((name, known[name]) for name in names)]
 
 # %% ../nbs/04_search.ipynb #13c4968d

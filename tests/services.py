@@ -1,5 +1,5 @@
 "Every image service on a port of its own of 127.0.0.1, as each documents itself, with pictures to download; and the library led there"
-import html, io, json, random, threading, time
+import html, io, json, random, re, threading, time
 from contextlib import ExitStack, contextmanager
 from http.server import ThreadingHTTPServer
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
@@ -19,6 +19,9 @@ BLOCKED = { # how each turns us away
     'nasa': (503, {}, b''), 'duckduckgo': (202, {}, b'<div class="anomaly-modal"></div>'), 'bing': (200, {}, b'<h1>Please solve the captcha</h1>')}
 
 
+def refusal(name): return BLOCKED.get(name, (429, {'Retry-After': '3600'}, b''))
+
+
 def picture(service, number):
     "A JPEG that no other address has"
     noise = random.Random(f'{service} {number}').randbytes(16*16*3)
@@ -32,6 +35,7 @@ class Service(Catalogue):
     def do_GET(self):
         parts = urlsplit(self.path)
         if parts.path.startswith('/picture/'): return self.show(parts.path)
+        if parts.path.startswith(('/robots.txt', '/.well-known/')): return self.reply(404)
         if self.server.refuses:
             self.server.asked.append((dict(parse_qsl(parts.query)), dict(self.headers)))
             return self.reply(*self.server.refuses)
@@ -48,7 +52,8 @@ class Service(Catalogue):
         self.reply(200, {'Content-Type': 'image/jpeg'}, picture(self.server.service, number))
 
     def reply(self, status, headers=(), body=b''):
-        body = body.replace(b'https://images.example/', self.server.url.encode() + b'/').replace(b'https://www.artic.edu/iiif/2/', b'')
+        pictures = self.server.url.encode() + b'/picture'
+        body = re.sub(rb'https://images[.]example/\w+', pictures, body.replace(b'https://www.artic.edu/iiif/2', pictures))
         super().reply(status, dict(headers) | {'Content-Length': str(len(body))}, body)
 
     def address(self, number): return f'{self.server.url}/picture/{number}/{quote(self.server.service)}.jpg'
@@ -110,8 +115,7 @@ def all_services(monkeypatch, refusing=(), total=1000, latency=0):
     "The servers by name; each service of the library is one of them, with the limits that it keeps"
     usual = SearchService.__init__
     with ExitStack() as stack:
-        refusals = {name: BLOCKED.get(name, (429, {'Retry-After': '3600'}, b'')) for name in refusing}
-        servers = {name: stack.enter_context(running(name, total, refusals.get(name), latency)) for name in ALL}
+        servers = {name: stack.enter_context(running(name, total, refusal(name) if name in refusing else None, latency)) for name in ALL}
         def led(self, name, home, *options, **further):
             usual(self, name, servers[name].url, *options, **further)
             self.session.trust_env = False
