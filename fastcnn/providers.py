@@ -93,7 +93,7 @@ def _exchange_keys(service, keys):
     "Openverse's reply to a pair of keys"
     try: return service.ask_json('/v1/auth_tokens/token/', data=keys | {'grant_type': 'client_credentials'})
     except (BlockedError, ServiceChangedError) as error:
-        if error.status not in (400, 401, 403): raise
+        if error.status not in (400, 401): raise # a 403 is about us, or our network
         refusal = f'does not accept the keys in {" and ".join(_KEYS)} (HTTP {error.status})'
         raise BlockedError('openverse', f'{refusal}: check them, or unset both to ask without', error.status) from error
 
@@ -401,7 +401,7 @@ class _BrowserAdapter(requests.adapters.BaseAdapter):
 
     def send(self, request, proxies=None, **options):
         "As requests calls it; each status is told, which ddgs hides"
-        from primp import PrimpError # the client that ddgs uses
+        from primp import PrimpError, TimeoutError as TookTooLong # the client that ddgs uses
         self.client.proxy = requests.utils.select_proxy(request.url, proxies)
         question = dict(headers=dict(request.headers), timeout=SearchService.deadline, follow_redirects=False, stream=True)
         reply = requests.Response()
@@ -409,6 +409,7 @@ class _BrowserAdapter(requests.adapters.BaseAdapter):
             with closing(self.client.request(request.method, request.url, **question)) as answer:
                 reply.status_code, reply._content = answer.status_code, bounded_body(answer.iter_bytes())
                 reply.headers.update(answer.headers)
+        except TookTooLong as error: raise TimeoutError from error
         except PrimpError as error: raise requests.ConnectionError(type(error).__name__) from error
         reply.url, reply.request, reply.encoding, reply._content_consumed = request.url, request, 'utf-8', True
         return reply
