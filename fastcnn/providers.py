@@ -93,7 +93,7 @@ def _exchange_keys(service, keys):
     "Openverse's reply to a pair of keys"
     try: return service.ask_json('/v1/auth_tokens/token/', data=keys | {'grant_type': 'client_credentials'})
     except (BlockedError, ServiceChangedError) as error:
-        if error.status not in (400, 401, 403): raise
+        if error.status not in (400, 401): raise # a 403 is about us, or our network
         refusal = f'does not accept the keys in {" and ".join(_KEYS)} (HTTP {error.status})'
         raise BlockedError('openverse', f'{refusal}: check them, or unset both to ask without', error.status) from error
 
@@ -119,7 +119,7 @@ def _show_token(service):
 # %% ../nbs/04_providers.ipynb #0e4a9106
 def _refuses_token(service, error):
     "Whether a refusal is about our token, not about a page that is too large or too deep"
-    return error.status == 401 and 'Authorization' in service.session.headers and not re.search(r'\bpage', str(error))
+    return error.status == 401 and 'Authorization' in service.session.headers and not re.search(r'\bpag(e|ing|ination)', str(error))
 
 # %% ../nbs/04_providers.ipynb #c96da908
 def _openverse_reply(service, params):
@@ -143,21 +143,15 @@ def _openverse_pages(service, params, size, depth):
     while (page - 1) * size < depth:
         try: reply = _openverse_reply(service, params | {'page': page, 'page_size': size})
         except (BlockedError, ServiceChangedError) as error:
-            if page > 1 and error.status in (400, 401, 404) and not _refuses_token(service, error): return # that deep it does not go
-            if page > 1: raise
-            size = _smaller_page(service, error, size)
+            hopeless = error.status not in (400, 401, 404) or _refuses_token(service, error)
+            if page > 1 and not hopeless: return # deeper than this service goes
+            if hopeless or size <= _OPENVERSE_PAGE or error.status == 404: raise
+            size = _OPENVERSE_KEY_PAGE if size > _OPENVERSE_KEY_PAGE else _OPENVERSE_PAGE
             continue
         rows = row_list(service.name, reply, 'results')
         yield rows
         if not rows or page >= (pixel_count(reply.get('page_count')) or 1): return
         page += 1
-
-# %% ../nbs/04_providers.ipynb #e00c792e
-def _smaller_page(service, error, size):
-    "The size of page to ask for next; the error itself where a smaller page would not help"
-    hopeless = error.status not in (400, 401) or _refuses_token(service, error)
-    if hopeless or size <= _OPENVERSE_PAGE: raise error
-    return _OPENVERSE_KEY_PAGE if size > _OPENVERSE_KEY_PAGE else _OPENVERSE_PAGE
 
 # %% ../nbs/04_providers.ipynb #78375f50
 def _openverse_size(service, max_results):
@@ -167,8 +161,8 @@ def _openverse_size(service, max_results):
     return max(_OPENVERSE_PAGE, min(max_results, _LARGE_PAGE))
 
 # %% ../nbs/04_providers.ipynb #17905910
-@image_provider(good_for='openly licensed photographs of most things', license='each', page=_OPENVERSE_PAGE, depth=_OPENVERSE_DEPTH,
-                limits=_OPENVERSE_LIMITS, keys_at='https://api.openverse.org/v1/', optional=_KEYS,
+@image_provider(good_for='openly licensed photographs of most things', license='each', page=_OPENVERSE_PAGE,
+                depth=_OPENVERSE_DEPTH, limits=_OPENVERSE_LIMITS, keys_at='https://api.openverse.org/v1/', optional=_KEYS,
                 terms='https://docs.openverse.org/terms_of_service.html')
 def openverse(
     query:str, # Words to search for, at most 200 characters
@@ -188,7 +182,7 @@ def openverse(
 # %% ../nbs/04_providers.ipynb #7cb6f0a7
 _COMMONS = 'https://commons.wikimedia.org'
 _COMMONS_LIMITS = (30, 30), (5_000, _DAY)
-_COMMONS_PAGE = 50 # results
+_COMMONS_PAGE, _COMMONS_DEPTH = 50, 10_000 # results; MediaWiki's search turns no further pages
 _RASTER = ('image/jpeg', 'image/png', 'image/webp', 'image/gif', 'image/tiff')
 
 # %% ../nbs/04_providers.ipynb #44973966
@@ -279,7 +273,7 @@ def _commons_params(query, size):
 
 # %% ../nbs/04_providers.ipynb #95d1b101
 @image_provider(good_for='freely licensed photographs and scans, also of what has an article', license='each', page=_COMMONS_PAGE,
-                limits=_COMMONS_LIMITS, keys=('FASTCNN_CONTACT',),
+                depth=_COMMONS_DEPTH, limits=_COMMONS_LIMITS, keys=('FASTCNN_CONTACT',),
                 terms='https://foundation.wikimedia.org/wiki/Policy:Terms_of_Use')
 def commons(
     query:str, # Words to search for
@@ -401,7 +395,7 @@ class _BrowserAdapter(requests.adapters.BaseAdapter):
 
     def send(self, request, proxies=None, **options):
         "As requests calls it; each status is told, which ddgs hides"
-        from primp import PrimpError # the client that ddgs uses
+        from primp import PrimpError, TimeoutError as TookTooLong # the client that ddgs uses
         self.client.proxy = requests.utils.select_proxy(request.url, proxies)
         question = dict(headers=dict(request.headers), timeout=SearchService.deadline, follow_redirects=False, stream=True)
         reply = requests.Response()
@@ -409,6 +403,7 @@ class _BrowserAdapter(requests.adapters.BaseAdapter):
             with closing(self.client.request(request.method, request.url, **question)) as answer:
                 reply.status_code, reply._content = answer.status_code, bounded_body(answer.iter_bytes())
                 reply.headers.update(answer.headers)
+        except TookTooLong as error: raise TimeoutError from error
         except PrimpError as error: raise requests.ConnectionError(type(error).__name__) from error
         reply.url, reply.request, reply.encoding, reply._content_consumed = request.url, request, 'utf-8', True
         return reply
@@ -502,13 +497,16 @@ class _DdgsClient:
         return reply
 
 # %% ../nbs/04_providers.ipynb #0cfc8fc3
+_LINKS = '//a[contains(concat(" ", normalize-space(@class), " "), " iusc ")][@m]'
+
 def _bing_tiles(page):
     "What each image's link on a page says of it; a link that cannot be read is passed over"
     from lxml import etree, html
     try: tree = html.fromstring(page.encode(), parser=html.HTMLParser(encoding='utf-8'))
     except (etree.LxmlError, ValueError): return []
-    return [row for link in tree.xpath('//a[contains(concat(" ", normalize-space(@class), " "), " iusc ")][@m]') if (row := _bing_tile(link))]
+    return [row for row in map(_bing_tile, tree.xpath(_LINKS)) if row]
 
+# %% ../nbs/04_providers.ipynb #d2544d7c
 def _bing_tile(link):
     "A link of Bing's as one of ddgs's rows, or None"
     try: tile = json.loads(link.get('m'))
