@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/download.html.md"""
 __all__ = ['Limits', 'count_images', 'fetch_images']
 
 # %% ../nbs/05_download.ipynb #37510c4a
-import asyncio, hashlib, itertools, json, os, re, socket, threading, time, warnings, weakref
+import asyncio, hashlib, itertools, json, math, os, re, socket, threading, time, warnings, weakref
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, contextmanager, nullcontext
@@ -204,7 +204,25 @@ def count_images(
     return sum(file.startswith(label + '/') for file in files_on_disk(root))
 
 # %% ../nbs/05_download.ipynb #784c2848
-HOST_CAPS = {'upload.wikimedia.org': 2} # what Wikimedia asks of those who fetch its media
+@dataclass(frozen=True)
+class HostCap:
+    "What a group of hosts is asked for at most, all of them together"
+    hosts:tuple # Names
+    told:str='' # What the progress bar says while we hold back
+    connections:int=1000 # At a time; `Limits.per_host` holds too
+    seconds:float=0 # From one image to the next
+    bytes_per_second:float=math.inf # Of images
+
+# %% ../nbs/05_download.ipynb #f5a2eebe
+HOST_CAPS = ( # what these services ask of those who fetch their media
+    HostCap(('upload.wikimedia.org', 'thumb.wikimedia.org'), 'wikimedia: 25 Mbit/s', connections=2, bytes_per_second=25e6/8),
+    HostCap(('inaturalist-open-data.s3.amazonaws.com', 'static.inaturalist.org'), 'inaturalist: one a second', seconds=1))
+
+def host_cap(
+    host:str # Name of a server, in small letters
+)->HostCap: # Equal for the hosts of a group
+    "What a host is asked for at most, together with others; a host that no group names is a group of its own"
+    return next((cap for cap in HOST_CAPS if host in cap.hosts), HostCap((host,)))
 
 # %% ../nbs/05_download.ipynb #56e7bac7
 @dataclass
@@ -227,6 +245,7 @@ class _Run:
         self.decoders = asyncio.Semaphore(os.cpu_count() or 2)
         self.refusals, self.paused_until, self.policies, self.proxies = Counter(), {}, {}, getproxies()
         self.same_original, self.file_numbers = weakref.WeakValueDictionary(), itertools.count()
+        self.holding_back, self.shown = {}, '' # what the progress bar says, until when; what it says now
 
     @property
     def satisfied(self): return self.enough is not None and self.kept >= self.enough
@@ -234,11 +253,10 @@ class _Run:
 # %% ../nbs/05_download.ipynb #ebb3373a
 def _host_slots(
     run:_Run, # What the downloads share
-    host:str, # Name of a server
+    cap:HostCap, # Of a group of hosts
 )->asyncio.Semaphore: # One slot per connection
-    "The connections that one host may have at a time"
-    cap = min(run.limits.per_host, HOST_CAPS.get(host, run.limits.per_host))
-    return run.host_connections.setdefault(host, asyncio.Semaphore(cap))
+    "The connections that a group of hosts may have at a time"
+    return run.host_connections.setdefault(cap, asyncio.Semaphore(min(run.limits.per_host, cap.connections)))
 
 # %% ../nbs/05_download.ipynb #303a9040
 async def _in_thread(run:_Run, seconds:float, function:Callable, *args):
@@ -293,6 +311,29 @@ class _FileRequest:
     sha256:str=None # Of the file as it was sent
     started:float=None # When the first attempt began; waiting for a free connection does not count
     destination:str=None # Place of a new image, such as earth/3f2a9c1d07be.jpg
+    timeout:asyncio.Timeout=None # Of the attempt that is under way
+
+# %% ../nbs/05_download.ipynb #664d2b4d
+_timetable, _timetable_lock = {}, threading.Lock() # HostCap → time.monotonic() at which the group is free again
+
+def _occupy(cap:HostCap, seconds:float)->float:
+    "Take the next free moment of a group, and so many seconds from then on; how long it is until that moment"
+    with _timetable_lock:
+        now = time.monotonic()
+        start = max(now, _timetable.get(cap, 0))
+        _timetable[cap] = start + seconds
+    return start - now
+
+# %% ../nbs/05_download.ipynb #a9a77ee6
+async def _hold_back(run:_Run, request:_FileRequest, cap:HostCap, seconds:float):
+    "Wait for a free moment of a group that is then occupied for so many seconds"
+    wait = _occupy(cap, seconds) if seconds else 0
+    if not wait: return
+    run.holding_back[cap.told] = time.monotonic() + wait + 1
+    if request.timeout:
+        request.seconds_left += wait
+        request.timeout.reschedule(request.timeout.when() + wait)
+    await asyncio.sleep(wait)
 
 # %% ../nbs/05_download.ipynb #d5ed306f
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -332,13 +373,14 @@ async def _save_body(run:_Run, request:_FileRequest, reply:aiohttp.ClientRespons
     _check_status(reply, run.limits)
     if _headers_opt_out(reply.headers): raise DownloadError('opted_out')
     if (reply.content_length or 0) > run.limits.max_bytes: raise DownloadError('too_large')
-    left, digest = run.limits.max_bytes, hashlib.sha256()
+    left, digest, cap = run.limits.max_bytes, hashlib.sha256(), host_cap(reply.url.host)
     with _disk_errors(request.file): file = open(request.file, 'wb', buffering=0)
     with file:
         while piece := await reply.content.readany():
             if (left := left - len(piece)) < 0: raise DownloadError('too_large')
             digest.update(piece)
             _write_all(file, piece)
+            await _hold_back(run, request, cap, len(piece)/cap.bytes_per_second)
     request.sha256 = digest.hexdigest()
 
 # %% ../nbs/05_download.ipynb #335722db
@@ -360,9 +402,11 @@ async def _proxy_for(run:_Run, target:URL)->str|None: # Address of the proxy, if
 # %% ../nbs/05_download.ipynb #67f21a89
 async def _request_once(run:_Run, request:_FileRequest, target:URL, receive:Callable)->tuple:
     "One request, when a connection is free: (where to go on, what was received)"
-    async with _host_slots(run, target.host):
-        await _wait_for_host(run, target.host)
-        async with run.connections, _deadline(run, request, target.host):
+    cap = host_cap(target.host)
+    async with _host_slots(run, cap):
+        await _wait_for_host(run, cap)
+        if request.file: await _hold_back(run, request, cap, cap.seconds)
+        async with run.connections, _deadline(run, request, cap):
             async with run.session.get(target, allow_redirects=False, proxy=await _proxy_for(run, target)) as reply:
                 if reply.status in _REDIRECTS and 'Location' in reply.headers: return reply.headers['Location'], None
                 return None, await receive(run, request, reply)
@@ -397,30 +441,30 @@ async def _attempt(run:_Run, request:_FileRequest, receive:Callable): # What it 
     except (aiohttp.ClientError, OSError, ValueError) as error: raise _to_download_error(error) from None
 
 # %% ../nbs/05_download.ipynb #fa6686ee
-async def _wait_for_host(run:_Run, host:str):
-    "Wait until a host that refused us may be asked again"
-    while (left := run.paused_until.get(host, 0) - time.monotonic()) > 0: await asyncio.sleep(left)
+async def _wait_for_host(run:_Run, cap:HostCap):
+    "Wait until hosts that refused us may be asked again"
+    while (left := run.paused_until.get(cap, 0) - time.monotonic()) > 0: await asyncio.sleep(left)
 
 # %% ../nbs/05_download.ipynb #6ed46f8f
-def _count_refusal(run:_Run, host:str, error:DownloadError):
-    "After several refusals in a row, leave the whole host alone for as long as it asks"
+def _count_refusal(run:_Run, cap:HostCap, error:DownloadError):
+    "After several refusals in a row, leave the whole group of hosts alone for as long as it asks"
     if not (error.wait and error.retry): return
-    run.refusals[host] += 1
-    if run.refusals[host] >= run.limits.per_host: run.paused_until[host] = time.monotonic() + error.wait
+    run.refusals[cap] += 1
+    if run.refusals[cap] >= run.limits.per_host: run.paused_until[cap] = time.monotonic() + error.wait
 
 # %% ../nbs/05_download.ipynb #fe4e369c
 @asynccontextmanager
-async def _deadline(run:_Run, request:_FileRequest, host:str):
+async def _deadline(run:_Run, request:_FileRequest, cap:HostCap):
     "End a request at the deadline of its file, and note how the host behaved"
     start = time.monotonic()
     request.started = request.started or start
     try:
-        async with asyncio.timeout(request.seconds_left): yield
-        run.refusals[host] = 0
+        async with asyncio.timeout(request.seconds_left) as request.timeout: yield
+        run.refusals[cap] = 0
     except DownloadError as error:
-        _count_refusal(run, host, error)
+        _count_refusal(run, cap, error)
         raise
-    finally: request.seconds_left -= time.monotonic() - start
+    finally: request.seconds_left, request.timeout = request.seconds_left - (time.monotonic() - start), None
 
 # %% ../nbs/05_download.ipynb #73932d32
 _backoff = wait_random_exponential(multiplier=0.5, max=8) # seconds
@@ -655,11 +699,20 @@ def _free_slots(run:_Run)->int: # Downloads
     if run.enough is None: return most
     return min(most, run.enough - run.promised + run.limits.per_host) if run.promised < run.enough else 0
 
+# %% ../nbs/05_download.ipynb #aa8d21bf
+def _show_waits(run:_Run, bar:tqdm):
+    "Let the progress bar say why it is slow, where we hold back"
+    now = time.monotonic()
+    text = ', '.join(told for told, end in sorted(run.holding_back.items()) if told and end > now)
+    if text != run.shown: bar.set_postfix_str(text)
+    run.shown = text
+
 # %% ../nbs/05_download.ipynb #682741fa
 def _wait_until(run:_Run, most:Callable, bar:tqdm):
     "Wait until no more than so many downloads are under way, and raise what must stop the whole run"
     while True:
         bar.update((run.ended + run.settled if run.enough is None else run.kept) - bar.n)
+        _show_waits(run, bar)
         if run.error: raise run.error.args[0] if isinstance(run.error, _DiskError) else run.error
         if run.satisfied or run.started - run.ended <= most(run): return
         run.changed.wait(0.2)

@@ -1,5 +1,6 @@
 "Downloads from a server that misbehaves as the web does: faults, kills, full disks, random mixes"
 import errno, io, os, random, signal, socket, subprocess, sys, tempfile, threading, time, tracemalloc
+from collections import Counter
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -88,12 +89,91 @@ def test_the_cap_is_by_name_whatever_the_port_and_the_way_there(root):
         assert one.most == 4
 
 
-def test_wikimedia_is_asked_for_two_at_a_time(server, root, monkeypatch):
-    assert download.HOST_CAPS == {'upload.wikimedia.org': 2}
-    monkeypatch.setattr(download, 'HOST_CAPS', {'127.0.0.1': 2})
+GROUP = 'localhost', '127.0.0.1' # the two hosts of a group
+
+
+@pytest.fixture
+def group(monkeypatch):
+    "Make one group of both hosts, with these caps"
+    def make(**caps): monkeypatch.setattr(download, 'HOST_CAPS', (download.HostCap(GROUP, 'both: slowly', **caps),))
+    return make
+
+
+def over_both(server, *paths, label='x'):
+    "Results on the two hosts in turn, both of which are this server"
+    return [ImageResult(f'http://{GROUP[i % 2]}:{server.server_port}{path}', label=label) for i, path in enumerate(paths)]
+
+
+class Times(Counter):
+    "Counts what is asked for, and notes when"
+    def __init__(self): self.times = []
+    def __setitem__(self, path, number):
+        self.times.append(time.monotonic())
+        super().__setitem__(path, number)
+
+
+def test_what_services_ask_of_those_who_fetch_their_media():
+    caps = [download.host_cap(host) for host in ('upload.wikimedia.org', 'thumb.wikimedia.org', 'static.inaturalist.org',
+                                                 'inaturalist-open-data.s3.amazonaws.com', 'a.example')]
+    assert caps[0] == caps[1] and caps[2] == caps[3] and len(set(caps)) == 3
+    assert [(cap.connections, cap.seconds, cap.bytes_per_second*8) for cap in caps[1:4:2]] == [(2, 0, 25e6), (1000, 1, float('inf'))]
+
+
+def test_two_at_a_time_over_both_hosts(server, root, group):
+    group(connections=2)
     server.latency = 0.05
-    fetch_images(server.results(*['good'] * 12), root, allow_hosts=HERE)
+    assert fetch_images(over_both(server, *(f'/good/{i}' for i in range(12))), root, allow_hosts=GROUP).counts() == {'kept': 12}
     assert server.most == 2
+
+
+def test_an_interval_over_both_hosts_and_from_run_to_run(server, root, group):
+    group(seconds=.15)
+    server.asked = asked = Times()
+    results = over_both(server, *(f'/good/{i}' for i in range(10)))
+    for some in (results[:7], results[7:]): fetch_images(some, root, allow_hosts=GROUP)
+    assert len(check_whole(root).rows('kept')) == 10 == len(asked.times)
+    gaps = [later - sooner for sooner, later in zip(asked.times, asked.times[1:])]
+    assert min(gaps) > .1 and .14 < sum(gaps[:6])/6 < .2, gaps
+
+
+def test_a_bandwidth_over_both_hosts(server, root, group):
+    group(bytes_per_second=800_000, connections=2)
+    images = {f'/site/{i}.jpg': jpeg(i) + bytes(100_000) for i in range(20)}
+    server.site |= images
+    start = time.monotonic()
+    fetch_images(over_both(server, *images), root, allow_hosts=GROUP)
+    rate = sum(map(len, images.values()))/(time.monotonic() - start)
+    assert len(check_whole(root).rows('kept')) == 20 and .85*800_000 < rate < 1.15*800_000
+
+
+def test_holding_back_does_not_count_against_a_deadline(server, root, group):
+    group(bytes_per_second=200_000)
+    server.site['/site/1.jpg'] = jpeg(1) + bytes(400_000)
+    start = time.monotonic()
+    row, = fetch_images(over_both(server, '/site/1.jpg'), root, allow_hosts=GROUP, deadline=.6).rows()
+    assert (row['status'], row['attempts']) == ('kept', 1) and time.monotonic() - start > .9
+
+
+def test_other_hosts_are_as_fast_as_ever(server, root, group):
+    group(seconds=.4)
+    with FaultServer('127.0.0.2') as other:
+        results = [*over_both(server, *(f'/good/{i}' for i in range(50, 55))), *other.results(*['good']*20, label='y')]
+        start, ends = time.monotonic(), {'x': [], 'y': []}
+        note = lambda row: ends[row['label']].append(time.monotonic() - start)
+        fetch_images(results, root, allow_hosts=(*GROUP, '127.0.0.2'), on_row=note)
+    assert len(ends['y']) == 20 and max(ends['y']) < 1.2 < 1.6 < max(ends['x'])
+
+
+def test_the_progress_bar_says_why_it_is_slow(server, root, group, monkeypatch):
+    said = []
+    class Bar(download.tqdm):
+        def set_postfix_str(self, text, refresh=True): said.append(text)
+    monkeypatch.setattr(download, 'tqdm', Bar)
+    fetch_images(server.results('good', 'good'), root, allow_hosts=HERE)
+    assert said == []
+    group(seconds=.3)
+    fetch_images(over_both(server, '/good/3', '/good/4', '/good/5'), root, allow_hosts=GROUP)
+    assert said[0] == 'both: slowly'
 
 
 def test_duplicates_on_arrival(server, root):
