@@ -1,4 +1,4 @@
-"""Which addresses belong to the open internet, and which hosts the user has named
+"""Which addresses belong to the open internet, which hosts the user has named, and what a host is asked for at most
 
 Docs: https://fastcnn.github.io/fastcnn/download.html.md"""
 
@@ -8,7 +8,9 @@ Docs: https://fastcnn.github.io/fastcnn/download.html.md"""
 __all__ = []
 
 # %% ../nbs/05_download.ipynb #642f5f2e
+import math, threading, time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
 # %% ../nbs/05_download.ipynb #9f06ecd8
@@ -46,3 +48,38 @@ def is_allowed(
 )->bool:
     "Whether the user has named this host, or this port of it"
     return host in allowed or f'[{host}]:{port}' in allowed or f'{host}:{port}' in allowed and ':' not in host
+
+# %% ../nbs/05_download.ipynb #784c2848
+@dataclass(frozen=True)
+class HostCap:
+    "What a group of hosts is asked for at most, all of them together"
+    hosts:tuple # Names
+    told:str='' # What the progress bar says while we hold back
+    connections:int=1000 # At a time; `Limits.per_host` holds too
+    seconds:float=0 # From one image to the next
+    bytes_per_second:float=math.inf # Of images
+
+# %% ../nbs/05_download.ipynb #f5a2eebe
+HOST_CAPS = ( # what these services ask of those who fetch their media
+    HostCap(('upload.wikimedia.org', 'thumb.wikimedia.org'), 'wikimedia: 25 Mbit/s', connections=2, bytes_per_second=25e6/8),
+    HostCap(('inaturalist-open-data.s3.amazonaws.com', 'static.inaturalist.org'), 'inaturalist: one a second', seconds=1))
+
+def host_cap(
+    host:str # Name of a server, in small letters
+)->HostCap: # Equal for the hosts of a group
+    "What a host is asked for at most, together with others; a host that no group names is a group of its own"
+    return next((cap for cap in HOST_CAPS if host in cap.hosts), HostCap((host,)))
+
+# %% ../nbs/05_download.ipynb #664d2b4d
+_timetable, _timetable_lock = {}, threading.Lock() # HostCap → time.monotonic() at which the group is free again
+
+def occupy(
+    cap:HostCap, # Of a group of hosts
+    seconds:float # For which the group is taken
+)->float: # Seconds until that begins
+    "Take the next free moment of a group, and so many seconds from then on"
+    with _timetable_lock:
+        now = time.monotonic()
+        start = max(now, _timetable.get(cap, 0))
+        _timetable[cap] = start + seconds
+    return start - now

@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/download.html.md"""
 __all__ = ['Limits', 'count_images', 'fetch_images']
 
 # %% ../nbs/05_download.ipynb #37510c4a
-import asyncio, hashlib, itertools, json, math, os, re, socket, threading, time, warnings, weakref
+import asyncio, hashlib, itertools, json, os, re, socket, threading, time, warnings, weakref
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, contextmanager, nullcontext
@@ -32,7 +32,7 @@ from tqdm.auto import tqdm
 from yarl import URL
 
 # %% ../nbs/05_download.ipynb #d4eb8d9a
-from .addresses import allowed_hosts, is_allowed, is_public
+from .addresses import HostCap, allowed_hosts, host_cap, is_allowed, is_public, occupy
 from .collection import check_collection, scratch_folder
 from .core import (NO_BARS, PRESENT, ImageResult, Manifest, SidecarFile, check_label, is_link, is_place,
                           retry_after, start_thread, user_agent, utc_now)
@@ -203,27 +203,6 @@ def count_images(
     "How many images of a class lie in the folder, those added by hand included"
     return sum(file.startswith(label + '/') for file in files_on_disk(root))
 
-# %% ../nbs/05_download.ipynb #784c2848
-@dataclass(frozen=True)
-class HostCap:
-    "What a group of hosts is asked for at most, all of them together"
-    hosts:tuple # Names
-    told:str='' # What the progress bar says while we hold back
-    connections:int=1000 # At a time; `Limits.per_host` holds too
-    seconds:float=0 # From one image to the next
-    bytes_per_second:float=math.inf # Of images
-
-# %% ../nbs/05_download.ipynb #f5a2eebe
-HOST_CAPS = ( # what these services ask of those who fetch their media
-    HostCap(('upload.wikimedia.org', 'thumb.wikimedia.org'), 'wikimedia: 25 Mbit/s', connections=2, bytes_per_second=25e6/8),
-    HostCap(('inaturalist-open-data.s3.amazonaws.com', 'static.inaturalist.org'), 'inaturalist: one a second', seconds=1))
-
-def host_cap(
-    host:str # Name of a server, in small letters
-)->HostCap: # Equal for the hosts of a group
-    "What a host is asked for at most, together with others; a host that no group names is a group of its own"
-    return next((cap for cap in HOST_CAPS if host in cap.hosts), HostCap((host,)))
-
 # %% ../nbs/05_download.ipynb #56e7bac7
 @dataclass
 class _Run:
@@ -239,7 +218,7 @@ class _Run:
         self.intake = Intake(self.manifest)
         self.started = self.ended = self.settled = 0
         self.promised = self.kept = 0 # new images, with and without those whose row is not yet written
-        self.error, self.advice = None, set()
+        self.error, self.advice, self.moved = None, set(), time.monotonic() # when a download ended last
         self.tasks, self.finished, self.lock, self.changed = set(), [], threading.Lock(), threading.Event()
         self.connections, self.host_connections = asyncio.Semaphore(self.limits.concurrency), {}
         self.decoders = asyncio.Semaphore(os.cpu_count() or 2)
@@ -313,21 +292,10 @@ class _FileRequest:
     destination:str=None # Place of a new image, such as earth/3f2a9c1d07be.jpg
     timeout:asyncio.Timeout=None # Of the attempt that is under way
 
-# %% ../nbs/05_download.ipynb #664d2b4d
-_timetable, _timetable_lock = {}, threading.Lock() # HostCap → time.monotonic() at which the group is free again
-
-def _occupy(cap:HostCap, seconds:float)->float:
-    "Take the next free moment of a group, and so many seconds from then on; how long it is until that moment"
-    with _timetable_lock:
-        now = time.monotonic()
-        start = max(now, _timetable.get(cap, 0))
-        _timetable[cap] = start + seconds
-    return start - now
-
 # %% ../nbs/05_download.ipynb #a9a77ee6
 async def _hold_back(run:_Run, request:_FileRequest, cap:HostCap, seconds:float):
     "Wait for a free moment of a group that is then occupied for so many seconds"
-    wait = _occupy(cap, seconds) if seconds else 0
+    wait = occupy(cap, seconds) if seconds else 0
     if not wait: return
     run.holding_back[cap.told] = time.monotonic() + wait + 1
     if request.timeout:
@@ -636,7 +604,7 @@ async def _download_and_record(run:_Run, result:ImageResult):
     "Download one image, and hand in the row that says how it ended"
     request = _FileRequest(result.url, run.limits.deadline, run.scratch/str(next(run.file_numbers)))
     try: outcome = await _download_image(run, result, request)
-    finally: run.ended += 1
+    finally: run.ended, run.moved = run.ended + 1, time.monotonic()
     if not request.destination: request.file.unlink(missing_ok=True)
     if outcome is None: return
     seconds = round(time.monotonic() - request.started, 3) if request.started else 0
@@ -693,11 +661,15 @@ def is_settled(
     return row['status'] != 'failed' or not (reason in ('timeout', 'connection', 'gone') or _is_transient_reply(reason))
 
 # %% ../nbs/05_download.ipynb #7effa08d
+_LATE = 2 # seconds in which no download has ended
+
 def _free_slots(run:_Run)->int: # Downloads
     "How many downloads may be under way or wait for their turn"
     most = 4 * run.limits.concurrency # so that one busy host does not keep the others from their turn
     if run.enough is None: return most
-    return min(most, run.enough - run.promised + run.limits.per_host) if run.promised < run.enough else 0
+    missing = run.enough - run.promised
+    late = time.monotonic() - run.moved > _LATE # then some more are tried beside those that keep us waiting
+    return min(most, missing + late*run.limits.per_host) if missing > 0 else 0
 
 # %% ../nbs/05_download.ipynb #aa8d21bf
 def _show_waits(run:_Run, bar:tqdm):

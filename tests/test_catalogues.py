@@ -187,7 +187,7 @@ def test_a_slow_service_costs_its_deadline(service, monkeypatch):
 
 
 @each_service
-@pytest.mark.parametrize('status, kind', [(403, BlockedError), (202, RateLimitError), (500, SearchError), (404, ServiceChangedError)])
+@pytest.mark.parametrize('status, kind', [(403, BlockedError), (202, BlockedError), (500, SearchError), (404, ServiceChangedError)])
 def test_each_status_has_its_kind(wire, service, status, kind):
     wire[:] = [(status, {}, b'<h1>no</h1>')]
     with pytest.raises(SearchError) as caught: ask(service)
@@ -405,4 +405,4 @@ def test_what_a_plan_knows_of_each(service):
     assert info.license == ('own' if service in OWN_TERMS else 'each')
     assert info.keys == (() if service not in KEYS or service == 'smithsonian' else (KEYS[service],))
     assert bool(info.keys or info.optional) == info.keys_at.startswith('https://')
-    assert info.auto == (service not in ('artic', 'smithsonian'))
+    assert info.auto == dict(artic=False, smithsonian=False, inaturalist='known').get(service, True)

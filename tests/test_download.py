@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings, strategies
 from PIL import Image
 
-from fastcnn import download
+from fastcnn import addresses, download
 from fastcnn.core import ImageResult, InputError, Manifest, sidecar
 from fastcnn.download import DownloadError, fetch_images, prepare_image
 from fastcnn.images import UnreadableImage, image_files
@@ -95,7 +95,7 @@ GROUP = 'localhost', '127.0.0.1' # the two hosts of a group
 @pytest.fixture
 def group(monkeypatch):
     "Make one group of both hosts, with these caps"
-    def make(**caps): monkeypatch.setattr(download, 'HOST_CAPS', (download.HostCap(GROUP, 'both: slowly', **caps),))
+    def make(**caps): monkeypatch.setattr(addresses, 'HOST_CAPS', (addresses.HostCap(GROUP, 'both: slowly', **caps),))
     return make
 
 
@@ -113,7 +113,7 @@ class Times(Counter):
 
 
 def test_what_services_ask_of_those_who_fetch_their_media():
-    caps = [download.host_cap(host) for host in ('upload.wikimedia.org', 'thumb.wikimedia.org', 'static.inaturalist.org',
+    caps = [addresses.host_cap(host) for host in ('upload.wikimedia.org', 'thumb.wikimedia.org', 'static.inaturalist.org',
                                                  'inaturalist-open-data.s3.amazonaws.com', 'a.example')]
     assert caps[0] == caps[1] and caps[2] == caps[3] and len(set(caps)) == 3
     assert [(cap.connections, cap.seconds, cap.bytes_per_second*8) for cap in caps[1:4:2]] == [(2, 0, 25e6), (1000, 1, float('inf'))]
@@ -148,7 +148,7 @@ def test_a_bandwidth_over_both_hosts(server, root, group):
 
 def test_holding_back_does_not_count_against_a_deadline(server, root, group):
     group(bytes_per_second=200_000)
-    server.site['/site/1.jpg'] = jpeg(1) + bytes(400_000)
+    server.site['/site/1.jpg'] = jpeg(1) + bytes(600_000)
     start = time.monotonic()
     row, = fetch_images(over_both(server, '/site/1.jpg'), root, allow_hosts=GROUP, deadline=.6).rows()
     assert (row['status'], row['attempts']) == ('kept', 1) and time.monotonic() - start > .9
