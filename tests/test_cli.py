@@ -255,7 +255,7 @@ def test_a_refusal_is_the_same_in_a_process_of_its_own(tmp_path):
 
 def test_help_knows_every_argument(capsys):
     "Each parameter of a verb has a comment, which is its help; what must be given is asked for"
-    for verb in 'demo search add clean restore info export cache forget train evaluate predict publish'.split():
+    for verb in 'demo search providers doctor add clean restore info export cache forget train evaluate predict publish'.split():
         with pytest.raises(SystemExit) as stop: command_parser().parse_args([verb, '--help'])
         assert stop.value.code == 0
         lines = capsys.readouterr().out.split('options:')
