@@ -734,13 +734,13 @@ def user_agent()->str: # Such as fastcnn/0.2.0 (+https://github.com/fastcnn/fast
     return f'fastcnn/{__version__} (+https://github.com/fastcnn/fastcnn{"; " + contact if contact else ""})'
 
 # %% ../nbs/00_core.ipynb #2169c661
-_LONGEST_WAIT = 30 * 86_400 # seconds: no service shuts its door for longer than a month
+_LONGEST_WAIT = 86_400 # seconds: the longest time over which a service counts our questions
 
 # %% ../nbs/00_core.ipynb #d7149158
 def retry_after(
     headers:dict # Of a reply
 )->float|None: # Seconds, or None where the server does not say
-    "How long a server asks us to wait, up to a month: nobody is locked out by a number that cannot be meant"
+    "How long a server asks us to wait, up to a day: nobody is locked out by a number that cannot be meant"
     text = str(headers.get('Retry-After', '')).strip()
     try: wait = float(text) if text.isdigit() else parsedate_to_datetime(text).timestamp() - time.time()
     except (ValueError, TypeError, OverflowError, OSError): return None

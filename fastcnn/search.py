@@ -25,8 +25,8 @@ from .services import (PROVIDERS, NoResultsError, ProviderInfo, SearchError, all
 from .texts import csv_line, read_csv_text
 
 # %% ../nbs/04_search.ipynb #ddf7fd13
-from .services import ( # noqa: F401 who searches looks for them here
-    LICENSE_TYPES, BlockedError, ProviderNotReadyError, RateLimitError, ServiceChangedError, image_provider)
+from .services import ( # noqa: F401 who searches, or writes a provider, looks for them here
+    LICENSE_TYPES, BlockedError, ProviderNotReadyError, RateLimitError, SearchService, ServiceChangedError, image_provider, paginate, parse_rows, row_list)
 
 # %% ../nbs/04_search.ipynb #3a09340d
 _COLUMNS = tuple(field.name for field in fields(ImageResult))

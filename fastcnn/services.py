@@ -83,11 +83,10 @@ def error_detail(
 # %% ../nbs/04_services.ipynb #b0c19da0
 def duration_text(
     seconds:float # Time to wait
-)->str: # Such as "41 s", "23 h" or "3 days"
+)->str: # Such as "41 s" or "23 h"
     "A time that is easy to read"
     if seconds < 120: return f'{seconds:.0f} s'
-    if seconds < 7200: return f'{seconds / 60:.0f} min'
-    return f'{seconds / 3600:.0f} h' if seconds < 172_800 else f'{seconds / 86_400:.0f} days'
+    return f'{seconds / 60:.0f} min' if seconds < 7200 else f'{seconds / 3600:.0f} h'
 
 # %% ../nbs/04_services.ipynb #692b598e
 def _status_error(provider, reply):
