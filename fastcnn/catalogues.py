@@ -168,7 +168,7 @@ def _are_about(rows, name):
 
 # %% ../nbs/04_catalogues.ipynb #0cabd105
 @image_provider(good_for='living things, by the name of a species or a group', license='each', page=200, depth=10_000,
-                limits=((30, 30), (10_000, _DAY)), auto='known',
+                limits=((30, 30), (10_000, _DAY)), auto='known', species=True,
                 terms='https://www.inaturalist.org/pages/api+recommended+practices')
 def inaturalist(
     query:str, # Name of a species or a group, common or scientific

@@ -59,9 +59,10 @@ def _search(
     from fastcnn.collect import collect_images, collection_counts
     from fastcnn.search import plan_search
     check_label(label)
-    _tell(plan_search(query, provider, license, base_url))
+    filters = dict(species=species) if species else None
+    _tell(plan_search(query, provider, license, base_url, filters))
     manifest = collect_images(query, label, out, n, provider=provider, license=license, safe=not unsafe,
-        base_url=base_url, filters=dict(species=species) if species else None)
+        base_url=base_url, filters=filters)
     rows = [row for row in manifest if row['label'] == label and row.get('query') in query]
     providers = sorted({row['provider'] for row in rows if row.get('provider')})
     gave = {words: collection_counts(manifest, label, words)['saved'] for words in query} if query[1:] else {}

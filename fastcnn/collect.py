@@ -129,7 +129,7 @@ def collect_images(
     check_label(label)
     missing = n - count_images(root, label)
     if missing <= 0: return Manifest(root)
-    search, plan = _ClassSearch(Manifest(root), label), plan_search(query, provider, license, base_url)
+    search, plan = _ClassSearch(Manifest(root), label), plan_search(query, provider, license, base_url, filters)
     if (most := plan.total) and most < missing: warnings.warn(f'{missing} images are wanted, of at most {most} addresses: more wordings find more')
     found = search.results(query, _SEARCH_AHEAD * n, provider, license, safe, base_url, filters)
     hosts = (*allow_hosts, *provider_hosts(provider, base_url))

@@ -197,11 +197,11 @@ def _about(name):
 
 def _gives(info, license): return license == 'all' or info.license == 'each'
 
-def _auto_order(license):
-    "Those that join in by themselves, the best first, whether they are ready or not"
+def _auto_order(license, species=None):
+    "Those that join in by themselves, the best first, whether they are ready or not; where a species is asked for, those that know it"
     known = {name: _about(name) for name in _entry_points()}
     joining = [name for name, info in known.items() if info.auto and _gives(info, license)]
-    return sorted(joining, key=lambda name: _rank(known[name]))
+    return sorted(joining, key=lambda name: (not (species and known[name].species), *_rank(known[name])))
 
 def _rank(info):
     "Who knows everything and states licences comes first, then who knows one field only; among them who gives most"
@@ -210,10 +210,10 @@ def _rank(info):
 # %% ../nbs/04_search.ipynb #4bd2b199
 def _chosen(provider): return os.environ.get('FASTCNN_PROVIDER') or 'auto' if provider == 'auto' else provider
 
-def _named_providers(provider, base_url=None, license='all'):
+def _named_providers(provider, base_url=None, license='all', species=None):
     "The names that a choice of providers stands for, one after the other"
     provider = _chosen(provider)
-    if provider == 'auto': return ('openverse',) if base_url else tuple(_auto_order(license))
+    if provider == 'auto': return ('openverse',) if base_url else tuple(_auto_order(license, species))
     is_file = isinstance(provider, os.PathLike) or isinstance(provider, str) and os.path.isfile(provider)
     if is_file: provider = (provider,) # its name may hold a comma
     names = [name.strip() for name in provider.split(',')] if isinstance(provider, str) else map(str, provider)
@@ -257,9 +257,10 @@ def plan_search(
     provider:str|Path|tuple='auto', # As in `search_images`
     license:str='all', # As in `search_images`
     base_url:str=None, # As in `search_images`
+    filters:dict=None, # As in `search_images`
 )->SearchPlan:
     "Which providers are asked, before one is"
-    names, wordings = _named_providers(provider, base_url, license), len(_wordings(query))
+    names, wordings = _named_providers(provider, base_url, license, (filters or {}).get('species')), len(_wordings(query))
     about = {name: _about(name) for name in names}
     missing = {} if base_url else {name: ' and '.join(info.missing) for name, info in about.items() if info.missing}
     order = tuple(name for name in names if name not in missing) or names # which will say what they lack
@@ -343,7 +344,7 @@ def iter_images(
     wordings, seen, errors = _wordings(query), set(), [] if errors is None else errors
     _check_question(max_results, base_url)
     allowed_licenses(license)
-    order, unnamed = plan_search(wordings, provider, license, base_url).order, _chosen(provider) == 'auto'
+    order, unnamed = plan_search(wordings, provider, license, base_url, filters).order, _chosen(provider) == 'auto'
     def is_new(result): return _file_of(result) not in seen and license_passes(result, license)
     for place, name in enumerate(order, 1):
         told = (filters or {}) | dict(followed_by=order[place:], only_known=unnamed)

@@ -203,7 +203,7 @@ class _BoundedAdapter(requests.adapters.HTTPAdapter):
 # %% ../nbs/04_services.ipynb #66c2cb87
 class SearchService:
     "A service that we talk to: how it is reached, and how often it may be asked"
-    deadline = 60 # seconds for one reply, with its redirects
+    deadline = 25 # seconds for one reply, with its redirects: nobody waits for half a minute without a word
 
     def __init__(self,
         name:str, # Of the provider, for messages
@@ -519,6 +519,7 @@ class ProviderInfo:
     keys_at:str='' # The page that gives the keys, for nothing
     optional:tuple=() # Environment variables with which it gives more
     auto:bool|str=True # Whether "auto" asks it: True, False, or "known": only with the filter `only_known`
+    species:bool=False # Whether it knows living things by their names: the filter `species`
     terms:str='' # The page with its terms
 
     @property
