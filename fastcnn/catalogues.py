@@ -11,14 +11,14 @@ __all__ = []
 import logging, math, os, re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import takewhile
+from itertools import count, takewhile
 from urllib.parse import quote
 
 # %% ../nbs/04_catalogues.ipynb #25923083
 from .core import ImageResult, user_agent
 from .services import (LICENSES, PROVIDERS, BlockedError, NoResultsError, SearchError, SearchService, ServiceChangedError,
                               allowed_licenses, clean_text, error_detail, image_provider, license_name, nested_value, paginate,
-                              parse_rows, pixel_count, provider_key, row_list, web_address)
+                              parse_rows, pixel_count, provider_key, row_list, text_without_mail, web_address)
 
 # %% ../nbs/04_catalogues.ipynb #cb5e9394
 _DAY = 86_400 # seconds
@@ -27,16 +27,15 @@ def _info(provider): return PROVIDERS[provider].info
 
 # %% ../nbs/04_catalogues.ipynb #ac89806c
 def _counted_pages(service, path, params, size_name, rows_at, total_at, count_by='page'):
-    "(reply, its list of rows), as many rows a page as there can be, until all have been asked for"
-    info, start = _info(service.name), 0
-    while True:
-        place = start if count_by == 'start' else start//info.page + 1
-        reply = service.ask_json(path, params | {size_name: info.page, count_by: place})
+    "(reply, its list of rows), as many rows a page as there can be, until all have been asked for; a total below what came is not believed"
+    info, came = _info(service.name), 0
+    for page in count(1):
+        reply = service.ask_json(path, params | {size_name: info.page, count_by: came if count_by == 'start' else page})
         rows = row_list(service.name, reply, *rows_at)
         yield reply, rows
-        start += info.page
-        known = pixel_count(nested_value(reply, *total_at)) or (start if len(rows) < info.page else math.inf)
-        if not rows or start >= min(known, info.depth or math.inf): return
+        came += len(rows)
+        total = pixel_count(nested_value(reply, *total_at)) or (came if len(rows) < info.page else math.inf)
+        if not rows or came == total or page*info.page >= (info.depth or math.inf): return
 
 # %% ../nbs/04_catalogues.ipynb #15a5a9e3
 def _one_row_each(rows, name, *keys):
@@ -52,11 +51,6 @@ def _fitted(width, height, widest, highest=math.inf):
     if not width or not height: return None, None
     scale = min(1, widest/width, highest/height)
     return max(1, round(width*scale)), max(1, round(height*scale))
-
-# %% ../nbs/04_catalogues.ipynb #2a5ebcdc
-def _maker(value):
-    "Who made a picture, without an e-mail address"
-    return re.sub(r'\S+\s*(?:@|[(\[]\s*at\s*[)\]])\s*\S+', '', clean_text(value), flags=re.I).strip(' ,;')
 
 # %% ../nbs/04_catalogues.ipynb #b48ef236
 def _license_codes(provider, license, codes):
@@ -116,9 +110,9 @@ def _key_error(provider, status):
     return BlockedError(provider, f'{what}: check it, or get another at {info.keys_at}', status)
 
 # %% ../nbs/04_catalogues.ipynb #b955f461
-def _service(provider, home, base_url, refuses_key=None, refusal=None):
+def _service(provider, home, base_url, refuses_key=None, refusal=None, **options):
     "A service within its limits; `refuses_key` says of a reply whether it refuses the key that was sent"
-    service = SearchService(provider, home, base_url, _info(provider).limits, refusal=refusal)
+    service = SearchService(provider, home, base_url, _info(provider).limits, refusal=refusal, **options)
     def look_at(reply, **options):
         if refuses_key(reply): raise _key_error(provider, reply.status_code)
     if refuses_key: service.session.hooks['response'].append(look_at)
@@ -146,7 +140,7 @@ def _inaturalist_maker(attribution):
     before, *after = _RIGHTS.split(clean_text(attribution), maxsplit=1)
     name = re.sub(r'^\s*(?:\(c\)|©)\s*', '', before, flags=re.I)
     sender = re.search('uploaded by (.+)', after[0]) if after else None
-    return _maker(name) or _maker(sender[1] if sender else '')
+    return text_without_mail(name) or text_without_mail(sender[1] if sender else '')
 
 # %% ../nbs/04_catalogues.ipynb #9bafd3fa
 def _inaturalist_result(row, query, size=''):
@@ -164,7 +158,7 @@ def _are_about(rows, name):
     taxa = [nested_value(row, 'taxon') for row in rows]
     field = lambda key: [clean_text(nested_value(taxon, key)).casefold() for taxon in taxa]
     names = ' '.join(field('name') + field('preferred_common_name'))
-    return len({*field('iconic_taxon_name')}) < 2 or all(word in names for word in name.casefold().split())
+    return len({*field('iconic_taxon_name')} - {''}) < 2 or all(word in names for word in name.casefold().split())
 
 # %% ../nbs/04_catalogues.ipynb #0cabd105
 @image_provider(good_for='living things, by the name of a species or a group', license='each', page=200, depth=10_000,
@@ -182,9 +176,9 @@ def inaturalist(
     name = filters.get('species') or query
     params = dict(taxon_name=name, quality_grade='research', photos='true')
     if license != 'all': params['photo_license'] = ','.join(_license_codes('inaturalist', license, _INATURALIST_CODES))
-    service = _service('inaturalist', _INATURALIST, base_url)
+    service = _service('inaturalist', _INATURALIST, base_url, max_reply=2**25) # an observation tells much beside its photos
     pages = _counted_pages(service, '/v1/observations', params, 'per_page', ('results',), ('total_results',))
-    wanted = takewhile(lambda page: _are_about(page[1], name), pages)
+    wanted = pages if filters.get('species') else takewhile(lambda page: _are_about(page[1], name), pages)
     photos = (list(_one_row_each(rows, 'photo', 'photos')) for _, rows in wanted)
     parse = lambda row: _inaturalist_result(row, query, filters.get('size'))
     yield from paginate(parse_rows('inaturalist', rows, parse) for rows in photos)
@@ -205,7 +199,7 @@ def _artic_result(row, query, images=_ARTIC_IMAGES):
     license = 'cc0 1.0' if row.get('is_public_domain') is True else ''
     return ImageResult(url, query=query, provider='artic', title=clean_text(row.get('title')),
                        landing_url=f'https://www.artic.edu/artworks/{number}' if number else '',
-                       creator=_maker(row.get('artist_title')), license=license, license_url=_deed(license),
+                       creator=text_without_mail(row.get('artist_title')), license=license, license_url=_deed(license),
                        width=width, height=height)
 
 # %% ../nbs/04_catalogues.ipynb #474a0aa8
@@ -246,7 +240,7 @@ def _smithsonian_result(row, query):
     pages = [web_address(nested_value(about, key)) for key in ('record_link', 'guid')]
     license = 'cc0 1.0' if nested_value(media, 'usage', 'access') == 'CC0' else ''
     return ImageResult(web_address(nested_value(media, 'content')), query=query, provider='smithsonian',
-                       landing_url=pages[0] or pages[1], title=clean_text(row.get('title')), creator=_maker(maker),
+                       landing_url=pages[0] or pages[1], title=clean_text(row.get('title')), creator=text_without_mail(maker),
                        license=license, license_url=_deed(license))
 
 # %% ../nbs/04_catalogues.ipynb #2d0bf98d
@@ -295,12 +289,12 @@ _FLICKR_LICENSES |= {'0': 'all rights reserved', '7': 'no known copyright restri
 # %% ../nbs/04_catalogues.ipynb #403ea5e2
 def _flickr_result(row, query, size=''):
     "One photograph as a result"
-    kinds = ('o', 'l') if size == 'Wallpaper' else ('l', 'o')
+    kinds = ('o', 'l', 'c', 'z') if size == 'Wallpaper' else ('l', 'o', 'c', 'z')
     kind = next((kind for kind in kinds if web_address(row.get(f'url_{kind}'))), 'l')
     owner, number = (quote(clean_text(row.get(key)), safe='@') for key in ('owner', 'id'))
     license = _FLICKR_LICENSES.get(str(row.get('license')), '')
     return ImageResult(web_address(row.get(f'url_{kind}')), query=query, provider='flickr', title=clean_text(row.get('title')),
-                       creator=_maker(row.get('ownername')), license=license, license_url=_deed(license),
+                       creator=text_without_mail(row.get('ownername')), license=license, license_url=_deed(license),
                        landing_url=f'https://www.flickr.com/photos/{owner}/{number}' if owner and number else '',
                        width=pixel_count(row.get(f'width_{kind}')), height=pixel_count(row.get(f'height_{kind}')))
 
@@ -323,7 +317,7 @@ def _flickr_refusal(reply):
 # %% ../nbs/04_catalogues.ipynb #35322cde
 def _flickr_params(query, license, safe):
     "A question in Flickr's words"
-    params = dict(method='flickr.photos.search', text=query, extras='url_l,url_o,license,owner_name', media='photos',
+    params = dict(method='flickr.photos.search', text=query, extras='url_l,url_o,url_c,url_z,license,owner_name', media='photos',
                   sort='relevance', safe_search=1 if safe else 3, format='json', nojsoncallback=1)
     codes = [(name.partition(' ')[0], number) for number, name in _FLICKR_LICENSES.items()]
     return params if license == 'all' else params | {'license': ','.join(_license_codes('flickr', license, codes))}
@@ -366,7 +360,7 @@ def _pexels_result(row, query, size=''):
     width, height = _fitted(row.get('width'), row.get('height'), *box)
     return ImageResult(web_address(nested_value(row, 'src', copy)), query=query, provider='pexels',
                        landing_url=web_address(row.get('url')), title=clean_text(row.get('alt')),
-                       creator=_maker(row.get('photographer')), license='Pexels License',
+                       creator=text_without_mail(row.get('photographer')), license='Pexels License',
                        license_url='https://www.pexels.com/license/', width=width, height=height)
 
 # %% ../nbs/04_catalogues.ipynb #0e5404c0
@@ -401,7 +395,7 @@ def _pixabay_result(row, query):
     width, height = _fitted(row.get('imageWidth'), row.get('imageHeight'), _PIXABAY_LARGE, _PIXABAY_LARGE)
     return ImageResult(web_address(row.get('largeImageURL')), query=query, provider='pixabay',
                        landing_url=web_address(row.get('pageURL')), title=clean_text(row.get('tags')),
-                       creator=_maker(row.get('user')), license='Pixabay Content License', license_url=_PIXABAY_TERMS,
+                       creator=text_without_mail(row.get('user')), license='Pixabay Content License', license_url=_PIXABAY_TERMS,
                        width=width, height=height)
 
 # %% ../nbs/04_catalogues.ipynb #ec76688c

@@ -29,7 +29,7 @@ from .pipeline import (add_source, backbone_features, check_page, collection_fac
 
 # %% ../nbs/25_cli.ipynb #96751300
 def _positive(text):
-    if not text.isdigit() or not int(text): raise argparse.ArgumentTypeError(f'{text!r} is no number above 0')
+    if not text.isascii() or not text.isdigit() or not int(text): raise argparse.ArgumentTypeError(f'{text!r} is no number above 0')
     return int(text)
 
 def _learning_rate(text):
@@ -50,19 +50,21 @@ def _search(
     out:_Root, # Image folder
     n:_positive=100, # Images wanted
     provider:str='auto', # auto, a name such as commons, several with commas between, or a file of addresses
-    license:str='all', # all, or commercial, modify, nc or another that the providers know
+    license:str='all', # all, all-cc, commercial, modification, or short names such as by,cc0
     species:Annotated[str, 'NAME']=None, # A living thing, such as "Apis mellifera", for providers that know them
     base_url:Annotated[str, 'URL']=None, # Stands in for the provider's scheme and host
     unsafe:bool=False # No safe search
 ):
     "Search and download into ROOT/LABEL"
     from fastcnn.collect import collect_images, collection_counts
-    from fastcnn.search import plan_search
+    from fastcnn.download import count_images
+    from fastcnn.search import plan_search, wordings_of
     check_label(label)
-    filters = dict(species=species) if species else None
-    _tell(plan_search(query, provider, license, base_url, filters))
-    manifest = collect_images(query, label, out, n, provider=provider, license=license, safe=not unsafe,
-        base_url=base_url, filters=filters)
+    query, filters = wordings_of(query), dict(species=species) if species else None
+    plan = plan_search(query, provider, license, base_url, filters)
+    _tell(plan if (there := count_images(out, label)) < n else f'{there} images of {label!r} are there already: ask for more with -n')
+    manifest = collect_images(query, label, out, n, provider=provider, license=license, safe=not unsafe, base_url=base_url, filters=filters)
+    if not count_images(out, label): raise RuntimeError('none of the addresses that were found gave an image')
     rows = [row for row in manifest if row['label'] == label and row.get('query') in query]
     providers = sorted({row['provider'] for row in rows if row.get('provider')})
     gave = {words: collection_counts(manifest, label, words)['saved'] for words in query} if query[1:] else {}
@@ -70,12 +72,12 @@ def _search(
 
 # %% ../nbs/25_cli.ipynb #a7aab85e
 def _providers(
-    *, license:str='all' # Only those whose images can pass: all, commercial, modification, or another that the providers know
+    *, license:str='all' # Only those whose images can pass: all, all-cc, commercial, modification, or short names such as by,cc0
 ):
     "Where images can be searched for: what each is good for, needs and gives"
     from fastcnn.search import provider_table
     shown = 'provider', 'ready', 'good_for', 'license', 'results', 'questions', 'auto'
-    return dict(providers=[{name: row[name] for name in shown} for row in provider_table(license)])
+    return dict(providers=[{name: row[name] if row[name] != 0 else None for name in shown} for row in provider_table(license)])
 
 def _doctor(
     providers:list=(), # Those to ask; default: all that are ready
@@ -83,6 +85,7 @@ def _doctor(
 ):
     "Ask each provider one small question, and say what works from here"
     from fastcnn.doctor import check_providers, write_checks
+    check_page(out)
     checks = check_providers(providers or None)
     page = write_checks(checks, out)
     if not any(check.works for check in checks): raise RuntimeError(f'no provider answers from here: {page} says what each said')

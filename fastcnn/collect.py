@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 # %% ../nbs/06_collect.ipynb #9ded7204
 from .core import PRESENT, ImageResult, Manifest, check_label
 from .download import count_images, fetch_images, stored_file
-from .search import SearchError, SearchPlan, iter_images, plan_search, provider_hosts
+from .search import SearchError, SearchPlan, iter_images, plan_search, provider_hosts, wordings_of
 
 if TYPE_CHECKING: from jmd_imagescraper.core import ImgColor, ImgLayout, ImgSize, ImgType
 
@@ -134,8 +134,7 @@ def collect_images(
     found = search.results(query, _SEARCH_AHEAD * n, provider, license, safe, base_url, filters)
     hosts = (*allow_hosts, *provider_hosts(provider, base_url))
     manifest = fetch_images(found, root, hosts, enough=missing, **options)
-    wordings = [query] if isinstance(query, str) else query
-    if shortfall := _shortfall(manifest, label, n, plan, wordings, search.forgotten, search.errors): warnings.warn(shortfall)
+    if shortfall := _shortfall(manifest, label, n, plan, wordings_of(query), search.forgotten, search.errors): warnings.warn(shortfall)
     return manifest
 
 # %% ../nbs/06_collect.ipynb #1499a203

@@ -8,12 +8,11 @@ Docs: https://fastcnn.github.io/fastcnn/doctor.html.md"""
 __all__ = ['without_secrets', 'ProviderCheck', 'check_provider', 'check_providers', 'write_checks']
 
 # %% ../nbs/06_doctor.ipynb #e24b4f81
-import os, platform, re, time
+import platform, re, time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from urllib.parse import quote
 
 # %% ../nbs/06_doctor.ipynb #8291559a
 from tqdm.auto import tqdm
@@ -21,26 +20,19 @@ from tqdm.auto import tqdm
 from .core import NO_BARS, InputError, __version__, atomic_write, utc_now
 from .search import provider_table, search_images
 from .services import (BlockedError, NoResultsError, ProviderNotReadyError, RateLimitError, SearchError, ServiceChangedError,
-                              listening)
+                              hide_secrets, listening)
 
 # %% ../nbs/06_doctor.ipynb #51bdf4bb
 _HEADERS = 'content-type', 'content-length', 'retry-after', 'server', 'cf-mitigated', 'cf-ray', 'date', 'location' # others may hold cookies
-_SECRET_NAMES = r'key|token|secret|password|auth|vqd|signature|session'
+_SECRET_NAMES = r'key|token|secret|password|auth|vqd|signature|session|sid|cookie'
 _PERSONAL = (rf'(?i)((?:{_SECRET_NAMES})[\w-]*["\']?\s*[=:]\s*["\']?)[^\s"\'&<>,}}]+', r'\1…'), (r'\b\d{1,3}(?:\.\d{1,3}){3}\b', '…'), \
-    (r'(?i)\b(?:[0-9a-f]{1,4}:){3,7}[0-9a-f:]*', '…'), (r'[\w.+-]+@[\w-]+\.[\w.-]+', '…')
-
-def _own_secrets():
-    "What the environment holds for providers, as it is, and as an address or JSON spells it"
-    names = [name for name in os.environ if re.search('KEY|TOKEN|SECRET|CLIENT_ID|PASSWORD|FASTCNN_CONTACT', name.upper())]
-    values = {os.environ[name].strip() for name in names} - {''}
-    return sorted({form for value in values if len(value) > 3 for form in (value, quote(value), quote(value, safe=''), value.replace('/', '\\/'))},
-                  key=len, reverse=True)
+    (r'(?i)\b(?:[0-9a-f]{1,4}:){2,7}[0-9a-f:]+', '…'), (r'[\w.+-]+@[\w-]+\.[\w.-]+', '…')
 
 def without_secrets(
     text:str # What a service sent, or an address
 )->str:
     "The same without keys, tokens, contacts and addresses of machines"
-    for secret in _own_secrets(): text = text.replace(secret, '…')
+    text = hide_secrets(text)
     for pattern, instead in _PERSONAL: text = re.sub(pattern, instead, text)
     return text
 
@@ -82,13 +74,15 @@ def _good_for(provider): return {row['provider']: row['good_for'] for row in pro
 
 # %% ../nbs/06_doctor.ipynb #947d7a2f
 def check_providers(
-    providers:Iterable[str]=None, # Their names; default: all that are ready
+    providers:Iterable[str]=None, # Their names; default: all services of the web
 )->list[ProviderCheck]:
     "Ask each provider one small question"
-    table = {row['provider']: row['ready'] for row in provider_table()}
-    if unknown := sorted(set(providers or ()) - set(table)): raise InputError(f'unknown provider {unknown[0]!r}: choose among {", ".join(table)}')
+    rows = provider_table()
+    table = {row['provider']: row['ready'] for row in rows}
+    providers = list(dict.fromkeys(providers or [row['provider'] for row in rows if row['terms']])) # one on this machine always works
+    if unknown := sorted(set(providers) - set(table)): raise InputError(f'unknown provider {unknown[0]!r}: choose among {", ".join(table)}')
     checks = []
-    for name in tqdm(list(providers or table), desc='asking', unit='provider', disable=NO_BARS):
+    for name in tqdm(providers, desc='asking', unit='provider', disable=NO_BARS):
         ready = table[name] == 'yes'
         checks.append(check_provider(name) if ready else ProviderCheck(name, 'not ready', table[name], 0, []))
     return checks
@@ -106,7 +100,7 @@ def _check_text(check):
     lines = [f'== {check.provider}: {check.state} ({check.seconds} s)', check.said]
     for _, url, status, headers, text in check.replies:
         told = [f'{name}: {value}' for name, value in headers.items() if name.lower() in _HEADERS]
-        lines += ['', f'{url} -> HTTP {status}', *told, text[:_HEAD]]
+        lines += ['', f'{url} -> HTTP {status}', *told, without_secrets(text)[:_HEAD]] # cut afterwards, or a part of a key stays
     return '\n'.join(lines)
 
 def write_checks(

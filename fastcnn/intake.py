@@ -50,7 +50,7 @@ class Intake:
         self.manifest, self.conflicts = manifest, [] # (class, file that lies in another one)
         with manifest.lock():
             note_gone(manifest.refresh())
-            self._end, self._others = manifest.end, {} # SHA-256 → file of what others have added since
+            self._end, self._others, self._stored = manifest.end, {}, set() # SHA-256 → file of what others have added since; its addresses
         self.known, self.originals, self.untracked = known_images(manifest)
 
     def is_duplicate(self,
@@ -88,9 +88,11 @@ def _catch_up(self:Intake):
     is_same = self.manifest.refresh().end[0] == number # a takedown writes the log anew
     for _, row in self.manifest.events(start if is_same else 0):
         if not is_event(row): continue
+        if row['status'] in PRESENT: self._stored.add((row['url'], row['label']))
         if row['status'] in (*PRESENT, 'quarantined'):
             self._others |= dict.fromkeys(_hashes(row), row.get('file') if row['status'] in PRESENT else '')
         elif row['status'] == 'failed':
+            self._stored.discard((row['url'], row['label']))
             for digest in _hashes(row): self._others.pop(digest, None) # its file is gone
 
 # %% ../nbs/05_download.ipynb #d725e8d5
@@ -110,7 +112,8 @@ def commit(self:Intake,
     with self.manifest.lock():
         self._catch_up()
         settled = [self._settle(*arrival) for arrival in arrivals]
-        left_out = {id(row) for row in self.manifest.append(*(row for row, _ in settled))}
+        left_out = {id(row) for row, _ in settled if (row['url'], row['label']) in self._stored} # no picture is a copy of itself
+        left_out |= {id(row) for row in self.manifest.append(*(row for row, _ in settled if id(row) not in left_out))}
         for row, file in settled:
             if not file: continue
             if id(row) in left_out: file.unlink(missing_ok=True)

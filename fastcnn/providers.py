@@ -21,7 +21,7 @@ import requests
 from .core import ImageResult, retry_after, user_agent
 from .services import (LICENSE_TYPES, USUAL_WAIT, BlockedError, ProviderNotReadyError, RateLimitError, SearchError,
                               SearchService, ServiceChangedError, bounded_body, clean_text, duration_text, error_detail,
-                              image_provider, knows_words, license_name, nested_value, paginate, parse_rows, pixel_count,
+                              image_provider, keep_secret, knows_words, license_name, nested_value, paginate, parse_rows, pixel_count,
                               raise_if_captcha, require_any_license, row_list, sha1_digest, text_without_mail, web_address)
 
 # %% ../nbs/04_providers.ipynb #8afc7e36
@@ -85,6 +85,7 @@ def _openverse_token(service, client_id, client_secret):
     if not re.fullmatch('[!-~]+', token):
         message = f'sent no token for the keys: unset {" and ".join(_KEYS)} to ask without, and tell us'
         raise ServiceChangedError('openverse', message)
+    keep_secret(token)
     _tokens[service.url, client_id] = token, time.monotonic() + (seconds or 0) - 60
     return token
 

@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/search.html.md"""
 __all__ = ['save_search', 'provider_names', 'SearchPlan', 'plan_search', 'provider_table', 'iter_images', 'search_images']
 
 # %% ../nbs/04_search.ipynb #71e1227e
-import csv, json, os, warnings
+import csv, json, os, re, warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cache
@@ -216,8 +216,11 @@ def _named_providers(provider, base_url=None, license='all', species=None):
     if provider == 'auto': return ('openverse',) if base_url else tuple(_auto_order(license, species))
     is_file = isinstance(provider, os.PathLike) or isinstance(provider, str) and os.path.isfile(provider)
     if is_file: provider = (provider,) # its name may hold a comma
-    names = [name.strip() for name in provider.split(',')] if isinstance(provider, str) else map(str, provider)
-    names = tuple(dict.fromkeys(names))
+    given = provider.split(',') if isinstance(provider, str) else map(str, provider)
+    names = [name for words in given if (name := words.strip())]
+    if not names: raise InputError(f'unknown provider {provider!r}: choose auto, {", ".join(provider_names())}, or a file of addresses')
+    joining = _auto_order(license, species) if 'auto' in names else []
+    names = tuple(dict.fromkeys(each for name in names for each in (joining if name == 'auto' else [name])))
     for name in names: _find_provider(name)
     return names
 
@@ -231,7 +234,7 @@ class SearchPlan:
 
     def __str__(self):
         asked = [f'{name} (at most {self.at_most[name]})' if self.at_most[name] else name for name in self.order]
-        more = ', '.join(f'{what} to add {name}' for name, what in self.missing.items())
+        more = ', '.join(f'{what} to add {name}' for name, what in self.missing.items() if name not in self.order)
         return f'asks {", ".join(asked)}' + (f'; set {more} (`fastcnn providers` says where keys are free)' if more else '')
 
     @property
@@ -241,13 +244,16 @@ class SearchPlan:
         return sum(most) if all(most) else None
 
 # %% ../nbs/04_search.ipynb #b421f8c9
-def _wordings(query):
+def wordings_of(
+    query:str|list # Words to search for, or several wordings
+)->list[str]: # As they were given
     "The ways in which something is asked for, each once"
     given = [query] if isinstance(query, str) else list(query)
-    lengths = [len(words.strip()) if len(words) <= 200 else len(words) for words in given] or [0]
-    wrong = next((length for length in lengths if not 1 <= length <= 200), None)
-    if wrong is not None: raise InputError(f'a query needs 1 to 200 characters, this one has {wrong}')
-    return list(dict.fromkeys(given))
+    for words in given or ['']:
+        length = len(words.strip()) if len(words) <= 200 else len(words)
+        if not 1 <= length <= 200: raise InputError(f'a query needs 1 to 200 characters, this one has {length}')
+        if re.search('[\ud800-\udfff]', words): raise InputError(f'{words!r} holds what no service can read: type the words anew')
+    return list({' '.join(words.split()): words for words in reversed(given)}.values())[::-1]
 
 # %% ../nbs/04_search.ipynb #822e5816
 def _to_set(info): return ' and '.join(info.missing) + (f' (free at {info.keys_at})' if info.keys_at else '')
@@ -260,11 +266,14 @@ def plan_search(
     filters:dict=None, # As in `search_images`
 )->SearchPlan:
     "Which providers are asked, before one is"
-    names, wordings = _named_providers(provider, base_url, license, (filters or {}).get('species')), len(_wordings(query))
+    allowed_licenses(license)
+    species, wordings = (filters or {}).get('species'), len(wordings_of(query))
+    names = _named_providers(provider, base_url, license, species)
     about = {name: _about(name) for name in names}
     missing = {} if base_url else {name: ' and '.join(info.missing) for name, info in about.items() if info.missing}
     order = tuple(name for name in names if name not in missing) or names # which will say what they lack
-    return SearchPlan(order, {name: wordings*about[name].depth for name in order}, missing)
+    def most(info): return 0 if base_url or info.auto == 'known' else wordings*info.depth # what knows one field may know nothing of this
+    return SearchPlan(order, {name: most(about[name]) for name in order}, missing)
 
 # %% ../nbs/04_search.ipynb #0766b4ed
 _AUTO = {True: 'yes', False: 'by name only', 'known': 'where it knows the words'}
@@ -278,6 +287,7 @@ def provider_table(
     license:str='all', # Only those whose images can pass, as in `search_images`
 )->list[dict]: # provider, ready, good_for, license, page and results (at most), questions, auto, keys, optional, keys_at, terms
     "What each provider is good for, what it needs, and what it gives, the best for this licence first"
+    allowed_licenses(license)
     known = {name: _about(name) for name in provider_names()}
     names = _auto_order(license)
     names += [name for name in known if name not in names and _gives(known[name], license)]
@@ -299,6 +309,7 @@ def provider_hosts(
 # %% ../nbs/04_search.ipynb #fcb87786
 def _check_question(max_results, base_url):
     "Refuse what no service can answer"
+    if max_results != int(max_results): raise InputError(f'cannot search for {max_results} images: ask for a whole number')
     if max_results < 1: raise InputError(f'cannot search for {max_results} images: ask for at least 1')
     if base_url and not web_address(base_url):
         raise InputError(f'{base_url!r} is no web address: give scheme and host, such as https://api.openverse.org')
@@ -306,9 +317,9 @@ def _check_question(max_results, base_url):
 # %% ../nbs/04_search.ipynb #edee3c10
 def _combined_error(errors, query, order):
     "One error that says what each provider of `order` said, of their own kind where all agree"
-    words = ', '.join(map(repr, _wordings(query)))
+    words = ', '.join(map(repr, wordings_of(query)))
+    if len(order) == 1 and len(errors) == 1: return errors[0]
     if not errors: return NoResultsError(', '.join(order), f'found nothing for {words}: try other words')
-    if len(errors) == len(order) == 1: return errors[0]
     silent = [name for name in order if name not in {error.provider for error in errors}]
     said = [str(error) for error in errors] + [f'{name}: found nothing' for name in silent]
     kinds = {type(error) for error in errors}
@@ -317,6 +328,8 @@ def _combined_error(errors, query, order):
     return kind('no provider could answer', '; '.join(said), wait=wait)
 
 # %% ../nbs/04_search.ipynb #79b0ee55
+_PATIENCE = 500 # results in a row that are not wanted: then a provider has nothing more for us
+
 def _file_of(result): return wikimedia_file(result.url) or result.url
 
 def _in_turn(name, wordings, is_wanted, *question):
@@ -324,10 +337,11 @@ def _in_turn(name, wordings, is_wanted, *question):
     answers = [iter(_find_provider(name)(words, *question)) for words in wordings]
     while answers:
         for answer in list(answers):
-            try: found = next(filter(is_wanted, answer), None)
+            try: found = next(filter(is_wanted, islice(answer, _PATIENCE)), None)
             except SearchError as error: found = error
             if not isinstance(found, ImageResult): answers.remove(answer)
             if found: yield found
+            if isinstance(found, SearchError) and not isinstance(found, NoResultsError): return # who refuses is not asked again in other words
 
 # %% ../nbs/04_search.ipynb #c809cc17
 def iter_images(
@@ -341,14 +355,17 @@ def iter_images(
     errors:list=None, # Takes the `SearchError`s of providers that failed, on the way too
 )->Iterator[ImageResult]:
     "Results one by one, each address and each file of Wikimedia once, from one provider after the other, the wordings in turn"
-    wordings, seen, errors = _wordings(query), set(), [] if errors is None else errors
+    wordings, seen, errors = wordings_of(query), set(), [] if errors is None else errors
     _check_question(max_results, base_url)
     allowed_licenses(license)
     order, unnamed = plan_search(wordings, provider, license, base_url, filters).order, _chosen(provider) == 'auto'
-    def is_new(result): return _file_of(result) not in seen and license_passes(result, license)
     for place, name in enumerate(order, 1):
-        told = (filters or {}) | dict(followed_by=order[place:], only_known=unnamed)
-        for result in _in_turn(name, wordings, is_new, max_results, license, safe, base_url, told):
+        others, told = set(), (filters or {}) | dict(followed_by=order[place:], only_known=unnamed)
+        def is_new(result, others=others):
+            if not license_passes(result, license): others.add(result.url)
+            return _file_of(result) not in seen and result.url not in others
+        asked = wordings[:1] if told.get('species') and _about(name).species else wordings # whose words are not looked at
+        for result in _in_turn(name, asked, is_new, max_results, license, safe, base_url, told):
             if isinstance(result, SearchError):
                 if str(result) in map(str, errors): continue # of another wording
                 errors.append(result)
@@ -357,6 +374,7 @@ def iter_images(
                 seen.add(_file_of(result))
                 yield result
                 if len(seen) == max_results: return
+        if others: errors.append(NoResultsError(name, f'{len(others)} of its results are not under {license!r}'))
     if not seen: raise _combined_error(errors, query, order)
 
 # %% ../nbs/04_search.ipynb #f026ea4d

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
+from html import escape
 from itertools import islice
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import quote, quote_plus, unquote, urljoin, urlsplit
 
 # %% ../nbs/04_services.ipynb #811a11ba
 import requests, urllib3
@@ -24,6 +25,31 @@ from tqdm.auto import tqdm
 from yarl import URL
 
 from .core import NO_BARS, ImageResult, InputError, cache_folder, retry_after, start_thread, user_agent
+
+# %% ../nbs/04_services.ipynb #0aa7e0d2
+_OUR_TOKENS = set() # what services have given us in exchange for keys
+
+def keep_secret(
+    token:str # That a service gave us
+):
+    "Let no message show it"
+    _OUR_TOKENS.add(token)
+
+def _secrets():
+    names = [name for name in os.environ if re.search('_(KEY|TOKEN|SECRET|CLIENT_ID)$', name.upper())]
+    agent = user_agent().partition('; ')[2].removesuffix(')') # the contact, as services see it
+    return {value.strip() for value in (*(os.environ[name] for name in names), os.environ.get('FASTCNN_CONTACT', ''), agent, *_OUR_TOKENS)}
+
+# %% ../nbs/04_services.ipynb #2f5d5e81
+def hide_secrets(
+    text:str # What a service sent, or an address
+)->str:
+    "The same without our keys, tokens and contact, as they are or as addresses, JSON and HTML spell them"
+    for value in sorted(_secrets(), key=len, reverse=True):
+        if len(value) < 6: continue # a word of everyday
+        forms = {value, quote(value), quote(value, safe=''), quote_plus(value), value.replace('/', '\\/'), escape(value)}
+        for form in sorted(forms, key=len, reverse=True): text = re.sub(re.escape(form), '…', text, flags=re.I)
+    return text
 
 # %% ../nbs/04_services.ipynb #8cd2ab0c
 class SearchError(RuntimeError):
@@ -34,7 +60,7 @@ class SearchError(RuntimeError):
         status:int=None, # HTTP status of its reply, if there was one
         wait:float=None, # Seconds that it asks us to wait
     ):
-        super().__init__(message)
+        super().__init__(hide_secrets(message))
         self.provider, self.status, self.wait = provider, status, wait
 
     def __str__(self): return f'{self.provider}: {self.args[0]}'
@@ -97,7 +123,8 @@ def _status_error(provider, reply):
     told = f'(HTTP {code}){error_detail(reply)}'
     if code == 202: return _proof_error(provider, f' {told}', code)
     if code == 403 and _refuses_network(reply): return _network_error(provider, told, code)
-    if code == 429 or code == 503 and wait: return _limit_error(provider, told, code, wait or USUAL_WAIT)
+    if code == 429 or code == 503 and wait is not None:
+        return _limit_error(provider, told, code, USUAL_WAIT if wait is None else max(wait, 1))
     if code in (401, 403):
         return BlockedError(provider, f'refuses to answer {told}: {other}, or try again tomorrow', code)
     if code >= 500: return SearchError(provider, f'is out of order {told}: try again later, or {other}', code)
@@ -136,7 +163,10 @@ def _redirect_error(provider, reply):
 # %% ../nbs/04_services.ipynb #48bf77f4
 class _SameHostSession(requests.Session):
     "A session that follows a redirect only within the same host"
-    max_redirects = 5
+    def __init__(self):
+        super().__init__()
+        self.max_redirects = 5
+
     def get_redirect_target(self,
         resp:requests.Response # What a service answered
     )->str|None: # None: it is no redirect, or one that we do not follow
@@ -155,21 +185,22 @@ class _TooMuch(requests.RequestException): "A reply is larger than that of any s
 
 # %% ../nbs/04_services.ipynb #afb8e7c1
 def bounded_body(
-    pieces:Iterable[bytes] # Of a reply, unpacked
+    pieces:Iterable[bytes], # Of a reply, unpacked
+    most:int=_MAX_REPLY # Bytes
 )->bytes: # All of them
     "A whole reply, up to a size that is known beforehand"
     body = bytearray()
     for piece in pieces:
         body += piece
-        if len(body) > _MAX_REPLY: raise _TooMuch('too large')
+        if len(body) > most: raise _TooMuch('too large')
     return bytes(body)
 
 # %% ../nbs/04_services.ipynb #34a6efb2
 class _BoundedAdapter(requests.adapters.HTTPAdapter):
     "Reads whole replies, redirects too, up to a size that is known beforehand"
-    def __init__(self):
+    def __init__(self, most):
         super().__init__()
-        self.opened = weakref.WeakSet() # sockets
+        self.most, self.opened = most, weakref.WeakSet() # bytes of a reply; sockets
 
     def get_connection_with_tls_context(self, *request, **options):
         "As requests calls it"
@@ -196,7 +227,7 @@ class _BoundedAdapter(requests.adapters.HTTPAdapter):
         reply = super().send(request, **options | dict(stream=True))
         with closing(reply):
             if reply.headers.get('Content-Encoding', '').strip().lower() not in _ENCODINGS: raise _TooMuch('packed strangely')
-            reply._content = bounded_body(reply.iter_content(_PIECE))
+            reply._content = bounded_body(reply.iter_content(_PIECE), self.most)
         reply.encoding = reply.encoding or 'utf-8' # guessing takes minutes on a hostile page
         return reply
 
@@ -212,13 +243,15 @@ class SearchService:
         limits:tuple=(), # (questions, seconds) that we keep, where nothing stands in for the service
         agent:str='', # How we introduce ourselves; default: by our name
         refusal:Callable=None, # reply → the error that its content stands for, or None
+        max_reply:int=_MAX_REPLY # Bytes of a reply, unpacked
     ):
         self.name, self.url, self.refusal = name, (base_url or home).rstrip('/'), refusal
         self.account, self.limits = name, () if base_url else limits # questions are counted under the account
         self.session = _SameHostSession()
-        for scheme in ('http://', 'https://'): self.session.mount(scheme, _BoundedAdapter())
+        for scheme in ('http://', 'https://'): self.session.mount(scheme, _BoundedAdapter(max_reply))
         known = {'User-Agent': agent or user_agent(), 'Accept-Language': 'en', 'Accept-Encoding': 'gzip, deflate'}
         self.session.headers.update(known)
+        self.session.hooks['response'].append(lambda reply, **options: note_reply(name, reply))
         local = urlsplit(self.url).hostname in ('localhost', '127.0.0.1', '::1')
         self.session.trust_env = not local # no proxy to this machine
 
@@ -247,13 +280,10 @@ def listening()->Iterator[list]: # (provider, address, HTTP status, headers, tex
 
 def note_reply(
     provider:str, # Service that replied
-    url:str, # Address that was asked
-    status:int, # HTTP status
-    headers:dict, # Of the reply
-    text:str # Its body
+    reply:requests.Response # What it answered
 ):
     "Tell those that listen"
-    for heard in _listeners: heard.append((provider, url, status, dict(headers), text))
+    for heard in _listeners: heard.append((provider, reply.url, reply.status_code, dict(reply.headers), reply.text))
 
 # %% ../nbs/04_services.ipynb #0605ba34
 @patch
@@ -270,7 +300,6 @@ def ask_once(self:SearchService,
     except (requests.RequestException, TimeoutError, *_URL_ERRORS) as error:
         for adapter in self.session.adapters.values(): adapter.hang_up()
         raise _connection_error(self, error) from error
-    note_reply(self.name, reply.url, reply.status_code, reply.headers, reply.text)
     error = _status_error(self.name, reply) or self.refusal and self.refusal(reply)
     if error: raise error
     return reply
@@ -463,7 +492,7 @@ def allowed_licenses(
     license:str # A kind of licence, or licences separated by commas
 )->set: # Their short names
     "The licences that pass as asked"
-    names = [name.strip() for name in license.split(',')]
+    names = [name.strip().lower() for name in license.split(',')]
     if all(name in LICENSE_TYPES for name in names): return set.intersection(*(LICENSE_TYPES[name] for name in names))
     if all(name in LICENSES for name in names): return set(names)
     raise InputError(f'unknown licence {license!r}: choose {", ".join(LICENSE_TYPES)}, or among {", ".join(LICENSES)}')

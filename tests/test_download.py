@@ -147,8 +147,8 @@ def test_a_bandwidth_over_both_hosts(server, root, group):
 
 
 def test_holding_back_does_not_count_against_a_deadline(server, root, group):
-    group(bytes_per_second=200_000)
-    server.site['/site/1.jpg'] = jpeg(1) + bytes(600_000)
+    group(bytes_per_second=1_000_000)
+    server.site['/site/1.jpg'] = jpeg(1) + bytes(3_000_000)
     start = time.monotonic()
     row, = fetch_images(over_both(server, '/site/1.jpg'), root, allow_hosts=GROUP, deadline=.6).rows()
     assert (row['status'], row['attempts']) == ('kept', 1) and time.monotonic() - start > .9
@@ -642,3 +642,14 @@ def test_inside_a_running_loop(server, root):
     import asyncio
     async def cell(): return fetch_images(server.results('good'), root, allow_hosts=HERE)
     assert asyncio.run(cell()).counts() == {'kept': 1}
+
+
+def test_two_that_fetch_the_same_lose_no_maker(server, root):
+    "Each address is kept once, and is no copy of itself, whoever was first"
+    results = [replace(result, creator='Ada', license='by 4.0') for result in server.results(*['good']*30)]
+    fetching = [threading.Thread(target=fetch_images, args=(order, root, HERE)) for order in (results, results[::-1], results)]
+    for each in fetching: each.start()
+    for each in fetching: each.join()
+    manifest = Manifest(root)
+    assert manifest.counts() == {'kept': 30} and all(row['license'] and row['creator'] for row in manifest)
+    assert len(image_files(root)) == 30

@@ -175,3 +175,44 @@ def test_the_manifest_says_which_wording_found_an_image(monkeypatch, tmp_path):
         manifest = Manifest(tmp_path/'foxes')
         assert {row['query'] for row in manifest} == {'fox', 'vulpes'}
         assert collection_counts(manifest, 'fox', ['fox', 'vulpes'])['saved'] == 10
+
+
+def test_who_refuses_is_not_asked_again_in_other_words(monkeypatch, keys):
+    for name in ('openverse', 'pexels', 'commons'):
+        with monkeypatch.context() as patched, all_services(patched, [name]) as servers:
+            with pytest.raises(SearchError): search_images(['fox', 'red fox', 'vulpes'], 3, name)
+            assert len(servers[name].asked) == 1, name
+
+
+def test_a_species_is_one_question_whatever_the_words(monkeypatch):
+    with all_services(monkeypatch, total=150) as servers:
+        assert len(search_images(['fox', 'red fox'], 100, filters=dict(species='Vulpes vulpes'))) == 100
+        assert [asked['taxon_name'] for asked, _ in servers['inaturalist'].asked] == ['Vulpes vulpes'] and not servers['openverse'].asked
+
+
+def test_what_a_licence_filter_leaves_out_is_told(monkeypatch):
+    with all_services(monkeypatch, total=2000) as servers: # all of them by
+        with pytest.raises(NoResultsError, match="500 of its results are not under 'cc0'"): search_images('fox', 3, 'commons', license='cc0')
+        assert len(servers['commons'].asked) == 10 # and not all 40 pages
+
+
+SECRETS = dict(OPENVERSE_CLIENT_ID='who-asks-it', OPENVERSE_CLIENT_SECRET='open/secret+1', PEXELS_API_KEY='pexels-key-12',
+               FASTCNN_CONTACT='Ada Lovelace (https://ada.example)')
+
+
+@pytest.mark.parametrize('name', ALL)
+def test_no_message_shows_what_a_service_echoes(monkeypatch, keys, tmp_path, name):
+    for key, value in SECRETS.items(): monkeypatch.setenv(key, value)
+    with all_services(monkeypatch) as servers:
+        echoed = ' '.join([*SECRETS.values(), 'Ada Lovelace https://ada.example'])
+        servers[name].refuses = 403, {'Content-Type': 'application/json'}, json.dumps({'detail': echoed}).encode()
+        with pytest.raises(SearchError) as caught: search_images('fox', 3, name)
+        [check] = doctor.check_providers([name])
+        kept = doctor.write_checks([check], tmp_path/'doctor.txt').read_text()
+        for text in (str(caught.value), check.said, kept): assert not any(value in text for value in (*SECRETS.values(), 'Ada Lovelace')), text
+
+
+def test_a_folder_without_any_image_is_a_failure(monkeypatch, tmp_path, capsys):
+    with all_services(monkeypatch, total=3) as servers: # whose pictures are refused, as from elsewhere
+        assert cli.main(['search', 'fox', '--label', 'fox', '--out', str(tmp_path/'foxes'), '-n', '2', '--provider', 'openverse']) == 1
+        assert 'none of the addresses' in capsys.readouterr().err and servers['openverse'].asked
