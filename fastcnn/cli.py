@@ -364,13 +364,15 @@ def _print_warning(usual, message, *about):
 # %% ../nbs/25_cli.ipynb #a484ed07
 def _call_verb(argv):
     "(result, exit status); expected errors become one line on standard error"
+    run = None
     try:
         args = vars(command_parser().parse_args(argv))
         run = args.pop('run')
         given = {name: args[name] for name in inspect.signature(run).parameters}
         with redirect_stdout(sys.stderr): return run(**given), 0
     except KeyboardInterrupt as stop:
-        message, status = str(stop) or 'interrupted: run the same command again to go on', 130
+        again = ', with --resume if it had begun to train' if run is _train else ''
+        message, status = str(stop) or f'interrupted: run the same command again to go on{again}', 130
     except InputError as error: message, status = str(error), 2
     except (OSError, RuntimeError) as error: message, status = str(error) or type(error).__name__, 1
     _tell(message)

@@ -417,10 +417,11 @@ def _look(
 )->list[np.ndarray|None]: # Numbers (N, 160), features (N, d), features of blurred ones (m, d); None where there are none
     "All that is asked of pictures, batch by batch"
     measure, blur, found = PictureFeatures(max(size, 4*_GRID), detail), _blur(size, detail), ([], [], [])
+    sharp = detail_filter(size, detail) if detail else None # as the model will look at each picture
     for x in (torch.as_tensor(batch).float() for batch in batches):
         found[0].append(measure(x).numpy() if size >= 4*_GRID else np.zeros((len(x), 0)))
         if network is None: continue
-        if not known: found[1].append(features_of(network, x))
+        if not known: found[1].append(features_of(network, x, sharp))
         if blur is not None and sum(map(len, found[2])) < blurred: found[2].append(features_of(network, x, blur))
     return [np.concatenate(part) if part and part[0] is not None else None for part in found]
 
@@ -492,6 +493,7 @@ def fit_novelty(
 )->tuple[nn.Module|None, dict|None]: # (pictures, features, network) → novelty, and what is known of its threshold; nothing, and a warning
     "Learn what pictures of the classes look like, and from where on one is none of them"
     detail = round(_KEPT*detail) if detail and detail <= size/1.5 else None
+    if detail: features = None # which are of pictures with all their detail
     seen = _seen(train, valid, size, network, learnt, groups, features, detail)
     if seen.numbers is None: return _warn('the DataLoaders hold something else than pictures'), None
     if (n := len(set(seen.groups))) < _MIN_SCORES:

@@ -211,9 +211,10 @@ def _found_mirrors(self:Plan):
     some = some.sample(min(300, len(some)), random_state=self.asked.seed).reset_index(drop=True)
     learn = self.trials[0].learn if self.trials else transfer_learner(self.load(128, augment=False))
     told = mirror_told(*(image_features(learn, some, mirrored) for mirrored in (False, True)), some.label.to_numpy(), some.group)
-    if sure := told - len(some)**-.5 > .6: # twice the standard deviation of a guess above .6
-        self.reasons.append(f'no image is mirrored in training: {told:.0%} of the images can be told from their mirror images')
-    return not sure
+    harms = told - .5*len(some)**-.5 > .6 # the standard deviation of a guess above .6: a mirror too few costs little, one too many a class
+    what = 'no image is mirrored' if harms else 'images are mirrored too'
+    self.reasons.append(f'{what} in training: {told:.0%} of them can be told from their mirror images, and half would be a guess')
+    return not harms
 
 # %% ../nbs/24_pipeline.ipynb #1c870162
 @patch
@@ -261,10 +262,10 @@ def _fit(self:Plan, name, learn, fit, epochs):
     epochs = self._kept_epochs(name) or (epochs if self.asked.epochs else self._affordable(name, epochs, seconds()))
     if not epochs: return 0
     checkpoint = Checkpoint(self.asked.checkpoint/f'{name}-{epochs}.pt') if self.asked.checkpoint else None
-    stops = StopEarly(max(3, epochs//2), checkpoint) if not self.asked.epochs else None
+    stops = StopEarly(max(5, epochs//2), checkpoint) if not self.asked.epochs else None
     set_seed(self.asked.seed)
     fit(epochs, [cb for cb in (stops, checkpoint) if cb])
-    return epochs
+    return learn.epoch + 1 # of which the last ones may have been saved
 
 @patch
 def _kept_epochs(self:Plan, name):
@@ -292,8 +293,21 @@ def try_fine_tuning(self:Plan, ask=True):
     lr = self._rate(learn, 2e-3*min(1, batch_size/32)) # as Goyal et al. (2017) have it: what is right for 32 images breaks weights with 8
     weights = _class_weights(learn.dls)
     epochs = self._fit('fine_tuned', learn, lambda epochs, cbs: fine_tune_body(learn, epochs, lr, weights, cbs), asked.epochs or epochs)
-    learn.dls = judged_on
-    if epochs: self._add('fine_tuned', learn, self._right(learn), start, f'its body tuned too, {epochs} epochs at {size} px', epochs=epochs, lr=lr)
+    if epochs: self._add_tuned(learn, judged_on, size, epochs, lr, start)
+
+# %% ../nbs/24_pipeline.ipynb #fdf690a2
+@patch
+def _add_tuned(self:Plan, learn, judged_on, size, epochs, lr, start):
+    "Note a tuned network at the size of images at which it is right more often: that of its tuning, or of its head"
+    stats = backbone_preprocessing(self.asked.arch)
+    tuned_on = with_normalization(self.load(size, augment=False), stats['mean'], stats['std'])
+    def right(dls):
+        learn.dls = dls
+        return self._right(learn)
+    best = max([judged_on, tuned_on], key=right) # the first where both are right as often
+    accuracy, seen = right(best), best.valid.size
+    said = f'its body tuned too, {epochs} epochs at {size} px' + (f', judged at {seen} px' if seen != size else '')
+    self._add('fine_tuned', learn, accuracy, start, said, epochs=epochs, lr=lr)
 
 # %% ../nbs/24_pipeline.ipynb #b19da832
 @patch
