@@ -372,7 +372,7 @@ def train_classifier(
     return trained
 
 # %% ../nbs/24_pipeline.ipynb #fc0e574f
-_MANY = 8 # images of a class from which on a label can be judged
+_ENOUGH = 8 # images of a class from which on a label can be judged
 _KNOWS = .66 # Share of right answers from which on a classifier may judge labels
 
 def _unseen_classes(judged):
@@ -399,7 +399,7 @@ def _label_errors(carried):
         return None
     table = carried.table[carried.table.part != 'test']
     vocab = carried.trials[0].learn.dls.vocab
-    found, few = find_label_errors(carried.head.probabilities, table.label, vocab, table.name), table.label.value_counts() < _MANY
+    found, few = find_label_errors(carried.head.probabilities, table.label, vocab, table.name), table.label.value_counts() < _ENOUGH
     return found[~found.label.map(few).astype(bool)].reset_index(drop=True)
 
 def _keep_label_errors(found, source):
