@@ -11,6 +11,7 @@ __all__ = ['LICENSES', 'LICENSE_TYPES', 'SearchError', 'BlockedError', 'RateLimi
 # %% ../nbs/04_services.ipynb #2dec6a6c
 import math, os, re, socket, sqlite3, time, unicodedata, weakref
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import wait
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
@@ -285,6 +286,19 @@ def note_reply(
     "Tell those that listen"
     for heard in _listeners: heard.append((provider, reply.url, reply.status_code, dict(reply.headers), reply.text))
 
+# %% ../nbs/04_services.ipynb #862bcb35
+_SILENCE = 5 # seconds after which a reply that keeps us waiting is told
+
+def _awaited(asking, provider, seconds):
+    "The result of a question, with a clock that the reader sees where it takes long"
+    try: return asking.result(min(seconds, _SILENCE))
+    except TimeoutError:
+        if asking.done() or seconds <= _SILENCE: raise
+    clock = tqdm(range(math.ceil(_SILENCE), math.ceil(seconds)), desc=f'{provider} takes its time', unit=' s', leave=False, disable=NO_BARS)
+    for _ in clock:
+        if wait([asking], 1).done: return asking.result()
+    raise TimeoutError
+
 # %% ../nbs/04_services.ipynb #0605ba34
 @patch
 def ask_once(self:SearchService,
@@ -296,7 +310,7 @@ def ask_once(self:SearchService,
     "Send one question"
     question = dict(params=params, headers=headers, data=data, timeout=(10, 30))
     asking = start_thread(partial(self.session.request, **question), 'POST' if data else 'GET', self.url + path)
-    try: reply = asking.result(self.deadline)
+    try: reply = _awaited(asking, self.name, self.deadline)
     except (requests.RequestException, TimeoutError, *_URL_ERRORS) as error:
         for adapter in self.session.adapters.values(): adapter.hang_up()
         raise _connection_error(self, error) from error
