@@ -57,9 +57,11 @@ def _search(
 ):
     "Search and download into ROOT/LABEL"
     from fastcnn.collect import collect_images, collection_counts
+    from fastcnn.collection import check_collection
     from fastcnn.download import count_images
     from fastcnn.search import plan_search, wordings_of
     check_label(label)
+    check_collection(out)
     query, filters = wordings_of(query), dict(species=species) if species else None
     plan = plan_search(query, provider, license, base_url, filters)
     _tell(plan if (there := count_images(out, label)) < n else f'{there} images of {label!r} are there already: ask for more with -n')

@@ -243,6 +243,14 @@ class SearchPlan:
         most = [self.at_most[name] for name in self.order]
         return sum(most) if all(most) else None
 
+# %% ../nbs/04_search.ipynb #fcb87786
+def _check_question(max_results, base_url):
+    "Refuse what no service can answer"
+    if max_results != int(max_results): raise InputError(f'cannot search for {max_results} images: ask for a whole number')
+    if max_results < 1: raise InputError(f'cannot search for {max_results} images: ask for at least 1')
+    if base_url and not web_address(base_url):
+        raise InputError(f'{base_url!r} is no web address: give scheme and host, such as https://api.openverse.org')
+
 # %% ../nbs/04_search.ipynb #b421f8c9
 def wordings_of(
     query:str|list # Words to search for, or several wordings
@@ -267,6 +275,7 @@ def plan_search(
 )->SearchPlan:
     "Which providers are asked, before one is"
     allowed_licenses(license)
+    _check_question(1, base_url)
     species, wordings = (filters or {}).get('species'), len(wordings_of(query))
     names = _named_providers(provider, base_url, license, species)
     about = {name: _about(name) for name in names}
@@ -305,14 +314,6 @@ def provider_hosts(
     providers = () if base_url else [_find_provider(name) for name in _named_providers(provider)]
     addresses = [base_url] if base_url else [each.address() for each in providers if isinstance(each, _OpenverseServer)]
     return tuple(urlsplit(address).netloc.rpartition('@')[2].lower() for address in addresses)
-
-# %% ../nbs/04_search.ipynb #fcb87786
-def _check_question(max_results, base_url):
-    "Refuse what no service can answer"
-    if max_results != int(max_results): raise InputError(f'cannot search for {max_results} images: ask for a whole number')
-    if max_results < 1: raise InputError(f'cannot search for {max_results} images: ask for at least 1')
-    if base_url and not web_address(base_url):
-        raise InputError(f'{base_url!r} is no web address: give scheme and host, such as https://api.openverse.org')
 
 # %% ../nbs/04_search.ipynb #edee3c10
 def _combined_error(errors, query, order):
