@@ -24,11 +24,12 @@ def test_five_hundred_in_the_time_of_politeness(monkeypatch, tmp_path, record_pr
         seconds = time.monotonic() - start
         asked = {name: len(server.asked) for name, server in servers.items() if server.asked}
     waits = {name: max((count - 1)//most*every for most, every in PROVIDERS[name].info.limits) for name, count in asked.items()}
-    least = max(sum(waits.values()), WANTED*LATENCY/CONNECTIONS)
+    rows = [row for row in Manifest(tmp_path/'foxes') if row['status'] == 'kept']
+    before = sum(not waits[row['provider']] for row in rows) # images that come while nobody has to wait for a service
+    least = sum(waits.values()) + before*LATENCY/CONNECTIONS
     record_property('questions', asked)
     record_property('seconds', round(seconds, 1))
     record_property('seconds_of_politeness', round(least, 1))
     assert count_images(tmp_path/'foxes', 'fox') == WANTED
-    rows = [row for row in Manifest(tmp_path/'foxes') if row['status'] == 'kept']
     assert len({row['sha256'] for row in rows}) == WANTED and all(row['license'] for row in rows)
     assert seconds <= 1.1*least, (seconds, least, asked)
