@@ -17,8 +17,8 @@ from urllib.parse import quote
 # %% ../nbs/04_catalogues.ipynb #25923083
 from .core import ImageResult, user_agent
 from .services import (LICENSES, PROVIDERS, BlockedError, NoResultsError, SearchError, SearchService, ServiceChangedError,
-                              allowed_licenses, clean_text, error_detail, image_provider, license_name, nested_value, paginate,
-                              parse_rows, pixel_count, provider_key, row_list, text_without_mail, web_address)
+                              allowed_licenses, clean_text, error_detail, hide_secrets, image_provider, license_name, nested_value, paginate,
+                              parse_rows, pixel_count, provider_key, require_any_license, row_list, text_without_mail, web_address)
 
 # %% ../nbs/04_catalogues.ipynb #cb5e9394
 _DAY = 86_400 # seconds
@@ -74,24 +74,18 @@ def _own_key(provider, base_url):
     "The key of a service from the environment; empty for what stands in for the service"
     return '' if base_url else provider_key(provider, _info(provider).keys[0])
 
-# %% ../nbs/04_catalogues.ipynb #5747fab3
-def _hide_key(key, text):
-    "A text without the key, as it is or as addresses spell it"
-    for form in {key, quote(key, safe='')} - {''}: text = text.replace(form, '…')
-    return text
-
 # %% ../nbs/04_catalogues.ipynb #b974104b
 @contextmanager
 def _key_hidden(key):
     "Keep a key out of errors, and out of the log of the network library"
     def hide(record):
-        record.msg, record.args = _hide_key(key, record.getMessage()), ()
+        record.msg, record.args = hide_secrets(record.getMessage(), {key}), ()
         return True
     log = logging.getLogger('urllib3.connectionpool')
     log.addFilter(hide)
     try: yield
     except SearchError as error:
-        error.args, error.__context__ = (_hide_key(key, error.args[0]),), None
+        error.args, error.__context__ = (hide_secrets(error.args[0], {key}),), None
         raise error.with_traceback(None) from None # what led to it quotes the question
     finally: log.removeFilter(hide)
 
@@ -100,7 +94,7 @@ def _without_key(key, results):
     "The results of a search, of which none, and no error, tells the key"
     with _key_hidden(key):
         for result in results:
-            if _hide_key(key, repr(result)) == repr(result): yield result
+            if hide_secrets(repr(result), {key}) == repr(result): yield result
 
 # %% ../nbs/04_catalogues.ipynb #ab7635be
 def _key_error(provider, status):
@@ -342,13 +336,6 @@ def flickr(
     parse = lambda row: _flickr_result(row, query, filters.get('size'))
     yield from _without_key(key, paginate(parse_rows('flickr', rows, parse) for _, rows in pages))
 
-# %% ../nbs/04_catalogues.ipynb #7c5c81a8
-def _own_terms(provider, license):
-    "Refuse to search for a licence where a service has terms of its own"
-    if license == 'all': return
-    message = f'has terms of its own, so none of its images passes as {license!r}: use openverse, commons or inaturalist'
-    raise NoResultsError(provider, message)
-
 # %% ../nbs/04_catalogues.ipynb #24ba76a6
 _PEXELS = 'https://api.pexels.com'
 _PEXELS_LARGE = 1880, 1300 # pixels: the box of its copy "large2x"
@@ -376,7 +363,7 @@ def pexels(
     filters:dict, # `size` chooses between the large copy and the original
 )->Iterator[ImageResult]:
     "Photographs under the Pexels License"
-    _own_terms('pexels', license)
+    require_any_license('pexels', license, 'has terms of its own')
     key = _own_key('pexels', base_url)
     service = _service('pexels', _PEXELS, base_url, lambda reply: reply.status_code == 401)
     if key: service.session.headers['Authorization'] = key
@@ -410,7 +397,7 @@ def pixabay(
     filters:dict, # Without effect
 )->Iterator[ImageResult]:
     "Photographs under the Pixabay Content License"
-    _own_terms('pixabay', license)
+    require_any_license('pixabay', license, 'has terms of its own')
     key, refuses_key = _own_key('pixabay', base_url), lambda reply: reply.status_code == 400 and 'API key' in reply.text
     service = _service('pixabay', _PIXABAY, base_url, refuses_key)
     params = dict(q=query, image_type='photo', safesearch='true' if safe else 'false')

@@ -18,7 +18,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from .core import NO_BARS, InputError, __version__, atomic_write, utc_now
-from .search import provider_table, search_images
+from .search import provider_info, provider_table, search_images
 from .services import (BlockedError, NoResultsError, ProviderNotReadyError, RateLimitError, SearchError, ServiceChangedError,
                               hide_secrets, listening)
 
@@ -60,7 +60,7 @@ def check_provider(
 )->ProviderCheck:
     "Ask a provider for one image"
     start = time.monotonic()
-    question = _LIVING if 'living' in _good_for(provider) else _QUESTION
+    question = _LIVING if provider_info(provider).species else _QUESTION
     with listening() as replies:
         try:
             [found] = search_images(question, 1, provider, base_url=base_url)
@@ -69,8 +69,6 @@ def check_provider(
             state = next(state for kind, state in _STATES.items() if isinstance(error, kind))
             said = without_secrets(str(error).removeprefix(f'{provider}: '))
     return ProviderCheck(provider, state, said, round(time.monotonic() - start, 2), replies)
-
-def _good_for(provider): return {row['provider']: row['good_for'] for row in provider_table()}.get(provider, '')
 
 # %% ../nbs/06_doctor.ipynb #947d7a2f
 def check_providers(

@@ -298,16 +298,15 @@ def try_fine_tuning(self:Plan, ask=True):
 # %% ../nbs/24_pipeline.ipynb #fdf690a2
 @patch
 def _add_tuned(self:Plan, learn, judged_on, size, epochs, lr, start):
-    "Note a tuned network at the size of images at which it is right more often: that of its tuning, or of its head"
-    stats = backbone_preprocessing(self.asked.arch)
-    tuned_on = with_normalization(self.load(size, augment=False), stats['mean'], stats['std'])
-    def right(dls):
-        learn.dls = dls
-        return self._right(learn)
-    best = max([judged_on, tuned_on], key=right) # the first where both are right as often
-    accuracy, seen = right(best), best.valid.size
+    "Note a tuned network at the size of images at which it is right more often: that of its head, or of its tuning"
+    stats, rights = backbone_preprocessing(self.asked.arch), {}
+    for seen in dict.fromkeys([judged_on.valid.size, size]):
+        learn.dls = judged_on if seen == judged_on.valid.size else with_normalization(self.load(seen, augment=False), stats['mean'], stats['std'])
+        rights[learn.dls] = self._right(learn)
+    learn.dls = max(rights, key=rights.get) # the first where both are right as often
+    seen = learn.dls.valid.size
     said = f'its body tuned too, {epochs} epochs at {size} px' + (f', judged at {seen} px' if seen != size else '')
-    self._add('fine_tuned', learn, accuracy, start, said, epochs=epochs, lr=lr)
+    self._add('fine_tuned', learn, rights[learn.dls], start, said, epochs=epochs, lr=lr)
 
 # %% ../nbs/24_pipeline.ipynb #b19da832
 @patch

@@ -191,15 +191,18 @@ def _find_provider(name):
     return loaded if hasattr(loaded, 'is_provider') else _OpenverseServer(name, loaded)
 
 # %% ../nbs/04_search.ipynb #24778c91
-def _about(name):
+def provider_info(
+    name:str # Of a provider, or of a file of addresses
+)->ProviderInfo:
     "What is known of a provider; next to nothing of a file or a function of your own"
     return getattr(_find_provider(name), 'info', ProviderInfo(license='each'))
 
+# %% ../nbs/04_search.ipynb #0ea0a1ab
 def _gives(info, license): return license == 'all' or info.license == 'each'
 
 def _auto_order(license, species=None):
     "Those that join in by themselves, the best first, whether they are ready or not; where a species is asked for, those that know it"
-    known = {name: _about(name) for name in _entry_points()}
+    known = {name: provider_info(name) for name in _entry_points()}
     joining = [name for name, info in known.items() if info.auto and _gives(info, license)]
     return sorted(joining, key=lambda name: (not (species and known[name].species), *_rank(known[name])))
 
@@ -243,14 +246,6 @@ class SearchPlan:
         most = [self.at_most[name] for name in self.order]
         return sum(most) if all(most) else None
 
-# %% ../nbs/04_search.ipynb #fcb87786
-def _check_question(max_results, base_url):
-    "Refuse what no service can answer"
-    if max_results != int(max_results): raise InputError(f'cannot search for {max_results} images: ask for a whole number')
-    if max_results < 1: raise InputError(f'cannot search for {max_results} images: ask for at least 1')
-    if base_url and not web_address(base_url):
-        raise InputError(f'{base_url!r} is no web address: give scheme and host, such as https://api.openverse.org')
-
 # %% ../nbs/04_search.ipynb #b421f8c9
 def wordings_of(
     query:str|list # Words to search for, or several wordings
@@ -275,10 +270,11 @@ def plan_search(
 )->SearchPlan:
     "Which providers are asked, before one is"
     allowed_licenses(license)
-    _check_question(1, base_url)
+    if base_url and not web_address(base_url):
+        raise InputError(f'{base_url!r} is no web address: give scheme and host, such as https://api.openverse.org')
     species, wordings = (filters or {}).get('species'), len(wordings_of(query))
     names = _named_providers(provider, base_url, license, species)
-    about = {name: _about(name) for name in names}
+    about = {name: provider_info(name) for name in names}
     missing = {} if base_url else {name: ' and '.join(info.missing) for name, info in about.items() if info.missing}
     order = tuple(name for name in names if name not in missing) or names # which will say what they lack
     def most(info): return 0 if base_url or info.auto == 'known' else wordings*info.depth # what knows one field may know nothing of this
@@ -297,7 +293,7 @@ def provider_table(
 )->list[dict]: # provider, ready, good_for, license, page and results (at most), questions, auto, keys, optional, keys_at, terms
     "What each provider is good for, what it needs, and what it gives, the best for this licence first"
     allowed_licenses(license)
-    known = {name: _about(name) for name in provider_names()}
+    known = {name: provider_info(name) for name in provider_names()}
     names = _auto_order(license)
     names += [name for name in known if name not in names and _gives(known[name], license)]
     return [dict(provider=name, ready=f'set {_to_set(info)}' if info.missing else 'yes', good_for=info.good_for, license=_STATED[info.license],
@@ -318,9 +314,10 @@ def provider_hosts(
 # %% ../nbs/04_search.ipynb #edee3c10
 def _combined_error(errors, query, order):
     "One error that says what each provider of `order` said, of their own kind where all agree"
-    words = ', '.join(map(repr, wordings_of(query)))
-    if len(order) == 1 and len(errors) == 1: return errors[0]
-    if not errors: return NoResultsError(', '.join(order), f'found nothing for {words}: try other words')
+    if len(order) == len(errors) == 1: return errors[0]
+    if not errors:
+        words = ', '.join(map(repr, wordings_of(query)))
+        return NoResultsError(', '.join(order), f'found nothing for {words}: try other words')
     silent = [name for name in order if name not in {error.provider for error in errors}]
     said = [str(error) for error in errors] + [f'{name}: found nothing' for name in silent]
     kinds = {type(error) for error in errors}
@@ -357,15 +354,15 @@ def iter_images(
 )->Iterator[ImageResult]:
     "Results one by one, each address and each file of Wikimedia once, from one provider after the other, the wordings in turn"
     wordings, seen, errors = wordings_of(query), set(), [] if errors is None else errors
-    _check_question(max_results, base_url)
-    allowed_licenses(license)
+    if max_results != int(max_results) or max_results < 1:
+        raise InputError(f'cannot search for {max_results} images: ask for a whole number, at least 1')
     order, unnamed = plan_search(wordings, provider, license, base_url, filters).order, _chosen(provider) == 'auto'
     for place, name in enumerate(order, 1):
         others, told = set(), (filters or {}) | dict(followed_by=order[place:], only_known=unnamed)
         def is_new(result, others=others):
             if not license_passes(result, license): others.add(result.url)
             return _file_of(result) not in seen and result.url not in others
-        asked = wordings[:1] if told.get('species') and _about(name).species else wordings # whose words are not looked at
+        asked = wordings[:1] if told.get('species') and provider_info(name).species else wordings # whose words are not looked at
         for result in _in_turn(name, asked, is_new, max_results, license, safe, base_url, told):
             if isinstance(result, SearchError):
                 if str(result) in map(str, errors): continue # of another wording

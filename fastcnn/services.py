@@ -39,15 +39,16 @@ def keep_secret(
 def _secrets():
     names = [name for name in os.environ if re.search('_(KEY|TOKEN|SECRET|CLIENT_ID)$', name.upper())]
     agent = user_agent().partition('; ')[2].removesuffix(')') # the contact, as services see it
-    return {value.strip() for value in (*(os.environ[name] for name in names), os.environ.get('FASTCNN_CONTACT', ''), agent, *_OUR_TOKENS)}
+    values = {value.strip() for value in (*(os.environ[name] for name in names), os.environ.get('FASTCNN_CONTACT', ''), agent, *_OUR_TOKENS)}
+    return {value for value in values if len(value) >= 6} # less is a word of everyday
 
 # %% ../nbs/04_services.ipynb #2f5d5e81
 def hide_secrets(
-    text:str # What a service sent, or an address
+    text:str, # What a service sent, or an address
+    secrets:set=None # What is to be hidden; default: our keys, tokens and contact
 )->str:
-    "The same without our keys, tokens and contact, as they are or as addresses, JSON and HTML spell them"
-    for value in sorted(_secrets(), key=len, reverse=True):
-        if len(value) < 6: continue # a word of everyday
+    "The same without secrets, as they are or as addresses, JSON and HTML spell them"
+    for value in sorted(_secrets() if secrets is None else secrets - {''}, key=len, reverse=True):
         forms = {value, quote(value), quote(value, safe=''), quote_plus(value), value.replace('/', '\\/'), escape(value)}
         for form in sorted(forms, key=len, reverse=True): text = re.sub(re.escape(form), '…', text, flags=re.I)
     return text
@@ -538,12 +539,13 @@ def license_name(
 
 # %% ../nbs/04_services.ipynb #7fc04565
 def require_any_license(
-    provider:str, # A service that states no licences
+    provider:str, # A service whose images pass no filter
     license:str, # Licence asked for
+    why:str='states no licences'
 ):
     "Refuse to search for a licence where none is stated"
     if license == 'all': return
-    message = f'states no licences, so none of its images passes as {license!r}: use openverse, commons or inaturalist'
+    message = f'{why}, so none of its images passes as {license!r}: use openverse, commons or inaturalist'
     raise NoResultsError(provider, message)
 
 # %% ../nbs/04_services.ipynb #928c4e36
