@@ -243,7 +243,6 @@ class SearchService:
         home:str, # Its own scheme and host
         base_url:str=None, # Scheme and host that stand in for them
         limits:tuple=(), # (questions, seconds) that we keep, where nothing stands in for the service
-        agent:str='', # How we introduce ourselves; default: by our name
         refusal:Callable=None, # reply → the error that its content stands for, or None
         max_reply:int=_MAX_REPLY # Bytes of a reply, unpacked
     ):
@@ -251,7 +250,7 @@ class SearchService:
         self.account, self.limits = name, () if base_url else limits # questions are counted under the account
         self.session = _SameHostSession()
         for scheme in ('http://', 'https://'): self.session.mount(scheme, _BoundedAdapter(max_reply))
-        known = {'User-Agent': agent or user_agent(), 'Accept-Language': 'en', 'Accept-Encoding': 'gzip, deflate'}
+        known = {'User-Agent': user_agent(), 'Accept-Language': 'en', 'Accept-Encoding': 'gzip, deflate'}
         self.session.headers.update(known)
         self.session.hooks['response'].append(lambda reply, **options: note_reply(name, reply))
         local = urlsplit(self.url).hostname in ('localhost', '127.0.0.1', '::1')
