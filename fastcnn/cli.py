@@ -90,7 +90,9 @@ def _doctor(
     check_page(out)
     checks = check_providers(providers or None)
     page = write_checks(checks, out)
-    if not any(check.works for check in checks): raise RuntimeError(f'no provider answers from here: {page} says what each said')
+    if not any(check.works for check in checks):
+        for check in checks: _tell(f'{check.provider}: {check.state}: {check.said}')
+        raise RuntimeError(f'no provider answers that was asked: {page} says what each said')
     return dict(providers=[dict(provider=check.provider, state=check.state, said=check.said) for check in checks], report=str(page))
 
 # %% ../nbs/25_cli.ipynb #7b9e358a
@@ -339,7 +341,7 @@ def _row_in_words(row):
     "An answer, with words where a class is missing"
     if row.get('error'): return one_line(row['error'])
     if 'label' in row and row['label'] is None: row = {name: value for name, value in row.items() if name != 'probability'} # of a class that it is not
-    return '  '.join('none of these' if value is None else _shown(value, 3) for value in row.values())
+    return '  '.join('none of these' if value is None and name == 'label' else _shown(value, 3) for name, value in row.items())
 
 # %% ../nbs/25_cli.ipynb #81ec42c8
 class _ErrorStream:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 # %% ../nbs/06_collect.ipynb #9ded7204
 from .core import PRESENT, ImageResult, Manifest, check_label
 from .download import count_images, fetch_images, stored_file
+from .services import license_passes
 from .search import SearchError, SearchPlan, iter_images, plan_search, provider_hosts, wordings_of
 
 if TYPE_CHECKING: from jmd_imagescraper.core import ImgColor, ImgLayout, ImgSize, ImgType
@@ -111,6 +112,13 @@ class _ClassSearch:
             if self.manifest.is_forgotten(asdict(result)): self.forgotten += 1
             else: yield replace(result, label=self.label)
 
+# %% ../nbs/06_collect.ipynb #ac6ef2d4
+def _tell_others(root, label, license):
+    "Say how many images of a class that is there already are not under the licence that is asked for now"
+    rows = [row for row in Manifest(root) if row['label'] == label and row['status'] in PRESENT]
+    others = sum(not license_passes(ImageResult(row['url'], license=row.get('license') or ''), license) for row in rows)
+    if others: warnings.warn(f'{others} of the {len(rows)} images of {label!r} that are there already are not under {license!r}')
+
 # %% ../nbs/06_collect.ipynb #a6ffb2d6
 def collect_images(
     query:str|list, # Words to search for, or several wordings, which are taken in turn
@@ -127,6 +135,7 @@ def collect_images(
 )->Manifest: # How each address ended
     "Search and download until `n` images of the class are there or all is exhausted; a `Shortfall` is warned of"
     check_label(label)
+    _tell_others(root, label, license)
     missing = n - count_images(root, label)
     if missing <= 0: return Manifest(root)
     search, plan = _ClassSearch(Manifest(root), label), plan_search(query, provider, license, base_url, filters)

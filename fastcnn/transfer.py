@@ -188,6 +188,8 @@ def _cuts(labels, groups, seed):
     "Pairs of rows to learn from and to judge by: five, or fewer where a class has fewer groups"
     own = pd.Series([f'image {i}' for i in range(len(labels))])
     groups = own if groups is None else pd.Series(groups, dtype=object).reset_index(drop=True).fillna(own)
+    alone = groups.groupby(labels).transform('nunique') < 2 # a class of one group cannot be cut between groups: then it is within
+    groups = groups.mask(alone, own)
     fewest = groups.groupby(labels).nunique().min()
     cuts = StratifiedGroupKFold(int(np.clip(fewest, 2, 5)), shuffle=True, random_state=seed)
     with warnings.catch_warnings():

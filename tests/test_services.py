@@ -216,3 +216,10 @@ def test_a_folder_without_any_image_is_a_failure(monkeypatch, tmp_path, capsys):
     with all_services(monkeypatch, total=3) as servers: # whose pictures are refused, as from elsewhere
         assert cli.main(['search', 'fox', '--label', 'fox', '--out', str(tmp_path/'foxes'), '-n', '2', '--provider', 'openverse']) == 1
         assert 'none of the addresses' in capsys.readouterr().err and servers['openverse'].asked
+
+
+def test_images_under_another_licence_are_told(monkeypatch, tmp_path):
+    with all_services(monkeypatch, total=5): # all of them by
+        assert collected(tmp_path/'foxes', 'fox', 3, provider='openverse') == (3, None)
+        with pytest.warns(UserWarning, match="3 of the 3 images of 'fox' that are there already are not under 'cc0'"):
+            collect_images('fox', 'fox', tmp_path/'foxes', 3, license='cc0', allow_hosts=HERE)
