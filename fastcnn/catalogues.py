@@ -91,10 +91,11 @@ def _key_hidden(key):
 
 # %% ../nbs/04_catalogues.ipynb #c4f258ed
 def _without_key(key, results):
-    "The results of a search, of which none, and no error, tells the key"
+    "The results of a search, of which none, and no error, tells the key: one that quotes it loses its address, and is counted with those"
     with _key_hidden(key):
         for result in results:
-            if hide_secrets(repr(result), {key}) == repr(result): yield result
+            told = hide_secrets(repr(result), {key}) != repr(result)
+            yield ImageResult('', provider=result.provider) if told else result
 
 # %% ../nbs/04_catalogues.ipynb #ab7635be
 def _key_error(provider, status):
@@ -191,7 +192,7 @@ def _artic_result(row, query, images=_ARTIC_IMAGES):
     url = web_address(f'{images}/{quote(name, safe="")}/full/{_ARTIC_WIDTH},/0/default.jpg') if name else ''
     width, height = _fitted(nested_value(size, 'width'), nested_value(size, 'height'), _ARTIC_WIDTH)
     license = 'cc0 1.0' if row.get('is_public_domain') is True else ''
-    return ImageResult(url, query=query, provider='artic', title=clean_text(row.get('title')),
+    return ImageResult(url, query=query, provider='artic', title=text_without_mail(row.get('title')),
                        landing_url=f'https://www.artic.edu/artworks/{number}' if number else '',
                        creator=text_without_mail(row.get('artist_title')), license=license, license_url=_deed(license),
                        width=width, height=height)
@@ -234,7 +235,7 @@ def _smithsonian_result(row, query):
     pages = [web_address(nested_value(about, key)) for key in ('record_link', 'guid')]
     license = 'cc0 1.0' if nested_value(media, 'usage', 'access') == 'CC0' else ''
     return ImageResult(web_address(nested_value(media, 'content')), query=query, provider='smithsonian',
-                       landing_url=pages[0] or pages[1], title=clean_text(row.get('title')), creator=text_without_mail(maker),
+                       landing_url=pages[0] or pages[1], title=text_without_mail(row.get('title')), creator=text_without_mail(maker),
                        license=license, license_url=_deed(license))
 
 # %% ../nbs/04_catalogues.ipynb #2d0bf98d
@@ -287,7 +288,7 @@ def _flickr_result(row, query, size=''):
     kind = next((kind for kind in kinds if web_address(row.get(f'url_{kind}'))), 'l')
     owner, number = (quote(clean_text(row.get(key)), safe='@') for key in ('owner', 'id'))
     license = _FLICKR_LICENSES.get(str(row.get('license')), '')
-    return ImageResult(web_address(row.get(f'url_{kind}')), query=query, provider='flickr', title=clean_text(row.get('title')),
+    return ImageResult(web_address(row.get(f'url_{kind}')), query=query, provider='flickr', title=text_without_mail(row.get('title')),
                        creator=text_without_mail(row.get('ownername')), license=license, license_url=_deed(license),
                        landing_url=f'https://www.flickr.com/photos/{owner}/{number}' if owner and number else '',
                        width=pixel_count(row.get(f'width_{kind}')), height=pixel_count(row.get(f'height_{kind}')))
@@ -346,7 +347,7 @@ def _pexels_result(row, query, size=''):
     copy, box = ('original', (math.inf, math.inf)) if size == 'Wallpaper' else ('large2x', _PEXELS_LARGE)
     width, height = _fitted(row.get('width'), row.get('height'), *box)
     return ImageResult(web_address(nested_value(row, 'src', copy)), query=query, provider='pexels',
-                       landing_url=web_address(row.get('url')), title=clean_text(row.get('alt')),
+                       landing_url=web_address(row.get('url')), title=text_without_mail(row.get('alt')),
                        creator=text_without_mail(row.get('photographer')), license='Pexels License',
                        license_url='https://www.pexels.com/license/', width=width, height=height)
 
@@ -381,7 +382,7 @@ def _pixabay_result(row, query):
     "One photograph as a result"
     width, height = _fitted(row.get('imageWidth'), row.get('imageHeight'), _PIXABAY_LARGE, _PIXABAY_LARGE)
     return ImageResult(web_address(row.get('largeImageURL')), query=query, provider='pixabay',
-                       landing_url=web_address(row.get('pageURL')), title=clean_text(row.get('tags')),
+                       landing_url=web_address(row.get('pageURL')), title=text_without_mail(row.get('tags')),
                        creator=text_without_mail(row.get('user')), license='Pixabay Content License', license_url=_PIXABAY_TERMS,
                        width=width, height=height)
 

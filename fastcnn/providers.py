@@ -67,7 +67,7 @@ def _openverse_result(row, query, safe=True, size=None):
     url, *pixels = web_address(row.get('url')), pixel_count(row.get('width')), pixel_count(row.get('height'))
     url, width, height = _standard_copy(url, *pixels, size)
     return ImageResult(url, query=query, provider='openverse', landing_url=web_address(row.get('foreign_landing_url')),
-                       title=clean_text(row.get('title')), creator=text_without_mail(row.get('creator')),
+                       title=text_without_mail(row.get('title')), creator=text_without_mail(row.get('creator')),
                        license=license_name(f'{name} {version}'.strip()) if name else '',
                        license_url=web_address(row.get('license_url')), width=width, height=height)
 
@@ -327,7 +327,7 @@ def _nasa_result(row, query, size=''):
     url, width, height = _nasa_file(row.get('links'), size)
     name = clean_text(data.get('nasa_id'))
     landing_url = f'https://images.nasa.gov/details/{quote(name, safe="")}' if name else ''
-    return ImageResult(url, query=query, provider='nasa', landing_url=landing_url, title=clean_text(data.get('title')),
+    return ImageResult(url, query=query, provider='nasa', landing_url=landing_url, title=text_without_mail(data.get('title')),
                        creator=_nasa_creator(data), license_url=_NASA_GUIDELINES, width=width, height=height)
 
 # %% ../nbs/04_providers.ipynb #bd1512d8
@@ -437,7 +437,7 @@ def _duckduckgo_result(row, query, cached=False):
     width, height = pixel_count(row.get('width')), pixel_count(row.get('height'))
     size = dict(width=None if copy else width, height=None if copy else height)
     return ImageResult(copy or web_address(row.get('image')), query=query, provider='duckduckgo',
-                       landing_url=web_address(row.get('url')), title=clean_text(row.get('title')), **size)
+                       landing_url=web_address(row.get('url')), title=text_without_mail(row.get('title')), **size)
 
 # %% ../nbs/04_providers.ipynb #ededa1d8
 def _duckduckgo_filters(filters):
@@ -554,7 +554,7 @@ def _ddgs_result(row, query, provider, spellings):
     "One of ddgs's rows as a result, its addresses as the page spells them"
     address = lambda value: web_address(spellings.get(value, value) if isinstance(value, str) else '')
     return ImageResult(address(row.get('image')), query=query, provider=provider, landing_url=address(row.get('url')),
-                       title=clean_text(row.get('title')), width=pixel_count(row.get('width')),
+                       title=text_without_mail(row.get('title')), width=pixel_count(row.get('width')),
                        height=pixel_count(row.get('height')))
 
 # %% ../nbs/04_providers.ipynb #c9387bcd

@@ -9,11 +9,12 @@ __all__ = ['save_search', 'provider_names', 'SearchPlan', 'plan_search', 'provid
 
 # %% ../nbs/04_search.ipynb #71e1227e
 import csv, json, os, re, warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib.metadata import entry_points
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -77,7 +78,7 @@ def _file_rows(path):
         raise InputError(f'{str(path)!r} cannot be read as a file of addresses ({error}): {wanted}') from error
 
 # %% ../nbs/04_search.ipynb #0568661e
-_FIELD_READERS = dict(url=web_address, label=clean_text, provider=clean_text, landing_url=web_address, title=clean_text,
+_FIELD_READERS = dict(url=web_address, label=clean_text, provider=clean_text, landing_url=web_address, title=text_without_mail,
                       creator=text_without_mail, license=license_name, license_url=web_address, width=pixel_count,
                       height=pixel_count, sha1=sha1_digest)
 
@@ -96,8 +97,8 @@ def _file_provider(path):
         for row in _file_rows(path):
             other, result = clean_text(row.get('query')), _file_result(row, query, path.name)
             if other.casefold() not in ('', asked): others.add(other)
-            elif result.url:
-                found = True
+            else:
+                found = found or bool(result.url)
                 yield result
         if not found: raise _nothing_listed(path, query, others)
     return listed
@@ -330,6 +331,10 @@ _PATIENCE = 500 # results in a row that are not wanted: then a provider has noth
 
 def _file_of(result): return wikimedia_file(result.url) or result.url
 
+def _passed_over(name, unwanted):
+    "What a provider gave that is no result for us: how many, and why"
+    for why, many in Counter(unwanted.values()).items(): yield NoResultsError(name, f'{many} of its results {why}')
+
 def _in_turn(name, wordings, is_wanted, *question):
     "What one provider answers to each wording, one wanted result of each after the other; an error in the place of what did not come"
     answers = [iter(_find_provider(name)(words, *question)) for words in wordings]
@@ -358,12 +363,13 @@ def iter_images(
         raise InputError(f'cannot search for {max_results} images: ask for a whole number, at least 1')
     order, unnamed = plan_search(wordings, provider, license, base_url, filters).order, _chosen(provider) == 'auto'
     for place, name in enumerate(order, 1):
-        others, told = set(), (filters or {}) | dict(followed_by=order[place:], only_known=unnamed)
-        def is_new(result, others=others):
-            if not license_passes(result, license): others.add(result.url)
-            return _file_of(result) not in seen and result.url not in others
+        unwanted, told = {}, (filters or {}) | dict(followed_by=order[place:], only_known=unnamed)
+        def is_new(result, unwanted=unwanted):
+            if not result.url: unwanted[len(unwanted)] = 'have no address that can be used'
+            elif not license_passes(result, license): unwanted[result.url] = f'are not under {license!r}'
+            return bool(result.url) and result.url not in unwanted and _file_of(result) not in seen
         asked = wordings[:1] if told.get('species') and provider_info(name).species else wordings # whose words are not looked at
-        for result in _in_turn(name, asked, is_new, max_results, license, safe, base_url, told):
+        for result in chain(_in_turn(name, asked, is_new, max_results, license, safe, base_url, told), _passed_over(name, unwanted)):
             if isinstance(result, SearchError):
                 if str(result) in map(str, errors): continue # of another wording
                 errors.append(result)
@@ -372,7 +378,6 @@ def iter_images(
                 seen.add(_file_of(result))
                 yield result
                 if len(seen) == max_results: return
-        if others: errors.append(NoResultsError(name, f'{len(others)} of its results are not under {license!r}'))
     if not seen: raise _combined_error(errors, query, order)
 
 # %% ../nbs/04_search.ipynb #f026ea4d

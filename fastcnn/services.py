@@ -289,12 +289,12 @@ def note_reply(
 # %% ../nbs/04_services.ipynb #862bcb35
 _SILENCE = 5 # seconds after which a reply that keeps us waiting is told
 
-def _awaited(asking, provider, seconds):
-    "The result of a question, with a clock that the reader sees where it takes long"
+def _awaited(asking, what, seconds):
+    "The result of a thread, with a clock that the reader sees where it takes long"
     try: return asking.result(min(seconds, _SILENCE))
     except TimeoutError:
         if asking.done() or seconds <= _SILENCE: raise
-    clock = tqdm(range(math.ceil(_SILENCE), math.ceil(seconds)), desc=f'{provider} takes its time', unit=' s', leave=False, disable=NO_BARS)
+    clock = tqdm(range(math.ceil(_SILENCE), math.ceil(seconds)), desc=what, unit=' s', leave=False, disable=NO_BARS)
     for _ in clock:
         if wait([asking], 1).done: return asking.result()
     raise TimeoutError
@@ -310,7 +310,7 @@ def ask_once(self:SearchService,
     "Send one question"
     question = dict(params=params, headers=headers, data=data, timeout=(10, 30))
     asking = start_thread(partial(self.session.request, **question), 'POST' if data else 'GET', self.url + path)
-    try: reply = _awaited(asking, self.name, self.deadline)
+    try: reply = _awaited(asking, f'{self.name} takes its time', self.deadline)
     except (requests.RequestException, TimeoutError, *_URL_ERRORS) as error:
         for adapter in self.session.adapters.values(): adapter.hang_up()
         raise _connection_error(self, error) from error
@@ -351,11 +351,20 @@ def _seconds_to_wait(account, limits):
         return 0 if log.put(question) else log.waiting(question) / 1000
     except sqlite3.Error: return 0 # a full disk is no reason not to search
 
+# %% ../nbs/04_services.ipynb #006fed5a
+def _patiently_counted(service):
+    "Seconds until we may ask a service, as the file says; a process that was stopped while it wrote there is told"
+    asking = start_thread(_seconds_to_wait, service.account, service.limits)
+    try: return _awaited(asking, f'{service.name}: another process counts its questions', service.deadline)
+    except TimeoutError as error:
+        file = cache_folder()/'limits.sqlite.lock'
+        raise SearchError(service.name, f'is not asked: another process holds {file}: end it, or try again later') from error
+
 # %% ../nbs/04_services.ipynb #ac0c2a8c
 @patch
 def _ask_within_limits(self:SearchService, *question, **options):
     "Ask once, unless the limits that we keep forbid it"
-    wait = _seconds_to_wait(self.account, self.limits) if self.limits else 0
+    wait = _patiently_counted(self) if self.limits else 0
     if not wait: return self.ask_once(*question, **options)
     message = f'allows no more questions now: try again in {duration_text(wait)}, or choose another provider'
     raise RateLimitError(self.name, message, wait=wait)
@@ -457,12 +466,12 @@ def parse_rows(
     provider:str, # Service that replied
     rows:list, # The rows of its reply
     parse:Callable, # row → ImageResult, or None for a row that is not wanted
-)->list[ImageResult]: # Those that have an address
+)->list[ImageResult]: # Without an address where it cannot be read: `iter_images` counts those
     "Rows of a reply as results; where no row can be read, the service has changed"
     found = [parse(row) for row in rows if isinstance(row, dict)]
     if rows and not any(result is None or result.url for result in found):
         raise ServiceChangedError(provider, 'sent results without addresses: choose another provider, and tell us')
-    return [result for result in found if result and result.url]
+    return [result for result in found if result]
 
 # %% ../nbs/04_services.ipynb #19df6ada
 _MAX_FRUITLESS, _MAX_PAGES = 3, 1000 # pages in a row that bring nothing new; pages in all
@@ -471,12 +480,13 @@ _MAX_FRUITLESS, _MAX_PAGES = 3, 1000 # pages in a row that bring nothing new; pa
 def paginate(
     pages:Iterable[list[ImageResult]] # One page after the other
 )->Iterator[ImageResult]:
-    "The results of page after page, each address once, until pages bring nothing new"
+    "The results of page after page, each address once, until pages bring nothing new; those without an address, too"
     seen, fruitless = set(), 0
     for results in islice(pages, _MAX_PAGES):
-        fresh = {result.url: result for result in results if result.url not in seen}
+        fresh = {result.url: result for result in results if result.url and result.url not in seen}
         seen.update(fresh)
         yield from fresh.values()
+        yield from (result for result in results if not result.url)
         fruitless = 0 if fresh else fruitless + 1
         if fruitless == _MAX_FRUITLESS: return
 
@@ -551,6 +561,10 @@ def require_any_license(
 PROVIDERS = {} # name → function(query, max_results, license, safe, base_url, filters) that yields ImageResults
 
 # %% ../nbs/04_services.ipynb #61b92b9d
+def _is_set(name):
+    "Whether a variable of the environment holds something; of a contact, something that can be sent"
+    return '; ' in user_agent() if name == 'FASTCNN_CONTACT' else bool(os.environ.get(name, '').strip())
+
 @dataclass(frozen=True)
 class ProviderInfo:
     "What a person and a plan should know of a provider before it is asked"
@@ -567,9 +581,10 @@ class ProviderInfo:
     terms:str='' # The page with its terms
 
     @property
-    def missing(self)->list[str]: # Those of `keys` that are not set
+    def missing(self)->list[str]: # Those of `keys` that are not set, and of `optional` where others of them are
         "What has to be set before it answers"
-        return [name for name in self.keys if not os.environ.get(name, '').strip()]
+        unset = [name for name in self.optional if not _is_set(name)]
+        return [name for name in self.keys if not _is_set(name)] + unset*(len(unset) < len(self.optional))
 
 # %% ../nbs/04_services.ipynb #51fb920d
 def image_provider(

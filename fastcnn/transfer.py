@@ -22,6 +22,7 @@ from fastai.data.core import DataLoaders
 from fastai.data.transforms import Normalize
 from fastai.learner import Learner, replacing_yield
 from fastai.losses import CrossEntropyLossFlat
+from fastai.torch_core import no_random
 from fastcore.basics import chunked, patch
 from fastcore.foundation import L
 from sklearn.model_selection import StratifiedGroupKFold
@@ -169,9 +170,10 @@ def image_features(
     missing = [i for i, kept in enumerate(found) if kept is None]
     some = items.iloc[missing] if hasattr(items, 'iloc') else [items[i] for i in missing]
     batches = chunked(missing, learn.dls.valid.bs)
-    for where, features in zip(batches, _computed_features(learn, some, mirrored) if missing else ()):
-        for i, row in zip(where, features): found[i] = row
-        if keys: cache.keep_features({keys[i]: found[i] for i in where})
+    with no_random(): # what comes later is the same, whether the cache knew the images or not
+        for where, features in zip(batches, _computed_features(learn, some, mirrored) if missing else ()):
+            for i, row in zip(where, features): found[i] = row
+            if keys: cache.keep_features({keys[i]: found[i] for i in where})
     return np.stack(found)
 
 # %% ../nbs/15_transfer.ipynb #1b446f5c

@@ -256,7 +256,7 @@ def test_credits_hold_no_mail_address(wire, service):
 def test_a_file_of_addresses_credits_no_mail_address(tmp_path):
     told = ImageResult('http://a/1.jpg', title='to ada@a.org', creator='Ada <ada@a.org>', license='ask ada@a.org')
     found = search_images('mars', 5, provider=save_search([told], tmp_path / 'a.csv'))[0]
-    assert (found.title, found.creator, found.license) == ('to ada@a.org', 'Ada', 'ask')
+    assert (found.title, found.creator, found.license) == ('to', 'Ada', 'ask')
 
 
 @given(before=strategies.text(max_size=9), mail=strategies.emails(), after=strategies.text(max_size=9))
