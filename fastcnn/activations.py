@@ -66,8 +66,10 @@ class ActivationStats(FastaiActivationStats):
         super().__init__(with_hist=with_hist, every=every, modules=modules, cpu=False)
         self.images, self.in_lr_find, self.hooks = images, False, None
         self.rows, self.live, self.backward, self.names, self.cached = [], [], [], [], (0, None)
+        self.step, self.steps, self.backward_steps = 1, [], [] # the one that is being made, those measured on each way
 
-    def after_batch(self): pass # fastai's collects here what `after_pred` has already
+    def after_batch(self): # fastai's collects here what `after_pred` has already
+        if self.training and not self.in_lr_find: self.step += 1
     def after_fit(self): self._remove()
     def _remove(self):
         super()._remove()
@@ -107,6 +109,7 @@ def after_pred(self:ActivationStats):
     self._remove()
     missing = torch.full((43 if self.with_hist else 3,), math.nan, device=self.pred.device) # for layers not called
     self.rows.append(torch.stack([missing if s is None else s[0] for s in stored]))
+    self.steps.append(self.step)
     self.live.append([None if s is None else s[1] for s in stored])
 
 # %% ../nbs/16_diagnosis.ipynb #762195f3
@@ -125,6 +128,7 @@ def after_step(self:ActivationStats):
     if not self.measuring: return
     steps = torch.stack([(p.detach() - b).norm()/b.norm() for p, b in zip(self.weights, self.before)])
     self.backward.append(torch.stack([self.norms, steps]))
+    self.backward_steps.append(self.step)
     self.before = None
 
 # %% ../nbs/16_diagnosis.ipynb #e5af187c
@@ -145,14 +149,15 @@ def _as_dict(self:ActivationStats, numbers):
 @patch
 def dead_units(self:ActivationStats,
     window:int=10 # Measured batches over which a unit has to be 0 to count as dead
-)->np.ndarray: # (batches, layers): share of each layer's units that are 0 for all images of the window that ends there
-    "Share of dead units"
+)->np.ndarray: # (batches, layers): share of each layer's units that are 0 for all images of the window that ends there; NaN before the first
+    "Share of dead units; a training of fewer batches than the window is one window"
     shares = np.full((len(self.live), len(self.modules or [])), math.nan)
+    window = min(window, len(shares))
     for layer in range(shares.shape[1]):
         live = [row[layer] for row in self.live]
         if not live or any(units is None or len(units) != len(live[0]) for units in live): continue
         live = torch.stack(live).cpu().numpy()
-        shares[:, layer] = [1 - live[max(0, i + 1 - window):i + 1].any(0).mean() for i in range(len(live))]
+        shares[window - 1:, layer] = [1 - live[end - window:end].any(0).mean() for end in range(window, len(live) + 1)]
     return shares
 
 # %% ../nbs/16_diagnosis.ipynb #ef6f3b41
@@ -184,16 +189,16 @@ def _check_measured(stats):
 def plot_color_dim(
     stats:ActivationStats, # After a fit, `with_hist=True`
     layers:list[int]=None # Indices of watched layers; None: all
-): # matplotlib Figure: one picture per layer, batches from left to right, absolute values from 0 (bottom) to 10 (top)
+): # matplotlib Figure: one picture per layer, steps from left to right, absolute values from 0 (bottom) to 10 (top)
     "The colourful-dimension picture of each layer"
     import matplotlib.pyplot as plt
     _check_measured(stats)
     layers = range(len(stats.modules)) if layers is None else layers
     figure, axes = plt.subplots(1, len(layers), figsize=(2.2*len(layers), 2.4), layout='constrained', squeeze=False)
+    edges = [*stats.steps, max(stats.step, stats.steps[-1] + 1)] # a column lasts until the next step that is measured
     for axis, layer in zip(axes[0], layers):
-        extent = (0, len(stats.stats), 0, 10)
-        axis.imshow(stats.hist(layer), origin='lower', aspect='auto', extent=extent, cmap='inferno')
-        axis.set(title=f'{type(stats.modules[layer]).__name__} {layer}', xlabel='batch')
+        axis.pcolormesh(edges, np.linspace(0, 10, 41), stats.hist(layer), cmap='inferno', rasterized=True)
+        axis.set(title=f'{type(stats.modules[layer]).__name__} {layer}', xlabel='step')
     axes[0, 0].set_ylabel('absolute value')
     return figure
 
@@ -201,24 +206,29 @@ def plot_color_dim(
 def plot_layers(
     stats:ActivationStats, # After a fit
     window:int=10 # Measured batches over which a unit has to be 0 to count as dead
-): # matplotlib Figure: dead units, gradient norms and relative steps over the batches; first layers dark, last light
-    "What each layer does, batch by batch"
+): # matplotlib Figure: dead units, gradient norms and relative steps over the steps; first layers dark, last light
+    "What each layer does, step by step"
     import matplotlib.pyplot as plt
     _check_measured(stats)
     figure, axes = plt.subplots(1, 3, figsize=(11, 2.6), layout='constrained')
-    _plot_lines(axes[0], 'share of dead units', stats.dead_units(window), plt.cm.viridis)
-    _plot_lines(axes[1], 'norm of the gradient', stats.gradient_norms(), plt.cm.viridis)
-    _plot_lines(axes[2], 'step, as a share of the weight', stats.update_ratios(), plt.cm.viridis)
+    _plot_lines(axes[0], 'share of dead units', stats.steps, stats.dead_units(window))
+    _plot_lines(axes[1], 'norm of the gradient', stats.backward_steps, stats.gradient_norms())
+    _plot_lines(axes[2], 'step, as a share of the weight', stats.backward_steps, stats.update_ratios())
     axes[0].set_ylim(-0.03, 1.03)
+    first = stats.steps[min(window, len(stats.steps)) - 1]
+    axes[0].axvspan(0, first, color='grey', alpha=.2, lw=0)
+    axes[0].text(first/2, .5, 'not known yet', rotation=90, ha='center', va='center', fontsize=8)
     for axis in axes[1:]: axis.set_yscale('log'), axis.legend(fontsize=8)
     return figure
 
 # %% ../nbs/16_diagnosis.ipynb #74666d2f
-def _plot_lines(axis, title, values, colours):
+def _plot_lines(axis, title, steps, values):
+    from matplotlib import colormaps
     last = values.shape[1] - 1
     for i, line in enumerate(values.T):
-        axis.plot(line, color=colours(0.9*i/max(last, 1)), label={0: 'first layer', last: 'last layer'}.get(i))
-    axis.set(title=title, xlabel='batch')
+        colour = colormaps['viridis'](0.9*i/max(last, 1))
+        axis.plot(steps, line, color=colour, label={0: 'first layer', last: 'last layer'}.get(i))
+    axis.set(title=title, xlabel='step')
 
 # %% ../nbs/16_diagnosis.ipynb #13fae992
 _RELUS = [F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu6, F.threshold]
