@@ -142,7 +142,7 @@ def _inaturalist_result(row, query, size=''):
     "One photo of an observation as a result"
     photo, taxon = row.get('photo'), row.get('taxon')
     url, width, height = _inaturalist_file(photo, size)
-    names = [clean_text(nested_value(taxon, key)) for key in ('preferred_common_name', 'name')]
+    names = [text_without_mail(nested_value(taxon, key)) for key in ('preferred_common_name', 'name')]
     return ImageResult(url, query=query, provider='inaturalist', landing_url=web_address(row.get('uri')),
                        title=names[0] or names[1], creator=_inaturalist_maker(nested_value(photo, 'attribution')),
                        license=license_name(nested_value(photo, 'license_code')), width=width, height=height)

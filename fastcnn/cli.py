@@ -40,8 +40,12 @@ def _learning_rate(text):
 
 # %% ../nbs/25_cli.ipynb #8865aa71
 # The name that the help shows
-_Root, _Model, _Site = Annotated[str, 'ROOT'], Annotated[str, 'MODEL'], Annotated[str, 'SITE']
-_File, _Files, _Source = Annotated[str, 'FILE'], Annotated[list, 'FILE'], Annotated[str, 'SOURCE']
+def _place(text):
+    if not text.strip(): raise argparse.ArgumentTypeError('an empty name is no folder or file: is a variable of your shell not set?')
+    return text
+
+_Root, _Model, _Site, _File, _Source = (Annotated[_place, name] for name in ('ROOT', 'MODEL', 'SITE', 'FILE', 'SOURCE'))
+_Files = Annotated[list, 'FILE']
 
 # %% ../nbs/25_cli.ipynb #b5088925
 def _search(
@@ -53,6 +57,7 @@ def _search(
     license:str='all', # all, all-cc, commercial, modification, or short names such as by,cc0
     species:Annotated[str, 'NAME']=None, # A living thing, such as "Apis mellifera", for providers that know them
     base_url:Annotated[str, 'URL']=None, # Stands in for the provider's scheme and host
+    allow_host:Annotated[list, 'HOST']=(), # A host whose images may lie on a private network, or behind a proxy that alone knows names; repeatable
     unsafe:bool=False # No safe search
 ):
     "Search and download into ROOT/LABEL"
@@ -65,12 +70,14 @@ def _search(
     query, filters = wordings_of(query), dict(species=species) if species else None
     plan = plan_search(query, provider, license, base_url, filters)
     _tell(plan if (there := count_images(out, label)) < n else f'{there} images of {label!r} are there already: ask for more with -n')
-    manifest = collect_images(query, label, out, n, provider=provider, license=license, safe=not unsafe, base_url=base_url, filters=filters)
+    options = dict(license=license, safe=not unsafe, base_url=base_url, filters=filters, allow_hosts=allow_host)
+    manifest = collect_images(query, label, out, n, provider, **options)
     if not count_images(out, label): raise RuntimeError('none of the addresses that were found gave an image')
     rows = [row for row in manifest if row['label'] == label and row.get('query') in query]
     providers = sorted({row['provider'] for row in rows if row.get('provider')})
     gave = {words: collection_counts(manifest, label, words)['saved'] for words in query} if query[1:] else {}
-    return collection_counts(manifest, label, query) | dict(provider=', '.join(providers) or provider) | (dict(gave=gave) if gave else {})
+    counts = dict(wanted=n, images=count_images(out, label)) | collection_counts(manifest, label, query)
+    return counts | dict(provider=', '.join(providers) or provider) | (dict(gave=gave) if gave else {})
 
 # %% ../nbs/25_cli.ipynb #a7aab85e
 def _providers(
@@ -228,7 +235,7 @@ def _evaluate(
 def _predict(
     model:_Model, # Exported model
     files:_Files, # Image, or a folder: all images in it
-    *, out:Annotated[str, 'TABLE']=None # A .csv or .jsonl to write, one line per image, instead of showing the answers
+    *, out:Annotated[_place, 'TABLE']=None # A .csv or .jsonl to write, one line per image, instead of showing the answers
 ):
     "Class and probability of each image; no class where it is none of them"
     from fastcnn.exported import predict_each
@@ -241,7 +248,7 @@ def _predict(
 def _publish(
     model:_Model, # Exported model
     *, out:_Site, # Folder to write
-    runtime:Annotated[str, 'PATH']=None, # Package onnxruntime-web, packed or unpacked; default: npm fetches it
+    runtime:Annotated[_place, 'PATH']=None, # Package onnxruntime-web, packed or unpacked; default: npm fetches it
     title:str='', # Heading of the page
     credits:_File=None, # The images' makers, such as a collection's CREDITS.md
     example:_Files=() # A picture to try; repeatable
@@ -270,11 +277,11 @@ def _argument(name, parameter, text):
     default, needed = parameter.default, parameter.default is parameter.empty
     text = text[:1].lower() + text[1:].replace('%', '%%')
     if parameter.kind is not parameter.KEYWORD_ONLY:
-        many = dict(nargs='+' if needed else '*') if kind is list else dict(type=kind)
+        many = dict(nargs='+' if needed else '*', type=_place if metavar else None) if kind is list else dict(type=kind)
         return [name], many | dict(metavar=metavar or name.upper(), help=text)
     names, settings = [f'-{name}' if len(name) == 1 else f'--{name.replace("_", "-")}'], dict(dest=name, help=text)
     if kind is bool: return names, settings | dict(action='store_true')
-    if kind is list: return names, settings | dict(action='append', default=[], metavar=metavar)
+    if kind is list: return names, settings | dict(action='append', type=_place, default=[], metavar=metavar)
     if default not in (None, '', parameter.empty): settings['help'] += f'; default: {default}'
     return names, settings | dict(type=kind, metavar=metavar, required=needed, default=None if needed else default)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 # %% ../nbs/06_collect.ipynb #9ded7204
 from .core import PRESENT, ImageResult, Manifest, check_label
 from .download import count_images, fetch_images, stored_file
-from .services import license_passes
+from .services import NoResultsError, license_passes
 from .search import SearchError, SearchPlan, iter_images, plan_search, provider_hosts, wordings_of
 
 if TYPE_CHECKING: from jmd_imagescraper.core import ImgColor, ImgLayout, ImgSize, ImgType
@@ -70,11 +70,14 @@ class Shortfall(UserWarning):
     ):
         self.label, self.wanted, self.found, self.requested, self.reasons = label, wanted, found, requested, reasons
         self.errors, self.gave, self.missing = [_error_fields(error) for error in errors], gave, plan.missing
-        shortage = f'{found} of {wanted} images for {label!r}: the search is exhausted after {requested} addresses'
+        stopped = [error for error in errors if not isinstance(error, NoResultsError)]
+        ended = 'was cut short' if stopped else 'is exhausted'
+        shortage = f'{found} of {wanted} images for {label!r}: the search {ended} after {requested} addresses'
         answers = [f'{shortage} ({_reasons_in_words(reasons)})', *(error['message'] for error in self.errors)]
         given = ', '.join(f'{words!r} gave {count}' for words, count in gave.items())
         add = ''.join(f', or set {what} to add {name}' for name, what in plan.missing.items())
-        super().__init__('; '.join([*answers, given]) + f'; try another wording beside it{add}')
+        again = 'run it again later' if stopped else 'try another wording beside it'
+        super().__init__('; '.join([*answers, given]) + f'; {again}{add}')
 
 # %% ../nbs/06_collect.ipynb #adea1ec7
 def _shortfall(

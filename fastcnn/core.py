@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/core.html.md"""
 __all__ = ['STATUSES', 'FAILED_REASONS', 'QUARANTINE_REASONS', 'PRESENT', 'InputError', 'ImageResult', 'sidecar', 'Manifest']
 
 # %% ../nbs/00_core.ipynb #1410fe57
-import errno, hashlib, json, math, os, shutil, stat, tempfile, threading, time, warnings
+import errno, hashlib, json, math, os, re, shutil, stat, tempfile, threading, time, warnings
 from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -138,6 +138,7 @@ def sidecar(
 )->Path: # The folder beside it, such as `planets.fastcnn`
     "The folder that holds what we know about the images in `root`"
     root = Path(os.path.abspath(root))
+    if not root.name: raise InputError(f'{str(root)!r} is no image folder, as nothing can lie beside it: give a folder in it')
     return root.with_name(root.name + '.fastcnn')
 
 # %% ../nbs/00_core.ipynb #d441adb9
@@ -727,10 +728,12 @@ def cache_folder()->Path: # It need not exist
     return Path(os.environ.get('FASTCNN_CACHE') or user_cache_dir('fastcnn', False))
 
 # %% ../nbs/00_core.ipynb #aefd62e7
+_CONTACT = re.compile(r"(?:mailto:)?[\w.+'-]+@[\w-]+(?:\.[\w-]+)+|https?://[\w-]+(?:\.[\w-]+)+(?::\d+)?(?:/[!-'*-~]*)?", re.ASCII)
+
 def user_agent()->str: # Such as fastcnn/0.2.0 (+https://github.com/fastcnn/fastcnn; ada@example.org)
-    "How we introduce ourselves to a server; the contact comes from FASTCNN_CONTACT in the environment"
-    given = os.environ.get('FASTCNN_CONTACT', '')
-    contact = ''.join(c for c in given if c.isascii() and c.isprintable() and c not in '()').strip()
+    "How we introduce ourselves to a server; the contact, an e-mail address or a page, comes from FASTCNN_CONTACT in the environment"
+    given = os.environ.get('FASTCNN_CONTACT', '').strip()
+    contact = given if len(given) <= 200 and _CONTACT.fullmatch(given) else ''
     return f'fastcnn/{__version__} (+https://github.com/fastcnn/fastcnn{"; " + contact if contact else ""})'
 
 # %% ../nbs/00_core.ipynb #2169c661

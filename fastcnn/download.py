@@ -353,7 +353,7 @@ async def _save_body(run:_Run, request:_FileRequest, reply:aiohttp.ClientRespons
 
 # %% ../nbs/05_download.ipynb #335722db
 _UNKNOWN_NAMES = ('hosts that this machine cannot look up are not asked for through the proxy, in whose network they could lie: '
-                  'name those that you trust in allow_hosts')
+                  'name those that you trust in allow_hosts (--allow-host)')
 
 # %% ../nbs/05_download.ipynb #1bebf7e2
 async def _proxy_for(run:_Run, target:URL)->str|None: # Address of the proxy, if there is one

@@ -90,13 +90,17 @@ def _openverse_token(service, client_id, client_secret):
     return token
 
 # %% ../nbs/04_providers.ipynb #70966eaf
+def _refused_keys(error):
+    "The error of an Openverse that does not accept our keys, or the token that it gave for them"
+    refusal = f'does not accept the keys in {" and ".join(_KEYS)} (HTTP {error.status})'
+    return BlockedError('openverse', f'{refusal}: check them, or unset both to ask without', error.status)
+
 def _exchange_keys(service, keys):
     "Openverse's reply to a pair of keys"
     try: return service.ask_json('/v1/auth_tokens/token/', data=keys | {'grant_type': 'client_credentials'})
     except (BlockedError, ServiceChangedError) as error:
         if error.status not in (400, 401): raise # a 403 is about us, or our network
-        refusal = f'does not accept the keys in {" and ".join(_KEYS)} (HTTP {error.status})'
-        raise BlockedError('openverse', f'{refusal}: check them, or unset both to ask without', error.status) from error
+        raise _refused_keys(error) from error
 
 # %% ../nbs/04_providers.ipynb #d0f61f79
 def _openverse_service(base_url):
@@ -131,7 +135,10 @@ def _openverse_reply(service, params):
     del service.session.headers['Authorization']
     _tokens.pop((service.url, os.environ[_KEYS[0]]), None)
     _show_token(service)
-    return service.ask_json('/v1/images/', params)
+    try: return service.ask_json('/v1/images/', params)
+    except BlockedError as error:
+        if not _refuses_token(service, error): raise
+        raise _refused_keys(error) from error
 
 # %% ../nbs/04_providers.ipynb #6bd64f34
 _OPENVERSE_PAGE, _OPENVERSE_KEY_PAGE, _OPENVERSE_DEPTH = 20, 48, 240 # results; a page with keys may have 50
@@ -241,7 +248,7 @@ def _commons_result(row, query):
     if info.get('mime', 'image/jpeg') not in _RASTER: return None
     about = lambda name: nested_value(info, 'extmetadata', name, 'value')
     url, width, height = _commons_file(info)
-    title = re.sub(r'^File:|\.\w{3,4}$', '', clean_text(row.get('title')))
+    title = text_without_mail(re.sub(r'^File:|\.\w{3,4}$', '', clean_text(row.get('title'))))
     return ImageResult(url, query=query, provider='commons', title=title, creator=text_without_mail(_html_text(about('Artist'))),
                        landing_url=web_address(info.get('descriptionurl')), sha1=sha1_digest(info.get('sha1')),
                        license=license_name(_html_text(about('LicenseShortName'))),

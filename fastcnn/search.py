@@ -257,10 +257,12 @@ def wordings_of(
         length = len(words.strip()) if len(words) <= 200 else len(words)
         if not 1 <= length <= 200: raise InputError(f'a query needs 1 to 200 characters, this one has {length}')
         if re.search('[\ud800-\udfff]', words): raise InputError(f'{words!r} holds what no service can read: type the words anew')
-    return list({' '.join(words.split()): words for words in reversed(given)}.values())[::-1]
+    return list({' '.join(words.casefold().split()): words for words in reversed(given)}.values())[::-1]
 
 # %% ../nbs/04_search.ipynb #822e5816
-def _to_set(info): return ' and '.join(info.missing) + (f' (free at {info.keys_at})' if info.keys_at else '')
+def _to_set(info):
+    names = ' and '.join(info.missing).replace('_CONTACT', '_CONTACT to your e-mail address or page')
+    return names + (f' (free at {info.keys_at})' if info.keys_at else '')
 
 def plan_search(
     query:str|list, # Words to search for, or several wordings
@@ -271,8 +273,8 @@ def plan_search(
 )->SearchPlan:
     "Which providers are asked, before one is"
     allowed_licenses(license)
-    if base_url and not web_address(base_url):
-        raise InputError(f'{base_url!r} is no web address: give scheme and host, such as https://api.openverse.org')
+    if base_url and (not web_address(base_url) or re.search(r'[?#@\s]', base_url)):
+        raise InputError(f'{base_url!r} is no web address of a server: give scheme and host, such as https://api.openverse.org')
     species, wordings = (filters or {}).get('species'), len(wordings_of(query))
     names = _named_providers(provider, base_url, license, species)
     about = {name: provider_info(name) for name in names}
@@ -337,14 +339,17 @@ def _passed_over(name, unwanted):
 
 def _in_turn(name, wordings, is_wanted, *question):
     "What one provider answers to each wording, one wanted result of each after the other; an error in the place of what did not come"
-    answers = [iter(_find_provider(name)(words, *question)) for words in wordings]
+    answers, begun = [iter(_find_provider(name)(words, *question)) for words in wordings], set()
     while answers:
         for answer in list(answers):
+            if answer not in answers: continue
+            begun.add(answer)
             try: found = next(filter(is_wanted, islice(answer, _PATIENCE)), None)
             except SearchError as error: found = error
             if not isinstance(found, ImageResult): answers.remove(answer)
             if found: yield found
-            if isinstance(found, SearchError) and not isinstance(found, NoResultsError): return # who refuses is not asked again in other words
+            refuses = isinstance(found, SearchError) and not isinstance(found, (NoResultsError, ServiceChangedError))
+            if refuses: answers = [each for each in answers if each in begun] # which may hold results that have come; others are not asked
 
 # %% ../nbs/04_search.ipynb #c809cc17
 def iter_images(

@@ -88,6 +88,21 @@ def clean_text(
         value = ''.join(c for c in value if c.isspace() or unicodedata.category(c) not in ('Cc', 'Cs'))
     return ' '.join(value.split())[:1000]
 
+# %% ../nbs/04_services.ipynb #ea16f49b
+_LOCAL, _WORD = r"(?<![\w.+'’@-])[\w.+'’-]{1,64}", r'[^\W_](?:[\w-]{0,62}[^\W_])?' # before and after the @
+_SPELLED = rf'\sat\s(?={_WORD}\sdot\s)'
+_EMAIL = re.compile(rf'[<(["“]?(?:mailto:|e-?mail:?\s)?{_LOCAL}(?:@|\s?[([{{]at[)\]}}]\s?|{_SPELLED})'
+                    rf'{_WORD}(?:(?:\.|\s?[([{{]dot[)\]}}]\s?|\sdot\s){_WORD}){{1,4}}[>)\]"”]?', re.I)
+
+# %% ../nbs/04_services.ipynb #024a1221
+def text_without_mail(
+    value:object # What the service sent
+)->str: # As in `clean_text`
+    "A field that should hold a maker or a licence, without e-mail addresses"
+    text = clean_text(value)
+    bare = _EMAIL.sub(' ', text)
+    return text if bare == text else clean_text(re.sub(r'[,;|\s]+([,;|.])', r'\1', bare)).strip(' .,;:|/-–')
+
 # %% ../nbs/04_services.ipynb #a29d187d
 def nested_value(
     reply:object, # A reply, or a part of it
@@ -105,7 +120,7 @@ def error_detail(
     try: content = reply.json()
     except (ValueError, RecursionError): return ''
     places = ('detail',), ('reason',), ('error', 'info'), ('error',), ('message',)
-    details = [clean_text(nested_value(content, *keys)) for keys in places]
+    details = [text_without_mail(nested_value(content, *keys)) for keys in places]
     return next((f' and says "{detail[:120]}"' for detail in details if detail), '')
 
 # %% ../nbs/04_services.ipynb #b0c19da0
@@ -136,7 +151,7 @@ def _status_error(provider, reply):
 def _limit_error(provider, told, code, wait):
     "The error of a service that we asked too often"
     advice = f'try again in {duration_text(wait)}, or choose another provider'
-    return RateLimitError(provider, f'we asked too often {told}: {advice}', code, wait)
+    return RateLimitError(provider, f'was asked too often {told}: {advice}', code, wait)
 
 # %% ../nbs/04_services.ipynb #61d894a1
 def _proof_error(provider, told='', code=None):
@@ -157,7 +172,7 @@ def _network_error(provider, told, code):
 # %% ../nbs/04_services.ipynb #3ddeb571
 def _redirect_error(provider, reply):
     "The error that a redirect to another host stands for"
-    target = clean_text(reply.headers.get('Location'))[:120] or 'nowhere'
+    target = hide_secrets(clean_text(reply.headers.get('Location')), set(reply.cookies.values()))[:120] or 'nowhere'
     told = f'(HTTP {reply.status_code}){error_detail(reply)}'
     message = f'redirects us to {target}, where we do not follow {told}: choose another provider, and tell us'
     return ServiceChangedError(provider, message, reply.status_code)
@@ -446,21 +461,6 @@ def sha1_digest(
     value = clean_text(value).lower()
     return value if re.fullmatch('[0-9a-f]{40}', value) else ''
 
-# %% ../nbs/04_services.ipynb #ea16f49b
-_LOCAL, _WORD = r"(?<![\w.+'’@-])[\w.+'’-]{1,64}", r'[^\W_](?:[\w-]{0,62}[^\W_])?' # before and after the @
-_SPELLED = rf'\sat\s(?={_WORD}\sdot\s)'
-_EMAIL = re.compile(rf'[<(["“]?(?:mailto:|e-?mail:?\s)?{_LOCAL}(?:@|\s?[([{{]at[)\]}}]\s?|{_SPELLED})'
-                    rf'{_WORD}(?:(?:\.|\s?[([{{]dot[)\]}}]\s?|\sdot\s){_WORD}){{1,4}}[>)\]"”]?', re.I)
-
-# %% ../nbs/04_services.ipynb #024a1221
-def text_without_mail(
-    value:object # What the service sent
-)->str: # As in `clean_text`
-    "A field that should hold a maker or a licence, without e-mail addresses"
-    text = clean_text(value)
-    bare = _EMAIL.sub(' ', text)
-    return text if bare == text else clean_text(re.sub(r'[,;|\s]+([,;|.])', r'\1', bare)).strip(' .,;:|/-–')
-
 # %% ../nbs/04_services.ipynb #d085e4bf
 def parse_rows(
     provider:str, # Service that replied
@@ -522,13 +522,18 @@ def allowed_licenses(
     raise InputError(f'unknown licence {license!r}: choose {", ".join(LICENSE_TYPES)}, or among {", ".join(LICENSES)}')
 
 # %% ../nbs/04_services.ipynb #0d2990a1
+_DEED = re.compile(r'https?://(?:www\.)?creativecommons\.org/(?:licenses|publicdomain)/([a-z0-9+-]+)/', re.I)
+_DEED_NAMES = {'zero': 'cc0', 'mark': 'pdm', 'publicdomain': 'pdm'}
+
 def license_passes(
     result:ImageResult, # Its licence is known only where it is a short name and perhaps a version
     license:str # Licence asked for
 )->bool:
-    "Whether an image may be used as asked"
-    known = re.fullmatch(r'(\S+)( [0-9]\.[0-9])?', result.license)
-    return license == 'all' or bool(known) and known[1] in allowed_licenses(license)
+    "Whether an image may be used as asked; not where its licence and the deed it links to are two"
+    known, deed = re.fullmatch(r'(\S+)( [0-9]\.[0-9])?', result.license), _DEED.match(result.license_url)
+    if license == 'all' or not known: return license == 'all'
+    linked = deed and _DEED_NAMES.get(deed[1].lower(), deed[1].lower())
+    return known[1] in allowed_licenses(license) and (not linked or {*linked.split('-')} == {*known[1].split('-')})
 
 # %% ../nbs/04_services.ipynb #444818d4
 _VERSION = r'(?:[ -]([0-9]\.[0-9])(?:[ -][a-z]{2}|(?:[-,][0-9]\.[0-9])+)?)?' # a country, or older versions, may follow
