@@ -728,12 +728,13 @@ def cache_folder()->Path: # It need not exist
     return Path(os.environ.get('FASTCNN_CACHE') or user_cache_dir('fastcnn', False))
 
 # %% ../nbs/00_core.ipynb #aefd62e7
-_CONTACT = re.compile(r"(?:mailto:)?[\w.+'-]+@[\w-]+(?:\.[\w-]+)+|https?://[\w-]+(?:\.[\w-]+)+(?::\d+)?(?:/[!-'*-~]*)?", re.ASCII)
+_CONTACT = re.compile(r"(?<!\S)(?:mailto:|<|)[\w.+'-]+@[\w-]+(?:\.[\w-]+)+|https?://[\w-]+(?:\.[\w-]+)+", re.ASCII)
 
 def user_agent()->str: # Such as fastcnn/0.2.0 (+https://github.com/fastcnn/fastcnn; ada@example.org)
-    "How we introduce ourselves to a server; the contact, an e-mail address or a page, comes from FASTCNN_CONTACT in the environment"
+    "How we introduce ourselves to a server; FASTCNN_CONTACT in the environment is told where it holds an e-mail address or a page"
     given = os.environ.get('FASTCNN_CONTACT', '').strip()
-    contact = given if len(given) <= 200 and _CONTACT.fullmatch(given) else ''
+    valid = len(given) <= 200 and given.isprintable() and _CONTACT.search(given)
+    contact = ''.join(c for c in given if c.isascii() and c not in '()').strip() if valid else ''
     return f'fastcnn/{__version__} (+https://github.com/fastcnn/fastcnn{"; " + contact if contact else ""})'
 
 # %% ../nbs/00_core.ipynb #2169c661

@@ -92,7 +92,8 @@ def _openverse_token(service, client_id, client_secret):
 # %% ../nbs/04_providers.ipynb #70966eaf
 def _refused_keys(error):
     "The error of an Openverse that does not accept our keys, or the token that it gave for them"
-    refusal = f'does not accept the keys in {" and ".join(_KEYS)} (HTTP {error.status})'
+    words = re.search(r' and says ".*"', error.args[0]) # its own
+    refusal = f'does not accept the keys in {" and ".join(_KEYS)} (HTTP {error.status}){words[0] if words else ""}'
     return BlockedError('openverse', f'{refusal}: check them, or unset both to ask without', error.status)
 
 def _exchange_keys(service, keys):
