@@ -68,6 +68,53 @@ def test_what_is_a_number(source, expected): assert [text for *_, text in prose.
 def test_what_bears_a_number_out(text, percent, found, right): assert prose.borne_out(text, percent, found) == right
 
 
+WHAT_IF = re.compile(r'^(.+?) = (.+?) # what if: (.+)$', re.M) # a cell for the reader to change: what it says now, and what else it could
+
+
+def suggestions(source):
+    "The cell with each of the values that it suggests in place of its own"
+    found = WHAT_IF.search(source)
+    return [source[:found.start(2)] + value + source[found.end(2):] for value in found[3].split('; ')] if found else []
+
+
+@pytest.mark.parametrize('path', sorted(NBS.glob('tutorials/*.ipynb')), ids=lambda p: p.stem)
+def test_each_what_if_is_a_cell_to_change(path):
+    "It stands below its question, suggests something else than what it says, and asserts nothing"
+    cells = nbformat.read(path, 4).cells
+    asked = [at + 1 for at, cell in enumerate(cells) if cell.cell_type == 'markdown' and '**What if**' in cell.source]
+    assert asked == [at for at, cell in enumerate(cells) if cell.cell_type == 'code' and '# what if:' in cell.source]
+    for at in asked:
+        variants = suggestions(cells[at].source)
+        assert variants and cells[at].source not in variants
+        for code in variants: compile(code, path.stem, 'exec')
+        assert 'assert' not in cells[at].source and 'test_eq' not in cells[at].source
+
+
+def perform(path):
+    "Run a lesson as a reader does who follows each suggestion, and goes on"
+    needs_lesson_images(path)
+    nb = nbformat.read(path, 4)
+    nb.cells = [each for cell in nb.cells for each in (*(nbformat.v4.new_code_cell(code) for code in suggestions(cell.source)), cell)]
+    copied = path.with_name(f'.{path.stem}.{os.getpid()}.what-if.ipynb')
+    nbformat.write(nb, copied)
+    try: done = subprocess.run([sys.executable, ROOT/'tools/notebooks.py', 'test', copied], capture_output=True, text=True)
+    finally: copied.unlink()
+    if done.returncode: pytest.fail(done.stdout + done.stderr[-2000:], pytrace=False)
+
+
+EXPERIMENTS = [path for path in sorted(NBS.glob('tutorials/*.ipynb')) if '# what if: ' in path.read_text(encoding='utf-8')]
+
+
+@pytest.mark.verify
+@pytest.mark.parametrize('path', EXPERIMENTS, ids=lambda p: p.stem)
+def test_every_suggestion_works(path): perform(path)
+
+
+def test_the_suggestions_of_a_lesson_work():
+    "One of them; `make verify` takes all"
+    perform(EXPERIMENTS[commit_number() % len(EXPERIMENTS)])
+
+
 @each_lesson
 def test_lesson_is_whole(name):
     "Installs itself elsewhere; every exercise is asked, in its lesson; progress, questions, and where next"
