@@ -1,5 +1,5 @@
 "Exercises: what they say to right and wrong answers. The explorer in a real browser: arithmetic, keys, size and looks."
-import http.server, inspect, io, json, multiprocessing, os, random, subprocess, sys, threading
+import copy, dataclasses, http.server, inspect, io, json, math, multiprocessing, os, random, re, subprocess, sys, threading
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,6 +10,8 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 from torch.nn import functional as F
 
+from answers import ANSWERS
+from fastcnn import lessons
 from fastcnn.convolution import avg_pool2d, conv2d, conv_output_size, lp_pool2d, max_pool2d
 from fastcnn.core import InputError
 from fastcnn.exercises import EXERCISES
@@ -30,23 +32,119 @@ def progress(tmp_path, monkeypatch):
 def test_exercise(name):
     "The solution passes; each listed wrong answer meets its own hint"
     exercise = EXERCISES[name]
-    assert check(name).right is None and exercise.task in check(name).message
+    assert check(name).right is None and exercise.question in check(name).message
     assert check(name, exercise.solution).right is True
-    hints = [check(name, wrong).message for wrong, _ in exercise.wrong]
-    assert hints == [hint for _, hint in exercise.wrong] and len(set(hints)) == len(hints) >= 2
-    assert all(check(name, wrong).right is False for wrong, _ in exercise.wrong)
+    for wrong, hint in exercise.wrong:
+        verdict = check(name, wrong)
+        assert verdict.right is False and verdict.message.removesuffix(offer(name)) == hint
+    assert len({hint for _, hint in exercise.wrong}) >= 2
     if callable(exercise.solution): assert inspect.getsource(exercise.solution).strip() in show_solution(name).message
     total = sum(e.lesson == exercise.lesson for e in EXERCISES.values())
     assert f'{total} of this lesson' in check(name, exercise.solution).message
 
 
+def offer(name): return f" (`show_solution('{name}')` shows how.)"
+
+
+def judged(name): return [lessons._judge(EXERCISES[name], answer) for group in ANSWERS[name] for answer in group]
+
+def misjudged(name):
+    "Answers of people that are judged wrongly: their numbers, the right ones first"
+    right, wrong = ANSWERS[name]
+    expected = [True]*len(right) + [False]*len(wrong)
+    return [i for i, (verdict, is_right) in enumerate(zip(judged(name), expected)) if verdict.right is not is_right]
+
+
+@pytest.mark.parametrize('name', EXERCISES)
+def test_answers_of_people(name, recwarn, capfd):
+    "Right in each of the ways in which people write it, wrong however near; and NumPy's warnings stay off the screen"
+    right, wrong = ANSWERS[name]
+    assert len(right) >= 3 and len(wrong) >= 4
+    assert misjudged(name) == []
+    assert not recwarn.list and 'Warning' not in ''.join(capfd.readouterr())
+
+
+def test_how_many_answers_are_judged():
+    assert set(ANSWERS) == set(EXERCISES) and sum(len(group) for groups in ANSWERS.values() for group in groups) >= 200
+
+
+def loose(answer, right, tolerance):
+    both = lessons._is_number(answer) and lessons._is_number(right)
+    return math.isclose(answer, right, rel_tol=1e-3, abs_tol=1e-3) if both else answer == right
+
+MUTANTS = { # what of the judging is changed → how
+    'counts within .1%': dict(_same=loose),
+    'True is 1': dict(_is_number=lambda value: isinstance(value, (int, float))),
+    'words letter by letter': dict(_spelled=lambda text, also: text),
+    'no synonyms': dict(_spelled=lambda text, also, spelled=lessons._spelled: spelled(text, {})),
+    'no arrays, no tensors': dict(_forms=lambda inputs: [inputs]),
+    'the first arguments alone': dict(_forms=lambda inputs: [inputs[:1]]),
+    'shapes do not count': dict(_results=lambda *given, results=lessons._results: [lessons._flat(r) for r in results(*given)]),
+    'arguments are not copied': dict(copy=type('copy', (), dict(deepcopy=staticmethod(lambda value: value)))),
+}
+
+@pytest.mark.parametrize('mutant', MUTANTS.values(), ids=MUTANTS)
+def test_a_mutant_of_the_judging_is_found(mutant, monkeypatch):
+    for name, exercise in EXERCISES.items(): # a mutant may change the arguments
+        monkeypatch.setitem(EXERCISES, name, dataclasses.replace(exercise, inputs=copy.deepcopy(exercise.inputs)))
+    for name, changed in mutant.items(): monkeypatch.setattr(lessons, name, changed)
+    assert any(map(misjudged, EXERCISES))
+
+
+NUMBERS = [name for name, exercise in EXERCISES.items() if lessons._is_number(exercise.solution)]
+
+@pytest.mark.parametrize('name', NUMBERS)
+def test_a_reply_to_a_number_is_near_and_not_the_answer(name):
+    "Whatever the number, the reply says how it lies to the right one, and never says the right one"
+    solution = EXERCISES[name].solution
+    hints = [hint for _, hint in EXERCISES[name].wrong]
+    for answer in (solution + 1, 3*solution - 7, -solution, solution*1.004, solution/100, 1e9, math.nan, -math.inf, None, 'x', [1, 2]):
+        verdict = lessons._judge(EXERCISES[name], answer)
+        if verdict.right or verdict.message in hints: continue # 0 is its own negative
+        said = verdict.message.replace(lessons._one_line(answer), '')
+        assert re.search('large|small|near|sign|rounded|nan|inf|number', said), said
+        assert not solution or not re.search(rf'(?<![\w.]){re.escape(str(solution))}(?![\w.])', said), said
+
+
+def test_the_first_difference():
+    "At which place, for which arguments, what came and what should"
+    said = lambda name, answer: lessons._judge(EXERCISES[name], answer).message
+    found = said('edges/slide', lambda x, kernel: [*EXERCISES['edges/slide'].solution(x, kernel)[:-1], 9])
+    assert found == ('For x = `[2.0, 2.0, 5.0, 5.0, 1.0]`, kernel = `[-1.0, 1.0]` your function gives `[0.0, 3.0, 0.0, 9]`. '
+                     'The fourth number should be `-4.0`, not `9`.')
+    assert said('edges/derivative', [0, 4, 0, -4]) == 'Not `[0, 4, 0, -4]`. Look again at the second number.'
+    assert 'should be 3 rows of 3; what came is 2 rows of 3' in said('edges/sobel', [[1, 2, 3]]*2)
+    assert 'write `49_152`' in said('sharing/flat_weights', (491, 520))
+    assert 'A word is asked for' in said('transfer/steps', ['choose', 2, 'freeze', 'train', 'tune'])
+
+
+@pytest.mark.parametrize('naive', [
+    lambda x: [math.exp(v)/sum(map(math.exp, x)) for v in x], lambda x: torch.exp(x)/torch.exp(x).sum(),
+    lambda x: (e := torch.exp(torch.tensor(x)))/e.sum()])
+def test_nan_is_the_point_of_the_softmax(naive):
+    assert 'that is the point of this exercise' in check('shapes/softmax', naive).message
+
+
+def test_the_solution_is_offered_after_two_wrong_answers(progress):
+    replies = [check('edges/flat', answer).message.endswith(offer('edges/flat')) for answer in (3, 4, 0, 5)]
+    assert replies == [False, True, False, True]
+    assert json.loads(progress.read_text())['edges/flat']['wrong'] == 3
+
+
+@pytest.mark.parametrize('path', sorted((ROOT/'nbs'/'tutorials').glob('*.ipynb')), ids=lambda path: path.stem)
+def test_what_is_offered_is_imported(path):
+    "A lesson that imports `check` imports `show_solution` too"
+    names = re.search(r'from fastcnn\.lessons import ([\w, ]+)', path.read_text(encoding='utf-8'))[1].split(', ')
+    assert ('check' in names) == ('show_solution' in names)
+
+
 PLAIN = st.none() | st.booleans() | st.floats() | st.integers() | st.text()
 ODD = st.just(torch.zeros(2, requires_grad=True)) | st.just(object()) | st.functions(like=lambda *a: ..., returns=st.integers())
 NESTED = lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
-ANSWERS = st.recursive(PLAIN | ODD, NESTED, max_leaves=6)
+ANY_ANSWER = st.recursive(PLAIN | ODD, NESTED, max_leaves=6)
 
 
-@given(st.sampled_from(list(EXERCISES)), ANSWERS)
+@given(st.sampled_from(list(EXERCISES)), ANY_ANSWER)
 @settings(max_examples=300, deadline=None)
 def test_any_answer_is_answered(name, answer):
     "Whatever a learner hands over, `check` says something, and nothing else happens"
