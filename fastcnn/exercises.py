@@ -74,8 +74,9 @@ _add('edges/orientation',
       'which way does the edge run?'),
      ('both',
       'On a horizontal edge each of its rows sees the same on the left and on the right, and the difference is 0.'),
-     also=dict(vertical=('vertical edges', 'vertical lines', 'upright', 'upright edges'),
-               horizontal=('horizontal edges', 'horizontal lines'), both=('both of them', 'vertical and horizontal')))
+     also=dict(vertical=('vertical edges', 'vertical lines', 'vertical ones', 'upright', 'upright edges'),
+               horizontal=('horizontal edges', 'horizontal lines', 'horizontal ones'),
+               both=('both of them', 'both kinds', 'vertical and horizontal', 'horizontal and vertical')))
 
 # %% ../nbs/23_lessons.ipynb #0c8628b7
 _SOBEL = [[-1, -2, -1], [0, 0, 0], [1, 2, 1]]
@@ -233,7 +234,7 @@ def _naive_softmax(x): return np.exp(x)/np.exp(x).sum()
 def _naive_softmax_of_floats(x): return [math.exp(v)/sum(map(math.exp, x)) for v in x]
 def _softmax_around_the_mean(x): return _naive_softmax(np.asarray(x) - np.mean(x))
 
-# %% ../nbs/23_lessons.ipynb #8522bb80
+# %% ../nbs/23_lessons.ipynb #0ac87762
 _add('shapes/softmax',
      'Write `softmax(x)` for a list of numbers, which may be as large as 1000 or as small as −1000.',
      _softmax,
@@ -404,8 +405,10 @@ _add('sharing/shift',
      ('changes',
       'That is what a fully connected layer does, with different weights at each place. Here each place has the '
       'same ones.'),
-     also=dict(moves=('moves too', 'moves along', 'moves with it', 'moves by 4', 'shifts', 'equivariant', 'moves by 4 pixels'),
-               stays=('stays the same', 'invariant', 'nothing', 'unchanged'), changes=('differs', 'is different')))
+     also=dict(moves=('moves too', 'moves as well', 'moves along', 'moves with it', 'moves with the image', 'moves by 4',
+                      'moves by 4 pixels', 'moves by the same', 'shifts', 'equivariant', 'equivariance'),
+               stays=('stays the same', 'stays where it is', 'same', 'invariant', 'invariance', 'nothing', 'unchanged'),
+               changes=('differs', 'different', 'changes completely')))
 
 # %% ../nbs/23_lessons.ipynb #082c2165
 _add('mnist/grouped',
@@ -420,7 +423,7 @@ _add('mnist/grouped',
      (32*16*5*5//4 + 32//4, 'The weights are right; but each of the 32 maps has a bias, whatever its group.'),
      (4*(32*4*5*5 + 32), 'You counted 32 maps in each of the four groups. There are 32 in all, eight in each.'))
 
-# %% ../nbs/23_lessons.ipynb #9d2f418a
+# %% ../nbs/23_lessons.ipynb #5e8c3266
 def _run_layers(network, x):
     "Layers in the order in which they work, each with the shape that it gives, and the output; an error ends both"
     layers, shapes = [], []
@@ -440,7 +443,7 @@ def _describe_layer(layer, shape):
     state = ' frozen' if frozen and all(frozen) else ' partly frozen' if any(frozen) else ''
     return f'{type(layer).__name__}{rate} {shape}{state}'
 
-# %% ../nbs/23_lessons.ipynb #95e54f4a
+# %% ../nbs/23_lessons.ipynb #5e455d2a
 def _describe_network(network, shape, kinds=None):
     "Layers (of these kinds), number of parameters, and the output for fixed weights and an image of that shape"
     if not isinstance(network, nn.Module): return network
@@ -560,7 +563,7 @@ _add('mnist/dead_share',
      (lambda activations: float((np.asarray(activations).mean(0) < .1).mean()),
       'You count units that are nearly silent. Dead is only what is exactly 0, for all images.'),
      inputs=(([[0., 1., 0., 0.], [0., 0., 0., 2.], [0., 3., 0., 0.]],), ([[0., 0., 0.], [0., 1., .5]],),
-             ([[1., 0.], [0., 0.], [0., 0.]],), ([[0., .001, 0., 2., 0.]],), ([[1.], [2.]],)))
+             ([[1., 0.], [0., 0.], [0., 0.]],), ([[0., .0001, 0., 2., 0.]],), ([[1.], [2.]],)))
 
 # %% ../nbs/23_lessons.ipynb #6a81c905
 _add('mnist/momentum',
@@ -571,9 +574,9 @@ _add('mnist/momentum',
      'small at the end, it steadies them.',
      ('start', 'At the start the rate is low, and the momentum high. They move in opposite directions.'),
      ('end', 'At the end it is the *rate* that is lowest. The momentum has come back up by then.'),
-     also=dict(peak=('at the peak', 'at its peak', 'peak of the learning rate', 'at the peak of the learning rate', 'maximum',
-                     'max', 'middle', 'in the middle', 'when the learning rate is highest', 'at the top'),
-               start=('at the start', 'beginning', 'at the beginning'), end=('at the end', 'finish')))
+     also=dict(peak=('peak of the learning rate', 'peak of the rate', 'learning rate peak', 'maximum', 'max', 'top', 'middle',
+                     'in the middle', 'when the learning rate is highest', 'where the learning rate is highest'),
+               start=('beginning', 'in the beginning', 'first'), end=('finish', 'in the end', 'last')))
 
 # %% ../nbs/23_lessons.ipynb #c60a98a0
 _add('mnist/cause',
@@ -587,10 +590,10 @@ _add('mnist/cause',
       'anything yet.'),
      ('dead units',
       'Dead units give 0, and a network of zeros gives every class the same probability: its loss would be 2.3.'),
-     also={'initial weights': ('initial weight', 'weights', 'initialisation', 'initialization', 'weight initialisation',
-                                 'weight initialization', 'init', 'weight init', 'bad initial weights',
-                                 'large initial weights'),
-           'learning rate': ('lr', 'high learning rate', 'large learning rate'),
+     also={'initial weights': ('weights', 'initialisation', 'initialization', 'weight initialisation', 'weight initialization',
+                               'initialisation of the weights', 'initialization of the weights', 'init', 'weight init',
+                               'bad initial weights', 'large initial weights', 'bad initialisation', 'bad initialization'),
+           'learning rate': ('lr', 'high learning rate', 'large learning rate', 'too high learning rate'),
            'dead units': ('dead relu', 'dead neurons')})
 
 # %% ../nbs/23_lessons.ipynb #63b160c5
@@ -684,7 +687,7 @@ def _changed_residual(channels, join, **options):
 def _concatenated(x, learnt):
     return torch.cat([x, learnt], 1).relu()
 
-# %% ../nbs/23_lessons.ipynb #6c26f31e
+# %% ../nbs/23_lessons.ipynb #3fa5e764
 def _residual_with_one_convolution(channels):
     block = _changed_residual(channels, lambda x, one, two: (x + one(one(x).relu())).relu())
     del block.conv2
@@ -717,7 +720,7 @@ _add('architectures/residual',
       'Your block has a single convolution and uses it twice. $f$ has two, each with weights of its own.'),
      (lambda n: _changed_residual(n, lambda x, one, two: (x + two(one(x).relu()).relu()).relu()),
       'There is one ReLU too many, after the second convolution: then $f(x)$ can never subtract anything.'),
-     inputs=((2,),),
+     inputs=((2,), (3,)),
      read=lambda block, channels: _describe_network(block, (channels, 3, 4), nn.Conv2d))
 
 # %% ../nbs/23_lessons.ipynb #9a483ebd
@@ -747,8 +750,8 @@ _add('architectures/gradient',
       'chart.'),
      ('stays', 'That is what shortcuts without BatchNorm do: they let it through unchanged, past the blocks.'),
      also=dict(grows=('explodes', 'increases', 'gets larger', 'becomes larger', 'exploding', 'growing'),
-               vanishes=('shrinks', 'decreases', 'dies', 'gets smaller', 'vanishing'),
-               stays=('stays the same', 'constant', 'is unchanged', 'unchanged')))
+               vanishes=('shrinks', 'decreases', 'dies', 'gets smaller', 'becomes smaller', 'vanishing'),
+               stays=('stays the same', 'same', 'constant', 'unchanged')))
 
 # %% ../nbs/23_lessons.ipynb #93920370
 _add('cifar10/chance_loss',
@@ -889,7 +892,7 @@ _add('cifar10/dropout',
       'You divided by the share that was kept *this time*. PyTorch divides by 1 − p, which is the same for every batch.'),
      (lambda x, kept, p: x/(1 - p), 'You scaled, but dropped nothing: multiply by `kept`.'),
      inputs=((np.array([1., 2., 3., 4.]), np.array([1., 0., 1., 1.]), .25), (np.array([2., -1.]), np.array([0., 1.]), .4),
-             (np.array([[3., -2., 0.]]), np.array([[1., 1., 0.]]), .5)))
+             (np.array([3., -2., 0.]), np.array([1., 1., 0.]), .5)))
 
 # %% ../nbs/23_lessons.ipynb #aec0a5a1
 def _batch_accuracy(right, sizes): return sum(right)/sum(sizes)
@@ -1216,9 +1219,9 @@ _add('transfer/frozen_norm',
      ('nothing',
       '`requires_grad=False` stops gradients only. The running averages are not learnt by gradient: each batch that '
       'passes in `train()` mode moves them.'),
-     also=dict(averages=('running averages', 'running statistics', 'running stats', 'statistics', 'running mean', 'buffers',
+     also=dict(averages=('running averages', 'running statistics', 'running stats', 'statistics', 'buffers', 'running mean',
                          'running mean and variance', 'moving averages', 'mean and variance'),
-               weights=('parameters', 'weights and biases'), nothing=('none', 'neither', 'nothing at all')))
+               weights=('parameters', 'weights and biases'), nothing=('none', 'neither', 'nothing at all', 'no change')))
 
 # %% ../nbs/23_lessons.ipynb #e23468b6
 def _next_average(kept, batch, momentum): return (1 - momentum)*kept + momentum*batch
@@ -1288,7 +1291,7 @@ _add('collection/present',
       'A duplicate was not stored a second time: its image is there already, and counted.'),
      inputs=((_rows('kept kept failed duplicate quarantined restored relabelled'),),
              (_rows('kept failed failed quarantined quarantined restored' + ' duplicate'*4),),
-             (_rows('relabelled'),), (_rows('kept restored restored'),), ([],)))
+             (_rows('relabelled'),), (_rows('kept restored restored'),)))
 
 # %% ../nbs/23_lessons.ipynb #5fd77228
 _add('collection/licence',
@@ -1350,7 +1353,7 @@ def _split(groups, at_least):
         if sum(g in taken for g in groups) < at_least: taken.append(group)
     return [i for i, group in enumerate(groups) if group in taken]
 
-# %% ../nbs/23_lessons.ipynb #04b7c0e8
+# %% ../nbs/23_lessons.ipynb #cce6d47c
 def _split_in_order(groups, order, at_least):
     "The same with the groups in some order, one group after the other"
     found = []
@@ -1440,4 +1443,4 @@ _add('collection/none',
       'Judging by its probabilities it could hardly be surer. But there is a second question, and the novelty '
       'answers it.'),
      also={'none of these': ('none', 'none of them', 'none of those', 'nothing', 'null'),
-           'the first class': ('first', 'class 1', 'the first one'), 'not sure': ('unsure', 'uncertain')})
+           'the first class': ('first', 'class 1', 'first one'), 'not sure': ('unsure', 'uncertain')})

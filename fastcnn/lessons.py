@@ -62,15 +62,20 @@ class Exercise:
         return dict(rel_tol=1e-9, abs_tol=.5*10**-self.decimals)
 
 # %% ../nbs/23_lessons.ipynb #85e30913
-_NUMBER_TEXT = re.compile(r'[+-]?(\d{1,3}(,\d{3})+|\d{1,20}(\.\d{0,20})?(/\d{1,20})?|\.\d{1,20})')
+_NUMBER_TEXT = re.compile(r'([+-]?(?:\d{1,3}(?:,\d{3})+|\d{1,20}(?:\.\d{0,20})?(?:/\d{1,20})?|\.\d{1,20}))\s*(%?)')
+_FILLERS = 'a an the it its at is'.split()
+
+def _number_in(text):
+    "The number that a text consists of, such as 49,152 or 27/49 or 12%; None where it is no number"
+    if not (found := _NUMBER_TEXT.fullmatch(text.strip())): return None
+    try: return _as_number(Fraction(found[1].replace(',', ''))/(100 if found[2] else 1))
+    except (ValueError, ZeroDivisionError): return None # such as 1.5/2, or 1/0
 
 def _spelled(text, also):
-    "A word in one spelling: no capitals, hyphens, articles or plural, a synonym as what it stands for; digits as a number"
-    if _NUMBER_TEXT.fullmatch(text.strip()):
-        try: return _as_number(Fraction(text.strip().replace(',', '')))
-        except (ValueError, ZeroDivisionError): pass # such as 1.5/2, or 1/0
+    "A word in one spelling: no capitals, hyphens, fillers or plural, a synonym as what it stands for; digits as a number"
+    if (number := _number_in(text)) is not None: return number
     words = re.sub(r'[\s_-]+', ' ', text.casefold()).strip(' .!"`\'').split()
-    spelled = ' '.join(re.sub(r'e?s?$', '', word) for word in words if word not in ('a', 'an', 'the'))
+    spelled = ' '.join(re.sub(r'e?s?$', '', word) for word in words if word not in _FILLERS)
     for word, synonyms in also.items():
         if spelled in [_spelled(synonym, {}) for synonym in synonyms]: return _spelled(word, {})
     return spelled
@@ -94,7 +99,7 @@ def _read(value, spell=str):
     if isinstance(value, dict): return {name: _read(v, spell) for name, v in value.items()}
     return value
 
-# %% ../nbs/23_lessons.ipynb #a3edefda
+# %% ../nbs/23_lessons.ipynb #5192f6c8
 def _is_number(value): return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 def _same(answer, right, tolerance):
@@ -103,7 +108,7 @@ def _same(answer, right, tolerance):
     if isinstance(right, int): return math.isclose(answer, right, rel_tol=1e-12, abs_tol=1e-9)
     return math.isclose(answer, right, **tolerance) or math.isnan(answer) and math.isnan(right)
 
-# %% ../nbs/23_lessons.ipynb #a03466b8
+# %% ../nbs/23_lessons.ipynb #dddc836a
 def _difference(answer, right, tolerance, place=()):
     "Where two results first differ: the place, what is there, and what should be; None where they agree"
     if isinstance(right, dict) and isinstance(answer, dict): keys = [*right]
@@ -117,14 +122,16 @@ def _depth(value): return 1 + max(map(_depth, value), default=0) if isinstance(v
 
 def _read_value(exercise, value):
     "An answer that is a value, without axes of size 1 that were not asked for; sorted where the order does not count"
-    if isinstance(value, (set, frozenset)) and not exercise.ordered: value = list(value)
-    found = _read(value, partial(_spelled, also=exercise.also))
     asked = _depth(_read(exercise.solution))
+    if isinstance(value, (set, frozenset)) and not exercise.ordered: value = list(value)
+    if isinstance(value, str) and asked == 1 and re.search('[,;→×]|->', value): # a list as text
+        value = re.split(r'\s*(?:[,;→×]|->)\s*', value.strip('()[], '))
+    found = _read(value, partial(_spelled, also=exercise.also))
     if not asked or hasattr(value, 'tolist'): # a tensor may still have its axes of batch and channel
         while isinstance(found, list) and len(found) == 1 and _depth(found) > asked: found = found[0]
     return found if exercise.ordered or not isinstance(found, list) else sorted(found, key=repr)
 
-# %% ../nbs/23_lessons.ipynb #b297f63f
+# %% ../nbs/23_lessons.ipynb #11d162c5
 @dataclass(frozen=True)
 class Stopped:
     "What a function gives that raised an error"
@@ -132,20 +139,20 @@ class Stopped:
     text:str = field(compare=False) # What it says
 
 def _converted(value, make):
-    "A list or an array of numbers as what `make` makes of it; anything else as it is"
+    "A float, or numbers in a list or an array, as what `make` makes of them; anything else as it is"
     try: found = np.asarray(value)
     except ValueError: return value # rows of unequal length
-    return make(found.tolist()) if found.ndim and found.dtype.kind in 'iuf' else value
+    return make(found.tolist()) if found.dtype.kind == 'f' or found.ndim and found.dtype.kind in 'iu' else value
 
-# %% ../nbs/23_lessons.ipynb #9e850527
+# %% ../nbs/23_lessons.ipynb #be9f8d33
 def _forms(inputs):
-    "The arguments as they are; where they hold numbers in lists or arrays, then as arrays, and as tensors"
+    "The arguments as they are; where they are floats, lists or arrays, then as arrays, and as tensors"
     yield inputs
     for make in (np.array, torch.tensor):
         converted = tuple(tuple(_converted(a, make) for a in arguments) for arguments in inputs)
         if any(new is not old for row, old_row in zip(converted, inputs) for new, old in zip(row, old_row)): yield converted
 
-# %% ../nbs/23_lessons.ipynb #027fe0ea
+# %% ../nbs/23_lessons.ipynb #3c799e52
 def _result(exercise, answer, arguments):
     "What a learner's function gives for a copy of these arguments, or the error with which it stops"
     try:
@@ -160,7 +167,7 @@ def _results(exercise, answer, inputs=None):
     if not exercise.inputs: return [_read_value(exercise, answer)]
     return [_result(exercise, answer, arguments) for arguments in inputs or exercise.inputs]
 
-# %% ../nbs/23_lessons.ipynb #50a5e9e4
+# %% ../nbs/23_lessons.ipynb #f75b2040
 def _matches(exercise, results, other, **tolerance):
     "Whether another answer gives the same results"
     tolerance = exercise.tolerance | tolerance
@@ -204,7 +211,7 @@ def _place_name(place, value):
     if len(place) == 2: return f'the {_ordinal(place[1])} {kind} of the {_ordinal(place[0])} row'
     return f'the {kind} at `{list(place)}` (counted from 0)'
 
-# %% ../nbs/23_lessons.ipynb #1ee397a7
+# %% ../nbs/23_lessons.ipynb #8f84d914
 def _shape(value):
     "The shape of nested lists, () for anything else; None where rows have unequal lengths"
     if not isinstance(value, list): return ()
@@ -226,7 +233,7 @@ def _size_name(value):
     kind = 'number' if all(map(_is_number, value)) else 'word' if all(isinstance(v, str) for v in value) else 'item'
     return f'a list of {shape[0]} {kind}{"s"*(shape[0] > 1)}'
 
-# %% ../nbs/23_lessons.ipynb #24d3943c
+# %% ../nbs/23_lessons.ipynb #98f7e68f
 def _not_finite(value):
     "What to say of a number that is none"
     if math.isnan(value): return '`nan` means *not a number*: somewhere it is 0/0, ∞/∞ or ∞ − ∞.'
@@ -254,7 +261,7 @@ def _nearness(answer, right, decimals=None):
     if right and off < .01*abs(right): return f'It is near, but too {side} by less than one per cent.'
     return f'It is too {side}.'
 
-# %% ../nbs/23_lessons.ipynb #1954b629
+# %% ../nbs/23_lessons.ipynb #b884eef0
 def _flat(value): return [number for v in value for number in _flat(v)] if isinstance(value, list) else [value]
 
 def _list_nearness(answer, right):
@@ -268,7 +275,7 @@ def _list_nearness(answer, right):
     factor = _factor_name(abs(ratios[0]), 1.)
     return f'Every number is {factor}{", with the wrong sign"*(ratios[0] < 0)}.' if factor else ''
 
-# %% ../nbs/23_lessons.ipynb #7035a301
+# %% ../nbs/23_lessons.ipynb #a69bd9ad
 def _wrong_word(exercise, answer):
     "What to say of a word that is not among the choices"
     choices = re.findall(r'`"(.+?)"`', exercise.task)
@@ -281,19 +288,22 @@ def _wrong_items(found, right):
     kept = sum(min(found.count(v), right.count(v)) for v in set(right))
     return f'Right: {kept}; too many: {len(found) - kept}; missing: {len(right) - kept}.'
 
-# %% ../nbs/23_lessons.ipynb #f0f23938
-def _split_by_comma(answer, right):
-    "Whether an answer looks like `49,152`, which Python takes for two numbers"
-    thousands = isinstance(answer, tuple) and len(answer) > 1 and all(isinstance(v, int) and 0 <= v < 1000 for v in answer)
-    return thousands and isinstance(right, int) and right >= 1000
+# %% ../nbs/23_lessons.ipynb #495de382
+def _read_as_two(answer, right):
+    "What to say of `49,152` or `1,3`, which Python takes for two numbers; '' for anything else"
+    point = 'write a point, not a comma: `1.5`.'
+    if isinstance(right, float) and isinstance(answer, str) and re.fullmatch(r'-?\d+,\d+', answer): return point.capitalize()
+    if not isinstance(answer, tuple) or not all(isinstance(v, int) and v >= 0 for v in answer): return ''
+    if isinstance(right, float) and len(answer) == 2: return f'Python takes `1,5` for two numbers: {point}'
+    if not isinstance(right, int) or right < 1000 or len(answer) < 2 or max(answer) > 999: return ''
+    return 'Python takes `49,152` for two numbers: leave the comma out, or write `49_152`.'
 
 def _wrong_value(exercise, answer):
     "For a wrong value that nobody foresaw: how near it is"
     found, right = _read_value(exercise, answer), _read_value(exercise, exercise.solution)
     if isinstance(right, str): return _wrong_word(exercise, answer)
     said = f'Not {_one_line(answer)}.'
-    if _split_by_comma(answer, right):
-        return f'{said} Python takes `49,152` for two numbers: leave the comma out, or write `49_152`.'
+    if comma := _read_as_two(answer, right): return f'{said} {comma}'
     if not exercise.ordered and isinstance(found, list): return f'{said} {_wrong_items(found, right)}'
     place, got, wanted = _difference(found, right, exercise.tolerance)
     if isinstance(wanted, list) or not (_is_number(got) or isinstance(got, str)):
@@ -302,7 +312,7 @@ def _wrong_value(exercise, answer):
     if not place: return f'{said} {_nearness(got, wanted, exercise.decimals)}'
     return f'{said} {_list_nearness(found, right) or f"Look again at {_place_name(place, got)}."}'
 
-# %% ../nbs/23_lessons.ipynb #4955273a
+# %% ../nbs/23_lessons.ipynb #c2b51a62
 def _wrong_network(place, answer, right):
     "What to say of a network that differs in one of the things that `read` tells of it"
     name, *inner = place
@@ -315,7 +325,7 @@ def _wrong_network(place, answer, right):
     if got.startswith('an error'): return f'It stops with {got}'
     return f'The {_ordinal(first)} of its {name} should be `{wanted}`' + (f', not `{got}`.' if got else ', which is missing.')
 
-# %% ../nbs/23_lessons.ipynb #053850de
+# %% ../nbs/23_lessons.ipynb #b6c3af40
 def _shorter(value):
     "The same with numbers of six digits at most"
     if isinstance(value, list): return [_shorter(v) for v in value]
@@ -339,7 +349,7 @@ def _wrong_result(result, place, got, wanted, right):
     odd = _not_finite(got) if _is_number(got) and not math.isfinite(got) else _list_nearness(result, right)
     return f'{said} {where} {odd}'.strip()
 
-# %% ../nbs/23_lessons.ipynb #14a75610
+# %% ../nbs/23_lessons.ipynb #a7cc855e
 def _wrong_function(exercise, results):
     "For a function that is wrong in a way that nobody foresaw: the first difference"
     names = inspect.signature(exercise.solution).parameters
@@ -359,7 +369,7 @@ def _fits(function, arguments):
 
 def _wrong_kind(exercise, answer):
     "What to say where a function was asked for and a value came, or the other way round; else nothing"
-    if exercise.inputs and isinstance(answer, nn.Module):
+    if isinstance(answer, nn.Module) and isinstance(_results(exercise, exercise.solution)[0], dict):
         return 'That is a network. The answer should be a function that returns one.'
     if exercise.inputs and not callable(answer):
         return (f'The answer should be a function; {_one_line(answer)} is not one. '

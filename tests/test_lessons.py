@@ -1,6 +1,7 @@
 "Exercises: what they say to right and wrong answers. The explorer in a real browser: arithmetic, keys, size and looks."
 import copy, dataclasses, http.server, inspect, io, json, math, multiprocessing, os, random, re, subprocess, sys, threading
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -91,7 +92,55 @@ def test_a_mutant_of_the_judging_is_found(mutant, monkeypatch):
     assert any(map(misjudged, EXERCISES))
 
 
-NUMBERS = [name for name, exercise in EXERCISES.items() if lessons._is_number(exercise.solution)]
+VALUES = [name for name, exercise in EXERCISES.items() if not exercise.inputs]
+FUNCTIONS = [name for name, exercise in EXERCISES.items() if exercise.inputs]
+NUMBERS = [name for name in VALUES if lessons._is_number(EXERCISES[name].solution)]
+ARRAYS = [np.array, torch.tensor, lambda value: torch.tensor(value, dtype=torch.float64, requires_grad=True)]
+
+def is_right(name, answer): return lessons._judge(EXERCISES[name], answer).right
+
+
+@pytest.mark.parametrize('name', VALUES)
+def test_a_value_is_right_in_each_form(name):
+    "Arrays and tensors of each kind, tuples, text, capitals; and a truth value is no number"
+    solution = EXERCISES[name].solution
+    if isinstance(solution, str): forms = [solution.upper(), f' {solution}. ', solution.replace(' ', '_'), np.str_(solution), (solution,)]
+    elif isinstance(lessons._flat(lessons._read(solution))[0], str): forms = [tuple(solution), np.array(solution), ', '.join(solution)]
+    else: forms = [form(solution) for form in ARRAYS] + [tuple(solution) if isinstance(solution, list) else str(solution)]
+    assert all(is_right(name, form) for form in (solution, *forms))
+    assert not any(is_right(name, other) for other in (True, False, None, {}, [], (), object(), math.nan, 'something else'))
+
+
+@pytest.mark.parametrize('name', NUMBERS)
+def test_a_number_is_as_exact_as_the_question_says(name):
+    exercise = EXERCISES[name]
+    if exercise.decimals is None: right, wrong = [float(exercise.solution)], [exercise.solution + d for d in (1, -1, .5, -1e-3, 1e-3)]
+    else:
+        unit = 10**-exercise.decimals
+        right = [round(exercise.solution, exercise.decimals), f'{exercise.solution:.{exercise.decimals}f}', exercise.solution + .4*unit]
+        wrong = [exercise.solution + .6*unit, exercise.solution - .6*unit]
+        assert f'({exercise.decimals} decimal' in exercise.question
+    assert all(is_right(name, answer) for answer in right) and not any(is_right(name, answer) for answer in wrong)
+
+
+@pytest.mark.parametrize('name', FUNCTIONS)
+def test_a_function_may_not_ignore_its_arguments(name):
+    "A result that was written down for the first arguments is wrong, and so is no result at all"
+    exercise = EXERCISES[name]
+    known = exercise.solution(*exercise.inputs[0])
+    assert not is_right(name, lambda *_: known) and not is_right(name, lambda *_: None)
+    assert not is_right(name, lambda *arguments: arguments[0]) and not is_right(name, known)
+
+
+@pytest.mark.parametrize('name', [name for name in FUNCTIONS if 'network' not in str(EXERCISES[name].read.__code__.co_names)])
+def test_a_result_is_right_in_each_form_and_wrong_when_changed(name):
+    solution = EXERCISES[name].solution
+    if lessons._is_number(lessons._flat(lessons._read(solution(*EXERCISES[name].inputs[0])))[0]):
+        assert all(is_right(name, lambda *given: form(np.array(solution(*given)).tolist())) for form in ARRAYS)
+        for change in (lambda a: -a - 1e-3, lambda a: a*1.01 + .01, lambda a: a[None], lambda a: np.stack([a, a]), lambda a: a > 0):
+            assert not is_right(name, lambda *given: change(np.array(solution(*given))))
+    assert not is_right(name, lambda *given: [solution(*given)]) and not is_right(name, lambda *given: str(solution(*given)))
+
 
 @pytest.mark.parametrize('name', NUMBERS)
 def test_a_reply_to_a_number_is_near_and_not_the_answer(name):
