@@ -39,7 +39,7 @@ _add('edges/derivative',
       'Your first window begins before the first number, where you took a 0. Without padding the window stays '
       'inside.'),
      ([0, 3, 0, 4],
-      'You dropped the sign at the end: from 5 to 1 it grows darker, which is a negative number.'))
+      'You dropped the sign at the end: from 5 to 1 it gets darker, which is a negative number.'))
 
 # %% ../nbs/23_lessons.ipynb #68583946
 def _slide(x, kernel): return [sum(a*b for a, b in zip(x[i:], kernel)) for i in range(len(x) - len(kernel) + 1)]
@@ -96,7 +96,7 @@ _add('edges/sobel',
      ([[1, 0, -1], [2, 0, -2], [1, 0, -1]],
       'This one compares left with right, and is positive where it grows *darker*. Compare above with below.'),
      ([[-1, 0, 1], [0, 0, 0], [1, 0, -1]],
-      'This one answers to corners. Each row should hold one sign: negative above, positive below.'),
+      'This one responds to corners. Each row should have a single sign: negative above, positive below.'),
      ([[-.125, -.25, -.125], [0, 0, 0], [.125, .25, .125]],
       "A multiple of it, which finds the same edges. Sobel's own kernel has the numbers 1 and 2."))
 
@@ -124,7 +124,7 @@ _add('edges/turn',
      (lambda kernel: np.rot90(kernel, -1),
       'That is a quarter turn, clockwise. Backwards in both directions is a half turn: two quarters.'),
      (lambda kernel: -np.asarray(kernel),
-      'You turned the signs, not the kernel: its numbers should change places.'),
+      'You flipped the signs, not the kernel: its numbers should change places.'),
      inputs=((np.array([[1., 2.], [3., 4.]]),), (np.arange(9.).reshape(3, 3),), (np.array([[1., -2., 0.], [5., 3., 4.]]),),
              (np.array([[1., 2., 7.]]),)))
 
@@ -164,7 +164,7 @@ _add('shapes/output_size',
      (lambda n, k, stride, padding, dilation: round((n + 2*padding - dilation*(k - 1) - 1)/stride) + 1,
       'You round to the nearest whole number. A step that would leave the image is not made: round down.'),
      (lambda n, k, stride, padding, dilation: (n + 2*padding - dilation*(k - 1))//stride + 1,
-      'One too many: the kernel covers `dilation*(k - 1) + 1` pixels, and the 1 is missing.'),
+      'One too many: the kernel covers `dilation*(k - 1) + 1` pixels, and you left out the 1.'),
      inputs=((28, 3, 1, 0, 1), (32, 4, 1, 1, 1), (224, 7, 2, 3, 1), (10, 3, 2, 0, 2), (6, 3, 2, 2, 1), (10, 3, 1, 0, 2),
              (12, 3, 3, 1, 2), (15, 4, 2, 2, 3), (7, 1, 2, 0, 4), (5, 5, 1, 0, 1)))
 
@@ -190,7 +190,7 @@ _add('shapes/reflect',
      ([3, 4, 1, 2, 3, 4, 1, 2], 'That is *circular*: it goes on at the other end.'),
      ([0, 0, 1, 2, 3, 4, 0, 0], 'Those are zeros, which is what *zeros* does.'),
      ([4, 3, 1, 2, 3, 4, 2, 1],
-      'You took the numbers of the other end, backwards. A mirror shows what lies just in front of it.'),
+      'You took the numbers from the other end, backwards. A mirror shows what lies just in front of it.'),
      ([2, 3, 1, 2, 3, 4, 2, 3],
       'The right numbers, but a mirror reverses: nearest to the end lies the neighbour of the end.'))
 
@@ -205,8 +205,6 @@ _add('shapes/max_pool',
      ([[2.5, 1], [2, 3.75]], 'Those are the averages. *Max* keeps the largest number of each window.'),
      ([[10, 4], [8, 15]],
       'Those are the sums. *Max* keeps the largest number of each window, and nothing of the others.'),
-     ([[4, 3, 1], [5, 6, 2], [5, 6, 4]],
-      'Your windows overlap, and one number is missed. The default stride of a pooling is its window: no overlap.'),
      ([[1, 0], [0, 2]], 'Those are the smallest numbers. *Max* keeps the largest of each window.'))
 
 # %% ../nbs/23_lessons.ipynb #6ccac27a
@@ -219,7 +217,7 @@ _add('shapes/receptive_field',
      (9, 'Windows overlap, so their sides do not multiply.'),
      (6, 'Two windows of 3 side by side would share no pixel. How far apart are their centres?'),
      (3, 'That is what the second one sees of the *first map*. How much of the image is that?'),
-     (4, 'That is how far apart the outer centres are. Each of them sees a pixel more on its either side: count from end to end.'))
+     (4, 'That is how far apart the outer centres are. Each sees one pixel further on its outer side: count from end to end.'))
 
 # %% ../nbs/23_lessons.ipynb #892464dd
 def _softmax(x):
@@ -308,7 +306,7 @@ _add('sharing/matrix',
      ((9, 16),
       'Nine is the number of weights. Each row holds all of them; a row belongs to a number that comes out.'),
      ((16, 16), '16 rows would mean that as many numbers come out as go in. Without padding the map is 2 × 2.'),
-     ((9, 4), 'Nine is the number of weights. The matrix is multiplied with the 16 pixels, so it has 16 columns.'),
+     ((9, 4), 'Nine is the number of weights. The matrix is multiplied by the 16 pixels, so it has 16 columns.'),
      ((4, 9), 'That multiplies nine pixels: one window. Here each row has a column for *every* pixel of the image.'))
 
 # %% ../nbs/23_lessons.ipynb #f017565c
@@ -334,7 +332,7 @@ _add('sharing/weight_gradient',
      (lambda x, kernel, upstream: _weight_gradient(x, kernel, upstream)[::-1],
       'The right numbers, back to front: weight 0 met the numbers from `x[0]` on.'),
      (lambda x, kernel, upstream: [w*g for w, g in zip(kernel, _weight_gradient(x, kernel, upstream))],
-      'You multiplied with the weight itself. The derivative of w·x for w is x: the weight is gone.'),
+      'You multiplied by the weight itself. The derivative of w·x for w is x: the weight is gone.'),
      (lambda x, kernel, upstream: [sum(upstream)*x[j] for j in range(len(kernel))],
       'Each output saw another part of `x`: pair `upstream[i]` with `x[i + j]`.'),
      inputs=(([1., 2., 4.], [.5, -1.], [1., 3.]), ([3., 0., 1., 5.], [1., 1., 2.], [2., -1.]),
@@ -360,7 +358,7 @@ _add('sharing/input_gradient',
      (lambda x, kernel, upstream: [sum(kernel)*g for g in upstream] + [0.]*(len(x) - len(upstream)),
       'Each output passes its gradient on to *several* pixels, by the weight that each had.'),
      (lambda x, kernel, upstream: [w*g for w, g in zip(_input_gradient(x, kernel, upstream), x)],
-      'You multiplied with `x` itself. The derivative of w·x for x is w: the pixel is gone.'),
+      'You multiplied by `x` itself. The derivative of w·x for x is w: the pixel is gone.'),
      (lambda x, kernel, upstream: _input_gradient(x, kernel, upstream)[::-1],
       'The right numbers, back to front: output 0 belongs to the beginning of `x`.'),
      (lambda x, kernel, upstream: _weight_gradient(x, kernel, upstream),
@@ -386,7 +384,7 @@ _add('sharing/update',
      (lambda weight, gradient, lr: weight - lr*np.sign(gradient),
       'You took only the sign of the gradient. A steeper loss gets a longer step.'),
      (lambda weight, gradient, lr: weight*(1 - lr*gradient),
-      'Your step is multiplied with the weight, so that a weight of 0 could never move. Subtract lr · gradient.'),
+      'Your step is multiplied by the weight, so that a weight of 0 could never move. Subtract lr · gradient.'),
      (lambda weight, gradient, lr: weight - gradient/lr,
       'You divided by the learning rate. It *shortens* the step: multiply.'),
      (lambda weight, gradient, lr: lr*gradient - weight, 'The wrong way round: the step is subtracted from the weight.'),
@@ -455,7 +453,7 @@ def _describe_network(network, shape, kinds=None):
         out = _run_layers(network, x)[2]
     told = [_describe_layer(*pair) for pair in zip(layers, shapes) if kinds is None or isinstance(pair[0], kinds)]
     if isinstance(out, str): told.append(out)
-    return {'layers': told, 'number of parameters': sum(p.numel() for p in network.parameters()),
+    return {'layers': told, 'parameters': sum(p.numel() for p in network.parameters()),
             'output': out.tolist() if isinstance(out, torch.Tensor) else out}
 
 # %% ../nbs/23_lessons.ipynb #0ef05264
@@ -479,7 +477,7 @@ _add('mnist/grey_kernel',
      (lambda kernel: np.asarray(kernel, float).max(0),
       'You kept the largest of the three. The layer adds up the products of the channels.'),
      (lambda kernel: np.asarray(kernel, float).prod(0),
-      'You multiplied the three. Each is multiplied with the pixel, and the products are *added*.'),
+      'You multiplied the three. Each is multiplied by the pixel, and the products are *added*.'),
      inputs=(([[[1., 2.], [0., -1.]], [[3., 0.], [1., 1.]], [[0., 5.], [2., 2.]]],),
              ([[[1., 0., 2.]], [[-1., 4., 2.]], [[2., 2., 2.]]],), ([[[-3.]], [[1.]], [[0.]]],)))
 
@@ -557,7 +555,7 @@ _add('mnist/dead_share',
       'Those are the units that are alive. The question asks for the fraction of the others.'),
      (lambda activations: int((np.asarray(activations) == 0).all(0).sum()),
       'That is how *many* units are dead. The question asks for the fraction: divide by the number of units.'),
-     (lambda activations: 100*_dead_share(activations), 'That is in per cent. A fraction lies between 0 and 1.'),
+     (lambda activations: 100*_dead_share(activations), 'That is a percentage. A fraction lies between 0 and 1.'),
      (lambda activations: float((np.asarray(activations) == 0).all(0).sum()/len(activations)),
       'You divided by the number of images. The fraction is one of *units*: divide by the number of columns.'),
      (lambda activations: float((np.asarray(activations).mean(0) < .1).mean()),
@@ -795,7 +793,7 @@ _add('cifar10/normalise',
       '`mean[:, None, None]`.'),
      (_normalise_by_variance, 'You divided by the variance, the *square* of the standard deviation.'),
      (_normalise_alike, 'You used one mean and one standard deviation for all three channels. Each has its own.'),
-     (_normalise_minus_last, 'Divide first and subtract afterwards is something else: subtract the mean first.'),
+     (_normalise_minus_last, 'You divided first. Subtract the mean first, then divide.'),
      inputs=tuple((np.random.default_rng(seed).random((3, 2, 3)).round(2), np.array([.5, .4, .3]), np.array([.2, .25, .5]))
                   for seed in range(2)))
 
@@ -818,7 +816,7 @@ _add('cifar10/linear_in',
       'stride 2: go through the sides.'),
      (6*6, 'That is one map. There are 256.'),
      (256*6, 'The maps are 6 × 6, not 6: square the side.'),
-     (256*7*7, 'One side too long: somewhere on the way you rounded up. Go through the sides, and round down.'))
+     (256*7*7, 'Your side is one too long: somewhere on the way you rounded up. Go through the sides, and round down.'))
 
 # %% ../nbs/23_lessons.ipynb #1aed3988
 def _custom_block(in_channels, out_channels):
@@ -910,7 +908,7 @@ _add('cifar10/accuracy',
      (lambda right, sizes: sum(right)/(sizes[0]*len(sizes)),
       'Not every batch is as large as the first one: add up the sizes.'),
      (lambda right, sizes: right[-1]/sizes[-1], 'That is the accuracy of the last batch alone.'),
-     (lambda right, sizes: 100*sum(right)/sum(sizes), 'That is in per cent. The accuracy lies between 0 and 1.'),
+     (lambda right, sizes: 100*sum(right)/sum(sizes), 'That is a percentage. The accuracy lies between 0 and 1.'),
      (lambda right, sizes: sum(right)/len(right), 'You divided by the number of batches. Divide by the number of images.'),
      (lambda right, sizes: 1 - sum(right)/sum(sizes), 'That is the error rate: 1 minus the accuracy.'),
      (lambda right, sizes: sum(right)//sum(sizes), '`//` rounds down, here to 0. A fraction needs `/`.'),

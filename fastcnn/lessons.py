@@ -17,6 +17,7 @@ from functools import partial
 from html import escape
 from importlib import import_module
 from importlib.resources import files
+from itertools import zip_longest
 from pathlib import Path
 
 # %% ../nbs/23_lessons.ipynb #cd224abc
@@ -53,7 +54,7 @@ class Exercise:
     def question(self)->str:
         "What is asked, and how exactly"
         if self.decimals is None: return self.task
-        return f'{self.task} ({self.decimals} decimal{"s"*(self.decimals > 1)}.)'
+        return f'{self.task} (To {self.decimals} decimal{"s"*(self.decimals > 1)}.)'
 
     @property
     def tolerance(self)->dict:
@@ -87,13 +88,16 @@ def _as_number(value):
     try: return float(value)
     except (OverflowError, ValueError): return math.inf if value > 0 else -math.inf
 
+def _without_arrays(value):
+    "An array or a tensor as nested lists, anything else as it is"
+    try: return value.tolist() if hasattr(value, 'tolist') else value
+    except (TypeError, RuntimeError): return value # a class, or a tensor without numbers
+
 def _read(value, spell=str):
     "A result as nested lists of ints, floats and words, be it a tensor, an array, a tuple or a fraction"
-    if hasattr(value, 'tolist'):
-        try: value = value.tolist()
-        except (TypeError, RuntimeError): return value # a class, or a tensor without numbers
+    value = _without_arrays(value)
     if isinstance(value, str): return spell(value)
-    if isinstance(value, bool): return value # `True` is no 1
+    if isinstance(value, bool): return value # `True` is not 1
     if isinstance(value, (numbers.Real, Decimal)): return _as_number(value)
     if isinstance(value, (list, tuple, range)): return [_read(v, spell) for v in value]
     if isinstance(value, dict): return {name: _read(v, spell) for name, v in value.items()}
@@ -196,7 +200,7 @@ class Verdict:
 # %% ../nbs/23_lessons.ipynb #a92a45b8
 def _one_line(value):
     "A value as code on one line, cut where it is long"
-    text = ' '.join(repr(value.tolist() if hasattr(value, 'tolist') else value).split())
+    text = ' '.join(repr(_without_arrays(value)).split())
     return f'`{text if len(text) < 120 else text[:117] + "…"}`'
 
 # %% ../nbs/23_lessons.ipynb #1c633508
@@ -209,7 +213,7 @@ def _place_name(place, value):
     kind = 'number' if _is_number(value) else 'item'
     if len(place) == 1: return f'the {_ordinal(place[0])} {kind}'
     if len(place) == 2: return f'the {_ordinal(place[1])} {kind} of the {_ordinal(place[0])} row'
-    return f'the {kind} at `{list(place)}` (counted from 0)'
+    return f'the {kind} at `{list(place)}` (counting from 0)'
 
 # %% ../nbs/23_lessons.ipynb #8f84d914
 def _shape(value):
@@ -222,7 +226,7 @@ def _shape(value):
 def _size_name(value):
     "What kind of thing a result is, and how large, in words"
     if isinstance(value, (set, frozenset)): return 'a set, which has no order'
-    if isinstance(value, bool): return f'`{value}`, which is no number'
+    if isinstance(value, bool): return f'`{value}`, which is not a number'
     if isinstance(value, str): return 'one word'
     if _is_number(value): return 'one number'
     shape = _shape(value)
@@ -235,9 +239,9 @@ def _size_name(value):
 
 # %% ../nbs/23_lessons.ipynb #98f7e68f
 def _not_finite(value):
-    "What to say of a number that is none"
-    if math.isnan(value): return '`nan` means *not a number*: somewhere it is 0/0, ∞/∞ or ∞ − ∞.'
-    return '`inf` is infinity: somewhere a number is divided by 0, or is too large to be held.'
+    "What to say of `nan` and `inf`"
+    if math.isnan(value): return '`nan` means *not a number*: somewhere your code computes 0/0, ∞/∞ or ∞ − ∞.'
+    return '`inf` is infinity: somewhere your code divides by 0, or a number is too large for a float.'
 
 def _factor_name(answer, right):
     "Too large or too small by a factor that is a cause to think of; '' otherwise"
@@ -248,17 +252,17 @@ def _factor_name(answer, right):
     if not near: return ''
     return f'too {"large" if abs(answer) > abs(right) else "small"} by {"" if exact else "about "}a factor of {near}'
 
-def _nearness(answer, right, decimals=None):
+def _nearness(answer, right, decimals=0):
     "How a wrong number lies to the right one"
     if not math.isfinite(answer): return _not_finite(answer)
-    if right and math.isclose(answer, -right, rel_tol=1e-3 if decimals is None else 10**-decimals): return 'It is right up to the sign.'
     side, whole, off = 'large' if answer > right else 'small', isinstance(right, int), abs(answer - right)
+    if right and math.isclose(answer, -right, rel_tol=1e-3, abs_tol=decimals and .5*10**-decimals): return 'Only the sign is wrong.'
     if whole and off == 1: return f'It is too {side} by one.'
-    if whole and off < 1: return 'That is near, but a whole number is asked for.'
-    if any(math.isclose(answer, round(right, n), rel_tol=1e-9) for n in range(decimals or 0)) and answer:
-        return f'It is rounded too much: {decimals} decimal{"s"*(decimals > 1)} are asked for.'
+    if whole and off < 1: return 'Close, but the answer is a whole number.'
+    if answer and any(math.isclose(answer, round(right, n), rel_tol=1e-9) for n in range(decimals)):
+        return 'It is rounded too much.'
     if factor := _factor_name(answer, right): return f'It is {factor}.'
-    if right and off < .01*abs(right): return f'It is near, but too {side} by less than one per cent.'
+    if off < .01*abs(right): return f'Close, but too {side}, by less than one per cent.'
     return f'It is too {side}.'
 
 # %% ../nbs/23_lessons.ipynb #b884eef0
@@ -266,9 +270,10 @@ def _flat(value): return [number for v in value for number in _flat(v)] if isins
 
 def _list_nearness(answer, right):
     "How a wrong list of the right size lies to the right one as a whole; '' where nothing can be said"
-    if isinstance(right, dict) or not all(map(_is_number, (*(a := _flat(answer)), *(r := _flat(right))))): return ''
+    a, r = _flat(answer), _flat(right)
+    if not all(map(_is_number, a + r)): return ''
     if a == r[::-1]: return 'These are the right numbers, back to front.'
-    if sorted(a) == sorted(r): return 'These are the right numbers, in other places.'
+    if sorted(a) == sorted(r): return 'These are the right numbers, in the wrong places.'
     ratios = [x/y if y else 0. for x, y in zip(a, r) if x or y]
     if len(ratios) < 2 or not all(ratios) or not math.isclose(min(ratios), max(ratios), rel_tol=1e-3): return ''
     if math.isclose(ratios[0], -1, rel_tol=1e-3): return 'Every number has the wrong sign.'
@@ -281,12 +286,12 @@ def _wrong_word(exercise, answer):
     choices = re.findall(r'`"(.+?)"`', exercise.task)
     near = difflib.get_close_matches(str(answer).casefold(), choices, 1, .85)
     if near: return f'{_one_line(answer)}: did you mean `"{near[0]}"`?'
-    return f'{_one_line(answer)} is none of the choices, which are ' + ', '.join(f'`"{choice}"`' for choice in choices) + '.'
+    return f'{_one_line(answer)} is not one of the choices: ' + ', '.join(f'`"{choice}"`' for choice in choices) + '.'
 
 def _wrong_items(found, right):
     "What to say of a list whose order does not count"
     kept = sum(min(found.count(v), right.count(v)) for v in set(right))
-    return f'Right: {kept}; too many: {len(found) - kept}; missing: {len(right) - kept}.'
+    return f'{kept} right, {len(found) - kept} too many, {len(right) - kept} missing.'
 
 # %% ../nbs/23_lessons.ipynb #495de382
 def _read_as_two(answer, right):
@@ -307,23 +312,23 @@ def _wrong_value(exercise, answer):
     if not exercise.ordered and isinstance(found, list): return f'{said} {_wrong_items(found, right)}'
     place, got, wanted = _difference(found, right, exercise.tolerance)
     if isinstance(wanted, list) or not (_is_number(got) or isinstance(got, str)):
-        return f'{said} The answer should be {_size_name(right)}; what came is {_size_name(found)}.'
-    if _is_number(got) != _is_number(wanted): return f'{said} A {"number" if _is_number(wanted) else "word"} is asked for.'
-    if not place: return f'{said} {_nearness(got, wanted, exercise.decimals)}'
+        return f'{said} The answer should be {_size_name(right)}; you gave {_size_name(found)}.'
+    if _is_number(got) != _is_number(wanted): return f'{said} It should be a {"number" if _is_number(wanted) else "word"}.'
+    if not place: return f'{said} {_nearness(got, wanted, exercise.decimals or 0)}'
     return f'{said} {_list_nearness(found, right) or f"Look again at {_place_name(place, got)}."}'
 
 # %% ../nbs/23_lessons.ipynb #c2b51a62
-def _wrong_network(place, answer, right):
-    "What to say of a network that differs in one of the things that `read` tells of it"
-    name, *inner = place
-    if name == 'output': return 'Its layers are right, what it computes is not: look at the options of the layers, and at how they are joined.'
-    if not isinstance(right, (list, str)): return f'Its {name} should be `{right}`, not {_one_line(answer)}.'
-    if inner: answer, right, first = [answer], [right], inner[0]
-    else: first = next((i for i, (a, b) in enumerate(zip(answer, right)) if a != b), min(len(answer), len(right)))
-    got, wanted = (v[0 if inner else first] if inner or first < len(v) else '' for v in (answer, right))
-    if not wanted: return f'It has one of its {name} too many: `{got}`.'
-    if got.startswith('an error'): return f'It stops with {got}'
-    return f'The {_ordinal(first)} of its {name} should be `{wanted}`' + (f', not `{got}`.' if got else ', which is missing.')
+def _wrong_network(network, right):
+    "What to say of a network that differs in its layers, in the number of its parameters, or in its output"
+    for i, (got, wanted) in enumerate(zip_longest(network['layers'], right['layers'], fillvalue='')):
+        if got == wanted: continue
+        if got.startswith('an error'): return f'It stops with {got}'
+        if not wanted: return f'It has a layer too many: `{got}`.'
+        if not got: return f'Its {_ordinal(i)} layer is missing: `{wanted}`.'
+        return f'Its {_ordinal(i)} layer should be `{wanted}`, not `{got}`.'
+    found, wanted = network['parameters'], right['parameters']
+    if found != wanted: return f'It has {found:,} parameters, where {wanted:,} are asked for.'
+    return 'Its layers are right, but its output is not: look at their options (padding, stride, …) and at how they are connected.'
 
 # %% ../nbs/23_lessons.ipynb #b6c3af40
 def _shorter(value):
@@ -332,15 +337,14 @@ def _shorter(value):
     return float(f'{value:.6g}') if isinstance(value, float) else value
 
 def _wrong_result(result, place, got, wanted, right):
-    "What to say of what a function gives, where it first differs"
+    "What to say of a function's result, where it first differs"
     if isinstance(result, Stopped): return f'stops with {result.kind}: {result.text}'
-    said = f'gives {_one_line(_shorter(result))}.'
+    said = f'returns {_one_line(_shorter(result))}.'
     if result is None: return f'{said} Does it end with `return`?'
-    if hasattr(result, '__next__'): return 'gives a generator: put `list(…)` around it.'
+    if hasattr(result, '__next__'): return 'returns a generator: wrap it in `list(…)`.'
     if isinstance(right, dict):
-        if not isinstance(result, dict): return f'{said} It should return an `nn.Module`.'
-        return f'returns another network. {_wrong_network(place, got, wanted)}'
-    if not place and not isinstance(right, list):
+        return f'returns a different network. {_wrong_network(result, right)}' if isinstance(result, dict) else f'{said} It should be an `nn.Module`.'
+    if not isinstance(right, list):
         near = _nearness(got, wanted) if _is_number(got) else ''
         return f'{said} It should be {_one_line(_shorter(wanted))}. {near}'.strip()
     if isinstance(wanted, list) or isinstance(got, list):
@@ -356,7 +360,7 @@ def _wrong_function(exercise, results):
     for arguments, result, right in zip(exercise.inputs, results, _results(exercise, exercise.solution)):
         if not (found := _difference(result, right, exercise.tolerance)): continue
         shown = ', '.join(f'{name} = {_one_line(value)}' for name, value in zip(names, arguments))
-        return f'For {shown} your function {_wrong_result(result, *found, right)}'
+        return f'For {shown}, your function {_wrong_result(result, *found, right)}'
 
 # %% ../nbs/23_lessons.ipynb #1884dcba
 def _fits(function, arguments):
