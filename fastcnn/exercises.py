@@ -435,11 +435,13 @@ def _run_layers(network, x):
         for handle in handles: handle.remove()
 
 def _describe_layer(layer, shape):
-    "Kind, shape, and what shows neither in shapes nor in the output"
+    "Kind and side of its kernel, the shape that comes out, the rate of a dropout, and whether it is frozen"
+    side = getattr(layer, 'kernel_size', ())
+    kernel = ' ' + ' × '.join(map(str, side if isinstance(side, tuple) else (side, side))) if side else ''
     rate = f' {layer.p}' if isinstance(layer, nn.Dropout) else ''
     frozen = [not p.requires_grad for p in layer.parameters()]
     state = ' frozen' if frozen and all(frozen) else ' partly frozen' if any(frozen) else ''
-    return f'{type(layer).__name__}{rate} {shape}{state}'
+    return f'{type(layer).__name__}{kernel}{rate} {shape}{state}'
 
 # %% ../nbs/23_lessons.ipynb #5e455d2a
 def _describe_network(network, shape, kinds=None):

@@ -313,7 +313,7 @@ def _wrong_value(exercise, answer):
     place, got, wanted = _difference(found, right, exercise.tolerance)
     if isinstance(wanted, list) or not (_is_number(got) or isinstance(got, str)):
         return f'{said} The answer should be {_size_name(right)}; you gave {_size_name(found)}.'
-    if _is_number(got) != _is_number(wanted): return f'{said} It should be a {"number" if _is_number(wanted) else "word"}.'
+    if _is_number(got) != _is_number(wanted): return f'{said} The answer should be a {"number" if _is_number(wanted) else "word"}.'
     if not place: return f'{said} {_nearness(got, wanted, exercise.decimals or 0)}'
     return f'{said} {_list_nearness(found, right) or f"Look again at {_place_name(place, got)}."}'
 
@@ -338,14 +338,14 @@ def _shorter(value):
 
 def _wrong_result(result, place, got, wanted, right):
     "What to say of a function's result, where it first differs"
-    if isinstance(result, Stopped): return f'stops with {result.kind}: {result.text}'
+    if isinstance(result, Stopped): return f'stops with {result.kind}: {result.text}'.rstrip(': ')
     said = f'returns {_one_line(_shorter(result))}.'
     if result is None: return f'{said} Does it end with `return`?'
     if hasattr(result, '__next__'): return 'returns a generator: wrap it in `list(…)`.'
     if isinstance(right, dict):
         return f'returns a different network. {_wrong_network(result, right)}' if isinstance(result, dict) else f'{said} It should be an `nn.Module`.'
     if not isinstance(right, list):
-        near = _nearness(got, wanted) if _is_number(got) else ''
+        near = _nearness(got, wanted) if _is_number(got) else f'That is {_size_name(got)}.' if isinstance(got, list) else ''
         return f'{said} It should be {_one_line(_shorter(wanted))}. {near}'.strip()
     if isinstance(wanted, list) or isinstance(got, list):
         return f'{said} It should be {_size_name(right)}, not {_size_name(result)}: {_one_line(_shorter(right))}.'

@@ -170,8 +170,8 @@ def test_the_first_difference():
     assert reply('edges/derivative', [0, 4, 0, -4]) == 'Not `[0, 4, 0, -4]`. Look again at the second number.'
     assert 'should be 3 rows of 3; you gave 2 rows of 3' in reply('edges/sobel', [[1, 2, 3]]*2)
     assert 'write `49_152`' in reply('sharing/flat_weights', (491, 520))
-    assert 'It should be a word' in reply('transfer/steps', ['choose', 2, 'freeze', 'train', 'tune'])
-    assert 'Its third layer should be `MaxPool2d (16, 14, 14)`' in reply('mnist/network', ANSWERS['mnist/network'][1][1])
+    assert 'The answer should be a word' in reply('transfer/steps', ['choose', 2, 'freeze', 'train', 'tune'])
+    assert 'Its third layer should be `MaxPool2d 2 × 2 (16, 14, 14)`' in reply('mnist/network', ANSWERS['mnist/network'][1][1])
 
 
 @pytest.mark.parametrize('naive', [
