@@ -9,7 +9,6 @@ __all__ = ['EXERCISES']
 
 # %% ../nbs/23_lessons.ipynb #a336d907
 import math
-from functools import partial
 
 import numpy as np
 import torch
@@ -38,7 +37,9 @@ _add('edges/derivative',
       'numbers, four places.'),
      ([2, 0, 3, 0, -4],
       'Your first window begins before the first number, where you took a 0. Without padding the window stays '
-      'inside.'))
+      'inside.'),
+     ([0, 3, 0, 4],
+      'You dropped the sign at the end: from 5 to 1 it gets darker, which is a negative number.'))
 
 # %% ../nbs/23_lessons.ipynb #68583946
 def _slide(x, kernel): return [sum(a*b for a, b in zip(x[i:], kernel)) for i in range(len(x) - len(kernel) + 1)]
@@ -56,7 +57,11 @@ _add('edges/slide',
       'longer does.'),
      (lambda x, kernel: _slide(x, kernel)[:-1],
       'The last place is missing: count them on paper for three numbers and a kernel of two.'),
-     inputs=(([2., 2., 5., 5., 1.], [-1., 1.]), ([1., 0., 4., 2.], [1., 2., -1.]), ([3., 1.], [1., 5.])))
+     (lambda x, kernel: [sum(x[i:i + len(kernel)]) for i in range(len(x) - len(kernel) + 1)],
+      'You added up the pixels under the window. Multiply each by its number of the kernel first.'),
+     (lambda x, kernel: [abs(v) for v in _slide(x, kernel)],
+      'You dropped the sign. It says in which direction the brightness changes.'),
+     inputs=(([2., 2., 5., 5., 1.], [-1., 1.]), ([1., 0., 4., 2.], [1., 2., -1.]), ([3., 1.], [1., 5.]), ([2., -3.], [-4.])))
 
 # %% ../nbs/23_lessons.ipynb #2f7a888d
 _add('edges/orientation',
@@ -68,7 +73,10 @@ _add('edges/orientation',
       'It *looks* along the horizontal: it compares left with right. Where brightness changes from left to right, '
       'which way does the edge run?'),
      ('both',
-      'On a horizontal edge each of its rows sees the same on the left and on the right, and the difference is 0.'))
+      'On a horizontal edge each of its rows sees the same on the left and on the right, and the difference is 0.'),
+     also=dict(vertical=('vertical edges', 'vertical lines', 'vertical ones', 'upright', 'upright edges'),
+               horizontal=('horizontal edges', 'horizontal lines', 'horizontal ones'),
+               both=('both of them', 'both kinds', 'vertical and horizontal', 'horizontal and vertical')))
 
 # %% ../nbs/23_lessons.ipynb #0c8628b7
 _SOBEL = [[-1, -2, -1], [0, 0, 0], [1, 2, 1]]
@@ -84,14 +92,20 @@ _add('edges/sobel',
      ([[-1, -1, -1], [0, 0, 0], [1, 1, 1]], "That is Prewitt's. Sobel counts the middle column twice."),
      ([[1, 2, 1], [0, 0, 0], [-1, -2, -1]],
       'Where it grows brighter downwards, this gives a negative number: you subtract what is below from what is '
-      'above.'))
+      'above.'),
+     ([[1, 0, -1], [2, 0, -2], [1, 0, -1]],
+      'This one compares left with right, and is positive where it grows *darker*. Compare above with below.'),
+     ([[-1, 0, 1], [0, 0, 0], [1, 0, -1]],
+      'This one responds to corners. Each row should have a single sign: negative above, positive below.'),
+     ([[-.125, -.25, -.125], [0, 0, 0], [.125, .25, .125]],
+      "A multiple of it, which finds the same edges. Sobel's own kernel has the numbers 1 and 2."))
 
 # %% ../nbs/23_lessons.ipynb #801c38e5
 def _turned(kernel): return np.asarray(kernel)[::-1, ::-1]
 
 # %% ../nbs/23_lessons.ipynb #632cb220
 _add('edges/turn',
-     'Write `turned(kernel)` for a kernel given as rows of numbers (an array), so that *correlating* with the '
+     'Write `turned(kernel)` for a kernel given as an array or a tensor (H, W), so that *correlating* with the '
      'result is *convolving* with the kernel.',
      _turned,
      'Both directions are reversed, which is a half turn. For kernels that look the same afterwards, correlation '
@@ -105,7 +119,14 @@ _add('edges/turn',
      (lambda kernel: np.asarray(kernel),
       'Unchanged: that would make correlation and convolution the same for every kernel. Try one that is not '
       'symmetric.'),
-     inputs=((np.array([[1., 2.], [3., 4.]]),), (np.arange(9.).reshape(3, 3),)))
+     (lambda kernel: np.rot90(kernel),
+      'That is a quarter turn. Backwards in both directions is a half turn: two quarters.'),
+     (lambda kernel: np.rot90(kernel, -1),
+      'That is a quarter turn, clockwise. Backwards in both directions is a half turn: two quarters.'),
+     (lambda kernel: -np.asarray(kernel),
+      'You flipped the signs, not the kernel: its numbers should change places.'),
+     inputs=((np.array([[1., 2.], [3., 4.]]),), (np.arange(9.).reshape(3, 3),), (np.array([[1., -2., 0.], [5., 3., 4.]]),),
+             (np.array([[1., 2., 7.]]),)))
 
 # %% ../nbs/23_lessons.ipynb #a710a851
 _add('edges/flat',
@@ -114,7 +135,8 @@ _add('edges/flat',
      'Its weights sum to 0: what is added on one side is taken away on the other. An edge detector must stay silent '
      'where there is no edge.',
      (7, "That would be a kernel whose weights sum to 1, such as a mean. What do Sobel's weights sum to?"),
-     (56, 'You added up all weights without their signs: 8 times 7. Half of them are negative.'))
+     (56, 'You added up all weights without their signs: 8 times 7. Half of them are negative.'),
+     (28, 'You added up one side only: 4 times 7. The other side has the same weights, with the opposite sign.'))
 
 # %% ../nbs/23_lessons.ipynb #39e9a403
 def _output_size(n, k, stride, padding, dilation): return (n + 2*padding - dilation*(k - 1) - 1)//stride + 1
@@ -136,7 +158,15 @@ _add('shapes/output_size',
       'There are no half places: a step that would leave the image is not made. Round down.'),
      (lambda n, k, stride, padding, dilation: -(-(n + 2*padding - dilation*(k - 1) - 1)//stride) + 1,
       'You round up: the last window would hang over the edge. A convolution rounds down.'),
-     inputs=((28, 3, 1, 0, 1), (32, 4, 1, 1, 1), (224, 7, 2, 3, 1), (10, 3, 2, 0, 2), (6, 3, 2, 2, 1)))
+     (lambda n, k, stride, padding, dilation: (n + 2*padding - dilation*k)//stride + 1,
+      'Your kernel covers `dilation*k` pixels. Between k numbers there are k − 1 gaps, so it covers '
+      '`dilation*(k - 1) + 1`.'),
+     (lambda n, k, stride, padding, dilation: round((n + 2*padding - dilation*(k - 1) - 1)/stride) + 1,
+      'You round to the nearest whole number. A step that would leave the image is not made: round down.'),
+     (lambda n, k, stride, padding, dilation: (n + 2*padding - dilation*(k - 1))//stride + 1,
+      'One too many: the kernel covers `dilation*(k - 1) + 1` pixels, and you left out the 1.'),
+     inputs=((28, 3, 1, 0, 1), (32, 4, 1, 1, 1), (224, 7, 2, 3, 1), (10, 3, 2, 0, 2), (6, 3, 2, 2, 1), (10, 3, 1, 0, 2),
+             (12, 3, 3, 1, 2), (15, 4, 2, 2, 3), (7, 1, 2, 0, 4), (5, 5, 1, 0, 1)))
 
 # %% ../nbs/23_lessons.ipynb #364ac56e
 _add('shapes/same',
@@ -145,7 +175,9 @@ _add('shapes/same',
      'A kernel of 7 loses 6 pixels; half of them on each side: $P = (F - 1)/2$.',
      (6, 'Six pixels are lost in all, but padding is given for *one* side.'),
      (7, 'That is the side of the kernel. Count how many pixels it loses, on each side.'),
-     (3.5, 'That is half of the kernel, but its middle pixel needs no padding.'))
+     (3.5, 'That is half of the kernel, but its middle pixel needs no padding.'),
+     (2, 'That is for a side of 5. A kernel of 7 has three numbers on each side of the middle one.'),
+     (4, 'One too many: the middle number stands on a pixel of the image and needs no padding.'))
 
 # %% ../nbs/23_lessons.ipynb #8fb986a0
 _add('shapes/reflect',
@@ -156,7 +188,11 @@ _add('shapes/reflect',
       "Your mirror is behind the last pixel, so that it comes twice. PyTorch's reflect puts it on the pixel."),
      ([1, 1, 1, 2, 3, 4, 4, 4], 'That is *replicate*: the last pixel again and again.'),
      ([3, 4, 1, 2, 3, 4, 1, 2], 'That is *circular*: it goes on at the other end.'),
-     ([0, 0, 1, 2, 3, 4, 0, 0], 'Those are zeros, which is what *zeros* does.'))
+     ([0, 0, 1, 2, 3, 4, 0, 0], 'Those are zeros, which is what *zeros* does.'),
+     ([4, 3, 1, 2, 3, 4, 2, 1],
+      'You took the numbers from the other end, backwards. A mirror shows what lies just in front of it.'),
+     ([2, 3, 1, 2, 3, 4, 2, 3],
+      'The right numbers, but a mirror reverses: nearest to the end lies the neighbour of the end.'))
 
 # %% ../nbs/23_lessons.ipynb #95cd6c1c
 _add('shapes/max_pool',
@@ -168,7 +204,8 @@ _add('shapes/max_pool',
       "Your windows overlap: that is stride 1. A pooling's default stride is its window."),
      ([[2.5, 1], [2, 3.75]], 'Those are the averages. *Max* keeps the largest number of each window.'),
      ([[10, 4], [8, 15]],
-      'Those are the sums. *Max* keeps the largest number of each window, and nothing of the others.'))
+      'Those are the sums. *Max* keeps the largest number of each window, and nothing of the others.'),
+     ([[1, 0], [0, 2]], 'Those are the smallest numbers. *Max* keeps the largest of each window.'))
 
 # %% ../nbs/23_lessons.ipynb #6ccac27a
 _add('shapes/receptive_field',
@@ -178,7 +215,9 @@ _add('shapes/receptive_field',
      'The second looks at three numbers of the first map, which lie 2 pixels apart in the image: 2·2 + 3.',
      (5, 'That would be right for stride 1 everywhere. After stride 2, neighbours of the map lie two pixels apart.'),
      (9, 'Windows overlap, so their sides do not multiply.'),
-     (6, 'Two windows of 3 side by side would share no pixel. How far apart are their centres?'))
+     (6, 'Two windows of 3 side by side would share no pixel. How far apart are their centres?'),
+     (3, 'That is what the second one sees of the *first map*. How much of the image is that?'),
+     (4, 'That is how far apart the outer centres are. Each sees one pixel further on its outer side: count from end to end.'))
 
 # %% ../nbs/23_lessons.ipynb #892464dd
 def _softmax(x):
@@ -186,8 +225,16 @@ def _softmax(x):
     return e/e.sum()
 
 # %% ../nbs/23_lessons.ipynb #9c2e49da
+_OVERFLOW = ('The exponential of 1000 is more than a float can hold: ∞/∞ is `nan`, and that is the point of this '
+             'exercise. What can you subtract from all numbers so that the result stays the same?')
+
+def _naive_softmax(x): return np.exp(x)/np.exp(x).sum()
+def _naive_softmax_of_floats(x): return [math.exp(v)/sum(map(math.exp, x)) for v in x]
+def _softmax_around_the_mean(x): return _naive_softmax(np.asarray(x) - np.mean(x))
+
+# %% ../nbs/23_lessons.ipynb #0ac87762
 _add('shapes/softmax',
-     'Write `softmax(x)` for a list of numbers, which may be as large as 1000.',
+     'Write `softmax(x)` for a list of numbers, which may be as large as 1000 or as small as −1000.',
      _softmax,
      'Subtract the largest first: it cancels, so the result stays the same, and no exponential overflows.',
      (lambda x: np.asarray(x)/np.sum(x),
@@ -198,7 +245,14 @@ _add('shapes/softmax',
       'That gives everything to the largest: *argmax*. Softmax leaves something for the others, and has a gradient.'),
      (lambda x: (lambda e: e/e.sum())(np.exp(np.minimum(x, 700))),
       'The large numbers are cut off, so 1000 and 1001 come out equal. Subtract the largest instead.'),
-     inputs=(([1., 2., 3.],), ([0., -1.5],), ([1000., 1001.],)))
+     (_naive_softmax, _OVERFLOW),
+     (_naive_softmax_of_floats, _OVERFLOW),
+     (_softmax_around_the_mean,
+      'You subtract the mean, which is not enough where the largest lies far above it. Subtract the largest.'),
+     (lambda x: np.log(_softmax(x)), 'Those are the logarithms of it: *log-softmax*. These numbers should sum to 1.'),
+     (lambda x: _softmax(np.asarray(x)/max(x)),
+      'You divided by the largest, which changes the result. *Subtracting* the same from all numbers does not.'),
+     inputs=(([1., 2., 3.],), ([0., -1.5],), ([1000., 1001.],), ([1000., -1000., -1000., -999.],), ([5.],), ([-1000., -1000.],)))
 
 # %% ../nbs/23_lessons.ipynb #8be28aa1
 _add('shapes/sigmoid',
@@ -206,10 +260,13 @@ _add('shapes/sigmoid',
      'it is left at most?',
      .25**4,
      'By the chain rule each layer multiplies by the slope $s(1 - s)$, which is at most 1/4, at 0. Four layers: '
-     '$(1/4)^4$, four thousandths. ReLU passes 1 where it passes anything.',
-     (.5**4, "One half is the sigmoid's *value* at 0. Its slope there is $s(1 - s)$."),
+     '$(1/4)^4$, about 0.0039. ReLU passes 1 where it passes anything.',
+     (.5**4, "One half is the sigmoid's *value* at 0, which you took four times. Its slope there is $s(1 - s)$."),
      (1, 'A slope of 1 is that of tanh at 0, and of ReLU. The sigmoid is flatter: $s(1 - s)$.'),
-     (.25, 'That is one layer. Each layer multiplies by its slope again.'))
+     (.25, 'That is one layer. Each layer multiplies by its slope again.'),
+     (.5, "One half is the sigmoid's *value* at 0. Its slope there is $s(1 - s)$."),
+     (.25**3, 'That is for three layers. There are four slopes to multiply.'),
+     decimals=4)
 
 # %% ../nbs/23_lessons.ipynb #27a4f986
 _add('sharing/flat_weights',
@@ -219,7 +276,9 @@ _add('sharing/flat_weights',
      '128·128·3 = 49,152 numbers come in, and each of the 10 outputs has a weight for every one.',
      (49_512*10, 'You went by article C, which multiplies wrongly: 128·128·3 is not 49,512.'),
      (128*128*10, 'You left out the colours: each pixel is three numbers.'),
-     (128*128*3, 'Those are the numbers that come in. Each of the 10 outputs has its own weights for them.'))
+     (128*128*3, 'Those are the numbers that come in. Each of the 10 outputs has its own weights for them.'),
+     (128*128*3*10 + 10, 'That is with the ten biases. The question leaves them out.'),
+     (128*128*3 + 10, 'You added the outputs. Each of them has weights of its own: they multiply.'))
 
 # %% ../nbs/23_lessons.ipynb #f90f5cf3
 _add('sharing/conv_parameters',
@@ -231,7 +290,10 @@ _add('sharing/conv_parameters',
       'One kernel of 25 for each map would share it across the colours. Kernels are not shared across input '
       'channels: 3 × 5 × 5.'),
      (64*3*5*5, 'The biases are missing: one for each map that comes out.'),
-     (64*3*(5*5 + 1), 'A bias belongs to a map that comes out, not to each of its three kernels.'))
+     (64*3*(5*5 + 1), 'A bias belongs to a map that comes out, not to each of its three kernels.'),
+     (3*5*5 + 64, 'That is one kernel, and the biases of all 64. Each of the 64 maps has its own kernel for each channel.'),
+     (64*3*5*5 + 3, 'A bias belongs to each of the 64 maps that come *out*; you gave one to each channel that comes in.'),
+     (64*3*5 + 64, 'A kernel of 5 × 5 has 25 weights, not 5.'))
 
 # %% ../nbs/23_lessons.ipynb #549657a2
 _add('sharing/matrix',
@@ -243,7 +305,9 @@ _add('sharing/matrix',
      ((16, 4), 'Transposed: the matrix stands to the *left* of the 16 pixels, so it has 16 columns.'),
      ((9, 16),
       'Nine is the number of weights. Each row holds all of them; a row belongs to a number that comes out.'),
-     ((16, 16), '16 rows would mean that as many numbers come out as go in. Without padding the map is 2 × 2.'))
+     ((16, 16), '16 rows would mean that as many numbers come out as go in. Without padding the map is 2 × 2.'),
+     ((9, 4), 'Nine is the number of weights. The matrix is multiplied by the 16 pixels, so it has 16 columns.'),
+     ((4, 9), 'That multiplies nine pixels: one window. Here each row has a column for *every* pixel of the image.'))
 
 # %% ../nbs/23_lessons.ipynb #f017565c
 def _weight_gradient(x, kernel, upstream):
@@ -265,7 +329,15 @@ _add('sharing/weight_gradient',
      (lambda x, kernel, upstream: [upstream[0]*x[j] for j in range(len(kernel))],
       'That is what the first output contributes. A shared weight collects from all outputs.'),
      (_averaged_weight_gradient, 'You averaged over the places. Gradients of a shared weight add up.'),
-     inputs=(([1., 2., 4.], [.5, -1.], [1., 3.]), ([3., 0., 1., 5.], [1., 1., 2.], [2., -1.])))
+     (lambda x, kernel, upstream: _weight_gradient(x, kernel, upstream)[::-1],
+      'The right numbers, back to front: weight 0 met the numbers from `x[0]` on.'),
+     (lambda x, kernel, upstream: [w*g for w, g in zip(kernel, _weight_gradient(x, kernel, upstream))],
+      'You multiplied by the weight itself. The derivative of w·x for w is x: the weight is gone.'),
+     (lambda x, kernel, upstream: [sum(upstream)*x[j] for j in range(len(kernel))],
+      'Each output saw another part of `x`: pair `upstream[i]` with `x[i + j]`.'),
+     inputs=(([1., 2., 4.], [.5, -1.], [1., 3.]), ([3., 0., 1., 5.], [1., 1., 2.], [2., -1.]),
+             ([1., -2., 0., 3., 5.], [2., -1.], [1., -4., 2., .5]), ([2., -3.], [4.], [5., 1.]),
+             ([2., 7.], [1., -1.], [3.])))
 
 # %% ../nbs/23_lessons.ipynb #c453c269
 def _input_gradient(x, kernel, upstream):
@@ -285,7 +357,15 @@ _add('sharing/input_gradient',
       '0.'),
      (lambda x, kernel, upstream: [sum(kernel)*g for g in upstream] + [0.]*(len(x) - len(upstream)),
       'Each output passes its gradient on to *several* pixels, by the weight that each had.'),
-     inputs=(([1., 2., 4.], [.5, -1.], [1., 3.]), ([3., 0., 1., 5.], [1., 1., 2.], [2., -1.])))
+     (lambda x, kernel, upstream: [w*g for w, g in zip(_input_gradient(x, kernel, upstream), x)],
+      'You multiplied by `x` itself. The derivative of w·x for x is w: the pixel is gone.'),
+     (lambda x, kernel, upstream: _input_gradient(x, kernel, upstream)[::-1],
+      'The right numbers, back to front: output 0 belongs to the beginning of `x`.'),
+     (lambda x, kernel, upstream: _weight_gradient(x, kernel, upstream),
+      'That is the gradient for the weights. Here there is one number for each number of `x`.'),
+     inputs=(([1., 2., 4.], [.5, -1.], [1., 3.]), ([3., 0., 1., 5.], [1., 1., 2.], [2., -1.]),
+             ([1., -2., 0., 3., 5.], [2., -1.], [1., -4., 2., .5]), ([2., -3.], [4.], [5., 1.]),
+             ([2., 7.], [1., -1.], [3.])))
 
 # %% ../nbs/23_lessons.ipynb #c72aea19
 def _update(weight, gradient, lr): return weight - lr*gradient
@@ -299,7 +379,16 @@ _add('sharing/update',
      (lambda weight, gradient, lr: weight - gradient,
       'The learning rate is missing: a whole gradient may be far too long a step.'),
      (lambda weight, gradient, lr: -lr*gradient, 'That is the step. Where does it start?'),
-     inputs=((1., .5, .1), (-2., 3., .01)))
+     (lambda weight, gradient, lr: weight - lr*abs(gradient),
+      'The sign of the gradient is lost. Where it is negative, the loss falls as the weight grows: then it should grow.'),
+     (lambda weight, gradient, lr: weight - lr*np.sign(gradient),
+      'You took only the sign of the gradient. A steeper loss gets a longer step.'),
+     (lambda weight, gradient, lr: weight*(1 - lr*gradient),
+      'Your step is multiplied by the weight, so that a weight of 0 could never move. Subtract lr · gradient.'),
+     (lambda weight, gradient, lr: weight - gradient/lr,
+      'You divided by the learning rate. It *shortens* the step: multiply.'),
+     (lambda weight, gradient, lr: lr*gradient - weight, 'The wrong way round: the step is subtracted from the weight.'),
+     inputs=((1., .5, .1), (-2., 3., .01), (.5, -4., .2), (0., -1., .5), (3., 0., .1), (4., 30., .1)))
 
 # %% ../nbs/23_lessons.ipynb #cddbde36
 _add('sharing/shift',
@@ -313,7 +402,11 @@ _add('sharing/shift',
       'the edge moves?'),
      ('changes',
       'That is what a fully connected layer does, with different weights at each place. Here each place has the '
-      'same ones.'))
+      'same ones.'),
+     also=dict(moves=('moves too', 'moves as well', 'moves along', 'moves with it', 'moves with the image', 'moves by 4',
+                      'moves by 4 pixels', 'moves by the same', 'shifts', 'equivariant', 'equivariance'),
+               stays=('stays the same', 'stays where it is', 'same', 'invariant', 'invariance', 'nothing', 'unchanged'),
+               changes=('differs', 'different', 'changes completely')))
 
 # %% ../nbs/23_lessons.ipynb #082c2165
 _add('mnist/grouped',
@@ -324,7 +417,46 @@ _add('mnist/grouped',
      (32*16*5*5 + 32, 'You let each map see all 16 channels. With `groups=4` it sees the four of its group.'),
      (32*4*5*5, 'The biases are missing: one for each map that comes out.'),
      (8*4*5*5 + 8, 'That is one of the four groups: it makes 8 of the 32 maps.'),
-     (32*(16//4)*5*5//4 + 32, 'You divided by 4 once more for the stride. A stride skips places, not weights.'))
+     (32*(16//4)*5*5//4 + 32, 'You divided by 4 once more for the stride. A stride skips places, not weights.'),
+     (32*16*5*5//4 + 32//4, 'The weights are right; but each of the 32 maps has a bias, whatever its group.'),
+     (4*(32*4*5*5 + 32), 'You counted 32 maps in each of the four groups. There are 32 in all, eight in each.'))
+
+# %% ../nbs/23_lessons.ipynb #5e8c3266
+def _run_layers(network, x):
+    "Layers in the order in which they work, each with the shape that it gives, and the output; an error ends both"
+    layers, shapes = [], []
+    def note(layer, args, out):
+        layers.append(layer)
+        shapes.append(tuple(out.shape[1:]))
+    handles = [m.register_forward_hook(note) for m in network.modules() if not list(m.children())]
+    try: return layers, shapes, network(x)
+    except RuntimeError as error: return layers, shapes, f'an error: {error}'
+    finally:
+        for handle in handles: handle.remove()
+
+def _describe_layer(layer, shape):
+    "Kind and side of its kernel, the shape that comes out, the rate of a dropout, and whether it is frozen"
+    side = getattr(layer, 'kernel_size', ())
+    kernel = ' ' + ' × '.join(map(str, side if isinstance(side, tuple) else (side, side))) if side else ''
+    rate = f' {layer.p}' if isinstance(layer, nn.Dropout) else ''
+    frozen = [not p.requires_grad for p in layer.parameters()]
+    state = ' frozen' if frozen and all(frozen) else ' partly frozen' if any(frozen) else ''
+    return f'{type(layer).__name__}{kernel}{rate} {shape}{state}'
+
+# %% ../nbs/23_lessons.ipynb #5e455d2a
+def _describe_network(network, shape, kinds=None):
+    "Layers (of these kinds), number of parameters, and the output for fixed weights and an image of that shape"
+    if not isinstance(network, nn.Module): return network
+    x = torch.linspace(-1, 1, math.prod(shape)).sin().view(1, *shape)
+    with torch.no_grad():
+        layers, shapes, _ = _run_layers(network.eval(), x)
+        for i, layer in enumerate(dict.fromkeys(layer for layer in layers if list(layer.parameters()))):
+            for p in layer.parameters(): p.copy_(.3*torch.sin(torch.arange(1., p.numel() + 1)*(i + 1)).view_as(p))
+        out = _run_layers(network, x)[2]
+    told = [_describe_layer(*pair) for pair in zip(layers, shapes) if kinds is None or isinstance(pair[0], kinds)]
+    if isinstance(out, str): told.append(out)
+    return {'layers': told, 'parameters': sum(p.numel() for p in network.parameters()),
+            'output': out.tolist() if isinstance(out, torch.Tensor) else out}
 
 # %% ../nbs/23_lessons.ipynb #0ef05264
 def _grey_kernel(kernel): return np.asarray(kernel, float).sum(0)
@@ -342,19 +474,14 @@ _add('mnist/grey_kernel',
       'You kept the part for red and dropped the others. All three look at the same pixels, and all count.'),
      (lambda kernel: np.asarray(kernel, float).sum((1, 2)),
       'You added up the places and kept the channels. It is the places that must stay; the channels are alike.'),
+     (lambda kernel: np.tensordot([.299, .587, .114], np.asarray(kernel, float), 1),
+      'Those are the weights with which colours are made grey. Here nothing is made grey: the three channels are alike.'),
+     (lambda kernel: np.asarray(kernel, float).max(0),
+      'You kept the largest of the three. The layer adds up the products of the channels.'),
+     (lambda kernel: np.asarray(kernel, float).prod(0),
+      'You multiplied the three. Each is multiplied by the pixel, and the products are *added*.'),
      inputs=(([[[1., 2.], [0., -1.]], [[3., 0.], [1., 1.]], [[0., 5.], [2., 2.]]],),
-             ([[[1., 0., 2.]], [[-1., 4., 2.]], [[2., 2., 2.]]],)))
-
-# %% ../nbs/23_lessons.ipynb #abfbf333
-def _layer_shapes(network):
-    "Kind and output shape of each layer for a grey digit, and the number of parameters; anything else unchanged"
-    if not isinstance(network, nn.Module): return network
-    x, found, parameters = torch.zeros(1, 1, 28, 28), [], sum(p.numel() for p in network.parameters())
-    for layer in network.eval().children():
-        try: x = layer(x)
-        except RuntimeError: return [*found, f'{type(layer).__name__} does not fit', parameters]
-        found.append(f'{type(layer).__name__} {tuple(x.shape[1:])}')
-    return [*found, parameters]
+             ([[[1., 0., 2.]], [[-1., 4., 2.]], [[2., 2., 2.]]],), ([[[-3.]], [[1.]], [[0.]]],)))
 
 # %% ../nbs/23_lessons.ipynb #62c10f40
 def _digits_network(n_classes):
@@ -386,8 +513,11 @@ _add('mnist/network',
       'Your first layer expects three channels. These digits are grey: one.'),
      (lambda n: _changed_digits_network(n, side=28),
       'Your linear layer expects maps as large as the image. Each pooling has halved the side: 28, 14, 7.'),
+     (lambda n: _changed_digits_network(n)[:-2],
+      'Your network ends with maps. `Flatten` and a `Linear` layer make numbers for the classes of them.'),
+     (lambda n: _digits_network(10), 'Your network always has ten classes. It should have `n_classes`.'),
      inputs=((10,), (4,)),
-     read=_layer_shapes)
+     read=lambda network, *_: _describe_network(network, (1, 28, 28)))
 
 # %% ../nbs/23_lessons.ipynb #269d5ee8
 _add('mnist/first_loss',
@@ -401,8 +531,11 @@ _add('mnist/first_loss',
       "That is how often guessing is wrong. The cross-entropy is minus the logarithm of the true class's "
       'probability.'),
      (float(np.log2(10)), 'You counted in bits. PyTorch takes the natural logarithm.'),
-     (1, 'You took the logarithm to base 10. PyTorch takes the natural one.'),
-     (float(-np.log(10)), 'The sign: the loss is *minus* the logarithm, so that it is never below 0.'))
+     (1., 'You took the logarithm to base 10. PyTorch takes the natural one.'),
+     (float(-np.log(10)), 'The sign: the loss is *minus* the logarithm, so that it is never below 0.'),
+     (0, 'A loss of 0 means that the true class has the probability 1. Here it has 1/10.'),
+     (10, 'That is one over the probability of the true class. The loss is the logarithm of that.'),
+     decimals=2)
 
 # %% ../nbs/23_lessons.ipynb #eb64ec77
 def _dead_share(activations): return float((np.asarray(activations) == 0).all(0).mean())
@@ -422,9 +555,15 @@ _add('mnist/dead_share',
       'You count a unit as dead if it is 0 for *some* image. A single image that it responds to keeps it alive.'),
      (lambda activations: float(1 - (np.asarray(activations) == 0).all(0).mean()),
       'Those are the units that are alive. The question asks for the fraction of the others.'),
-     inputs=(([[0., 1., 0., 0.], [0., 0., 0., 2.], [0., 3., 0., 0.]],),
-             ([[0., 0., 0.], [0., 1., 0.5]],),
-             ([[1., 0.], [0., 0.], [0., 0.]],)))
+     (lambda activations: int((np.asarray(activations) == 0).all(0).sum()),
+      'That is how *many* units are dead. The question asks for the fraction: divide by the number of units.'),
+     (lambda activations: 100*_dead_share(activations), 'That is a percentage. A fraction lies between 0 and 1.'),
+     (lambda activations: float((np.asarray(activations) == 0).all(0).sum()/len(activations)),
+      'You divided by the number of images. The fraction is one of *units*: divide by the number of columns.'),
+     (lambda activations: float((np.asarray(activations).mean(0) < .1).mean()),
+      'You count units that are nearly silent. Dead is only what is exactly 0, for all images.'),
+     inputs=(([[0., 1., 0., 0.], [0., 0., 0., 2.], [0., 3., 0., 0.]],), ([[0., 0., 0.], [0., 1., .5]],),
+             ([[1., 0.], [0., 0.], [0., 0.]],), ([[0., .0001, 0., 2., 0.]],), ([[1.], [2.]],)))
 
 # %% ../nbs/23_lessons.ipynb #6a81c905
 _add('mnist/momentum',
@@ -434,7 +573,10 @@ _add('mnist/momentum',
      'It moves opposite to the rate. Where the steps are large, momentum would carry them too far; when they are '
      'small at the end, it steadies them.',
      ('start', 'At the start the rate is low, and the momentum high. They move in opposite directions.'),
-     ('end', 'At the end it is the *rate* that is lowest. The momentum has come back up by then.'))
+     ('end', 'At the end it is the *rate* that is lowest. The momentum has come back up by then.'),
+     also=dict(peak=('peak of the learning rate', 'peak of the rate', 'learning rate peak', 'maximum', 'max', 'top', 'middle',
+                     'in the middle', 'when the learning rate is highest', 'where the learning rate is highest'),
+               start=('beginning', 'in the beginning', 'first'), end=('finish', 'in the end', 'last')))
 
 # %% ../nbs/23_lessons.ipynb #c60a98a0
 _add('mnist/cause',
@@ -447,7 +589,12 @@ _add('mnist/cause',
       'No step has been taken when the loss of the first batch is computed. The learning rate cannot have done '
       'anything yet.'),
      ('dead units',
-      'Dead units give 0, and a network of zeros gives every class the same probability: its loss would be 2.3.'))
+      'Dead units give 0, and a network of zeros gives every class the same probability: its loss would be 2.3.'),
+     also={'initial weights': ('weights', 'initialisation', 'initialization', 'weight initialisation', 'weight initialization',
+                               'initialisation of the weights', 'initialization of the weights', 'init', 'weight init',
+                               'bad initial weights', 'large initial weights', 'bad initialisation', 'bad initialization'),
+           'learning rate': ('lr', 'high learning rate', 'large learning rate', 'too high learning rate'),
+           'dead units': ('dead relu', 'dead neurons')})
 
 # %% ../nbs/23_lessons.ipynb #63b160c5
 _add('architectures/multiply_adds',
@@ -459,18 +606,23 @@ _add('architectures/multiply_adds',
       'You counted a place for each pixel that comes *in*. Without padding the kernel fits at 11 × 11 places.'),
      (64*32*3*3 + 64, 'Those are its parameters. Each weight is used again at every place in the map.'),
      (64*32*3*3, 'Those are its weights. Each of them is used again at every place of the map.'),
-     (64*3*3*11*11, 'That is for a single map that comes in. Each of the 64 looks at all 32.'))
+     (64*3*3*11*11, 'That is for a single map that comes in. Each of the 64 looks at all 32.'),
+     (2*64*32*3*3*11*11, 'You counted the additions as well: the question asks for multiplications.'),
+     (64*32*3*3*12*12, 'From 13 pixels a kernel of 3 takes away *two*: one on each side.'),
+     (64*32*11*11, 'Each place takes 9 multiplications for each pair of maps, as the kernel has 3 × 3 weights.'))
 
 # %% ../nbs/23_lessons.ipynb #517cc1e1
 _add('architectures/three_small',
      'Three convolutions of 3 × 3 in a row have the receptive field of one of 7 × 7. What fraction of its weights '
      'do they have, with the same number of maps everywhere? A number from 0 to 1.',
      3*9/49,
-     '$3·9\\,C^2/49\\,C^2$: little more than half, with room for two more ReLUs.',
+     '$3·9\\,C^2/49\\,C^2$: 0.55, little more than half, with room for two more ReLUs.',
      (9/49, 'That is one of the three kernels. There are three, one after the other.'),
      (49/27, 'Upside down: the three small ones have *fewer* weights.'),
      (3*3/7, 'You compared sides. A kernel has its side times its side of weights, for each pair of maps.'),
-     (1., 'They see the same square of 7 × 7. But they do not have a weight for each of its pixels.'))
+     (1., 'They see the same square of 7 × 7. But they do not have a weight for each of its pixels.'),
+     (1 - 27/49, 'That is the fraction that is *saved*. The question asks for what they have.'),
+     decimals=2)
 
 # %% ../nbs/23_lessons.ipynb #5afbc8fe
 def _pointwise(maps, weight): return np.einsum('oc,chw->ohw', weight, maps)
@@ -489,7 +641,12 @@ _add('architectures/pointwise',
       'You added up the places as well. Every pixel keeps its place: the result is (O, H, W).'),
      (lambda maps, weight: np.einsum('oc,chw->ohw', weight, maps)/len(maps),
       'You averaged over the channels. A convolution adds up the products.'),
-     inputs=(([[[1., 2.], [0., -1.]], [[3., 0.], [1., 1.]]], [[1., 2.], [0., -1.], [.5, .5]]),
+     (lambda maps, weight: np.einsum('co,chw->ohw', weight, maps),
+      'You took the weights the other way round: a *row* of `weight` belongs to a map that comes out.'),
+     (lambda maps, weight: np.maximum(_pointwise(maps, weight), 0), 'A ReLU is not asked for: negative numbers stay.'),
+     inputs=(([[[1., 2.], [0., -1.]], [[3., 0.], [1., 1.]]], [[1., 2.], [0., -1.]]),
+             ([[[1., 2., 3.]], [[4., 5., 7.]]], [[2., -1.], [1., 3.]]),
+             ([[[1., 2.], [0., -1.]], [[3., 0.], [1., 1.]]], [[1., 2.], [0., -1.], [.5, .5]]),
              ([[[1., 2., 3.]], [[4., 5., 7.]]], [[2., -1.]])))
 
 # %% ../nbs/23_lessons.ipynb #6323bd6e
@@ -502,19 +659,9 @@ _add('architectures/average',
      (512*7*7*10, 'Those are all the weights of the flattened head. The averaged one still has some.'),
      (512*10, 'Those are the weights that are left.'),
      (7*7*10, 'You forgot that there are 512 maps.'),
-     (48, 'That is what it saves for one pair of a map and a class. How many such pairs are there?'))
-
-# %% ../nbs/23_lessons.ipynb #bdfda83d
-def _network_response(network):
-    "The output of a network for fixed weights and a fixed image, and its number of parameters; anything else unchanged"
-    if not isinstance(network, nn.Module): return network
-    parameters = list(network.parameters())
-    with torch.no_grad():
-        for p in parameters: p.copy_(torch.linspace(-.2, .25, p.numel()).view_as(p)) # whatever the order of layers
-        x = torch.linspace(-1, 1, 2*3*4).view(1, 2, 3, 4)
-        try: out = network(x)
-        except RuntimeError: return ['does not run', sum(p.numel() for p in parameters)]
-    return [out.tolist() if isinstance(out, torch.Tensor) else out, sum(p.numel() for p in parameters)]
+     (48, 'That is what it saves for one pair of a map and a class. How many such pairs are there?'),
+     (512*7*7*10 - 10, 'You left one weight for each class. Averaged, each class has a weight for each of the 512 maps.'),
+     (512*48, 'That is for one class. There are ten.'))
 
 # %% ../nbs/23_lessons.ipynb #2ee477c9
 def _residual(channels):
@@ -540,6 +687,13 @@ def _changed_residual(channels, join, **options):
 def _concatenated(x, learnt):
     return torch.cat([x, learnt], 1).relu()
 
+# %% ../nbs/23_lessons.ipynb #3fa5e764
+def _residual_with_one_convolution(channels):
+    block = _changed_residual(channels, lambda x, one, two: (x + one(one(x).relu())).relu())
+    del block.conv2
+    block.forward = lambda x: (x + block.conv1(block.conv1(x).relu())).relu()
+    return block
+
 # %% ../nbs/23_lessons.ipynb #21f81afd
 _add('architectures/residual',
      'Write `residual(channels)`, which returns an `nn.Module` that computes $\\mathrm{relu}(x + f(x))$, where $f$ '
@@ -560,8 +714,14 @@ _add('architectures/residual',
       'You put the two side by side, as more channels: that is what DenseNet does. ResNet adds them.'),
      (lambda n: _changed_residual(n, lambda x, one, two: (x + two(one(x).relu())).relu(), padding=0),
       'Without padding $f(x)$ is smaller than $x$: the two cannot be added.'),
-     inputs=((2,),),
-     read=_network_response)
+     (lambda n: _changed_residual(n, lambda x, one, two: (x + one(one(x).relu())).relu()),
+      'You use one convolution twice, with the same weights. $f$ has two convolutions, each with weights of its own.'),
+     (_residual_with_one_convolution,
+      'Your block has a single convolution and uses it twice. $f$ has two, each with weights of its own.'),
+     (lambda n: _changed_residual(n, lambda x, one, two: (x + two(one(x).relu()).relu()).relu()),
+      'There is one ReLU too many, after the second convolution: then $f(x)$ can never subtract anything.'),
+     inputs=((2,), (3,)),
+     read=lambda block, channels: _describe_network(block, (channels, 3, 4), nn.Conv2d))
 
 # %% ../nbs/23_lessons.ipynb #9a483ebd
 _add('architectures/depth',
@@ -574,7 +734,9 @@ _add('architectures/depth',
      (36, 'Those are the convolutions of a group. A block has two.'),
      (110/6, 'There are no fractions of a block: the first convolution and the linear layer are not in any.'),
      (55,
-      'You halved the depth. First take away the two layers that are in no block, then think of the three groups.'))
+      'You halved the depth. First take away the two layers that are in no block, then think of the three groups.'),
+     (37, 'You divided 110 by 3: that counts layers, the two outside included. A block has two.'),
+     (19, 'One too many: two of the 110 layers are in no block.'))
 
 # %% ../nbs/23_lessons.ipynb #d5215f7c
 _add('architectures/gradient',
@@ -586,7 +748,10 @@ _add('architectures/gradient',
      ('vanishes',
       "That is what it does *without* BatchNorm, from PyTorch's default weights. Look at the second line of the "
       'chart.'),
-     ('stays', 'That is what shortcuts without BatchNorm do: they let it through unchanged, past the blocks.'))
+     ('stays', 'That is what shortcuts without BatchNorm do: they let it through unchanged, past the blocks.'),
+     also=dict(grows=('explodes', 'increases', 'gets larger', 'becomes larger', 'exploding', 'growing'),
+               vanishes=('shrinks', 'decreases', 'dies', 'gets smaller', 'becomes smaller', 'vanishing'),
+               stays=('stays the same', 'same', 'constant', 'unchanged')))
 
 # %% ../nbs/23_lessons.ipynb #93920370
 _add('cifar10/chance_loss',
@@ -598,7 +763,10 @@ _add('cifar10/chance_loss',
       'That is the probability of the true class, and the accuracy of guessing. The loss is minus its logarithm.'),
      (1., "That is the logarithm to base 10. PyTorch's losses use the natural one."),
      (float(np.log2(10)), "That is the logarithm to base 2, in bits. PyTorch's losses use the natural one."),
-     (float(-np.log(10)), 'The sign: a logarithm of a probability is negative, and the loss is minus that.'))
+     (float(-np.log(10)), 'The sign: a logarithm of a probability is negative, and the loss is minus that.'),
+     (.9, 'That is how often guessing is wrong. The loss is minus the logarithm of the probability of the true class.'),
+     (0, 'A loss of 0 needs the probability 1 for the true class. Here it has 1/10.'),
+     decimals=2)
 
 # %% ../nbs/23_lessons.ipynb #eccd533e
 def _normalise(x, mean, std): return (x - mean[:, None, None])/std[:, None, None]
@@ -606,6 +774,9 @@ def _normalise_without_std(x, mean, std): return x - mean[:, None, None]
 def _normalise_times_std(x, mean, std): return (x - mean[:, None, None])*std[:, None, None]
 def _normalise_per_image(x, mean, std): return (x - x.mean((1, 2), keepdims=True))/x.std((1, 2), keepdims=True)
 def _normalise_last_axis(x, mean, std): return (x - mean)/std
+def _normalise_by_variance(x, mean, std): return (x - mean[:, None, None])/std[:, None, None]**2
+def _normalise_alike(x, mean, std): return (x - mean.mean())/std.mean()
+def _normalise_minus_last(x, mean, std): return x/std[:, None, None] - mean[:, None, None]
 
 # %% ../nbs/23_lessons.ipynb #8aaaf202
 _add('cifar10/normalise',
@@ -622,7 +793,10 @@ _add('cifar10/normalise',
      (_normalise_last_axis,
       'NumPy matched the three numbers with the *columns* of the image: axes are matched from the last one. Write '
       '`mean[:, None, None]`.'),
-     inputs=tuple((np.random.default_rng(seed).random((3, 2, 3)), np.array([.5, .4, .3]), np.array([.2, .25, .5]))
+     (_normalise_by_variance, 'You divided by the variance, the *square* of the standard deviation.'),
+     (_normalise_alike, 'You used one mean and one standard deviation for all three channels. Each has its own.'),
+     (_normalise_minus_last, 'You divided first. Subtract the mean first, then divide.'),
+     inputs=tuple((np.random.default_rng(seed).random((3, 2, 3)).round(2), np.array([.5, .4, .3]), np.array([.2, .25, .5]))
                   for seed in range(2)))
 
 # %% ../nbs/23_lessons.ipynb #c2ae8e7b
@@ -641,7 +815,10 @@ _add('cifar10/linear_in',
       'here and there, and that matters more on small maps: go through the sides.'),
      (256*8*8,
       'Three halvings of 64 are 8, but a kernel of 4 with padding 1 loses a pixel, and so does a pooling of 3 with '
-      'stride 2: go through the sides.'))
+      'stride 2: go through the sides.'),
+     (6*6, 'That is one map. There are 256.'),
+     (256*6, 'The maps are 6 × 6, not 6: square the side.'),
+     (256*7*7, 'Your side is one too long: somewhere on the way you rounded up. Go through the sides, and round down.'))
 
 # %% ../nbs/23_lessons.ipynb #1aed3988
 def _custom_block(in_channels, out_channels):
@@ -666,17 +843,13 @@ def _custom_block_half(in_channels, out_channels):
     return nn.Sequential(*block[:3], *block[6:])
 
 def _custom_block_without_dropout(in_channels, out_channels): return _custom_block(in_channels, out_channels)[:-1]
+def _custom_block_with_dropout(in_channels, out_channels, p):
+    return nn.Sequential(*_custom_block_without_dropout(in_channels, out_channels), nn.Dropout(p))
 
-# %% ../nbs/23_lessons.ipynb #c098e4fd
-def _network_summary(network, side):
-    "Kinds of layers, parameters, dropout rates, and the shape that comes out for a square image of that side"
-    if not isinstance(network, nn.Module): return network
-    layers = [m for m in network.modules() if not list(m.children())]
-    convolution = next((m for m in layers if isinstance(m, nn.Conv2d)), None)
-    if convolution is None: return network
-    with torch.no_grad(): shape = list(network.eval()(torch.zeros(1, convolution.in_channels, side, side)).shape)
-    kinds, dropout = [type(m).__name__ for m in layers], [m.p for m in layers if isinstance(m, nn.Dropout)]
-    return [kinds, sum(p.numel() for p in network.parameters()), dropout, shape]
+def _custom_block_wide_first(in_channels, out_channels):
+    block = _custom_block(in_channels, out_channels)
+    first = [nn.Conv2d(in_channels, in_channels, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(in_channels)]
+    return nn.Sequential(*first, nn.Conv2d(in_channels, out_channels, 3, padding=1), *block[4:])
 
 # %% ../nbs/23_lessons.ipynb #3d797118
 _add('cifar10/block',
@@ -692,8 +865,11 @@ _add('cifar10/block',
      (_custom_block_half,
       'One convolution only. The block has two, the second from `out_channels` to `out_channels`.'),
      (_custom_block_without_dropout, 'The dropout of .25 at the end is missing.'),
+     (_custom_block_wide_first,
+      'Your first convolution keeps `in_channels`. It is the first that goes to `out_channels`, the second stays there.'),
+     (lambda i, o: _custom_block_with_dropout(i, o, .5), 'Your dropout is .5. In article E it is .25.'),
      inputs=((3, 32), (32, 64)),
-     read=partial(_network_summary, side=8))
+     read=lambda block, in_channels, _: _describe_network(block, (in_channels, 8, 8)))
 
 # %% ../nbs/23_lessons.ipynb #29417160
 def _dropout(x, kept, p): return x*kept/(1 - p)
@@ -712,8 +888,11 @@ _add('cifar10/dropout',
      (lambda x, kept, p: x*kept*(1 - p), 'That makes the sum smaller still. To make up for what is missing, divide.'),
      (lambda x, kept, p: x*(1 - kept)/(1 - p),
       'You kept what should be dropped: `kept` holds 1 where a number *stays*.'),
-     inputs=((np.array([1., 2., 3., 4.]), np.array([1., 0., 1., 1.]), .25),
-             (np.array([2., -1.]), np.array([0., 1.]), .4)))
+     (lambda x, kept, p: x*kept/np.mean(kept),
+      'You divided by the share that was kept *this time*. PyTorch divides by 1 − p, which is the same for every batch.'),
+     (lambda x, kept, p: x/(1 - p), 'You scaled, but dropped nothing: multiply by `kept`.'),
+     inputs=((np.array([1., 2., 3., 4.]), np.array([1., 0., 1., 1.]), .25), (np.array([2., -1.]), np.array([0., 1.]), .4),
+             (np.array([3., -2., 0.]), np.array([1., 1., 0.]), .5)))
 
 # %% ../nbs/23_lessons.ipynb #aec0a5a1
 def _batch_accuracy(right, sizes): return sum(right)/sum(sizes)
@@ -731,13 +910,23 @@ _add('cifar10/accuracy',
      (lambda right, sizes: sum(right)/(sizes[0]*len(sizes)),
       'Not every batch is as large as the first one: add up the sizes.'),
      (lambda right, sizes: right[-1]/sizes[-1], 'That is the accuracy of the last batch alone.'),
-     inputs=(([20, 24, 3], [32, 32, 16]), ([5, 1], [8, 1])))
+     (lambda right, sizes: 100*sum(right)/sum(sizes), 'That is a percentage. The accuracy lies between 0 and 1.'),
+     (lambda right, sizes: sum(right)/len(right), 'You divided by the number of batches. Divide by the number of images.'),
+     (lambda right, sizes: 1 - sum(right)/sum(sizes), 'That is the error rate: 1 minus the accuracy.'),
+     (lambda right, sizes: sum(right)//sum(sizes), '`//` rounds down, here to 0. A fraction needs `/`.'),
+     inputs=(([20, 24, 3], [32, 32, 16]), ([5, 1], [8, 1]), ([0], [4]), ([3, 5], [3, 5])))
 
 # %% ../nbs/23_lessons.ipynb #ec0da87e
 def _macro_f1(confusion):
     right, true, predicted = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
     precision, recall = right/predicted, right/true
     return (2*precision*recall/(precision + recall)).mean()
+
+def _f1(confusion):
+    precision, recall = confusion.diagonal()/confusion.sum(0), confusion.diagonal()/confusion.sum(1)
+    return 2*precision*recall/(precision + recall)
+
+def _f1_by_size(confusion): return np.average(_f1(confusion), weights=confusion.sum(1))
 
 def _f1_of_means(confusion):
     precision, recall = (confusion.diagonal()/confusion.sum(0)).mean(), (confusion.diagonal()/confusion.sum(1)).mean()
@@ -757,7 +946,12 @@ _add('cifar10/macro_f1',
       'That is the accuracy: all images alike. A macro average gives each *class* the same weight.'),
      (lambda confusion: (confusion.diagonal()/confusion.sum(1)).mean(),
       'That is macro recall. Precision is missing.'),
-     inputs=((np.array([[8., 2, 0], [1, 3, 0], [3, 1, 2]]),), (np.array([[5., 5], [0, 2]]),)))
+     (_f1_by_size, 'You weighted the classes by their sizes. A macro average gives each class the same weight.'),
+     (lambda confusion: _f1(confusion).sum(), 'You added them up. The mean also divides by the number of classes.'),
+     (lambda confusion: _f1(confusion), 'Those are the F1 of the classes, one by one. Macro F1 is their mean.'),
+     (lambda confusion: _f1(confusion).mean()/2, 'The factor 2 is missing: F1 = 2·precision·recall/(precision + recall).'),
+     inputs=((np.array([[8., 2, 0], [1, 3, 0], [3, 1, 2]]),), (np.array([[5., 5], [0, 2]]),),
+             (np.array([[1., 0, 2, 1], [3, 9, 0, 1], [0, 0, 4, 2], [1, 1, 0, 7]]),)))
 
 # %% ../nbs/23_lessons.ipynb #720fdea2
 _add('planets/red',
@@ -766,7 +960,9 @@ _add('planets/red',
      0,
      'Red, green, blue: 0, 1, 2. One red pixel settles it: draw a red square and look.',
      (2, "That is OpenCV's order, blue first. Pillow, fastai and PyTorch's image readers put red first."),
-     (1, 'That is green. Draw a red square and see which of the three numbers is large.'))
+     (1, 'That is green. Draw a red square and see which of the three numbers is large.'),
+     (3, 'There are three channels, and Python counts from 0: the last one has the index 2.'),
+     (-3, 'True, counted from the end. Give the index counted from the front.'))
 
 # %% ../nbs/23_lessons.ipynb #498d63c4
 _add('planets/steps',
@@ -778,7 +974,9 @@ _add('planets/steps',
      (2254//64 + 1,
       'You counted the last batch, which is not full. In training fastai drops it: BatchNorm could not do much with '
       '14 images.'),
-     (2254/64, 'There are no fractions of a step. What happens to the images that are left over?'))
+     (2254/64, 'There are no fractions of a step. What happens to the images that are left over?'),
+     (2254, 'That is a step for each image. A step takes a whole batch.'),
+     (2254*64, 'You multiplied. A batch holds 64 images, so there are fewer steps than images.'))
 
 # %% ../nbs/23_lessons.ipynb #91dfa714
 _add('planets/first_layer',
@@ -787,7 +985,10 @@ _add('planets/first_layer',
      'Eight maps, each with a kernel for each of the three colours, and a bias.',
      (8*3*5*5, 'The eight biases are missing: one for each map that comes out.'),
      (8*5*5 + 8, 'Each map has a kernel for *each* of the three colours.'),
-     (3*8, 'That counts kernels, not their 25 weights.'))
+     (3*8, 'That counts kernels, not their 25 weights.'),
+     (3*5*5 + 8, 'That is one kernel for all maps. Each of the eight maps has its own.'),
+     (8*3*5*5 + 3, 'A bias belongs to each of the eight maps that come *out*.'),
+     (8*3*5 + 8, 'A kernel of 5 × 5 has 25 weights, not 5.'))
 
 # %% ../nbs/23_lessons.ipynb #a6d8d951
 _add('planets/sides',
@@ -797,20 +998,25 @@ _add('planets/sides',
      '⌊(25 + 4 − 5)/2⌋ + 1 = 13: the padding lets a last window fit.',
      ([100, 50, 25, 12, 6],
       'You halved and rounded down. With this padding an odd side has one window more: ⌊(25 + 4 − 5)/2⌋ + 1.'),
-     ([98, 47, 22, 9, 3], 'You left out the padding, which adds 2 pixels on each side.'))
+     ([98, 47, 22, 9, 3], 'You left out the padding, which adds 2 pixels on each side.'),
+     ([200, 100, 50, 25, 13], 'You began with the image itself. The question asks for the five *maps*.'),
+     ([200]*5, 'That is without the stride: a padding of 2 keeps the side, and stride 2 halves it.'),
+     ([200, 100, 50, 25, 13, 7], 'The first of these is the image. The question asks for the five *maps*.'))
 
 # %% ../nbs/23_lessons.ipynb #3a449ac4
 _add('planets/interval',
      'A network classifies 90 of 100 test images correctly. About how wide is the 95% confidence interval of its '
-     'accuracy, from end to end (to 0.01)?',
-     .12,
+     'accuracy, from end to end? Take the normal approximation.',
+     2*1.96*(.9*.1/100)**.5,
      'The standard error of a proportion is $\\sqrt{p(1 - p)/n} = 0.03$, and the interval reaches about two of them '
-     'to each side.',
+     'to each side: 0.12 in all.',
      (.06, 'That is half of it: the distance to one side.'),
      (.03, 'That is the standard error. A 95% interval reaches about twice as far, to both sides.'),
      (.012,
       'Even a thousand images would make it only three times narrower, not ten times; and here there are a hundred.'),
-     tolerance=.01)
+     (.0588*2.576/1.96*2, 'That is the interval of 99%. For 95% it reaches 1.96 standard errors to each side.'),
+     (.3, 'You left out the number of images: divide the variance by n before you take the root.'),
+     decimals=2)
 
 # %% ../nbs/23_lessons.ipynb #ee4a1aa0
 _add('planets/larger_batches',
@@ -821,7 +1027,9 @@ _add('planets/larger_batches',
      'the steps, so compare at equal steps.',
      (5*(2254//128 + 1), 'You counted the last batch of each epoch, which is not full.'),
      (5*(2254//64), 'That is for batches of 64. Twice as many images in a batch mean half as many steps.'),
-     (2254//128, 'That is one epoch; the question asks for all of them.'))
+     (2254//128, 'That is one epoch; the question asks for all of them.'),
+     (5*2254//128, 'You divided the images of all five epochs at once. *Each* epoch drops its own last batch.'),
+     (5*2254/128, 'There are no fractions of a step: each epoch drops its last batch.'))
 
 # %% ../nbs/23_lessons.ipynb #f8cab23a
 _add('planets/squeeze',
@@ -832,7 +1040,10 @@ _add('planets/squeeze',
      'one picture with four classes. `Flatten` leaves the first axis alone: (1, 4).',
      ((1, 4), 'That is what `Flatten` makes of it. `squeeze` does not know which axis is the batch.'),
      ((1, 4, 1, 1), '`squeeze` drops axes of size 1, and there are three of them.'),
-     ((4, 1, 1), 'Not only the first: `squeeze()` without an argument drops *all* axes of size 1.'))
+     ((4, 1, 1), 'Not only the first: `squeeze()` without an argument drops *all* axes of size 1.'),
+     (4, 'In Python `(4)` is a number. A tuple of one number needs a comma: `(4,)`.'),
+     ((), 'Only axes of size 1 are dropped, and there are four classes.'),
+     ((1,), 'The axes of size 1 are those that go. The one of size 4 stays.'))
 
 # %% ../nbs/23_lessons.ipynb #5bf67f26
 def _planets_block(in_channels, out_channels):
@@ -860,8 +1071,12 @@ _add('planets/block',
      (_planets_block_no_padding, 'Without padding 13 pixels become 5. Pad with half a kernel on each side: 5//2.'),
      (_planets_block_stride, 'Your maps keep their side: the stride is missing.'),
      (_planets_block_order, 'Most papers put BatchNorm before the ReLU, as you do. The article puts it after.'),
+     (lambda i, o: _planets_block(i, o)[:2], 'BatchNorm is missing at the end.'),
+     (lambda i, o: _planets_block(i, o)[::2], 'ReLU is missing between the convolution and BatchNorm.'),
+     (lambda i, o: nn.Sequential(nn.Conv2d(i, o, 3, stride=2, padding=1), nn.ReLU(), nn.BatchNorm2d(o)),
+      'Your kernel has a side of 3. The article uses 5.'),
      inputs=((3, 8), (8, 16)),
-     read=partial(_network_summary, side=13))
+     read=lambda block, in_channels, _: _describe_network(block, (in_channels, 13, 13)))
 
 # %% ../nbs/23_lessons.ipynb #a0135c04
 _add('transfer/steps',
@@ -880,7 +1095,10 @@ _add('transfer/steps',
       'A head that was trained and then replaced is lost again: the new one starts from random weights. Replace it '
       'before you train it.'),
      (['choose', 'replace', 'train', 'freeze', 'tune'],
-      'Without freezing first, the training of the head changes the body as well. Freeze before you train.'))
+      'Without freezing first, the training of the head changes the body as well. Freeze before you train.'),
+     also=dict(choose=('choose a backbone', 'choose backbone', 'choose the backbone'), replace=('replace the head', 'replace head'),
+               freeze=('freeze the body', 'freeze body'), train=('train the head', 'train head'),
+               tune=('tune all', 'tune all of it', 'fine-tune', 'finetune')))
 
 # %% ../nbs/23_lessons.ipynb #cd78690f
 _add('transfer/head_parameters',
@@ -893,14 +1111,8 @@ _add('transfer/head_parameters',
      (1280*1000 + 1000, 'That is the old head, for the 1,000 classes of ImageNet. It is replaced by one for yours.'),
      (1280 + 7, 'Each of the 7 classes has a weight for *each* of the 1,280 numbers: they multiply.'),
      (1280, 'Those are the numbers that come in. Each class weights all of them in its own way.'),
-     tolerance=1e-6)
-
-# %% ../nbs/23_lessons.ipynb #1ebfc7f0
-def _trained_parameters(network):
-    "For each layer: its kind and how many parameters are trained and frozen; anything but a network unchanged"
-    if not isinstance(network, nn.Module): return network
-    count = lambda layer, learns: sum(p.numel() for p in layer.parameters() if p.requires_grad == learns)
-    return [[type(layer).__name__, count(layer, True), count(layer, False)] for layer in network.children()]
+     (1281*7 + 7, 'You counted the bias twice: either 1,281 · 7, or 1,280 · 7 + 7.'),
+     (1280*7 + 1280, 'A bias belongs to each of the 7 classes that come *out*.'))
 
 # %% ../nbs/23_lessons.ipynb #de1edcdf
 def _with_new_head(channels, n_classes):
@@ -943,8 +1155,10 @@ _add('transfer/new_head',
       'There is one layer too many: cross-entropy takes logits and includes the softmax. The head is the linear '
       'layer.'),
      (_with_frozen_head, 'It is the wrong way round: the convolution is trained and the new head is frozen.'),
+     (lambda c, n: _with_new_head(c, n)[:-1], 'The head is missing: a linear layer, which learns.'),
+     (lambda c, n: _with_new_head(c, 10), 'Your head always has ten classes. It should have `n_classes`.'),
      inputs=((8, 4), (16, 3)),
-     read=_trained_parameters)
+     read=lambda network, *_: _describe_network(network, (3, 5, 6)))
 
 # %% ../nbs/23_lessons.ipynb #67960565
 _add('transfer/normalise',
@@ -959,7 +1173,11 @@ _add('transfer/normalise',
       'That is the value from 0 to 1. The weights expect images with the mean subtracted, divided by the standard '
       'deviation.'),
      (200/255 - .485, 'The mean is subtracted; the division by the standard deviation is missing.'),
-     ((200/255 - .485)*.229, 'You multiplied by the standard deviation. Dividing is what brings it to 1.'))
+     ((200/255 - .485)*.229, 'You multiplied by the standard deviation. Dividing is what brings it to 1.'),
+     (200/.229, 'You divided by the standard deviation only. First scale to [0, 1] and subtract the mean.'),
+     ((200/255 - .485)/.229**2, 'You divided by the variance, the square of the standard deviation.'),
+     (200/255/.229 - .485, 'You divided first and subtracted afterwards: subtract the mean first.'),
+     decimals=1)
 
 # %% ../nbs/23_lessons.ipynb #90aaf64e
 def _geometric_rates(lowest, highest, n): return [lowest*(highest/lowest)**(i/(n - 1)) for i in range(n)]
@@ -980,8 +1198,13 @@ _add('transfer/rates',
       'All but the head have the same rate. That is what fastai makes of `slice(highest)`, with a tenth for the '
       'body; here the rates should grow step by step.'),
      (lambda lowest, highest, n: [highest]*n, 'One rate for all is exactly what the groups are there to avoid.'),
-     inputs=((.001, .1, 3), (1., 16., 5)),
-     tolerance=1e-6)
+     (lambda lowest, highest, n: [lowest*(highest/lowest)**(i/n) for i in range(n)],
+      'The last one does not reach `highest`: between n groups there are n − 1 factors.'),
+     (lambda lowest, highest, n: [lowest*(highest/lowest)**((i + 1)/n) for i in range(n)],
+      'The first one lies above `lowest`: between n groups there are n − 1 factors, counted from 0.'),
+     (lambda lowest, highest, n: [lowest*10**i for i in range(n)],
+      'You multiply by 10 each time. The factor follows from `lowest`, `highest` and n.'),
+     inputs=((.001, .1, 3), (1., 16., 5), (.01, .5, 2), (.0001, .0008, 4)))
 
 # %% ../nbs/23_lessons.ipynb #c2c3edbb
 _add('transfer/frozen_norm',
@@ -995,7 +1218,10 @@ _add('transfer/frozen_norm',
       'gradient. What else does a BatchNorm keep?'),
      ('nothing',
       '`requires_grad=False` stops gradients only. The running averages are not learnt by gradient: each batch that '
-      'passes in `train()` mode moves them.'))
+      'passes in `train()` mode moves them.'),
+     also=dict(averages=('running averages', 'running statistics', 'running stats', 'statistics', 'buffers', 'running mean',
+                         'running mean and variance', 'moving averages', 'mean and variance'),
+               weights=('parameters', 'weights and biases'), nothing=('none', 'neither', 'nothing at all', 'no change')))
 
 # %% ../nbs/23_lessons.ipynb #e23468b6
 def _next_average(kept, batch, momentum): return (1 - momentum)*kept + momentum*batch
@@ -1017,7 +1243,10 @@ _add('transfer/average',
       'This grows with every batch: as much must go as comes in, so keep only (1 − momentum) of the old value.'),
      (lambda kept, batch, momentum: (kept + batch)/2,
       'The plain mean of the two leaves out `momentum`, which says how much the new one counts.'),
-     inputs=((2., 4., .1), (-1., 3., .4)))
+     (lambda kept, batch, momentum: (1 - momentum)*kept, 'The new batch has no part in this: momentum · batch is missing.'),
+     (lambda kept, batch, momentum: momentum*kept + batch,
+      "That is an optimizer's momentum, which adds up. An average takes only the fraction `momentum` of what is new."),
+     inputs=((2., 4., .1), (-1., 3., .4), (0., -2., .25), (5., 5., .1)))
 
 # %% ../nbs/23_lessons.ipynb #032c7d3b
 _add('collection/query',
@@ -1031,7 +1260,8 @@ _add('collection/query',
      ('jupiter -watch',
       'This removes one nuisance, if the service understands it, and leaves the statues and the car. Say what you '
       'do want.'),
-     ('jupiter saturn', 'That asks for pictures of both, which would belong to two classes. One class, one query.'))
+     ('jupiter saturn', 'That asks for pictures of both, which would belong to two classes. One class, one query.'),
+     also={'planet jupiter': ('jupiter planet', 'jupiter the planet', 'the planet Jupiter')})
 
 # %% ../nbs/23_lessons.ipynb #af2aa5a3
 def _rows(statuses): return [dict(status=status) for status in statuses.split()]
@@ -1053,13 +1283,20 @@ _add('collection/present',
       'A duplicate was not stored a second time, and what is quarantined is elsewhere: neither is in a class folder.'),
      (lambda rows: sum(row['status'] in ('kept', 'restored', 'relabelled', 'quarantined') for row in rows),
       'The quarantine is not a class folder: nothing in it is trained on.'),
+     (lambda rows: sum(row['status'] in ('kept', 'restored') for row in rows),
+      'What was relabelled was moved to the folder of another class: it is still there.'),
+     (lambda rows: sum(row['status'] in ('kept', 'relabelled') for row in rows),
+      'What was restored came back from the quarantine: it is in its folder again.'),
+     (lambda rows: sum(row['status'] in ('kept', 'restored', 'relabelled', 'duplicate') for row in rows),
+      'A duplicate was not stored a second time: its image is there already, and counted.'),
      inputs=((_rows('kept kept failed duplicate quarantined restored relabelled'),),
-             (_rows('kept failed failed quarantined quarantined restored' + ' duplicate'*4),)))
+             (_rows('kept failed failed quarantined quarantined restored' + ' duplicate'*4),),
+             (_rows('relabelled'),), (_rows('kept restored restored'),)))
 
 # %% ../nbs/23_lessons.ipynb #5fd77228
 _add('collection/licence',
      'You want to *sell* a book of pictures, unchanged and with credits. Which of the licences `["cc0", "by 4.0", '
-     '"by-nc 4.0", "by-nd 4.0", ""]` let you print a picture in it? Write a list, in this order.',
+     '"by-nc 4.0", "by-nd 4.0", ""]` let you print a picture in it? Write a list, in any order.',
      ['cc0', 'by 4.0', 'by-nd 4.0'],
      '`nc` forbids commercial use. `nd` forbids changing the picture, which you do not. An empty field means that '
      'nobody stated the licence: unknown, never free.',
@@ -1070,10 +1307,18 @@ _add('collection/licence',
       'An empty field is no permission. It says that the licence is unknown, and then all rights are reserved until '
       'somebody says otherwise.'),
      (['cc0', 'by 4.0', 'by-nc 4.0', 'by-nd 4.0'], '`nc` stands for non-commercial, and the book is sold.'),
-     (['cc0'], 'You give credits, so `by` is satisfied. And `nd` only forbids changes.'))
+     (['cc0'], 'You give credits, so `by` is satisfied. And `nd` only forbids changes.'),
+     (['by 4.0', 'by-nd 4.0'], '`cc0` gives up all rights: everything is allowed, credits or not.'),
+     (['cc0', 'by-nd 4.0'], '`by` asks for credits only, and your book gives them.'),
+     also={'cc0': ('cc0 1.0', 'cc 0', 'public domain'), 'by 4.0': ('cc by 4.0', 'by', 'cc by'),
+           'by-nc 4.0': ('cc by-nc 4.0', 'by-nc', 'cc by-nc'), 'by-nd 4.0': ('cc by-nd 4.0', 'by-nd', 'cc by-nd')},
+     ordered=False)
 
 # %% ../nbs/23_lessons.ipynb #f5c05b5b
 def _leaks(train, test, group): return [file for file in test if group[file] in {group[other] for other in train}]
+
+def _leaks_one_by_one(train, test, group):
+    return [file for file in test for other in train if group[file] == group[other]]
 
 # %% ../nbs/23_lessons.ipynb #8319fd1c
 _add('collection/leaks',
@@ -1090,8 +1335,16 @@ _add('collection/leaks',
       'You look for copies within the test part. A leak is a copy on the *other* side, in `train`.'),
      (lambda train, test, group: sorted({group[file] for file in test} & {group[other] for other in train}),
       'These are the groups on both sides. The question asks for the files of the test part that belong to them.'),
+     (_leaks_one_by_one,
+      'Your loop names a file once for *every* copy in `train`. A file leaks or it does not: name it once.'),
+     (lambda train, test, group: len(_leaks(train, test, group)),
+      'That is how many there are. The question asks for the files themselves, as a list.'),
+     (lambda train, test, group: [file for file in test if file not in _leaks(train, test, group)],
+      'These are the ones that do *not* leak.'),
      inputs=((['a', 'b', 'c'], ['d', 'e', 'f'], dict(a='x', b='y', c='z', d='x', e='w', f='z')),
-             (['a', 'b'], ['c', 'd', 'e'], dict(a=1, b=2, c=3, d=3, e=2))))
+             (['a', 'b'], ['c', 'd', 'e'], dict(a=1, b=2, c=3, d=3, e=2)),
+             (['a', 'b', 'c'], ['z', 'd'], dict(a=1, b=1, c=2, d=1, z=2)),
+             (['a'], ['b', 'c'], dict(a=1, b=2, c=2)), (['a', 'b'], [], dict(a=1, b=1))))
 
 # %% ../nbs/23_lessons.ipynb #c80cfea1
 def _split(groups, at_least):
@@ -1099,6 +1352,18 @@ def _split(groups, at_least):
     for group in dict.fromkeys(groups):
         if sum(g in taken for g in groups) < at_least: taken.append(group)
     return [i for i, group in enumerate(groups) if group in taken]
+
+# %% ../nbs/23_lessons.ipynb #cce6d47c
+def _split_in_order(groups, order, at_least):
+    "The same with the groups in some order, one group after the other"
+    found = []
+    for group in order:
+        if len(found) < at_least: found += [i for i, g in enumerate(groups) if g == group]
+    return found
+
+def _split_by_name(groups, at_least): return sorted(_split_in_order(groups, sorted(set(groups)), at_least))
+def _split_one_more(groups, at_least): return _split(groups, at_least + 1)
+def _split_group_by_group(groups, at_least): return _split_in_order(groups, dict.fromkeys(groups), at_least)
 
 # %% ../nbs/23_lessons.ipynb #934f7939
 _add('collection/split',
@@ -1116,9 +1381,13 @@ _add('collection/split',
       'You leave out every file that has a copy. Groups may be in the test, as long as they are complete.'),
      (lambda groups, at_least: [groups.index(group) for group in list(dict.fromkeys(groups))[:at_least]],
       'You took one file of each group: its other files would end up in the training part, and the test leaks.'),
-     inputs=((['a', 'a', 'b', 'c', 'a', 'c', 'd'], 4),
-             (['x', 'y', 'y', 'z', 'x', 'w'], 1),
-             (['p', 'q', 'p', 'q', 'q', 'r', 's', 't'], 3)))
+     (lambda groups, at_least: _split(sorted(groups), at_least),
+      'You sorted the files by their groups, so the indices are those of another list.'),
+     (_split_by_name, 'You went through the groups by name. Take them in the order in which they first appear.'),
+     (_split_one_more, 'One group too many: stop as soon as there are `at_least` files.'),
+     (_split_group_by_group, 'The right files, group by group. The indices should be in order.'),
+     inputs=((['a', 'a', 'b', 'c', 'a', 'c', 'd'], 4), (['x', 'y', 'y', 'z', 'x', 'w'], 1),
+             (['p', 'q', 'p', 'q', 'q', 'r', 's', 't'], 3), (['m', 'b', 'm', 'a', 'b'], 1), (['u', 'v', 'u'], 2)))
 
 # %% ../nbs/23_lessons.ipynb #15b8db4e
 def _images_needed(width, accuracy):
@@ -1140,8 +1409,13 @@ _add('collection/images_needed',
       'That is for the widest case, an accuracy of one half. A proportion nearer to 1 varies less: p(1 − p).'),
      (lambda width, accuracy: np.ceil(accuracy*(2*1.96/width)**2),
       'The variance of a proportion is p(1 − p), not p: it is small near 1 as well as near 0.'),
-     inputs=((.1, .9), (.05, .8), (.2, .6)),
-     tolerance=1e-6)
+     (lambda width, accuracy: round(accuracy*(1 - accuracy)*(2*1.96/width)**2),
+      'You rounded to the nearest. With one image fewer than the formula asks for, the interval is too wide: round up.'),
+     (lambda width, accuracy: int(accuracy*(1 - accuracy)*(2*1.96/width)**2),
+      'You rounded down, which leaves the interval a little too wide. Round up.'),
+     (lambda width, accuracy: accuracy*(1 - accuracy)*(2*1.96/width)**2,
+      'There are no fractions of an image: round up to the next whole number.'),
+     inputs=((.1, .9), (.05, .8), (.2, .6), (.04, .99), (.09, .8)))
 
 # %% ../nbs/23_lessons.ipynb #b894cf64
 _add('collection/half_as_wide',
@@ -1151,7 +1425,9 @@ _add('collection/half_as_wide',
      'hundred times.',
      (2, 'Twice the images make it narrower only by √2: the width is proportional to one over the *root* of n.'),
      (2**.5, 'That is how much twice the images narrow it. Turn the formula around: which n halves the width?'),
-     (8, 'The width depends on the square root of n, not the cube root: 2², not 2³.'))
+     (8, 'The width depends on the square root of n, not the cube root: 2², not 2³.'),
+     (.25, 'The other way round: four times as many images make it half as wide.'),
+     (1, 'As many images give the same width. It falls with the root of n.'))
 
 # %% ../nbs/23_lessons.ipynb #1fb6f2d4
 _add('collection/none',
@@ -1165,4 +1441,6 @@ _add('collection/none',
       'number says whether it is one of them at all.'),
      ('not sure',
       'Judging by its probabilities it could hardly be surer. But there is a second question, and the novelty '
-      'answers it.'))
+      'answers it.'),
+     also={'none of these': ('none', 'none of them', 'none of those', 'nothing', 'null'),
+           'the first class': ('first', 'class 1', 'first one'), 'not sure': ('unsure', 'uncertain')})

@@ -8,18 +8,24 @@ Docs: https://fastcnn.github.io/fastcnn/lessons.html.md"""
 __all__ = ['LESSONS', 'check', 'show_solution', 'show_progress', 'lesson_images', 'lesson_results', 'explore_convolution']
 
 # %% ../nbs/23_lessons.ipynb #cda0bb67
-import copy, difflib, inspect, json, os, re, textwrap
+import copy, difflib, inspect, json, math, numbers, os, re, textwrap, warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
+from functools import partial
 from html import escape
 from importlib import import_module
 from importlib.resources import files
+from itertools import zip_longest
 from pathlib import Path
 
 # %% ../nbs/23_lessons.ipynb #cd224abc
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from platformdirs import user_data_dir
+from torch import nn
 
 from .convolution import PADDING_MODES
 from .core import InputError, atomic_write, utc_now
@@ -29,48 +35,157 @@ from .core import InputError, atomic_write, utc_now
 class Exercise:
     "A question, its answer, and the answers that misconceptions lead to"
     name:str # Lesson and word, such as 'edges/slide'
-    task:str # The question, Markdown
+    task:str # What is asked, Markdown; `question` adds to how many decimals
     solution:object # A value, or a function
     why:str # How to get there, Markdown
     wrong:tuple # Pairs: an answer like `solution`, and the hint for it
     inputs:tuple = () # For functions: tuples of arguments
-    tolerance:float = 1e-3 # Of numbers, relative and absolute
-    read:Callable = lambda result: result # What of a result counts, such as the layers of a network
+    decimals:int|None = None # How many are asked for, where the solution is not a whole number
+    also:dict = field(default_factory=dict) # Word of the question → tuple of its synonyms
+    ordered:bool = True # Whether the order of a list counts
+    read:Callable = lambda result, *arguments: result # What of a result counts, such as the layers of a network
 
     @property
     def lesson(self)->str:
-        "The part of the name before the stroke"
+        "The part of the name before the slash"
         return self.name.partition('/')[0]
 
+    @property
+    def question(self)->str:
+        "What is asked, and how exactly"
+        if self.decimals is None: return self.task
+        return f'{self.task} (To {self.decimals} decimal{"s"*(self.decimals > 1)}.)'
+
+    @property
+    def tolerance(self)->dict:
+        "How far a number that is not whole may be from the right one: what rounding, or arithmetic in 32 bits, takes away"
+        if self.decimals is None: return dict(rel_tol=1e-4, abs_tol=1e-6)
+        return dict(rel_tol=1e-9, abs_tol=.5*10**-self.decimals)
+
 # %% ../nbs/23_lessons.ipynb #85e30913
-def _as_array(value):
-    "Numbers as an array; words and everything else unchanged"
-    if isinstance(value, (list, tuple)): value = [_as_array(v) for v in value]
-    try: return np.asarray(value.detach().cpu() if hasattr(value, 'detach') else value, float)
-    except (TypeError, ValueError, OverflowError): return value # not numbers, or rows of unequal length
+_NUMBER_TEXT = re.compile(r'([+-]?(?:\d{1,3}(?:,\d{3})+|\d{1,20}(?:\.\d{0,20})?(?:/\d{1,20})?|\.\d{1,20}))\s*(%?)')
+_FILLERS = 'a an the it its at is'.split()
+
+def _number_in(text):
+    "The number that a text consists of, such as 49,152 or 27/49 or 12%; None where it is no number"
+    if not (found := _NUMBER_TEXT.fullmatch(text.strip())): return None
+    try: return _as_number(Fraction(found[1].replace(',', ''))/(100 if found[2] else 1))
+    except (ValueError, ZeroDivisionError): return None # such as 1.5/2, or 1/0
+
+def _spelled(text, also):
+    "A word in one spelling: no capitals, hyphens, fillers or plural, a synonym as what it stands for; digits as a number"
+    if (number := _number_in(text)) is not None: return number
+    words = re.sub(r'[\s_-]+', ' ', text.casefold()).strip(' .!"`\'').split()
+    spelled = ' '.join(re.sub(r'e?s?$', '', word) for word in words if word not in _FILLERS)
+    for word, synonyms in also.items():
+        if spelled in [_spelled(synonym, {}) for synonym in synonyms]: return _spelled(word, {})
+    return spelled
 
 # %% ../nbs/23_lessons.ipynb #5f6e5ff5
-def _equal(answer, right, tolerance):
-    "Whether two results agree: numbers in shape and value, words whatever their capitals, lists item by item"
-    if isinstance(right, str): return isinstance(answer, str) and answer.strip().casefold() == right.casefold()
-    answer, right = _as_array(answer), _as_array(right)
-    if isinstance(right, np.ndarray):
-        if not isinstance(answer, np.ndarray) or answer.shape != right.shape: return False
-        return np.allclose(answer, right, rtol=tolerance, atol=tolerance, equal_nan=True)
-    if isinstance(right, (list, tuple)):
-        if not isinstance(answer, (list, tuple)) or len(answer) != len(right): return False
-        return all(_equal(a, r, tolerance) for a, r in zip(answer, right))
-    return answer == right
+def _as_number(value):
+    "A whole number as an int, any other as a float"
+    if isinstance(value, numbers.Integral) and abs(value) < 10**300: return int(value)
+    try: return float(value)
+    except (OverflowError, ValueError): return math.inf if value > 0 else -math.inf
+
+def _without_arrays(value):
+    "An array or a tensor as nested lists, anything else as it is"
+    try: return value.tolist() if hasattr(value, 'tolist') else value
+    except (TypeError, RuntimeError): return value # a class, or a tensor without numbers
+
+def _read(value, spell=str):
+    "A result as nested lists of ints, floats and words, be it a tensor, an array, a tuple or a fraction"
+    value = _without_arrays(value)
+    if isinstance(value, str): return spell(value)
+    if isinstance(value, bool): return value # `True` is not 1
+    if isinstance(value, (numbers.Real, Decimal)): return _as_number(value)
+    if isinstance(value, (list, tuple, range)): return [_read(v, spell) for v in value]
+    if isinstance(value, dict): return {name: _read(v, spell) for name, v in value.items()}
+    return value
+
+# %% ../nbs/23_lessons.ipynb #5192f6c8
+def _is_number(value): return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+def _same(answer, right, tolerance):
+    "Whether a number or word is the right one: whole numbers exactly, others within the tolerance"
+    if not (_is_number(answer) and _is_number(right)): return type(answer) is type(right) and answer == right
+    if isinstance(right, int): return math.isclose(answer, right, rel_tol=1e-12, abs_tol=1e-9)
+    return math.isclose(answer, right, **tolerance) or math.isnan(answer) and math.isnan(right)
+
+# %% ../nbs/23_lessons.ipynb #dddc836a
+def _difference(answer, right, tolerance, place=()):
+    "Where two results first differ: the place, what is there, and what should be; None where they agree"
+    if isinstance(right, dict) and isinstance(answer, dict): keys = [*right]
+    elif isinstance(right, list) and isinstance(answer, list) and len(answer) == len(right): keys = range(len(right))
+    else: return None if _same(answer, right, tolerance) else (place, answer, right)
+    found = (_difference(answer.get(k) if isinstance(answer, dict) else answer[k], right[k], tolerance, (*place, k)) for k in keys)
+    return next((difference for difference in found if difference), None)
 
 # %% ../nbs/23_lessons.ipynb #674d1c92
-def _results(exercise, answer):
-    "What the answer gives for each of the exercise's arguments; the answer itself where it is a value"
-    if not exercise.inputs: return [answer]
-    return [exercise.read(answer(*copy.deepcopy(arguments))) for arguments in exercise.inputs]
+def _depth(value): return 1 + max(map(_depth, value), default=0) if isinstance(value, list) else 0
 
-def _matches(exercise, results, other):
+def _read_value(exercise, value):
+    "An answer that is a value, without axes of size 1 that were not asked for; sorted where the order does not count"
+    asked = _depth(_read(exercise.solution))
+    if isinstance(value, (set, frozenset)) and not exercise.ordered: value = list(value)
+    if isinstance(value, str) and asked == 1 and re.search('[,;→×]|->', value): # a list as text
+        value = re.split(r'\s*(?:[,;→×]|->)\s*', value.strip('()[], '))
+    found = _read(value, partial(_spelled, also=exercise.also))
+    if not asked or hasattr(value, 'tolist'): # a tensor may still have its axes of batch and channel
+        while isinstance(found, list) and len(found) == 1 and _depth(found) > asked: found = found[0]
+    return found if exercise.ordered or not isinstance(found, list) else sorted(found, key=repr)
+
+# %% ../nbs/23_lessons.ipynb #11d162c5
+@dataclass(frozen=True)
+class Stopped:
+    "What a function gives that raised an error"
+    kind:str # Name of the error
+    text:str = field(compare=False) # What it says
+
+def _converted(value, make):
+    "A float, or numbers in a list or an array, as what `make` makes of them; anything else as it is"
+    try: found = np.asarray(value)
+    except ValueError: return value # rows of unequal length
+    return make(found.tolist()) if found.dtype.kind == 'f' or found.ndim and found.dtype.kind in 'iu' else value
+
+# %% ../nbs/23_lessons.ipynb #be9f8d33
+def _forms(inputs):
+    "The arguments as they are; where they are floats, lists or arrays, then as arrays, and as tensors"
+    yield inputs
+    for make in (np.array, torch.tensor):
+        converted = tuple(tuple(_converted(a, make) for a in arguments) for arguments in inputs)
+        if any(new is not old for row, old_row in zip(converted, inputs) for new, old in zip(row, old_row)): yield converted
+
+# %% ../nbs/23_lessons.ipynb #3c799e52
+def _result(exercise, answer, arguments):
+    "What a learner's function gives for a copy of these arguments, or the error with which it stops"
+    try:
+        with warnings.catch_warnings(), np.errstate(all='ignore'): # such as for an overflow, which the result shows
+            warnings.simplefilter('ignore')
+            return _read(exercise.read(answer(*copy.deepcopy(arguments)), *arguments))
+    except Exception as error: # a learner's code may raise anything, and is told what it raised
+        return Stopped(type(error).__name__, textwrap.shorten(str(error), 300, placeholder=' …'))
+
+def _results(exercise, answer, inputs=None):
+    "What the answer gives for each of the exercise's arguments; the answer itself where it is a value"
+    if not exercise.inputs: return [_read_value(exercise, answer)]
+    return [_result(exercise, answer, arguments) for arguments in inputs or exercise.inputs]
+
+# %% ../nbs/23_lessons.ipynb #f75b2040
+def _matches(exercise, results, other, **tolerance):
     "Whether another answer gives the same results"
-    return all(_equal(a, b, exercise.tolerance) for a, b in zip(results, _results(exercise, other)))
+    tolerance = exercise.tolerance | tolerance
+    return not any(_difference(a, b, tolerance) for a, b in zip(results, _results(exercise, other)))
+
+def _best_results(exercise, answer):
+    "Whether an answer is right in one of the forms that arguments come in, and its results in the first that suits it"
+    suited = own = None
+    for inputs in _forms(exercise.inputs):
+        results = _results(exercise, answer, inputs)
+        if _matches(exercise, results, exercise.solution): return True, results
+        own = own or results
+        if not any(isinstance(r, Stopped) and r.kind in ('TypeError', 'AttributeError') for r in results): suited = suited or results
+    return False, suited or own
 
 # %% ../nbs/23_lessons.ipynb #621e5ffb
 @dataclass(frozen=True)
@@ -85,26 +200,187 @@ class Verdict:
 # %% ../nbs/23_lessons.ipynb #a92a45b8
 def _one_line(value):
     "A value as code on one line, cut where it is long"
-    text = ' '.join(repr(value.tolist() if hasattr(value, 'tolist') else value).split())
+    text = ' '.join(repr(_without_arrays(value)).split())
     return f'`{text if len(text) < 120 else text[:117] + "…"}`'
 
 # %% ../nbs/23_lessons.ipynb #1c633508
-def _first_difference(exercise, results):
-    "For an answer that is wrong in a way that nobody foresaw: where"
-    if not exercise.inputs:
-        return (f'Not {_one_line(results[0])}. Go through the question once more, on paper, '
-                'with the smallest case you can think of.')
-    for arguments, got, right in zip(exercise.inputs, results, _results(exercise, exercise.solution)):
-        if _equal(got, right, exercise.tolerance): continue
-        shown = ', '.join(map(_one_line, arguments))
-        return f'For {shown} your function gives {_one_line(got)}. It should be {_one_line(right)}.'
+_ORDINALS = 'first second third fourth fifth sixth seventh eighth ninth tenth'.split()
+
+def _ordinal(index): return _ORDINALS[index] if index < len(_ORDINALS) else f'{index + 1}th'
+
+def _place_name(place, value):
+    "A place in nested lists, in words"
+    kind = 'number' if _is_number(value) else 'item'
+    if len(place) == 1: return f'the {_ordinal(place[0])} {kind}'
+    if len(place) == 2: return f'the {_ordinal(place[1])} {kind} of the {_ordinal(place[0])} row'
+    return f'the {kind} at `{list(place)}` (counting from 0)'
+
+# %% ../nbs/23_lessons.ipynb #8f84d914
+def _shape(value):
+    "The shape of nested lists, () for anything else; None where rows have unequal lengths"
+    if not isinstance(value, list): return ()
+    inner = {_shape(v) for v in value}
+    if len(inner) > 1 or None in inner: return None
+    return len(value), *(inner.pop() if inner else ())
+
+def _size_name(value):
+    "What kind of thing a result is, and how large, in words"
+    if isinstance(value, (set, frozenset)): return 'a set, which has no order'
+    if isinstance(value, bool): return f'`{value}`, which is not a number'
+    if isinstance(value, str): return 'one word'
+    if _is_number(value): return 'one number'
+    shape = _shape(value)
+    if not shape: return 'rows of unequal lengths' if shape is None else _one_line(value)
+    if 0 in shape: return 'an empty list'
+    if len(shape) > 2: return f'the shape `{shape}`'
+    if len(shape) == 2: return f'{shape[0]} row{"s"*(shape[0] > 1)} of {shape[1]}'
+    kind = 'number' if all(map(_is_number, value)) else 'word' if all(isinstance(v, str) for v in value) else 'item'
+    return f'a list of {shape[0]} {kind}{"s"*(shape[0] > 1)}'
+
+# %% ../nbs/23_lessons.ipynb #98f7e68f
+def _not_finite(value):
+    "What to say of `nan` and `inf`"
+    if math.isnan(value): return '`nan` means *not a number*: somewhere your code computes 0/0, ∞/∞ or ∞ − ∞.'
+    return '`inf` is infinity: somewhere your code divides by 0, or a number is too large for a float.'
+
+def _factor_name(answer, right):
+    "Too large or too small by a factor that is a cause to think of; '' otherwise"
+    if answer*right <= 0: return ''
+    factor, exact = max(answer/right, right/answer), isinstance(right, int)
+    known = [round(factor)] if exact and factor > 1.5 else [*range(2, 13), 100, 1000]
+    near = next((n for n in known if math.isclose(factor, n, rel_tol=1e-9 if exact else .03)), None)
+    if not near: return ''
+    return f'too {"large" if abs(answer) > abs(right) else "small"} by {"" if exact else "about "}a factor of {near}'
+
+def _nearness(answer, right, decimals=0):
+    "How a wrong number lies to the right one"
+    if not math.isfinite(answer): return _not_finite(answer)
+    side, whole, off = 'large' if answer > right else 'small', isinstance(right, int), abs(answer - right)
+    if right and math.isclose(answer, -right, rel_tol=1e-3, abs_tol=decimals and .5*10**-decimals): return 'Only the sign is wrong.'
+    if whole and off == 1: return f'It is too {side} by one.'
+    if whole and off < 1: return 'Close, but the answer is a whole number.'
+    if answer and any(math.isclose(answer, round(right, n), rel_tol=1e-9) for n in range(decimals)):
+        return 'It is rounded too much.'
+    if factor := _factor_name(answer, right): return f'It is {factor}.'
+    if off < .01*abs(right): return f'Close, but too {side}, by less than one per cent.'
+    return f'It is too {side}.'
+
+# %% ../nbs/23_lessons.ipynb #b884eef0
+def _flat(value): return [number for v in value for number in _flat(v)] if isinstance(value, list) else [value]
+
+def _list_nearness(answer, right):
+    "How a wrong list of the right size lies to the right one as a whole; '' where nothing can be said"
+    a, r = _flat(answer), _flat(right)
+    if not all(map(_is_number, a + r)): return ''
+    if a == r[::-1]: return 'These are the right numbers, back to front.'
+    if sorted(a) == sorted(r): return 'These are the right numbers, in the wrong places.'
+    ratios = [x/y if y else 0. for x, y in zip(a, r) if x or y]
+    if len(ratios) < 2 or not all(ratios) or not math.isclose(min(ratios), max(ratios), rel_tol=1e-3): return ''
+    if math.isclose(ratios[0], -1, rel_tol=1e-3): return 'Every number has the wrong sign.'
+    factor = _factor_name(abs(ratios[0]), 1.)
+    return f'Every number is {factor}{", with the wrong sign"*(ratios[0] < 0)}.' if factor else ''
+
+# %% ../nbs/23_lessons.ipynb #a69bd9ad
+def _wrong_word(exercise, answer):
+    "What to say of a word that is not among the choices"
+    choices = re.findall(r'`"(.+?)"`', exercise.task)
+    near = difflib.get_close_matches(str(answer).casefold(), choices, 1, .85)
+    if near: return f'{_one_line(answer)}: did you mean `"{near[0]}"`?'
+    return f'{_one_line(answer)} is not one of the choices: ' + ', '.join(f'`"{choice}"`' for choice in choices) + '.'
+
+def _wrong_items(found, right):
+    "What to say of a list whose order does not count"
+    kept = sum(min(found.count(v), right.count(v)) for v in set(right))
+    return f'{kept} right, {len(found) - kept} too many, {len(right) - kept} missing.'
+
+# %% ../nbs/23_lessons.ipynb #495de382
+def _read_as_two(answer, right):
+    "What to say of `49,152` or `1,3`, which Python takes for two numbers; '' for anything else"
+    point = 'write a point, not a comma: `1.5`.'
+    if isinstance(right, float) and isinstance(answer, str) and re.fullmatch(r'-?\d+,\d+', answer): return point.capitalize()
+    if not isinstance(answer, tuple) or not all(isinstance(v, int) and v >= 0 for v in answer): return ''
+    if isinstance(right, float) and len(answer) == 2: return f'Python takes `1,5` for two numbers: {point}'
+    if not isinstance(right, int) or right < 1000 or len(answer) < 2 or max(answer) > 999: return ''
+    return 'Python takes `49,152` for two numbers: leave the comma out, or write `49_152`.'
+
+def _wrong_value(exercise, answer):
+    "For a wrong value that nobody foresaw: how near it is"
+    found, right = _read_value(exercise, answer), _read_value(exercise, exercise.solution)
+    if isinstance(right, str): return _wrong_word(exercise, answer)
+    said = f'Not {_one_line(answer)}.'
+    if comma := _read_as_two(answer, right): return f'{said} {comma}'
+    if not exercise.ordered and isinstance(found, list): return f'{said} {_wrong_items(found, right)}'
+    place, got, wanted = _difference(found, right, exercise.tolerance)
+    if isinstance(wanted, list) or not (_is_number(got) or isinstance(got, str)):
+        return f'{said} The answer should be {_size_name(right)}; you gave {_size_name(found)}.'
+    if _is_number(got) != _is_number(wanted): return f'{said} The answer should be a {"number" if _is_number(wanted) else "word"}.'
+    if not place: return f'{said} {_nearness(got, wanted, exercise.decimals or 0)}'
+    return f'{said} {_list_nearness(found, right) or f"Look again at {_place_name(place, got)}."}'
+
+# %% ../nbs/23_lessons.ipynb #c2b51a62
+def _wrong_network(network, right):
+    "What to say of a network that differs in its layers, in the number of its parameters, or in its output"
+    for i, (got, wanted) in enumerate(zip_longest(network['layers'], right['layers'], fillvalue='')):
+        if got == wanted: continue
+        if got.startswith('an error'): return f'It stops with {got}'
+        if not wanted: return f'It has a layer too many: `{got}`.'
+        if not got: return f'Its {_ordinal(i)} layer is missing: `{wanted}`.'
+        return f'Its {_ordinal(i)} layer should be `{wanted}`, not `{got}`.'
+    found, wanted = network['parameters'], right['parameters']
+    if found != wanted: return f'It has {found:,} parameters, where {wanted:,} are asked for.'
+    return 'Its layers are right, but its output is not: look at their options (padding, stride, …) and at how they are connected.'
+
+# %% ../nbs/23_lessons.ipynb #b6c3af40
+def _shorter(value):
+    "The same with numbers of six digits at most"
+    if isinstance(value, list): return [_shorter(v) for v in value]
+    return float(f'{value:.6g}') if isinstance(value, float) else value
+
+def _wrong_result(result, place, got, wanted, right):
+    "What to say of a function's result, where it first differs"
+    if isinstance(result, Stopped): return f'stops with {result.kind}: {result.text}'.rstrip(': ')
+    said = f'returns {_one_line(_shorter(result))}.'
+    if result is None: return f'{said} Does it end with `return`?'
+    if hasattr(result, '__next__'): return 'returns a generator: wrap it in `list(…)`.'
+    if isinstance(right, dict):
+        return f'returns a different network. {_wrong_network(result, right)}' if isinstance(result, dict) else f'{said} It should be an `nn.Module`.'
+    if not isinstance(right, list):
+        near = _nearness(got, wanted) if _is_number(got) else f'That is {_size_name(got)}.' if isinstance(got, list) else ''
+        return f'{said} It should be {_one_line(_shorter(wanted))}. {near}'.strip()
+    if isinstance(wanted, list) or isinstance(got, list):
+        return f'{said} It should be {_size_name(right)}, not {_size_name(result)}: {_one_line(_shorter(right))}.'
+    where = f'{_place_name(place, wanted).capitalize()} should be `{_shorter(wanted)}`, not `{_shorter(got)}`.'
+    odd = _not_finite(got) if _is_number(got) and not math.isfinite(got) else _list_nearness(result, right)
+    return f'{said} {where} {odd}'.strip()
+
+# %% ../nbs/23_lessons.ipynb #a7cc855e
+def _wrong_function(exercise, results):
+    "For a function that is wrong in a way that nobody foresaw: the first difference"
+    names = inspect.signature(exercise.solution).parameters
+    for arguments, result, right in zip(exercise.inputs, results, _results(exercise, exercise.solution)):
+        if not (found := _difference(result, right, exercise.tolerance)): continue
+        shown = ', '.join(f'{name} = {_one_line(value)}' for name, value in zip(names, arguments))
+        return f'For {shown}, your function {_wrong_result(result, *found, right)}'
 
 # %% ../nbs/23_lessons.ipynb #1884dcba
+def _fits(function, arguments):
+    "Whether a function takes as many arguments as it will be called with"
+    try: signature = inspect.signature(function)
+    except (TypeError, ValueError): return True # some functions in C do not say
+    try: signature.bind(*arguments)
+    except TypeError: return False
+    return True
+
 def _wrong_kind(exercise, answer):
     "What to say where a function was asked for and a value came, or the other way round; else nothing"
+    if isinstance(answer, nn.Module) and isinstance(_results(exercise, exercise.solution)[0], dict):
+        return 'That is a network. The answer should be a function that returns one.'
     if exercise.inputs and not callable(answer):
         return (f'The answer should be a function; {_one_line(answer)} is not one. '
                 'Pass the function itself, without calling it.')
+    if exercise.inputs and not _fits(answer, exercise.inputs[0]):
+        names = ', '.join(inspect.signature(exercise.solution).parameters)
+        return f'Your function should take these arguments, in this order: `{names}`.'
     if not exercise.inputs and callable(answer):
         return 'The answer should be a value, not a function: call it, and pass what it returns.'
 
@@ -112,13 +388,12 @@ def _wrong_kind(exercise, answer):
 def _judge(exercise, answer):
     "Verdict on an answer"
     if problem := _wrong_kind(exercise, answer): return Verdict(False, problem)
-    try: results = _results(exercise, answer)
-    except Exception as error: # a learner's code may raise anything, and is told what it raised
-        return Verdict(False, f'Your function stops with {type(error).__name__}: {error}')
-    if _matches(exercise, results, exercise.solution): return Verdict(True, f'Right. {exercise.why}')
+    right, results = _best_results(exercise, answer)
+    if right: return Verdict(True, f'Right. {exercise.why}')
+    rounded = {} if exercise.inputs else dict(rel_tol=2e-3, abs_tol=.005) # a mistake is known when it is rounded, too
     for wrong, hint in exercise.wrong:
-        if _matches(exercise, results, wrong): return Verdict(False, hint)
-    return Verdict(False, _first_difference(exercise, results))
+        if _matches(exercise, results, wrong, **rounded): return Verdict(False, hint)
+    return Verdict(False, _wrong_function(exercise, results) if exercise.inputs else _wrong_value(exercise, answer))
 
 # %% ../nbs/23_lessons.ipynb #dc7703ad
 def _progress_file():
@@ -127,7 +402,7 @@ def _progress_file():
 
 # %% ../nbs/23_lessons.ipynb #c54e1f85
 def _read_progress():
-    "Name of the exercise → tries, and when it was solved"
+    "Name of the exercise → tries, the wrong ones, and when it was solved"
     path = _progress_file()
     try: found = json.loads(path.read_text(encoding='utf-8'))
     except FileNotFoundError: return {}
@@ -139,16 +414,18 @@ def _read_progress():
 
 # %% ../nbs/23_lessons.ipynb #8dd3b389
 def _record_try(name, right):
-    "Count one more try, and note the time of the first right one"
+    "Count one more try, note the time of the first right one, and return how many were wrong so far"
     from filelock import FileLock
     path = _progress_file()
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f'{path}.lock'): # two notebooks may be open
         known = _read_progress()
-        entry = known.setdefault(name, dict(tries=0))
+        entry = known.setdefault(name, {})
         entry['tries'] = entry.get('tries', 0) + 1
+        entry['wrong'] = entry.get('wrong', 0) + (not right)
         if right: entry.setdefault('solved', utc_now())
         atomic_write(path, json.dumps(known, indent=1))
+    return entry['wrong']
 
 # %% ../nbs/23_lessons.ipynb #f8f2e7dc
 LESSONS = dict( # lesson → its title
@@ -174,12 +451,13 @@ def check(
     name:str, # Of the exercise, such as 'edges/slide'
     answer:object=... # A value or a function; default: none yet, and the question is shown
 )->Verdict:
-    "Right, or where it went wrong"
+    "Right, or where it went wrong; from the second wrong answer on, also where to find the solution"
     exercise = _find_exercise(name)
-    if answer is ...: return Verdict(None, f'**Your turn** (`{name}`). {exercise.task}')
+    if answer is ...: return Verdict(None, f'**Your turn** (`{name}`). {exercise.question}')
     verdict = _judge(exercise, answer)
-    _record_try(name, verdict.right)
-    if not verdict.right: return verdict
+    n_wrong = _record_try(name, verdict.right)
+    if not verdict.right:
+        return Verdict(False, verdict.message + f" (`show_solution('{name}')` shows how.)"*(n_wrong > 1))
     (solved, total), = show_progress(exercise.lesson).counts.values()
     return Verdict(True, f'{verdict.message} ({solved} of {total} of this lesson are solved.)')
 
@@ -319,9 +597,10 @@ def _check_setting(name, value):
 # %% ../nbs/23_lessons.ipynb #b13fe79d
 def _rows_of_numbers(values, name, least, most):
     "Rows of numbers, as the page takes them"
-    found = np.asarray(_as_array(values))
-    if found.ndim == 2 and found.dtype == float and np.isfinite(found).all():
-        if least <= min(found.shape) and max(found.shape) <= most: return found.tolist()
+    rows = _read(values)
+    shape, numbers_only = _shape(rows), all(_is_number(v) and math.isfinite(v) for v in _flat(rows))
+    if numbers_only and shape and len(shape) == 2 and least <= min(shape) and max(shape) <= most:
+        return [list(map(float, row)) for row in rows]
     raise InputError(f'{name} must be rows of {least} to {most} numbers, not {_one_line(values)}')
 
 # %% ../nbs/23_lessons.ipynb #cece42bf

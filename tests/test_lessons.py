@@ -1,6 +1,7 @@
 "Exercises: what they say to right and wrong answers. The explorer in a real browser: arithmetic, keys, size and looks."
-import http.server, inspect, io, json, multiprocessing, os, random, subprocess, sys, threading
+import copy, dataclasses, http.server, inspect, io, json, math, multiprocessing, os, random, re, subprocess, sys, threading, types
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 from torch.nn import functional as F
 
+from answers import ANSWERS
+from fastcnn import lessons
 from fastcnn.convolution import avg_pool2d, conv2d, conv_output_size, lp_pool2d, max_pool2d
 from fastcnn.core import InputError
 from fastcnn.exercises import EXERCISES
@@ -30,23 +33,174 @@ def progress(tmp_path, monkeypatch):
 def test_exercise(name):
     "The solution passes; each listed wrong answer meets its own hint"
     exercise = EXERCISES[name]
-    assert check(name).right is None and exercise.task in check(name).message
+    assert check(name).right is None and exercise.question in check(name).message
     assert check(name, exercise.solution).right is True
-    hints = [check(name, wrong).message for wrong, _ in exercise.wrong]
-    assert hints == [hint for _, hint in exercise.wrong] and len(set(hints)) == len(hints) >= 2
-    assert all(check(name, wrong).right is False for wrong, _ in exercise.wrong)
+    for wrong, hint in exercise.wrong:
+        assert is_right(name, wrong) is False and reply(name, wrong) == hint
+    assert len({hint for _, hint in exercise.wrong}) >= 2
     if callable(exercise.solution): assert inspect.getsource(exercise.solution).strip() in show_solution(name).message
     total = sum(e.lesson == exercise.lesson for e in EXERCISES.values())
     assert f'{total} of this lesson' in check(name, exercise.solution).message
 
 
+def offer(name): return f" (`show_solution('{name}')` shows how.)"
+
+def is_right(name, answer): return check(name, answer).right
+
+def reply(name, answer): return check(name, answer).message.removesuffix(offer(name))
+
+def misjudged(name):
+    "Answers of people that are judged wrongly: pairs of the answer and whether it is right"
+    for answers, known in zip(ANSWERS[name], (True, False)):
+        yield from ((answer, known) for answer in answers if is_right(name, answer) is not known)
+
+
+@pytest.mark.parametrize('name', EXERCISES)
+def test_answers_of_people(name, recwarn, capfd):
+    "Right in each of the ways in which people write it, wrong however near; and NumPy's warnings stay off the screen"
+    right, wrong = ANSWERS[name]
+    assert len(right) >= 3 and len(wrong) >= 4
+    assert list(misjudged(name)) == []
+    assert not recwarn.list and 'Warning' not in ''.join(capfd.readouterr())
+
+
+def test_how_many_answers_are_judged():
+    assert set(ANSWERS) == set(EXERCISES) and sum(len(group) for groups in ANSWERS.values() for group in groups) >= 900
+
+
+@pytest.mark.parametrize('name', EXERCISES)
+def test_another_solution_would_be_found(name, monkeypatch):
+    "With any of its wrong answers for a solution, an exercise misjudges what people answer"
+    for wrong, _ in EXERCISES[name].wrong:
+        with monkeypatch.context() as changed:
+            changed.setitem(EXERCISES, name, dataclasses.replace(EXERCISES[name], solution=wrong))
+            assert any(misjudged(name))
+
+
+def close(answer, right, isclose=math.isclose, **tolerance): return isclose(answer, right, rel_tol=1e-3, abs_tol=1e-3)
+
+MUTANTS = { # what is changed → the fields of every exercise, and what the judging uses
+    'the first arguments alone': (lambda exercise: dict(inputs=exercise.inputs[:1]), ()),
+    'no synonyms': (lambda exercise: dict(also={}), ()),
+    'order always counts': (lambda exercise: dict(ordered=True), ()),
+    'order never counts': (lambda exercise: dict(ordered=False), ()),
+    'a decimal more': (lambda exercise: dict(decimals=exercise.decimals and exercise.decimals + 1), ()),
+    'a decimal less': (lambda exercise: dict(decimals=exercise.decimals and exercise.decimals - 1), ()),
+    'all of a result, not what counts': (lambda exercise: dict(read=lambda result, *_: result), ()),
+    'counts within .1%': (lambda exercise: {}, [(math, 'isclose', close)]),
+    'arguments are not copied': (lambda exercise: {}, [(copy, 'deepcopy', lambda value: value)]),
+    'no tensors': (lambda exercise: {}, [(lessons, 'torch', types.SimpleNamespace(tensor=np.array))]),
+}
+
+@pytest.mark.parametrize('fields,names', MUTANTS.values(), ids=MUTANTS)
+def test_a_mutant_of_the_judging_is_found(fields, names, monkeypatch):
+    for name, exercise in EXERCISES.items(): # a mutant may change the arguments
+        monkeypatch.setitem(EXERCISES, name, dataclasses.replace(exercise, **dict(inputs=copy.deepcopy(exercise.inputs)) | fields(exercise)))
+    for owner, name, changed in names: monkeypatch.setattr(owner, name, changed)
+    assert any(any(misjudged(name)) for name in EXERCISES)
+
+
+VALUES = [name for name, exercise in EXERCISES.items() if not exercise.inputs]
+FUNCTIONS = [name for name, exercise in EXERCISES.items() if exercise.inputs]
+NUMBERS = [name for name in VALUES if isinstance(EXERCISES[name].solution, (int, float))]
+ARRAYS = [np.array, torch.tensor, lambda value: torch.tensor(value, dtype=torch.float64, requires_grad=True)]
+
+
+@pytest.mark.parametrize('name', VALUES)
+def test_a_value_is_right_in_each_form(name):
+    "Arrays and tensors of each kind, tuples, text, capitals; and a truth value is not a number"
+    solution = EXERCISES[name].solution
+    if isinstance(solution, str):
+        forms = [solution.upper(), f' {solution}. ', solution.replace(' ', '_'), np.str_(solution), (solution,)]
+    elif isinstance(np.ravel(solution)[0], str): forms = [tuple(solution), np.array(solution), ', '.join(solution)]
+    else: forms = [form(solution) for form in ARRAYS] + [tuple(solution) if isinstance(solution, list) else str(solution)]
+    assert all(is_right(name, form) for form in (solution, *forms))
+    assert not any(is_right(name, other) for other in (True, False, None, {}, [], (), object(), math.nan, 'something else'))
+
+
+@pytest.mark.parametrize('name', NUMBERS)
+def test_a_number_is_as_exact_as_the_question_says(name):
+    solution, decimals = EXERCISES[name].solution, EXERCISES[name].decimals
+    right, wrong = [float(solution)], [solution + d for d in (1, -1, .5, -1e-3, 1e-3)]
+    if decimals:
+        right = [round(solution, decimals), f'{solution:.{decimals}f}', solution + .4*10**-decimals]
+        wrong = [solution + .6*10**-decimals, solution - .6*10**-decimals]
+        assert f'(To {decimals} decimal' in check(name).message
+    assert all(is_right(name, answer) for answer in right) and not any(is_right(name, answer) for answer in wrong)
+
+
+@pytest.mark.parametrize('name', FUNCTIONS)
+def test_a_function_may_not_ignore_its_arguments(name):
+    "A result that was written down for the first arguments is wrong, and so is no result at all"
+    exercise = EXERCISES[name]
+    known = exercise.solution(*exercise.inputs[0])
+    assert not is_right(name, lambda *_: known) and not is_right(name, lambda *_: None)
+    assert not is_right(name, lambda *arguments: arguments[0]) and not is_right(name, known)
+
+
+@pytest.mark.parametrize('name', FUNCTIONS)
+def test_a_result_is_right_in_each_form_and_wrong_when_changed(name):
+    solution = EXERCISES[name].solution
+    first = solution(*EXERCISES[name].inputs[0])
+    if not isinstance(first, torch.nn.Module) and np.array(first).dtype.kind in 'if':
+        assert all(is_right(name, lambda *given: form(np.array(solution(*given)).tolist())) for form in ARRAYS)
+        for change in (lambda a: -a - 1e-3, lambda a: a*1.01 + .01, lambda a: a[None], lambda a: np.stack([a, a]), lambda a: a > 0):
+            assert not is_right(name, lambda *given: change(np.array(solution(*given))))
+    assert not is_right(name, lambda *given: [solution(*given)]) and not is_right(name, lambda *given: str(solution(*given)))
+
+
+@pytest.mark.parametrize('name', NUMBERS)
+def test_a_reply_to_a_number_is_near_and_not_the_answer(name):
+    "Whatever the number, the reply says how it lies to the right one, and never says the right one"
+    solution = EXERCISES[name].solution
+    hints = [hint for _, hint in EXERCISES[name].wrong]
+    for answer in (solution + 1, 3*solution - 7, -solution, solution*1.004, solution/100, 1e9, math.nan, -math.inf, None, 'x', [1, 2]):
+        said = reply(name, answer)
+        if said in hints or is_right(name, answer): continue # 0 is its own negative
+        said = re.sub('^Not `.*?`', '', said)
+        assert re.search('large|small|sign|rounded|nan|inf|number', said), said
+        assert not solution or not re.search(rf'(?<![\w.]){re.escape(str(solution))}(?![\w.])', said), said
+
+
+def test_the_first_difference():
+    "At which place, for which arguments, what came and what should"
+    found = reply('edges/slide', lambda x, kernel: [*EXERCISES['edges/slide'].solution(x, kernel)[:-1], 9])
+    assert found == ('For x = `[2.0, 2.0, 5.0, 5.0, 1.0]`, kernel = `[-1.0, 1.0]`, your function returns `[0.0, 3.0, 0.0, 9]`. '
+                     'The fourth number should be `-4.0`, not `9`.')
+    assert reply('edges/derivative', [0, 4, 0, -4]) == 'Not `[0, 4, 0, -4]`. Look again at the second number.'
+    assert 'should be 3 rows of 3; you gave 2 rows of 3' in reply('edges/sobel', [[1, 2, 3]]*2)
+    assert 'write `49_152`' in reply('sharing/flat_weights', (491, 520))
+    assert 'The answer should be a word' in reply('transfer/steps', ['choose', 2, 'freeze', 'train', 'tune'])
+    assert 'Its third layer should be `MaxPool2d 2 × 2 (16, 14, 14)`' in reply('mnist/network', ANSWERS['mnist/network'][1][1])
+
+
+@pytest.mark.parametrize('naive', [
+    lambda x: [math.exp(v)/sum(map(math.exp, x)) for v in x], lambda x: torch.exp(x)/torch.exp(x).sum(),
+    lambda x: (e := torch.exp(torch.tensor(x)))/e.sum()])
+def test_nan_is_the_point_of_the_softmax(naive):
+    assert 'that is the point of this exercise' in check('shapes/softmax', naive).message
+
+
+def test_the_solution_is_offered_after_two_wrong_answers(progress):
+    replies = [check('edges/flat', answer).message.endswith(offer('edges/flat')) for answer in (3, 4, 0, 5)]
+    assert replies == [False, True, False, True]
+    assert json.loads(progress.read_text())['edges/flat']['wrong'] == 3
+
+
+@pytest.mark.parametrize('path', sorted((ROOT/'nbs'/'tutorials').glob('*.ipynb')), ids=lambda path: path.stem)
+def test_what_is_offered_is_imported(path):
+    "A lesson that imports `check` imports `show_solution` too"
+    names = re.search(r'from fastcnn\.lessons import ([\w, ]+)', path.read_text(encoding='utf-8'))[1].split(', ')
+    assert ('check' in names) == ('show_solution' in names)
+
+
 PLAIN = st.none() | st.booleans() | st.floats() | st.integers() | st.text()
 ODD = st.just(torch.zeros(2, requires_grad=True)) | st.just(object()) | st.functions(like=lambda *a: ..., returns=st.integers())
 NESTED = lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
-ANSWERS = st.recursive(PLAIN | ODD, NESTED, max_leaves=6)
+ANY_ANSWER = st.recursive(PLAIN | ODD, NESTED, max_leaves=6)
 
 
-@given(st.sampled_from(list(EXERCISES)), ANSWERS)
+@given(st.sampled_from(list(EXERCISES)), ANY_ANSWER)
 @settings(max_examples=300, deadline=None)
 def test_any_answer_is_answered(name, answer):
     "Whatever a learner hands over, `check` says something, and nothing else happens"
