@@ -420,10 +420,9 @@ def _write_whole(path:Path, lines:bytes):
             tell_place(error, path)
             raise
 
-# %% ../nbs/00_core.ipynb #1d819ff4
+# %% ../nbs/00_core.ipynb #df368b83
 FORGETTABLE = ('url', 'landing_url', 'creator', 'sha1', 'sha256', 'source_sha256') # what a forgotten image is known by
 
-# %% ../nbs/00_core.ipynb #df368b83
 def _mark(
     field:str, # One of FORGETTABLE
     text:str, # What it holds
@@ -734,11 +733,8 @@ def user_agent()->str: # Such as fastcnn/0.2.0 (+https://github.com/fastcnn/fast
     "How we introduce ourselves to a server; FASTCNN_CONTACT in the environment is told where it holds an e-mail address or a page"
     given = os.environ.get('FASTCNN_CONTACT', '').strip()
     valid = len(given) <= 200 and given.isprintable() and _CONTACT.search(given)
-    contact = ''.join(c for c in given if c.isascii() and c not in '()').strip() if valid else ''
+    contact = re.sub(r'[^ -~]|[()]', '', given).strip() if valid else ''
     return f'fastcnn/{__version__} (+https://github.com/fastcnn/fastcnn{"; " + contact if contact else ""})'
-
-# %% ../nbs/00_core.ipynb #2169c661
-_LONGEST_WAIT = 86_400 # seconds: the longest time over which a service counts our questions
 
 # %% ../nbs/00_core.ipynb #d7149158
 def retry_after(
@@ -748,7 +744,7 @@ def retry_after(
     text = str(headers.get('Retry-After', '')).strip()
     try: wait = float(text) if text.isdigit() else parsedate_to_datetime(text).timestamp() - time.time()
     except (ValueError, TypeError, OverflowError, OSError): return None
-    return min(max(wait, 0.), _LONGEST_WAIT)
+    return min(max(wait, 0.), 86_400) # seconds: the longest time over which a service counts our questions
 
 # %% ../nbs/00_core.ipynb #269e5a89
 NO_BARS = bool(os.environ.get('TQDM_DISABLE')) # tqdm itself heeds this everywhere but in notebooks

@@ -11,7 +11,7 @@ from notebooks import NBS, ROOT, commit_number, notebooks, texts
 from web import needs_lesson_images
 
 PAGES = {name: NBS/f'tutorials/{name}.ipynb' for name in LESSONS}
-SECONDS = dict(lesson=90, all=12*60) # on two cores, as `tools/notebooks.py save` has measured them; all: two at a time
+SECONDS = dict(lesson=180, all=15*60) # on two cores, as `tools/notebooks.py save` has measured them; all: two at a time
 each_lesson = pytest.mark.parametrize('name', LESSONS)
 
 
