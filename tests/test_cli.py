@@ -110,6 +110,12 @@ def test_archives_that_cannot_be_trusted(tmp_path):
     (['train', 'FOLDER', '--out', 'OUT', '--arch', 'resnet18', '--pretrained'], 'resnet18'),
     (['clean', 'OUT'], 'there is no folder'),
     (['restore', 'FOLDER'], '--all'),
+    (['search', 'x', '--label', 'a', '--out', ''], 'an empty name'),
+    (['search', 'x', '--label', 'a', '--out', '/'], 'nothing can lie beside it'),
+    (['search', 'x', '--label', 'a', '--out', 'OUT', '--base-url', 'http://a.example/?key=1'], 'no web address'),
+    (['info', ''], 'an empty name'),
+    (['train', 'FOLDER', '--out', ' '], 'an empty name'),
+    (['predict', 'FOLDER', ''], 'an empty name'),
     (['dance'], 'invalid choice'),
 ])
 def test_arguments_that_cannot_work(argv, words, tmp_path, folder):
