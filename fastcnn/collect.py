@@ -119,7 +119,8 @@ class _ClassSearch:
 def _tell_others(root, label, license):
     "Say how many images of a class that is there already are not under the licence that is asked for now"
     rows = [row for row in Manifest(root) if row['label'] == label and row['status'] in PRESENT]
-    others = sum(not license_passes(ImageResult(row['url'], license=row.get('license') or ''), license) for row in rows)
+    known = (ImageResult(row['url'], license=row.get('license') or '', license_url=row.get('license_url') or '') for row in rows)
+    others = sum(not license_passes(result, license) for result in known)
     if others: warnings.warn(f'{others} of the {len(rows)} images of {label!r} that are there already are not under {license!r}')
 
 # %% ../nbs/06_collect.ipynb #a6ffb2d6

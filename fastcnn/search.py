@@ -9,7 +9,7 @@ __all__ = ['save_search', 'provider_names', 'SearchPlan', 'plan_search', 'provid
 
 # %% ../nbs/04_search.ipynb #71e1227e
 import csv, json, os, re, warnings
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cache
@@ -339,17 +339,14 @@ def _passed_over(name, unwanted):
 
 def _in_turn(name, wordings, is_wanted, *question):
     "What one provider answers to each wording, one wanted result of each after the other; an error in the place of what did not come"
-    answers, begun = [iter(_find_provider(name)(words, *question)) for words in wordings], set()
-    while answers:
-        for answer in list(answers):
-            if answer not in answers: continue
-            begun.add(answer)
-            try: found = next(filter(is_wanted, islice(answer, _PATIENCE)), None)
-            except SearchError as error: found = error
-            if not isinstance(found, ImageResult): answers.remove(answer)
-            if found: yield found
-            refuses = isinstance(found, SearchError) and not isinstance(found, (NoResultsError, ServiceChangedError))
-            if refuses: answers = [each for each in answers if each in begun] # which may hold results that have come; others are not asked
+    not_asked, asked = deque(iter(_find_provider(name)(words, *question)) for words in wordings), deque()
+    while not_asked or asked:
+        answer = (not_asked or asked).popleft()
+        try: found = next(filter(is_wanted, islice(answer, _PATIENCE)), None)
+        except SearchError as error: found = error
+        if found: yield found
+        if isinstance(found, ImageResult): asked.append(answer) # it may hold more that has come
+        elif found and not isinstance(found, (NoResultsError, ServiceChangedError)): not_asked.clear() # who refuses is not asked in other words
 
 # %% ../nbs/04_search.ipynb #c809cc17
 def iter_images(

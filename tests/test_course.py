@@ -13,12 +13,14 @@ from web import needs_lesson_images
 PAGES = {name: NBS/f'tutorials/{name}.ipynb' for name in LESSONS}
 SECONDS = dict(lesson=180, all=15*60) # on two cores, as `tools/notebooks.py save` has measured them; all: two at a time
 each_lesson = pytest.mark.parametrize('name', LESSONS)
+TUTORIALS = [path for path in notebooks() if path.parent.name == 'tutorials']
+each_tutorial = pytest.mark.parametrize('path', TUTORIALS, ids=lambda path: path.stem)
 
 
 def read(name): return nbformat.read(PAGES[name], 4)
 
 
-@pytest.mark.parametrize('path', sorted(NBS.glob('tutorials/*.ipynb')), ids=lambda p: p.stem)
+@each_tutorial
 def test_numbers_in_prose_are_borne_out(path):
     nb = nbformat.read(path, 4)
     beside = lambda number: nb.cells[number.cell].source[max(0, number.start - 40):number.end + 20]
@@ -77,7 +79,7 @@ def suggestions(source):
     return [source[:found.start(2)] + value + source[found.end(2):] for value in found[3].split('; ')] if found else []
 
 
-@pytest.mark.parametrize('path', sorted(NBS.glob('tutorials/*.ipynb')), ids=lambda p: p.stem)
+@each_tutorial
 def test_each_what_if_is_a_cell_to_change(path):
     "It stands below its question, suggests something else than what it says, and asserts nothing"
     cells = nbformat.read(path, 4).cells
@@ -90,19 +92,26 @@ def test_each_what_if_is_a_cell_to_change(path):
         assert 'assert' not in cells[at].source and 'test_eq' not in cells[at].source
 
 
+def run_copy(path, nb, verb):
+    "What `tools/notebooks.py` makes of another version of a notebook, which lies beside it: notebooks read files of the repository"
+    copied = path.with_name(f'.{path.stem}.{os.getpid()}.ipynb')
+    nbformat.write(nb, copied)
+    try:
+        done = subprocess.run([sys.executable, ROOT/'tools/notebooks.py', verb, copied], capture_output=True, text=True)
+        if done.returncode: pytest.fail(done.stdout + done.stderr[-2000:], pytrace=False)
+        return nbformat.read(copied, 4)
+    finally: copied.unlink()
+
+
 def perform(path):
     "Run a lesson as a reader does who follows each suggestion, and goes on"
     needs_lesson_images(path)
     nb = nbformat.read(path, 4)
     nb.cells = [each for cell in nb.cells for each in (*(nbformat.v4.new_code_cell(code) for code in suggestions(cell.source)), cell)]
-    copied = path.with_name(f'.{path.stem}.{os.getpid()}.what-if.ipynb')
-    nbformat.write(nb, copied)
-    try: done = subprocess.run([sys.executable, ROOT/'tools/notebooks.py', 'test', copied], capture_output=True, text=True)
-    finally: copied.unlink()
-    if done.returncode: pytest.fail(done.stdout + done.stderr[-2000:], pytrace=False)
+    run_copy(path, nb, 'test')
 
 
-EXPERIMENTS = [path for path in sorted(NBS.glob('tutorials/*.ipynb')) if '# what if: ' in path.read_text(encoding='utf-8')]
+EXPERIMENTS = [path for path in TUTORIALS if '# what if: ' in path.read_text(encoding='utf-8')]
 
 
 @pytest.mark.verify
@@ -143,15 +152,7 @@ def test_lessons_are_in_time():
 def run_twice(path):
     "The texts of two fresh executions, cell by cell where they differ"
     needs_lesson_images(path)
-    found = []
-    for turn in range(2):
-        copied = path.with_name(f'.{path.stem}.{os.getpid()}.{turn}.ipynb') # beside it: notebooks read files of the repository
-        copied.write_text(path.read_text())
-        try:
-            done = subprocess.run([sys.executable, ROOT/'tools/notebooks.py', 'save', copied], capture_output=True, text=True)
-            if done.returncode: pytest.fail(done.stdout + done.stderr[-2000:], pytrace=False)
-            found.append(list(texts(nbformat.read(copied, 4))))
-        finally: copied.unlink()
+    found = [list(texts(run_copy(path, nbformat.read(path, 4), 'save'))) for turn in range(2)]
     return [(a[0][:200], a[1], b[1]) for a, b in zip(*found, strict=True) if a != b]
 
 
