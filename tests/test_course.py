@@ -139,7 +139,7 @@ def test_lesson_is_whole(name):
     assert said is None or prose.WORDS[said[1].lower()] == len(asked)
     assert any(f"show_progress('{name}')" in c for c in code)
     assert text.count('<details><summary>') >= 4 and '## Questions' in text and '## Where next' in text
-    assert text.startswith(f'# {list(LESSONS).index(name) + 1}. ')
+    assert text.startswith(f'# {list(LESSONS).index(name)}. ')
 
 
 def test_lessons_are_in_time():
