@@ -23,6 +23,66 @@ def _add(name, task, solution, why, *wrong, **options):
     "One more exercise; `wrong` are pairs of an answer and the hint for it"
     EXERCISES[name] = Exercise(name, task, solution, why, wrong, **options)
 
+# %% ../nbs/23_lessons.ipynb #f63cde3e
+_add('start/guessing',
+     'Four classes are equally common. Which share of its answers is right for someone who guesses blindly?',
+     .25,
+     'One in four. Any score should be read against this one.',
+     (.5, 'That would be guessing between *two* classes, like tossing a coin. Here there are four.'),
+     (0, 'Even blind guesses hit sometimes. How often, with four equally common answers?'),
+     (.75, 'That is the share of *wrong* answers.'),
+     (4, 'That is the number of classes. One in four, as a share of 1, is …?'),
+     decimals=2)
+
+# %% ../nbs/23_lessons.ipynb #63eb9333
+_add('start/share',
+     'A network is right on 184 of 200 new pictures. What is its accuracy, as a share of 1?',
+     .92,
+     '184/200. An accuracy is the share of right answers, and a fair one is measured on new pictures.',
+     (184, 'That is how many are right. Divide by how many there were.'),
+     (.08, 'That is the share of mistakes: 16 of 200.'),
+     (200/184, 'The other way round: right ones divided by all.'),
+     decimals=2)
+
+# %% ../nbs/23_lessons.ipynb #8520aae6
+_add('start/numbers',
+     'A colour picture is 64 pixels wide and 64 pixels high. Of how many numbers does it consist?',
+     64*64*3,
+     '64 rows of 64 pixels, and three numbers per pixel: red, green and blue.',
+     (64*64, 'That is how many *pixels* there are. Each has a number for red, one for green and one for blue.'),
+     (64 + 64, 'Width plus height counts the pixels along two sides. How many are there in the whole square?'),
+     (64*3, 'That is one row of pixels. There are 64 rows.'),
+     (2*64*3, 'You added width and height. Multiply them: 64 rows of 64 pixels.'),
+     (64*64*4, 'Four numbers per pixel would be red, green, blue and transparency. The network gets three.'))
+
+# %% ../nbs/23_lessons.ipynb #61b32d68
+_add('start/sum',
+     'The network gives Earth .10, Jupiter .20 and Saturn .05. What is left for Neptune?',
+     .65,
+     'The four probabilities add up to 1: 1 − .10 − .20 − .05.',
+     (.35, 'That is what the other three have together. The four add up to 1.'),
+     (0, 'Something is left over: the four add up to 1, and these three do not.'),
+     (.25, 'An equal share for each would be .25. But the others have their numbers already: what is missing to 1?'),
+     decimals=2)
+
+# %% ../nbs/23_lessons.ipynb #f659a179
+_add('start/stranger',
+     'You show the network a wristwatch. Which of these can it *not* answer: `"saturn"`, `"neptune"` or `"none of these"`?',
+     'none of these',
+     'It has four answers and shares out 100% among them, whatever it sees.',
+     ('saturn', 'It can, and may even be sure: a round face with a ring around it. Which answer does it not have?'),
+     ('neptune', 'It can: every picture gets one of the four planets. Which answer does it not have?'),
+     also={'none of these': ('none', 'none of them', 'none of the above', 'none of the four', 'no planet', 'neither')})
+
+# %% ../nbs/23_lessons.ipynb #253efb65
+_add('start/hidden',
+     'A picture gets Saturn .92. With its left half covered it gets .35, with its right half covered .90. '
+     'Which half told the network that it is Saturn: `"left"` or `"right"`?',
+     'left',
+     'Without the left half the answer is gone; without the right one hardly anything changes.',
+     ('right', 'With the *right* half covered it still says .90, so it hardly needed that half.'),
+     also=dict(left=('left half', 'left one', 'left side'), right=('right half', 'right one', 'right side')))
+
 # %% ../nbs/23_lessons.ipynb #24fa72bf
 _add('edges/derivative',
      'Slide the kernel `[-1, 1]` over `2, 2, 5, 5, 1`, without padding, as a network does. Which numbers come out?',

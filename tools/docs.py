@@ -14,6 +14,7 @@ from smalldocs.site import build
 
 import npm
 from apipages import CONFIG, SiteFilter
+from glossary import entries, link_terms
 from notebooks import NBS, QUIET, ROOT, notebooks
 from readme import option
 
@@ -50,6 +51,23 @@ def open_in(path):
     return mk_cell(f'::: {{.open-in}}\n{row}\n:::', 'markdown')
 
 
+def fold(nb):
+    "What is folded in the notebook is folded on the page: the cells of the set-up together"
+    is_folded = lambda cell: cell.metadata.get('jupyter', {}).get('source_hidden')
+    cells, named = [], 'Set-up'
+    for cell in nb.cells:
+        if cell.cell_type == 'markdown' and re.search('^## ', cell.source, re.M): named = 'Code'
+        source = re.sub(r'^#\| code-fold: true\n', '', cell.source, flags=re.M)
+        if is_folded(cell) and cells and is_folded(cells[-1]) and not (cell.outputs or cells[-1].outputs):
+            cells[-1].source += f'\n\n{source}'
+            continue
+        if is_folded(cell):
+            summary = 'How this picture is drawn' if '#| fig-alt' in source else named
+            cell.source = f'#| code-fold: true\n#| code-summary: {summary}\n{source}'
+        cells.append(cell)
+    nb.cells = cells
+
+
 def gallery(pages, folder, most=4):
     "A page with the first pictures of each notebook, each with its alt text and the way to where it is made"
     told = 'What you get to see on the way. Each picture leads to the code that makes it.'
@@ -76,12 +94,16 @@ def stage(folder):
     shutil.copytree(NBS, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns('*.ipynb', '.*', 'nbdev.yml'))
     if (ROOT/'images').exists(): shutil.copytree(ROOT/'images', folder/'images')
     pages = {page_name(path): read_nb(path) for path in notebooks()}
+    words = entries()
     sections = settings()['website']['sidebar']['contents']
     gallery({name: pages[name] for section in sections for name in section.get('contents', ())}, folder)
     for path in notebooks():
         nb, target = pages[page_name(path)], folder/page_name(path)
         SiteFilter()(nb)
-        if path.parent.name == 'tutorials': nb.cells.insert(1, open_in(path))
+        fold(nb)
+        if path.parent.name == 'tutorials':
+            link_terms(nb, '../', words)
+            nb.cells.insert(1, open_in(path))
         write_nb(nb, target)
         target.write_text(relative_links(target.read_text(), '../' * (len(target.relative_to(folder).parts) - 1)))
     (folder/'_quarto.yml').write_text(yaml.safe_dump(settings(), sort_keys=False))

@@ -44,6 +44,18 @@ def drop_widgets(nb):
         cell.outputs = [o for o in cell.outputs if 'application/vnd.jupyter.widget-view+json' not in o.get('data', {})]
 
 
+DRAWING = re.compile(r'\bplt\.(subplots|figure)\(')
+
+def fold(nb):
+    "Fold what a reader of a lesson need not read: the set-up, how pictures are drawn, and what asks for it by `#| code-fold: true`"
+    first = next((at for at, cell in enumerate(nb.cells) if cell.cell_type == 'markdown' and re.search('^## ', cell.source, re.M)), 0)
+    for at, cell in enumerate(nb.cells):
+        if cell.cell_type != 'code': continue
+        drawing = '#| fig-alt' in cell.source and DRAWING.search(cell.source) and '# what if: ' not in cell.source
+        cell.metadata.pop('jupyter', None)
+        if at < first or drawing or '#| code-fold: true' in cell.source: cell.metadata.jupyter = {'source_hidden': True}
+
+
 def save(path):
     "Run `path` in a fresh kernel, store outputs, the hash of the code that made them and how long it took"
     from nbclient import NotebookClient
@@ -51,6 +63,7 @@ def save(path):
     nb, start = nbformat.read(path, 4), time.time()
     NotebookClient(nb, timeout=900, resources={'metadata': {'path': str(path.parent)}}).execute()
     drop_widgets(nb)
+    if path.parent.name == 'tutorials': fold(nb)
     nb.metadata['fastcnn'] = {'seconds': round(time.time() - start), 'source_hash': source_hash(nb)}
     nbformat.write(nb, path)
     nbdev_clean(str(path))
