@@ -4,10 +4,10 @@ import os, re, subprocess, sys
 import nbformat
 import pytest
 
-import prose
+import glossary, prose
 from fastcnn.exercises import EXERCISES
 from fastcnn.lessons import LESSONS
-from notebooks import NBS, ROOT, commit_number, notebooks, texts
+from notebooks import NBS, ROOT, commit_number, fold, notebooks, texts
 from web import needs_lesson_images
 
 PAGES = {name: NBS/f'tutorials/{name}.ipynb' for name in LESSONS}
@@ -122,6 +122,40 @@ def test_every_suggestion_works(path): perform(path)
 def test_the_suggestions_of_a_lesson_work():
     "One of them; `make verify` takes all"
     perform(EXPERIMENTS[commit_number() % len(EXPERIMENTS)])
+
+
+@each_tutorial
+def test_what_need_not_be_read_is_folded(path):
+    "The set-up and how pictures are drawn: nothing of it stands before the first section"
+    nb = nbformat.read(path, 4)
+    marked = [cell.metadata.get('jupyter') for cell in nb.cells]
+    fold(nb)
+    assert marked == [cell.metadata.get('jupyter') for cell in nb.cells]
+    first = next(at for at, cell in enumerate(nb.cells) if cell.source.startswith('## '))
+    assert all(cell.metadata.get('jupyter') for cell in nb.cells[:first] if cell.cell_type == 'code')
+    assert not any(cell.metadata.get('jupyter') for cell in nb.cells if '# what if: ' in cell.source or 'check(' in cell.source)
+
+
+def test_the_glossary_is_one():
+    "Each word once, in order, with one or two sentences"
+    source = '\n'.join(cell.source for cell in nbformat.read(glossary.PAGE, 4).cells[1:])
+    found = list(glossary.ENTRY.finditer(source))
+    assert len(found) == source.count('\n- ') >= 60
+    words = [entry['term'].lower() for entry in found]
+    assert words == sorted(words) and len({entry['id'] for entry in found}) == len(found)
+    spoken = [word for entry in found for word in (entry['term'], *re.split(', ', entry['also'] or entry['term']))]
+    assert len(glossary.entries()) == len({word.lower() for word in spoken})
+    assert [e['term'] for e in found if not e['told'].rstrip().endswith(('.', '?', '.)')) or len(e['told'].split()) > 45] == []
+
+
+def test_the_first_use_of_a_word_is_linked():
+    "In running text only; once a page; plurals and capitals too"
+    cell = lambda source: nbformat.v4.new_markdown_cell(source)
+    nb = nbformat.v4.new_notebook(cells=[cell('# Kernels\n\n`kernel` and [a kernel](x.ipynb), $kernel$. Kernels slide; a kernel stays.'), cell('A kernel, a mini-kernel, a leak.')])
+    glossary.link_terms(nb, '../', dict(kernel=('kernel', 'A small "table".'), leak=('leak', 'A drip.')))
+    first = '[Kernels](../glossary.ipynb#kernel){.term data-told="A small &quot;table&quot;."}'
+    assert nb.cells[0].source == f'# Kernels\n\n`kernel` and [a kernel](x.ipynb), $kernel$. {first} slide; a kernel stays.'
+    assert nb.cells[1].source == 'A kernel, a mini-kernel, a [leak](../glossary.ipynb#leak){.term data-told="A drip."}.'
 
 
 @each_lesson
