@@ -10,7 +10,7 @@ __all__ = ['collection_facts', 'write_cleaning_report', 'backbone_features', 'ad
            'pixel_cache']
 
 # %% ../nbs/24_pipeline.ipynb #0115a643
-import csv, glob, hashlib, os, shutil, time, warnings
+import base64, csv, glob, hashlib, os, shutil, time, warnings
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -129,17 +129,37 @@ def add_source(
     if path.is_file() and not anywhere: check_below(table.image, path)
     return add_images(table, root, collection=source, **facts)
 
+# %% ../nbs/24_pipeline.ipynb #6fcf0b32
+_DIGEST, _MOST_DIGESTS = 5, 100_000 # bytes per image: two of them agree by chance once in a million million; images
+
+def _image_digest(image):
+    "The first bytes of the sha256 of a file, or of the bytes of one"
+    return hashlib.sha256(image if isinstance(image, bytes) else Path(image).read_bytes()).digest()[:_DIGEST]
+
+def _digests(dls):
+    "The digests of the images of the training and validation part as text; None: they are too many, or not known"
+    parts = [dl.items for dl in dls.loaders[:2]]
+    if not all(hasattr(items, 'image') for items in parts) or sum(map(len, parts)) > _MOST_DIGESTS: return None
+    return base64.b64encode(b''.join(sorted({_image_digest(image) for items in parts for image in items.image}))).decode()
+
+def _were_seen(table, config):
+    "For each row whether the model has learnt from that image"
+    packed = base64.b64decode(config.get('digests') or '')
+    known = {packed[at:at + _DIGEST] for at in range(0, len(packed), _DIGEST)}
+    return [bool(known) and _image_digest(image) in known for image in table.image]
+
 # %% ../nbs/24_pipeline.ipynb #39969fad
 @dataclass
 class ModelEvaluation:
     "How good an exported model is on labelled images"
-    evaluation:'Evaluation' # Of all images
-    refused:float # Share of the images that were taken for none of the classes, 0 to 1
+    evaluation:'Evaluation' # Of the images that the model has not learnt from
+    refused:float # Share of them that were taken for none of the classes, 0 to 1
     worst:'DataFrame' # As `top_losses` gives it: the mistakes with the highest loss
+    seen:int=0 # Images that were left out, because training or validation has seen them
 
     def summary(self)->dict: # Plain numbers, ready for JSON
         "The figures without the tables"
-        return self.evaluation.summary() | dict(refused=self.refused)
+        return self.evaluation.summary() | dict(refused=self.refused, seen=self.seen)
 
 # %% ../nbs/24_pipeline.ipynb #ed026f4b
 def evaluate_model(
@@ -148,19 +168,30 @@ def evaluate_model(
     n_worst:int=18, # Mistakes to keep, the worst first
     related:list=None, # For each row of a table whether the training part has a relative of it
     **options # Of `image_table`: label_regex, image_col, label_col, encoding
-)->ModelEvaluation: # Of every image that can be read
-    "Judge an exported model on labelled images"
+)->ModelEvaluation: # Of every image that can be read and was not learnt from
+    "Judge an exported model on labelled images that it has not seen"
     from fastcnn.evaluation import evaluate, top_losses
     from fastcnn.exported import predict, read_config
     from fastcnn.tables import image_table, readable_images
-    classes, table = read_config(model)['classes'], image_table(source, **options)
+    config, table = read_config(model), image_table(source, **options)
     if not hasattr(source, 'columns'): table = readable_images(table) # of a table one knows what is in it
+    classes, table, related, seen = config['classes'], *_leave_out_seen(table, config, related)
     images = table.image.tolist()
     answers = predict(model, images)
     probabilities = answers.filter(regex='^p_').to_numpy()
     found = evaluate(probabilities, table.label, classes, groups=table.group, related=related)
     worst = top_losses(probabilities, table.label, classes, images, n_worst)
-    return ModelEvaluation(found, float(answers.label.isna().mean()), worst)
+    return ModelEvaluation(found, float(answers.label.isna().mean()), worst, seen)
+
+def _leave_out_seen(table, config, related):
+    "The rows that the model has not learnt from, and how many were left out; an error where none is left"
+    seen = _were_seen(table, config)
+    if seen and all(seen):
+        raise InputError(f'the model has learnt from all {len(seen)} images: how good it is on these says nothing of new ones; give others')
+    new = [not known for known in seen]
+    if any(seen): warnings.warn(f'{sum(seen)} of {len(seen)} images are left out: the model has learnt from them')
+    if related is not None: related = [r for r, keep in zip(related, new) if keep]
+    return table[new].reset_index(drop=True), related, sum(seen)
 
 # %% ../nbs/24_pipeline.ipynb #1ce6f14c
 def _name_of(source): return Path(os.path.abspath(source)).name if isinstance(source, (str, Path)) else 'a table'
@@ -190,7 +221,7 @@ def export_evaluated(
     judged, related = [], _have_relatives(test, learn.dls.train.items)
     def measure(folder):
         judged.append(_or_told('evaluated', evaluate_model, folder, test, n_worst, related))
-        return judged[-1].summary() if judged[-1] else {}
+        return (judged[-1].summary() if judged[-1] else {}) | dict(digests=_digests(learn.dls))
     export_model(learn, path, measure, data=data, features=features)
     return judged[-1]
 
@@ -212,7 +243,7 @@ _PLANS = ('auto', 'transfer', 'scratch', 'fast')
 _AT_LEAST, _MAX_SIZE = dict(epochs=1, batch_size=2, size=8), 4096
 
 # %% ../nbs/24_pipeline.ipynb #5e98e614
-def _check_training(out, plan, stage, seed=0, report=None, mirror='auto', minutes=None, **counts):
+def _check_training(out, plan, stage, seed=0, report=None, mirror='auto', minutes=None, force=True, **counts):
     "Refuse what cannot work before any image is read"
     from fastcnn.models import STAGES
     for kind, value, known in (('plan', plan, _PLANS), ('stage', stage, STAGES), ('mirror', mirror, ('auto', 'yes', 'no'))):
@@ -222,7 +253,7 @@ def _check_training(out, plan, stage, seed=0, report=None, mirror='auto', minute
             raise InputError(f'{name.replace("_", " ")} is {value}: it must be at least {_AT_LEAST[name]}')
     if minutes is not None and not 0 < minutes: raise InputError(f'minutes is {minutes}: it must be above 0')
     if counts.get('size') and counts['size'] > _MAX_SIZE: raise InputError(f'size is {counts["size"]}: it must be at most {_MAX_SIZE} pixels')
-    if out is not None: _check_target(Path(out))
+    if out is not None: _check_target(Path(out), force)
     if not 0 <= seed < 2**32: raise InputError(f'seed is {seed}: give a whole number from 0 to {2**32 - 1}')
     if report is not None: check_page(report)
 
@@ -238,14 +269,19 @@ def check_page(
         raise InputError(f'{str(path)!r} cannot be written: there is no such folder, or you may not write there')
 
 # %% ../nbs/24_pipeline.ipynb #d3f6099e
-def _check_target(out):
-    "Only an exported model is replaced, or an empty folder filled; and one may write beside it"
+def _check_target(out, force=True):
+    "Only an exported model is replaced, and only if that is wanted, or an empty folder filled; and one may write beside it"
+    from fastcnn.exported import read_config
     from fastcnn.folders import MODEL, check_replaceable, recover_folder
     recover_folder(out)
     above = next(folder for folder in out.absolute().parents if folder.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise InputError(f'{str(out)!r} cannot be written: {str(above)!r} is no folder that you may write to')
     check_replaceable(out, MODEL)
+    if force or not (out/'config.json').exists(): return
+    accuracy = read_config(out).get('accuracy')
+    known = '' if accuracy is None else f' with an accuracy of {accuracy:.3f}'
+    raise InputError(f'{str(out)!r} holds a model{known}: choose another name, or replace it with --force (in Python: force=True)')
 
 # %% ../nbs/24_pipeline.ipynb #ca9fd2b4
 def _choose_plan(plan, arch, stage):
@@ -347,6 +383,7 @@ def train_classifier(
     method:str='crop', # How an image becomes a square: crop, squish or pad (with black)
     report:Path=None, # HTML page to write with the evaluation
     resume:bool=False, # Go on where the same training was interrupted
+    force:bool=False, # Replace a model that is there already; what it reached is told
     label_regex:str=None, # Pattern whose first group is the label in a file's name, as in (.+)_\d+
     image_col:str=None, # Column of the images in a list, where more than one fits
     label_col:str=None, # Column of the labels in a list, where more than one fits
@@ -356,8 +393,9 @@ def train_classifier(
     from fastcnn.plans import Asked
     from fastcnn.tables import check_classes, image_table
     start = time.time()
-    _check_training(out, plan, stage, seed, report, mirror, minutes, epochs=epochs, batch_size=batch_size, size=size)
+    _check_training(out, plan, stage, seed, report, mirror, minutes, force, epochs=epochs, batch_size=batch_size, size=size)
     plan, arch, reasons = _choose_plan(plan, arch, stage)
+    before = _accuracy_there(out)
     table = image_table(source, label_regex, image_col, label_col, encoding)
     check_classes(table.label, _name_of(source))
     settings = [plan, arch, stage, minutes, epochs, size, batch_size, lr, mirror, seed, method, sorted(table.name.astype(str))]
@@ -366,7 +404,7 @@ def train_classifier(
     carried, best = _carry_out(table, plan, asked)
     trained = _judge_trained(best, source, out, reasons)
     trained.label_errors = _keep_label_errors(_or_told('asked for label errors', _label_errors, carried), source)
-    trained.reasons += carried.reasons + _unseen_classes(trained.evaluation)
+    trained.reasons += carried.reasons + _unseen_classes(trained.evaluation) + _replaced(before, trained)
     trained.figures |= _figures(carried, best) | _write_evaluation(trained, report)
     trained.figures['seconds'] = round(time.time() - start, 1)
     return trained
@@ -382,6 +420,17 @@ def _unseen_classes(judged):
     lost = classes.images[(classes.images > 0) & (classes.recall == 0)]
     names = ', '.join(f'{printable(label)} ({n})' for label, n in lost.items())
     return [f'no test image is recognised of {names}, whatever the accuracy says: more images of these help'] if names else []
+
+def _accuracy_there(out):
+    "What the model reached that this training replaces; None: there is none, or nobody knows"
+    from fastcnn.exported import read_config
+    return read_config(out).get('accuracy') if out and (Path(out)/'config.json').exists() else None
+
+def _replaced(before, trained):
+    "A sentence on the model that was there"
+    if before is None: return []
+    now = f'{trained.evaluation.evaluation.accuracy:.3f}' if trained.evaluation else 'not known'
+    return [f'it replaces a model with an accuracy of {before:.3f}; this one: {now}']
 
 def _figures(carried, best):
     "What was tried, and what was kept"

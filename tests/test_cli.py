@@ -140,9 +140,13 @@ def test_a_broken_image_is_left_out_by_name(tmp_path, folder):
     finally: broken.unlink()
     assert status == 0 and 'earth/half.jpg' in errors and found['images'] == 48
     status, judged, _ = run_here('evaluate', tmp_path/'model', folder)
-    assert status == 0 and judged['images'] == 48
-    again = run('train', folder, '--out', tmp_path/'model', '--plan', 'scratch', '--size', 32, '--epochs', 1, '--bs', 8)
-    assert again[0] == 0 and again[1]['accuracy'] == found['accuracy'] # the same seed, the same model, in place of the first
+    assert status == 0 and (judged['images'], judged['seen']) == (found['test_images'], 48 - found['test_images'])
+    assert judged['accuracy'] == found['accuracy'] # the rest was learnt from
+    again = 'train', folder, '--out', tmp_path/'model', '--plan', 'scratch', '--size', 32, '--epochs', 1, '--bs', 8
+    refused(*again, words=f"holds a model with an accuracy of {found['accuracy']:.3f}: choose another name, or replace it with --force")
+    status, same, _ = run(*again, '--force')
+    assert status == 0 and same['accuracy'] == found['accuracy'] # the same seed, the same model, in place of the first
+    assert any('it replaces a model' in reason for reason in same['reasons'])
     refused('predict', tmp_path/'model', tmp_path/'model'/'README.md', words='cannot be read as an image')
 
 
