@@ -1,16 +1,7 @@
 import { readLayer, run, softmax } from './layers.js'
+import { buildMaps, choice, showMaps, toggleLogit } from './maps.js'
+import { $, element } from './paint.js'
 import { centred, covered, fromBytes, moved, normalised, shrunk, toBytes } from './pictures.js'
-
-const $ = (id) => document.getElementById(id)
-
-function element(kind, properties = {}, ...children) {
-  const made = document.createElement(kind)
-  for (const [name, value] of Object.entries(properties))
-    if (name.includes('-') || name === 'role' || name === 'for') made.setAttribute(name, value)
-    else made[name] = value
-  made.append(...children)
-  return made
-}
 
 // What Python has written, and what is chosen
 
@@ -18,6 +9,7 @@ const given = JSON.parse($('beginning').textContent)
 const layers = given.layers.map(readLayer)
 const [rows, columns] = given.sides
 const channels = given.channels
+const showsLayers = given.show === 'layers'
 const PAD = 10 // pixels of the pad to one of the network's
 
 const SLIDERS = {
@@ -78,7 +70,18 @@ function updateNow() {
   showSeen(picture)
   showAnswer(shares)
   showSliders()
+  if (showsLayers) showInside()
   remember()
+}
+
+let isBuilt = false
+function showInside() {
+  if (isBuilt) return showMaps(state.signals)
+  isBuilt = true
+  const inputs = examples.map(asInput)
+  const { layer, map } = wanted()
+  const beginning = { signals: state.signals, layer: Number(layer), map: Number(map ?? 0), onChoice: remember }
+  buildMaps({ layers, classes: given.classes, colours: given.inputs === 3 && channels === 3, inputs, ...beginning })
 }
 
 // What is seen
@@ -184,7 +187,12 @@ function bar(name, i) {
     element('span', { className: 'track' }, element('span', { className: 'fill' })),
     element('span', { className: 'share' }),
   ]
-  return element('li', {}, element('div', { id: `class_${i}`, className: 'bar' }, ...parts))
+  const made = element(showsLayers ? 'button' : 'div', { id: `class_${i}`, className: 'bar' }, ...parts)
+  if (showsLayers) {
+    Object.assign(made, { type: 'button' }).setAttribute('aria-expanded', 'false')
+    made.addEventListener('click', () => toggleLogit(i))
+  }
+  return element('li', {}, made)
 }
 
 $('reset').addEventListener('click', () => {
@@ -376,17 +384,24 @@ const hasAddress = /^(https?|file):$/.test(location.protocol)
 function remember() {
   if (!hasAddress) return
   const kept = Object.fromEntries([...Object.keys(START), 'row', 'column'].map((name) => [name, state[name]]))
+  if (showsLayers && choice().layer !== null) Object.assign(kept, choice())
   history.replaceState(null, '', `#${new URLSearchParams(kept)}`)
 }
 
+// What the address wants, else what Python has written
+const wanted = () => ({ ...given.settings, ...(hasAddress ? Object.fromEntries(new URLSearchParams(beginningHash)) : {}) })
+const beginningHash = location.hash.slice(1)
+
 function recall() {
-  const wanted = { ...given.settings, ...(hasAddress ? Object.fromEntries(new URLSearchParams(location.hash.slice(1))) : {}) }
-  for (const [name, { least, most }] of Object.entries(SLIDERS))
-    if (name in wanted && Number.isFinite(Number(wanted[name]))) state[name] = within(Number(wanted[name]), least, most)
-  for (const [name, most] of [['row', rows], ['column', columns]])
-    if (name in wanted && Number.isFinite(Number(wanted[name]))) state[name] = within(Number(wanted[name]), 0, most)
-  const picture = Number(wanted.picture)
-  return wanted.picture === 'drawn' ? 'drawn' : Number.isInteger(picture) && examples[picture] ? picture : 0
+  const settings = wanted()
+  const take = (name, least, most) => {
+    if (name in settings && Number.isFinite(Number(settings[name]))) state[name] = within(Number(settings[name]), least, most)
+  }
+  for (const [name, { least, most }] of Object.entries(SLIDERS)) take(name, least, most)
+  take('row', 0, rows)
+  take('column', 0, columns)
+  const picture = Number(settings.picture)
+  return settings.picture === 'drawn' ? 'drawn' : examples[picture] ? picture : 0
 }
 
 // The beginning
@@ -412,6 +427,7 @@ function setUp() {
   $('centre_label').hidden = channels !== 1
   $('centre').checked = given.centre
   $('undo').disabled = true
+  $('bars_help').hidden = !showsLayers
   emptyPad()
 }
 
