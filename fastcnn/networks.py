@@ -233,7 +233,7 @@ def _check_settings(settings, n_pictures):
     if picture != 'drawn' and picture not in range(n_pictures):
         raise InputError(f"picture={picture}: there are {n_pictures}, counted from 0; or 'drawn'")
 
-# %% ../nbs/23_networks.ipynb #240b83be
+# %% ../nbs/23_networks.ipynb #697a16e8
 def explore_network(
     model:nn.Sequential, # Network, (N, C, H, W) → logits (N, classes); shown as it is in evaluation
     images:list|Tensor, # Some pictures to begin with, before normalisation: PIL, (H, W[, 3]) uint8, or (N, C, H, W) in [0, 1]
@@ -256,5 +256,5 @@ def explore_network(
     if joined: layers, n_inputs, mean, std = joined, 1, mean[:1], std[:1]
     return NetworkPage(_whole_page(dict(
         show=show, layers=layers, sides=list(sides), channels=1 if grey else 3, inputs=n_inputs, mean=mean, std=std,
-        classes=list(map(str, classes)), labels=labels and list(map(str, labels)), settings=settings,
+        classes=list(map(str, classes)), labels=None if labels is None else list(map(str, labels)), settings=settings,
         centre=bool(settings.get('centre', grey)), images=[_png(picture, grey) for picture in pixels])))
