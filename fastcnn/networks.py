@@ -7,8 +7,8 @@ Docs: https://fastcnn.github.io/fastcnn/networks.html.md"""
 # %% auto #0
 __all__ = ['explore_network']
 
-# %% ../nbs/23_networks.ipynb #76d2aab5
-import base64, re
+# %% ../nbs/23_networks.ipynb #ed0f22f4
+import base64, gzip, re
 from importlib.resources import files
 from io import BytesIO
 
@@ -187,7 +187,7 @@ def _joined_channels(model, layers, mean, std):
     if not alike or layers[0]['kind'] != 'conv' or layers[0]['groups'] > 1 or len(mean) == 1: return None
     return [layers[0] | dict(weight=_encode(first.weight.sum(1, keepdim=True), '<f2')), *layers[1:]]
 
-# %% ../nbs/23_networks.ipynb #aa89a012
+# %% ../nbs/23_networks.ipynb #dc2a3342
 _SCRIPTS = 'layers.js', 'pictures.js', 'paint.js', 'maps.js', 'network.js'
 
 def _web_file(name):
@@ -201,12 +201,18 @@ def _one_script(names):
     text = re.sub(r"^import [^;]*? from '\./[\w.]+'\n", '', text, flags=re.M)
     return "'use strict'\n" + re.sub(r'^export ', '', text, flags=re.M)
 
+def _packed(text):
+    "A text as gzip in base64, the same for the same text"
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+
 def _whole_page(beginning):
     "The explorer as one file of HTML that begins with this"
     scripts = [name for name in _SCRIPTS if beginning['show'] == 'layers' or name != 'maps.js']
     parts = {'<link rel="stylesheet" href="network.css">': f'<style>\n{_web_file("network.css")}</style>',
              '{}': to_json(beginning, separators=(',', ':')).replace('<', '\\u003c'),
-             '<script type="module" src="network.js"></script>': f'<script>\n{_one_script(scripts)}</script>'}
+             '<script type="module" src="network.js"></script>':
+                 f'<script type="text/plain" id="program">{_packed(_one_script(scripts))}</script>\n'
+                 f'<script>\n{_web_file("unpack.js")}</script>'}
     return re.sub('|'.join(map(re.escape, parts)), lambda found: parts[found[0]], _web_file('index.html'))
 
 # %% ../nbs/23_networks.ipynb #ab077f2d

@@ -61,6 +61,15 @@ function mapName(i, map) {
   return view.signals[i].rows * view.signals[i].columns === 1 ? `Number ${map}` : `Map ${map}`
 }
 
+// A sum in words: [number, what it is] each, with its sign between them
+function sumInWords(terms) {
+  const words = terms.map(([value, name], i) => {
+    const sign = value < 0 ? '\u2212' : '+'
+    return `${i || value < 0 ? `${sign} ` : ''}${shortNumber(Math.abs(value))} (${name})`
+  })
+  return `${words.join(' ').replace(/^\u2212 /, '\u2212')} = `
+}
+
 // The rows
 
 const isShown = (i) => view.layers[i - 1]?.kind !== 'flatten' || i === view.signals.length - 1
@@ -226,7 +235,7 @@ function buildDetail(i, row) {
   row.words = element('p', { className: 'words', 'aria-live': 'polite' })
   row.parts = element('div', { className: 'parts' })
   const maps = element('div', { className: 'pair' }, ...(row.into ? [row.into.figure] : []), row.out.figure)
-  row.detail.append(maps, row.sums, row.words, row.parts)
+  row.detail.append(element('div', { className: 'making' }, maps, row.sums), row.words, row.parts)
 }
 
 function followPlaces(canvas, i) {
@@ -267,9 +276,9 @@ const EXPLAIN = {
       element('span', { className: 'sign', 'aria-hidden': 'true' }, '='),
       numberGrid('products', part.products, wide, largest(part.products), shortNumber),
     ]
-    const terms = parts.map(({ input, sum }) => `${shortNumber(sum)} (${mapName(i - 1, input).toLowerCase()})`)
-    const shown = terms.length > 8 ? [...terms.slice(0, 3), `\u2026 ${terms.length - 3} more`] : terms
-    const words = `The products add up to ${shortNumber(part.sum)}. ${[...shown, `${shortNumber(bias)} (bias)`].join(' + ')} = `
+    const terms = shortened(i - 1, parts)
+    const also = parts.length > 1 ? 'With the other maps and the bias' : 'With the bias'
+    const words = `The products add up to ${shortNumber(part.sum)}. ${also}: ${sumInWords([...terms, [bias, 'bias']])}`
     return { input: part.input, places, grids, words, result, parts }
   },
   relu: (_i, _layer, before) => {
@@ -296,6 +305,15 @@ const EXPLAIN = {
     const result = map.reduce((sum, value) => sum + value, 0) / map.length
     return { input: chosen.map, places: [], grids: [], words: `The average of all ${map.length} numbers of the map is `, result }
   },
+}
+
+// What the strongest parts add, and the others together
+function shortened(i, parts) {
+  const order = parts.toSorted((a, b) => Math.abs(b.sum) - Math.abs(a.sum))
+  const [shown, rest] = [order.slice(0, 8), order.slice(8)]
+  const terms = shown.map(({ input, sum }) => [sum, mapName(i, input).toLowerCase()])
+  if (rest.length) terms.push([rest.reduce((sum, part) => sum + part.sum, 0), `the other ${rest.length}`])
+  return terms
 }
 
 const kernelsOf = (layer, before) =>
@@ -356,7 +374,7 @@ function lastStory(output) {
   const last = lastWeights(view.layers)
   const made = view.signals[last + 1]
   const story = made.rows * made.columns > 1 ? averageStory(last, output) : linearStory(last + 1, output)
-  return [...story, softmaxTable(output)]
+  return [element('div', { className: 'story' }, element('div', {}, ...story), softmaxTable(output))]
 }
 
 function averageStory(last, output) {
@@ -382,12 +400,9 @@ function linearStory(i, output) {
       ? explainLinear(layer, view.signals[i - 1], flat, output)
       : explainConvolution(layer, view.signals[i - 1], output, 0, 0)
   const total = found.parts.reduce((sum, part) => sum + part.sum, found.bias)
-  const order = found.parts.toSorted((a, b) => Math.abs(b.sum) - Math.abs(a.sum))
-  const [shown, rest] = [order.slice(0, 8), order.slice(8)]
-  const terms = shown.map(({ input, sum }) => `${shortNumber(sum)} (${mapName(at, input).toLowerCase()})`)
-  if (rest.length) terms.push(`${shortNumber(rest.reduce((sum, part) => sum + part.sum, 0))} (the other ${rest.length})`)
-  terms.push(`${shortNumber(found.bias)} (bias)`)
-  const words = element('p', { className: 'words' }, `${terms.join(' + ')} = `, element('strong', {}, shortNumber(total)))
+  const shown = found.parts.toSorted((a, b) => Math.abs(b.sum) - Math.abs(a.sum)).slice(0, 8)
+  const sum = sumInWords([...shortened(at, found.parts), [found.bias, 'bias']])
+  const words = element('p', { className: 'words' }, sum, element('strong', {}, shortNumber(total)))
   const size = layer.kind === 'linear' ? [flat.rows, flat.columns] : layer.kernel
   return [addedTiles(at, view.signals[at], shown, size), words, ...strongestInputs(i, at, shown, size, layer)]
 }
@@ -430,7 +445,7 @@ function softmaxTable(output) {
     if (i === output) row.className = 'chosen'
     return row
   })
-  const names = ['class', 'logit z', `e^(z \u2212 ${shortNumber(most)})`, `\u00f7 ${shortNumber(total)} = probability`]
+  const names = ['class', 'logit z', `e^(z \u2212 ${shortNumber(most)})`, `\u00f7 ${total.toFixed(3)} = probability`]
   const head = element('tr', {}, ...names.map((name) => element('th', { scope: 'col' }, name)))
   const caption = element('caption', {}, 'Softmax: from logits to probabilities')
   return element('table', {}, caption, element('thead', {}, head), element('tbody', {}, ...rows))

@@ -144,6 +144,8 @@ function showSliders() {
     $(`${name}_value`).textContent = value
   }
   const what = state.hide ? 'moves the square' : 'shifts the picture'
+  const label = given.labels?.[state.picture]
+  $('seen_title').textContent = label ? `What the network sees (label: ${label})` : 'What the network sees'
   $('seen_help').textContent = `${rows} × ${columns} pixels. Drag it, or use the arrow keys: that ${what}.`
   $('reset').disabled = Object.keys(SLIDERS).every((name) => state[name] === START[name])
 }
@@ -324,7 +326,9 @@ function liftOrLower() {
 function sayPen() {
   const place = `row ${Math.round(brush.row)}, column ${Math.round(brush.column)}`
   $('pen').textContent = `Brush ${brush.down ? 'down' : 'up'}, ${place}`
-  $('pad_title').textContent = `Draw here (brush ${brush.down ? 'down' : 'up'}, ${place})`
+  $('brush_at').hidden = false
+  $('brush_at').classList.toggle('down', brush.down)
+  Object.assign($('brush_at').style, { top: `${(100 * brush.row) / rows}%`, left: `${(100 * brush.column) / columns}%` })
 }
 
 $('pad').addEventListener('keydown', (event) => {
@@ -341,7 +345,7 @@ $('pad').addEventListener('keydown', (event) => {
 $('pad').addEventListener('blur', () => {
   brush.down = false
   brush.last = null
-  $('pad_title').textContent = 'Draw here'
+  $('brush_at').hidden = true
 })
 
 function colourButton([name, colour]) {
@@ -388,14 +392,15 @@ function remember() {
   history.replaceState(null, '', `#${new URLSearchParams(kept)}`)
 }
 
-// What the address wants, else what Python has written
-const wanted = () => ({ ...given.settings, ...(hasAddress ? Object.fromEntries(new URLSearchParams(beginningHash)) : {}) })
-const beginningHash = location.hash.slice(1)
+// What the address wants, where it makes sense, else what Python has written
+const address = new URLSearchParams(hasAddress ? location.hash.slice(1) : '')
+const makesSense = ([name, value]) => (value && Number.isFinite(Number(value))) || (name === 'picture' && value === 'drawn')
+const wanted = () => ({ ...given.settings, ...Object.fromEntries([...address].filter(makesSense)) })
 
 function recall() {
   const settings = wanted()
   const take = (name, least, most) => {
-    if (name in settings && Number.isFinite(Number(settings[name]))) state[name] = within(Number(settings[name]), least, most)
+    if (name in settings) state[name] = within(Number(settings[name]), least, most)
   }
   for (const [name, { least, most }] of Object.entries(SLIDERS)) take(name, least, most)
   take('row', 0, rows)

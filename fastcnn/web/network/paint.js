@@ -22,6 +22,12 @@ export function colourOf(share) {
   return palette[low].map((from, i) => Math.round(from + (palette[low + 1][i] - from) * (at - low)))
 }
 
+// Black or white, whichever is easier to read on a colour: both reach 4.5 : 1 where they meet
+function inkOn(colour) {
+  const [red, green, blue] = colour.map((value) => ((value / 255 + 0.055) / 1.055) ** 2.4)
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 ? '#000' : '#fff'
+}
+
 export const largest = (values) => values.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-9)
 
 // A map on a canvas, a pixel of the canvas for each number
@@ -56,9 +62,9 @@ export function paintFramed(canvas, values, rows, columns, most, places) {
 export function numberGrid(name, values, wide, most, write) {
   const cells = values.map((value) => {
     const cell = element('span', { className: 'cell' }, value === null ? '\u00b7' : write(value))
-    const share = (value ?? 0) / most
-    cell.style.background = `rgb(${colourOf(share)})`
-    cell.style.color = Math.abs(share) > 0.55 ? '#fff' : '#111'
+    const colour = colourOf((value ?? 0) / most)
+    cell.style.background = `rgb(${colour})`
+    cell.style.color = inkOn(colour)
     return cell
   })
   const spoken = values.map((value) => (value === null ? 'padding' : write(value))).join(', ')
