@@ -104,7 +104,7 @@ def test_the_page_reckons_as_torch_does(show, name):
         torch.testing.assert_close(torch.tensor(chances(page)), wanted.softmax(0), rtol=0, atol=1e-3)
 
 
-def test_weights_of_32_bits_lose_less_than_a_thousandth(show):
+def test_halves_of_weights_of_32_bits_lose_less_than_a_thousandth(show):
     model, picture = small(), digit(3)
     page = show(explore_network(model, [picture], DIGITS))
     with torch.no_grad(): wanted = model(torch.from_numpy(picture).permute(2, 0, 1)[None]/255)[0].softmax(0)
@@ -352,6 +352,28 @@ def test_in_a_frame_without_an_address(browser):
     wait_for(lambda: page.locator('iframe').bounding_box()['height'] > 1000)
     page.close()
     assert trouble == []
+
+
+def test_in_jupyterlab(browser, tmp_path):
+    "The program unpacks and answers in a notebook of a real JupyterLab, and asks nobody else"
+    (tmp_path/'work').mkdir()
+    write_notebook(tmp_path/'work'/'network.ipynb', 'import numpy as np\nfrom torch import nn\nfrom fastcnn.networks import *',
+                   "explore_network(nn.Sequential(nn.Conv2d(1, 4, 5), nn.ReLU(), nn.Flatten(), nn.Linear(4*24*24, 2)), [np.eye(28)], ['a', 'b'])")
+    page, trouble = browser.new_page(viewport=dict(width=1330, height=1500)), []
+    with jupyterlab(tmp_path) as url:
+        own = (url, url.replace('http', 'ws'), 'data:', 'blob:', 'about:')
+        page.on('request', lambda r: r.url.startswith(own) or trouble.append(f'asked for {r.url}'))
+        page.on('pageerror', lambda e: trouble.append(str(e)))
+        open_notebook(page, url, 'network.ipynb')
+        page.locator('.jp-CodeCell .cm-content').first.click()
+        for _ in range(2): page.keyboard.press('Shift+Enter')
+        explorer = page.frame_locator('.jp-OutputArea iframe')
+        explorer.locator('#class_1 .share').filter(has_text='%').wait_for(timeout=60_000)
+        before = explorer.locator('#class_1 .share').inner_text()
+        explorer.locator('#turn').fill('60')
+        wait_for(lambda: explorer.locator('#class_1 .share').inner_text() != before)
+        page.close()
+    assert not trouble
 
 
 def test_names_are_text_and_not_html(show):

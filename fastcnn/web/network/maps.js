@@ -244,13 +244,14 @@ function followPlaces(canvas, i) {
     chosen.place = place
     fillDetail(i, view.rows[i])
   }
-  canvas.addEventListener('pointermove', (event) => {
+  const point = (event) => {
     const { rows, columns } = view.signals[i]
     const box = canvas.getBoundingClientRect()
     const y = Math.min(rows - 1, Math.max(0, Math.floor(((event.clientY - box.top) / box.height) * rows)))
     const x = Math.min(columns - 1, Math.max(0, Math.floor(((event.clientX - box.left) / box.width) * columns)))
     go(y * columns + x)
-  })
+  }
+  for (const name of ['pointerdown', 'pointermove']) canvas.addEventListener(name, point)
   canvas.addEventListener('keydown', (event) => {
     const { rows, columns } = view.signals[i]
     const [down, right] = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key] ?? []

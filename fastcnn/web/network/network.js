@@ -146,6 +146,7 @@ function showSliders() {
   const what = state.hide ? 'moves the square' : 'shifts the picture'
   const label = given.labels?.[state.picture]
   $('seen_title').textContent = label ? `What the network sees (label: ${label})` : 'What the network sees'
+  $('seen').style.touchAction = state.hide ? 'none' : 'pan-y' // a phone's page can be scrolled from here
   $('seen_help').textContent = `${rows} × ${columns} pixels. Drag it, or use the arrow keys: that ${what}.`
   $('reset').disabled = Object.keys(SLIDERS).every((name) => state[name] === START[name])
 }
@@ -424,12 +425,12 @@ function setUp() {
   for (const name of ['seen', 'pad']) Object.assign($(name), { width: columns * PAD, height: rows * PAD })
   $('examples').append(...given.images.map(exampleButton), drawButton())
   $('bars').append(...given.classes.map(bar))
-  $('bars').style.setProperty('--names', `${Math.max(...given.classes.map((name) => name.length)) * 0.62 + 0.5}rem`)
+  $('bars').style.setProperty('--names', `${Math.min(9, Math.max(...given.classes.map((name) => name.length)) * 0.62 + 0.5)}rem`)
   $('sliders').append(...Object.entries(SLIDERS).map(([name, about]) => slider(name, about)))
   $('colours').append(...Object.entries(COLOURS).map(colourButton))
   $('colours').hidden = channels === 1
   Object.assign($('brush'), { max: Math.round(rows / 7), value: rows / 13 })
-  $('centre_label').hidden = channels !== 1
+  $('centring').hidden = channels !== 1
   $('centre').checked = given.centre
   $('undo').disabled = true
   $('bars_help').hidden = !showsLayers
