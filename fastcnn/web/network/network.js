@@ -1,16 +1,7 @@
 import { readLayer, run, softmax } from './layers.js'
+import { buildMaps, choice, showMaps, toggleLogit } from './maps.js'
+import { $, element } from './paint.js'
 import { centred, covered, fromBytes, moved, normalised, shrunk, toBytes } from './pictures.js'
-
-const $ = (id) => document.getElementById(id)
-
-function element(kind, properties = {}, ...children) {
-  const made = document.createElement(kind)
-  for (const [name, value] of Object.entries(properties))
-    if (name.includes('-') || name === 'role' || name === 'for') made.setAttribute(name, value)
-    else made[name] = value
-  made.append(...children)
-  return made
-}
 
 // What Python has written, and what is chosen
 
@@ -18,6 +9,7 @@ const given = JSON.parse($('beginning').textContent)
 const layers = given.layers.map(readLayer)
 const [rows, columns] = given.sides
 const channels = given.channels
+const showsLayers = given.show === 'layers'
 const PAD = 10 // pixels of the pad to one of the network's
 
 const SLIDERS = {
@@ -78,7 +70,18 @@ function updateNow() {
   showSeen(picture)
   showAnswer(shares)
   showSliders()
+  if (showsLayers) showInside()
   remember()
+}
+
+let isBuilt = false
+function showInside() {
+  if (isBuilt) return showMaps(state.signals)
+  isBuilt = true
+  const inputs = examples.map(asInput)
+  const { layer, map } = wanted()
+  const beginning = { signals: state.signals, layer: Number(layer), map: Number(map ?? 0), onChoice: remember }
+  buildMaps({ layers, classes: given.classes, colours: given.inputs === 3 && channels === 3, inputs, ...beginning })
 }
 
 // What is seen
@@ -141,6 +144,9 @@ function showSliders() {
     $(`${name}_value`).textContent = value
   }
   const what = state.hide ? 'moves the square' : 'shifts the picture'
+  const label = given.labels?.[state.picture]
+  $('seen_title').textContent = label ? `What the network sees (label: ${label})` : 'What the network sees'
+  $('seen').style.touchAction = state.hide ? 'none' : 'pan-y' // a phone's page can be scrolled from here
   $('seen_help').textContent = `${rows} × ${columns} pixels. Drag it, or use the arrow keys: that ${what}.`
   $('reset').disabled = Object.keys(SLIDERS).every((name) => state[name] === START[name])
 }
@@ -184,7 +190,12 @@ function bar(name, i) {
     element('span', { className: 'track' }, element('span', { className: 'fill' })),
     element('span', { className: 'share' }),
   ]
-  return element('li', {}, element('div', { id: `class_${i}`, className: 'bar' }, ...parts))
+  const made = element(showsLayers ? 'button' : 'div', { id: `class_${i}`, className: 'bar' }, ...parts)
+  if (showsLayers) {
+    Object.assign(made, { type: 'button' }).setAttribute('aria-expanded', 'false')
+    made.addEventListener('click', () => toggleLogit(i))
+  }
+  return element('li', {}, made)
 }
 
 $('reset').addEventListener('click', () => {
@@ -316,7 +327,9 @@ function liftOrLower() {
 function sayPen() {
   const place = `row ${Math.round(brush.row)}, column ${Math.round(brush.column)}`
   $('pen').textContent = `Brush ${brush.down ? 'down' : 'up'}, ${place}`
-  $('pad_title').textContent = `Draw here (brush ${brush.down ? 'down' : 'up'}, ${place})`
+  $('brush_at').hidden = false
+  $('brush_at').classList.toggle('down', brush.down)
+  Object.assign($('brush_at').style, { top: `${(100 * brush.row) / rows}%`, left: `${(100 * brush.column) / columns}%` })
 }
 
 $('pad').addEventListener('keydown', (event) => {
@@ -333,7 +346,7 @@ $('pad').addEventListener('keydown', (event) => {
 $('pad').addEventListener('blur', () => {
   brush.down = false
   brush.last = null
-  $('pad_title').textContent = 'Draw here'
+  $('brush_at').hidden = true
 })
 
 function colourButton([name, colour]) {
@@ -376,17 +389,25 @@ const hasAddress = /^(https?|file):$/.test(location.protocol)
 function remember() {
   if (!hasAddress) return
   const kept = Object.fromEntries([...Object.keys(START), 'row', 'column'].map((name) => [name, state[name]]))
+  if (showsLayers && choice().layer !== null) Object.assign(kept, choice())
   history.replaceState(null, '', `#${new URLSearchParams(kept)}`)
 }
 
+// What the address wants, where it makes sense, else what Python has written
+const address = new URLSearchParams(hasAddress ? location.hash.slice(1) : '')
+const makesSense = ([name, value]) => (value && Number.isFinite(Number(value))) || (name === 'picture' && value === 'drawn')
+const wanted = () => ({ ...given.settings, ...Object.fromEntries([...address].filter(makesSense)) })
+
 function recall() {
-  const wanted = { ...given.settings, ...(hasAddress ? Object.fromEntries(new URLSearchParams(location.hash.slice(1))) : {}) }
-  for (const [name, { least, most }] of Object.entries(SLIDERS))
-    if (name in wanted && Number.isFinite(Number(wanted[name]))) state[name] = within(Number(wanted[name]), least, most)
-  for (const [name, most] of [['row', rows], ['column', columns]])
-    if (name in wanted && Number.isFinite(Number(wanted[name]))) state[name] = within(Number(wanted[name]), 0, most)
-  const picture = Number(wanted.picture)
-  return wanted.picture === 'drawn' ? 'drawn' : Number.isInteger(picture) && examples[picture] ? picture : 0
+  const settings = wanted()
+  const take = (name, least, most) => {
+    if (name in settings) state[name] = within(Number(settings[name]), least, most)
+  }
+  for (const [name, { least, most }] of Object.entries(SLIDERS)) take(name, least, most)
+  take('row', 0, rows)
+  take('column', 0, columns)
+  const picture = Number(settings.picture)
+  return settings.picture === 'drawn' ? 'drawn' : examples[picture] ? picture : 0
 }
 
 // The beginning
@@ -404,14 +425,15 @@ function setUp() {
   for (const name of ['seen', 'pad']) Object.assign($(name), { width: columns * PAD, height: rows * PAD })
   $('examples').append(...given.images.map(exampleButton), drawButton())
   $('bars').append(...given.classes.map(bar))
-  $('bars').style.setProperty('--names', `${Math.max(...given.classes.map((name) => name.length)) * 0.62 + 0.5}rem`)
+  $('bars').style.setProperty('--names', `${Math.min(9, Math.max(...given.classes.map((name) => name.length)) * 0.62 + 0.5)}rem`)
   $('sliders').append(...Object.entries(SLIDERS).map(([name, about]) => slider(name, about)))
   $('colours').append(...Object.entries(COLOURS).map(colourButton))
   $('colours').hidden = channels === 1
   Object.assign($('brush'), { max: Math.round(rows / 7), value: rows / 13 })
-  $('centre_label').hidden = channels !== 1
+  $('centring').hidden = channels !== 1
   $('centre').checked = given.centre
   $('undo').disabled = true
+  $('bars_help').hidden = !showsLayers
   emptyPad()
 }
 
