@@ -474,8 +474,7 @@ def test_a_walk_is_gradient_descent(hill, curve):
     for _ in range(40):
         given = dict(rate=rng.randint(1, 120)/1000, momentum=rng.choice([0, 0, .5, .9]), start=rng.randint(round(10*least), round(10*most))/10)
         weights = walked(SLOPES[curve], steps=30, **given)
-        for n, w in enumerate(weights):
-            if not least <= w <= most: break
+        n = next((n for n, w in enumerate(weights) if not least <= w <= most), 30)
         found, message, stopped = hill.evaluate(
             """([given, n]) => { begin(given); for (let i = 0; i < n; i++) takeStep()
                return [state.walk.map(s => s.w), $('message').textContent, $('step').disabled] }""", [given | dict(curve=curve), n])
