@@ -454,6 +454,7 @@ def hill(browser, tmp_path_factory):
     with opened(browser, tmp_path_factory.mktemp('descent'), explore_descent().html) as page: yield page
 
 
+DRAWN = {'thermometer': (-1, 4.6), 'two valleys': (-2.4, 2.6)} # curve → weights from, to
 SLOPES = {'thermometer': lambda w: sum(2*(w*x - 1.8*x)*x for x in (1, 2, 5))/3,
           'two valleys': lambda w: 12*(w + 1.5)*(w + .25)*(w - 1.75)}
 
@@ -470,7 +471,7 @@ def walked(slope, rate, momentum, start, steps):
 def test_a_walk_is_gradient_descent(hill, curve):
     "Whatever the sliders say; and what is said of the end is true"
     rng, said = random.Random(2026), set()
-    least, most = lessons._DESCENTS[curve]
+    least, most = DRAWN[curve]
     for _ in range(40):
         given = dict(rate=rng.randint(1, 120)/1000, momentum=rng.choice([0, 0, .5, .9]), start=rng.randint(round(10*least), round(10*most))/10)
         weights = walked(SLOPES[curve], steps=30, **given)
@@ -490,7 +491,11 @@ def test_a_walk_is_gradient_descent(hill, curve):
 def test_the_sliders_reach_as_far_as_the_function_allows(hill, curve):
     hill.evaluate('curve => begin({curve})', curve)
     limits = {name: tuple(float(hill.locator(f'#{name}').get_attribute(end)) for end in ('min', 'max')) for name in ('rate', 'momentum', 'start')}
-    assert limits == dict(rate=(.001, .12), momentum=(0, .99), start=lessons._DESCENTS[curve])
+    assert limits == dict(rate=(.001, .12), momentum=(0, .99), start=DRAWN[curve])
+    for name, (least, most) in limits.items():
+        for value in (least, most): assert explore_descent(curve, **{name: value})
+        for value in (least - .001, most + .001):
+            with pytest.raises(InputError, match=f'{name}=.* must be a number from'): explore_descent(curve, **{name: value})
 
 
 def test_a_walk_by_keys(hill):
