@@ -83,6 +83,147 @@ _add('start/hidden',
      ('right', 'With the *right* half covered it still says .90, so it hardly needed that half.'),
      also=dict(left=('left half', 'left one', 'left side'), right=('right half', 'right one', 'right side')))
 
+# %% ../nbs/23_lessons.ipynb #a73f1b2f
+_add('learning/loss',
+     'Three examples: 1 gives 1.8, 2 gives 3.6, 5 gives 9. The weight is 2, so the answers are 2, 4 and 10. What is '
+     'the mean squared error?',
+     .4,
+     'The errors are .2, .4 and 1; their squares .04, .16 and 1; the mean of the three is 1.2/3. The largest error has '
+     'nearly all the say.',
+     (1.2, 'That is the sum of the squares. The mean divides it by the number of examples.'),
+     (1.6/3, 'That is the mean of the errors as they are. Square each of them first.'),
+     (.4**.5, 'You took the root at the end. The mean squared error has no root.'),
+     ((1.6/3)**2, 'You squared the mean. Square each error first, then take the mean.'),
+     (.6, 'You divided by 2. There are three examples.'),
+     (1.6, 'That is the sum of the errors as they are. Square each of them, then take the mean.'),
+     decimals=1)
+
+# %% ../nbs/23_lessons.ipynb #6ca39742
+def _descend(w, lr, steps):
+    weights = [w]
+    for _ in range(steps): weights.append(weights[-1] - lr*2*(weights[-1] - 3))
+    return weights
+
+# %% ../nbs/23_lessons.ipynb #39481a3e
+_add('learning/descend',
+     'The loss is $(w - 3)^2$, so its slope is $2(w - 3)$. Write `descend(w, lr, steps)`: the list of the weights that '
+     'gradient descent goes through, `w` first.',
+     _descend,
+     'Each weight is the one before, minus the rate times the slope *there*. With the start the list has `steps + 1` '
+     'numbers.',
+     (lambda w, lr, steps: [3 + (w - 3)*(1 + 2*lr)**i for i in range(steps + 1)],
+      'Uphill: your weight goes with the slope, to where the loss grows. Go against it.'),
+     (lambda w, lr, steps: [3 + (w - 3)*(1 - lr)**i for i in range(steps + 1)],
+      'Your slope is w − 3. The square brings a factor of 2.'),
+     (lambda w, lr, steps: _descend(w, lr, steps)[1:], 'The start is missing: the list begins with `w` itself.'),
+     (lambda w, lr, steps: _descend(w, lr, steps)[:-1], 'One step is missing: `steps` steps lead to `steps + 1` weights.'),
+     (lambda w, lr, steps: [w - i*lr*2*(w - 3) for i in range(steps + 1)],
+      'You took the slope at the start for all steps. It changes as the weight moves: ask for it anew at each step.'),
+     (lambda w, lr, steps: [w - i*lr for i in range(steps + 1)],
+      'Each of your steps is as long as the rate. A step is the rate times the slope.'),
+     (lambda w, lr, steps: [3 + (w - 3)*(-1)**i for i in range(steps + 1)],
+      'The learning rate is missing: a whole slope is far too long a step here.'),
+     (lambda w, lr, steps: _descend(w, lr, steps)[-1],
+      'That is where it ends. The list of all weights on the way is asked for.'),
+     inputs=((0., .1, 3), (5., .25, 2), (-1., 1., 4), (3., .1, 2), (4., .05, 0)))
+
+# %% ../nbs/23_lessons.ipynb #a24327fa
+_add('learning/chain',
+     'Boxes: x → [·w] → [+b] → [−y, squared]. With x = 3, w = 2, b = 1 and y = 5: what is the slope of the loss for '
+     '`w`?',
+     12,
+     'Forwards: 6, 7, and an error of 2. Backwards: the square has the slope 2·2 = 4; the sum hands it on unchanged; '
+     'the product multiplies it by what came in beside w, which is x = 3.',
+     (4, 'That is the slope as it arrives at the first box. That box multiplies it by what came in beside w.'),
+     (8, 'You multiplied by w. In the box ·w, the slope for w is what came in *beside* w.'),
+     (6, 'The square has lost its 2: the slope of error² is 2·error.'),
+     (-12, 'The error is what came out minus what should: 7 − 5, which is positive.'),
+     (24, 'You multiplied by w as well. On the way to w the last box is crossed once, and its factor is x.'),
+     (3, 'That is the slope of the first box alone. Multiply by those of the boxes behind it.'),
+     (36, 'You multiplied by x twice. On the way back each box counts once.'))
+
+# %% ../nbs/23_lessons.ipynb #dc32556c
+def _rolling(slopes, beta):
+    means, mean = [], 0.
+    for slope in slopes:
+        mean = beta*mean + (1 - beta)*slope
+        means.append(mean)
+    return means
+
+# %% ../nbs/23_lessons.ipynb #23a0185c
+_add('learning/momentum',
+     'Write `rolling(slopes, beta)`: the rolling mean after each slope. It begins at 0; then each time `beta` of the '
+     'mean so far is kept, and the new slope counts for the rest.',
+     _rolling,
+     'mean ← β·mean + (1 − β)·slope. Slopes that change their sign from step to step cancel out; those that agree '
+     'add up.',
+     (lambda slopes, beta: _rolling(slopes, 1 - beta), 'The wrong way round: `beta` is what is *kept* of the old mean.'),
+     (lambda slopes, beta: [m/(1 - beta) for m in _rolling(slopes, beta)],
+      "Your new slope counts in full: that is a rolling *sum*, as PyTorch's SGD keeps it. For a mean it counts 1 − β."),
+     (lambda slopes, beta: [slopes[0] + m for m in _rolling([s - slopes[0] for s in slopes], beta)],
+      'Your mean begins at the first slope. It begins at 0, so that the first steps are short.'),
+     (lambda slopes, beta: np.cumsum(slopes)/np.arange(1, len(slopes) + 1),
+      'That is the mean of all slopes so far, each counting the same. The rolling mean forgets what is long ago.'),
+     (lambda slopes, beta: _rolling(slopes, beta)[-1], 'That is the last one. The mean after *each* slope is asked for.'),
+     (lambda slopes, beta: [(1 - beta)*s for s in slopes],
+      'Nothing is kept of the mean before. Add `beta` times the last mean.'),
+     (lambda slopes, beta: [0., *_rolling(slopes, beta)][:-1],
+      'Yours comes a step late: the slope of this step counts in the mean of this step.'),
+     (lambda slopes, beta: [m/(1 - beta**(i + 1)) for i, m in enumerate(_rolling(slopes, beta))],
+      'You corrected for the beginning at 0, as Adam does. Here the mean is asked for as it is.'),
+     inputs=(([1., 1., 1.], .5), ([4., -4., 4., -2.], .9), ([10., 0.], .75), ([-3.], .2)))
+
+# %% ../nbs/23_lessons.ipynb #6d2bf4a7
+_add('learning/steps',
+     'A network is to see 50,000 pictures in batches of 64, for 3 epochs. The last batch of an epoch may be smaller. '
+     'How many steps does it take?',
+     3*782,
+     'One epoch is ⌈50,000/64⌉ = 782 batches: 781 full ones, and one of the 16 pictures that are left. Each batch is a '
+     'step.',
+     (3*781, 'The pictures that are left after the last full batch are a batch, too: round up.'),
+     (2344, 'You rounded up once, at the end. Each epoch ends with a batch of its own.'),
+     (782, 'That is one epoch. The network is to see all pictures three times.'),
+     (781, 'That is one epoch, without its last, smaller batch.'),
+     (150_000, 'That is a step for each picture. A step is taken for each batch.'),
+     (192, 'That is 3 · 64. Count the batches that 50,000 pictures make.'),
+     (3, 'An epoch goes through all pictures once, and takes a step after *each batch*.'))
+
+# %% ../nbs/23_lessons.ipynb #a4c6f113
+_add('learning/rate',
+     'The loss after each step: 5, 7, 11, 19, 35. Is the learning rate `"too small"`, `"right"` or `"too large"`?',
+     'too large',
+     'Each step lands higher on the other side of the valley than it began: the loss grows. Take a tenth of the rate.',
+     ('too small', 'With too small a rate the loss falls, slowly. Here it grows.'),
+     ('right', 'With the right rate the loss falls. Here it grows from step to step.'),
+     also={'too large': ('too big', 'large', 'big', 'too high', 'high', 'too great', 'much too large', 'far too large'),
+           'too small': ('small', 'too low', 'low', 'too little'), 'right': ('good', 'correct', 'fine')})
+
+# %% ../nbs/23_lessons.ipynb #e68044f2
+def _cross_entropy(scores, right): return math.log(sum(math.exp(s - scores[right]) for s in scores))
+
+# %% ../nbs/23_lessons.ipynb #1ef14b1c
+_add('learning/cross_entropy',
+     'Write `cross_entropy(scores, right)`: minus the natural logarithm of the probability that softmax gives to the '
+     'class with the index `right`.',
+     _cross_entropy,
+     'Softmax first: e to the power of each score, divided by the sum of all. Then minus the logarithm of the one that '
+     'stands at `right`.',
+     (lambda scores, right: -_cross_entropy(scores, right),
+      'The minus is missing: logarithms of probabilities are negative, and a loss should be large where the answer is bad.'),
+     (lambda scores, right: math.exp(-_cross_entropy(scores, right)), 'That is the probability. Take minus its logarithm.'),
+     (lambda scores, right: 1 - math.exp(-_cross_entropy(scores, right)),
+      'You took 1 − p. Minus the logarithm of p grows without end where p goes to 0.'),
+     (lambda scores, right: _cross_entropy(scores, right)/math.log(2), 'That is the logarithm to base 2. The natural one is asked for.'),
+     (lambda scores, right: _cross_entropy(scores, right)/math.log(10), 'That is the logarithm to base 10. The natural one is asked for.'),
+     (lambda scores, right: [_cross_entropy(scores, i) for i in range(len(scores))],
+      'That is the loss for each class, were it the right one. Only the one at `right` counts.'),
+     (lambda scores, right: _cross_entropy(scores, max(range(len(scores)), key=lambda i: scores[i])),
+      'You took the class with the highest score. The one that is *right* counts, whatever the network thinks.'),
+     (lambda scores, right: -scores[right], 'That is minus the score. The softmax is missing: it makes probabilities of all scores.'),
+     (lambda scores, right: sum(_cross_entropy(scores, i) for i in range(len(scores)))/len(scores),
+      'That is the mean over all classes. Only the one at `right` counts.'),
+     inputs=(([2., 1., -1.], 0), ([2., 1., -1.], 2), ([0., 0., 0., 0.], 3), ([-1., 3.], 0), ([5.], 0)))
+
 # %% ../nbs/23_lessons.ipynb #24fa72bf
 _add('edges/derivative',
      'Slide the kernel `[-1, 1]` over `2, 2, 5, 5, 1`, without padding, as a network does. Which numbers come out?',

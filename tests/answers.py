@@ -1,5 +1,5 @@
 "Answers to the exercises as people write them: name → (right ones, wrong ones); the wrong ones are near misses"
-import collections, copy, math
+import collections, copy, itertools, math
 from decimal import Decimal
 from fractions import Fraction
 
@@ -51,6 +51,41 @@ def needed_by_search(width, accuracy):
     n = 1
     while 2*1.96*math.sqrt(accuracy*(1 - accuracy)/n) > width: n += 1
     return n
+
+def descend_with_torch(w, lr, steps):
+    weight = torch.tensor(float(w), requires_grad=True)
+    optimizer, seen = torch.optim.SGD([weight], lr=float(lr)), [weight.item()]
+    for _ in range(steps):
+        optimizer.zero_grad()
+        (weight - 3).square().backward()
+        optimizer.step()
+        seen.append(weight.item())
+    return seen
+
+def descend_by_hand(w, lr, steps):
+    seen = [w]
+    for _ in range(steps):
+        w -= lr*2*(w - 3)
+        seen.append(w)
+    return seen
+
+def rolling_with_accumulate(slopes, beta):
+    return list(itertools.accumulate(slopes, lambda mean, slope: beta*mean + (1 - beta)*slope, initial=0))[1:]
+
+def rolling_with_torch(slopes, beta):
+    "What the optimiser keeps, brought from a sum to a mean"
+    weight, means = torch.zeros(1, requires_grad=True), []
+    optimizer = torch.optim.SGD([weight], lr=1., momentum=float(beta))
+    for slope in slopes:
+        weight.grad = torch.tensor([float(slope)])
+        optimizer.step()
+        means.append((1 - float(beta))*optimizer.state[weight]['momentum_buffer'].item())
+    return means
+
+def cross_entropy_in_steps(scores, right):
+    top = max(scores)
+    powers = [math.exp(s - top) for s in scores]
+    return -math.log(powers[right]/sum(powers))
 
 
 # Networks
@@ -147,6 +182,69 @@ def head_half_frozen(c, n):
 # name → (right, wrong)
 
 ANSWERS = {
+    'learning/loss': (
+        [.4, .40, '.4', '0.4', 2/5, '2/5', Fraction(2, 5), '40%', torch.tensor(.4), np.float32(.4), 1.2/3,
+         np.mean(np.square([.2, .4, 1])), F.mse_loss(torch.tensor([2., 4, 10]), torch.tensor([1.8, 3.6, 9]))],
+        [1.2, .533, .53, .632, .284, .6, 1.6, 4, 40, -.4, .5, .04, '4', None, .3, 1, .16, 1.36]),
+    'learning/descend': (
+        [descend_with_torch, descend_by_hand, lambda w, lr, steps: [3 + (w - 3)*(1 - 2*lr)**i for i in range(steps + 1)],
+         lambda w, lr, n: np.array(descend_by_hand(w, lr, n)), lambda w, lr, n: torch.tensor(descend_by_hand(w, lr, n)),
+         lambda w, lr, n: tuple(descend_by_hand(w, lr, n)),
+         lambda w, lr, n: 3 + (w - 3)*(1 - 2*lr)**np.arange(n + 1),
+         lambda w, lr, n: list(itertools.accumulate(range(n), lambda v, _: v - lr*(2*v - 6), initial=w))],
+        [lambda w, lr, n: descend_by_hand(w, lr, n)[-1], lambda w, lr, n: descend_by_hand(w, lr, n)[1:],
+         lambda w, lr, n: descend_by_hand(w, lr, n)[:-1], lambda w, lr, n: descend_by_hand(w, lr, n)[::-1],
+         lambda w, lr, n: descend_by_hand(w, lr/2, n), lambda w, lr, n: descend_by_hand(w, -lr, n),
+         lambda w, lr, n: descend_by_hand(w, lr, n + 1), lambda w, lr, n: descend_by_hand(w, 2*lr, n),
+         lambda w, lr, n: [w - 2*lr*i*(w - 3) for i in range(n + 1)], lambda w, lr, n: descend_by_hand(0, lr, n),
+         lambda w, lr, n: [(v - 3)**2 for v in descend_by_hand(w, lr, n)], lambda w, lr, n: [w]*(n + 1),
+         lambda w, lr, n: [max(v, 0) for v in descend_by_hand(w, lr, n)], lambda w, lr: [w],
+         lambda w, lr, n: [w - i*lr for i in range(n + 1)], lambda w, lr, n: [3 + (w - 3)*(-1)**i for i in range(n + 1)],
+         lambda w, lr, n: print(descend_by_hand(w, lr, n)), [0, .6, 1.08, 1.464],
+         lambda w, lr, n: [3 - abs(v - 3) for v in descend_by_hand(w, lr, n)]]),
+    'learning/chain': (
+        [12, 12., '12', 2*2*3, 2*(3*2 + 1 - 5)*3, torch.tensor([12.]), np.int64(12), (12,), Fraction(24, 2),
+         torch.autograd.grad((3*(w := torch.tensor(2., requires_grad=True)) + 1 - 5)**2, w)[0]],
+        [4, 8, 6, -12, 24, 3, 36, 2, 11.99, 12.001, 'twelve', None, True, 7, '2·2·3', 16]),
+    'learning/momentum': (
+        [rolling_with_accumulate, rolling_with_torch, lambda s, b: torch.tensor(rolling_with_accumulate(s, b)),
+         lambda s, b: np.array(rolling_with_accumulate(s, b)), lambda s, b: tuple(rolling_with_accumulate(s, b)),
+         lambda slopes, beta: [sum((1 - beta)*beta**(i - j)*slopes[j] for j in range(i + 1)) for i in range(len(slopes))],
+         lambda slopes, beta: (1 - beta)*np.convolve(slopes, beta**np.arange(len(slopes)))[:len(slopes)]],
+        [lambda s, b: rolling_with_accumulate(s, 1 - b), lambda s, b: rolling_with_accumulate(s, b)[-1],
+         lambda s, b: [m/(1 - b) for m in rolling_with_accumulate(s, b)], lambda s, b: rolling_with_accumulate(s, .9),
+         lambda s, b: [0, *rolling_with_accumulate(s, b)], lambda s, b: np.cumsum(s)/np.arange(1, len(s) + 1),
+         lambda s, b: list(itertools.accumulate(s, lambda m, v: b*m + (1 - b)*v)), lambda s, b: [(1 - b)*v for v in s],
+         lambda s, b: [m/(1 - b**(i + 1)) for i, m in enumerate(rolling_with_accumulate(s, b))],
+         lambda s, b: [sum(s)/len(s)]*len(s), lambda s, b: list(s), lambda s, b: [abs(m) for m in rolling_with_accumulate(s, b)],
+         lambda s, b: [-m for m in rolling_with_accumulate(s, b)], lambda s, b: [0, *rolling_with_accumulate(s, b)][:-1],
+         lambda s, b: rolling_with_accumulate(s, b)[::-1], lambda s: s, lambda s, b: [b*v for v in s]]),
+    'learning/steps': (
+        [2346, 2346., '2346', '2,346', 3*782, 3*math.ceil(50_000/64), 3*-(-50_000//64), np.ceil(50_000/64)*3,
+         len(torch.arange(50_000).split(64))*3, torch.tensor(2346)],
+        [2343, 2344, 2343.75, 782, 781, 150_000, 192, 3, 2345, 2347, 781.25*3, 2346.5, '2.346', 64, 2304, '781 r 16']),
+    'learning/rate': (
+        ['too large', 'Too large.', 'too big', 'too_large', 'TOO-LARGE', 'it is too large', 'too high', 'large', 'much too large',
+         ['too large']],
+        ['too small', 'right', 'small', 'too low', 'just right', 'not too large', 'growing', 35, None, 'diverges?', 2,
+         'too large or too small', 'largest']),
+    'learning/cross_entropy': (
+        [cross_entropy_in_steps, lambda s, i: math.log(sum(map(math.exp, s))) - s[i],
+         lambda s, i: F.cross_entropy(torch.tensor(s)[None], torch.tensor([i])), lambda s, i: -torch.log_softmax(s, 0)[i],
+         lambda s, i: -np.log(np.exp(s)/np.exp(s).sum())[i], lambda s, i: np.logaddexp.reduce(s) - s[i],
+         lambda s, i: -torch.softmax(s, 0).log()[i], lambda scores, right: torch.logsumexp(scores, 0) - scores[right],
+         lambda s, i: F.cross_entropy(torch.tensor(s), torch.tensor(i)).item(),
+         lambda s, i: F.nll_loss(F.log_softmax(torch.tensor(s)[None], 1), torch.tensor([i]))],
+        [lambda s, i: -cross_entropy_in_steps(s, i), lambda s, i: math.exp(-cross_entropy_in_steps(s, i)),
+         lambda s, i: cross_entropy_in_steps(s, i)/math.log(2), lambda s, i: cross_entropy_in_steps(s, i)/math.log(10),
+         lambda s, i: cross_entropy_in_steps(s, 0), lambda s, i: -s[i], lambda s, i: cross_entropy_in_steps(s, i)/len(s),
+         lambda s, i: 1 - math.exp(-cross_entropy_in_steps(s, i)), lambda s, i: -torch.log_softmax(s, 0),
+         lambda s, i: cross_entropy_in_steps(s, i - 1), lambda s, i: -np.log(np.exp(s)/np.exp(s).sum()),
+         lambda s, i: -math.log(s[i]), lambda s, i: cross_entropy_in_steps(s, int(np.argmax(s))),
+         lambda s, i: (1 - math.exp(-cross_entropy_in_steps(s, i)))**2, lambda s, i: max(s) - s[i],
+         lambda s, i: F.cross_entropy(torch.softmax(torch.tensor(s), 0), torch.tensor(i)), lambda s: 0,
+         lambda s, i: np.mean([cross_entropy_in_steps(s, j) for j in range(len(s))])]),
+
     'edges/derivative': (
         [(0, 3, 0, -4), np.diff([2, 2, 5, 5, 1]), torch.tensor([0., 3, 0, -4]), [0., 3., 0., -4.],
          ['0', '3', '0', '-4'], '0, 3, 0, -4'],

@@ -1,5 +1,6 @@
 "Exercises: what they say to right and wrong answers. The explorer in a real browser: arithmetic, keys, size and looks."
 import copy, dataclasses, http.server, inspect, io, json, math, multiprocessing, os, random, re, subprocess, sys, threading, types
+from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,7 @@ from fastcnn import lessons
 from fastcnn.convolution import avg_pool2d, conv2d, conv_output_size, lp_pool2d, max_pool2d
 from fastcnn.core import InputError
 from fastcnn.exercises import EXERCISES
-from fastcnn.lessons import check, explore_convolution, lesson_results, show_progress, show_solution
+from fastcnn.lessons import check, explore_convolution, explore_descent, lesson_results, show_progress, show_solution
 from notebooks import ROOT
 from web import axe, browser, jupyterlab, open_notebook, served, violations, wait_for, write_notebook
 
@@ -297,11 +298,11 @@ def test_progress_of_two_notebooks_at_once(progress):
 
 # The explorer
 
-@pytest.fixture(scope='module')
-def page(browser, tmp_path_factory):
-    "The explorer on a static host; an error in its console fails whatever is being tested"
-    folder, trouble = tmp_path_factory.mktemp('explorer'), []
-    (folder/'index.html').write_text(explore_convolution().html)
+@contextmanager
+def opened(browser, folder, html):
+    "A page on a static host; an error in its console, or a question to anybody else, fails whatever is being tested"
+    trouble = []
+    (folder/'index.html').write_text(html)
     with served(folder) as address:
         page = browser.new_page(viewport=dict(width=1280, height=900))
         def only_this_page(route):
@@ -317,6 +318,11 @@ def page(browser, tmp_path_factory):
         yield page
         page.close()
     assert trouble == []
+
+
+@pytest.fixture(scope='module')
+def page(browser, tmp_path_factory):
+    with opened(browser, tmp_path_factory.mktemp('explorer'), explore_convolution().html) as page: yield page
 
 
 def anything(rng):
@@ -439,6 +445,101 @@ def test_explorer_looks(page, axe, width, scheme):
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
     assert (max(paper) < 60) == (scheme == 'dark')
     assert violations(page, axe) == []
+
+
+# Gradient descent
+
+@pytest.fixture(scope='module')
+def hill(browser, tmp_path_factory):
+    with opened(browser, tmp_path_factory.mktemp('descent'), explore_descent().html) as page: yield page
+
+
+DRAWN = {'thermometer': (-1, 4.6), 'two valleys': (-2.4, 2.6)} # curve → weights from, to
+SLOPES = {'thermometer': lambda w: sum(2*(w*x - 1.8*x)*x for x in (1, 2, 5))/3,
+          'two valleys': lambda w: 12*(w + 1.5)*(w + .25)*(w - 1.75)}
+
+def walked(slope, rate, momentum, start, steps):
+    "The weights of gradient descent with a rolling mean of the slopes"
+    weights, mean = [start], 0
+    for _ in range(steps):
+        mean = momentum*mean + (1 - momentum)*slope(weights[-1])
+        weights.append(weights[-1] - rate*mean)
+    return weights
+
+
+@pytest.mark.parametrize('curve', SLOPES)
+def test_a_walk_is_gradient_descent(hill, curve):
+    "Whatever the sliders say; and what is said of the end is true"
+    rng, said = random.Random(2026), set()
+    least, most = DRAWN[curve]
+    for _ in range(40):
+        given = dict(rate=rng.randint(1, 120)/1000, momentum=rng.choice([0, 0, .5, .9]), start=rng.randint(round(10*least), round(10*most))/10)
+        weights = walked(SLOPES[curve], steps=30, **given)
+        n = next((n for n, w in enumerate(weights) if not least <= w <= most), 30)
+        found, message, stopped = hill.evaluate(
+            """([given, n]) => { begin(given); for (let i = 0; i < n; i++) takeStep()
+               return [state.walk.map(s => s.w), $('message').textContent, $('step').disabled] }""", [given | dict(curve=curve), n])
+        np.testing.assert_allclose(found, weights[:n + 1], rtol=1e-9, atol=1e-9)
+        lost = not least <= weights[n] <= most
+        assert stopped == lost == message.startswith('Out of the picture')
+        if message.endswith('the lowest point.'): assert abs(weights[n] - dict(zip(SLOPES, (1.8, 1.75)))[curve]) < .01
+        said.add(message.partition(' ')[0])
+    assert {'', 'Out'} <= said
+
+
+@pytest.mark.parametrize('curve', SLOPES)
+def test_the_sliders_reach_as_far_as_the_function_allows(hill, curve):
+    hill.evaluate('curve => begin({curve})', curve)
+    limits = {name: tuple(float(hill.locator(f'#{name}').get_attribute(end)) for end in ('min', 'max')) for name in ('rate', 'momentum', 'start')}
+    assert limits == dict(rate=(.001, .12), momentum=(0, .99), start=DRAWN[curve])
+    for name, (least, most) in limits.items():
+        for value in (least, most): assert explore_descent(curve, **{name: value})
+        for value in (least - .001, most + .001):
+            with pytest.raises(InputError, match=f'{name}=.* must be a number from'): explore_descent(curve, **{name: value})
+
+
+def test_a_walk_by_keys(hill):
+    "Each control is reached and used without a mouse, and the numbers are those of the lesson"
+    hill.evaluate("begin({curve: 'thermometer', rate: .02, momentum: 0})")
+    hill.locator('#curve').focus()
+    reached = []
+    for _ in range(6):
+        hill.keyboard.press('Tab')
+        reached.append(hill.evaluate('document.activeElement.id'))
+    assert reached == ['rate', 'momentum', 'start', 'step', 'run', 'reset']
+    hill.locator('#rate').press('ArrowRight')
+    assert hill.locator('#rate_shown').text_content() == '0.021'
+    hill.locator('#rate').press('ArrowLeft')
+    hill.locator('#step').press('Enter')
+    assert 'w = 0.72' in hill.locator('#hill').get_attribute('aria-label')
+    assert hill.locator('#walked tr').last.inner_text().split() == ['1', '0.72', '11.7', '−21.6']
+    assert hill.locator('#next').text_content() == 'slope at w = 0.72: −21.6\nw ← 0.72 − 0.02 · (−21.6) = 1.152'
+    hill.locator('#run').press('Enter')
+    assert hill.locator('#run').text_content() == 'Stop'
+    hill.wait_for_function("$('message').textContent.endsWith('the lowest point.')")
+    assert hill.locator('#run').text_content() == 'Run' and hill.locator('#run').is_disabled()
+    hill.locator('#reset').press('Enter')
+    assert hill.locator('#walked tr').count() == 1 and hill.locator('#run').is_enabled()
+
+
+def test_momentum_gets_over_the_hill(hill):
+    "As the page's second curve is there to show"
+    for momentum, end in ((0, 'a lower point is elsewhere: this valley holds the ball.'), (.9, 'the lowest point.')):
+        hill.locator('#curve').select_option('two valleys')
+        hill.locator('#momentum').fill(str(momentum))
+        hill.evaluate('for (let i = 0; i < 600; i++) takeStep()')
+        assert hill.locator('#message').text_content().endswith(end)
+
+
+@pytest.mark.parametrize('width', [390, 1280])
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+def test_the_hill_looks(hill, axe, width, scheme):
+    hill.set_viewport_size(dict(width=width, height=900))
+    hill.emulate_media(color_scheme=scheme)
+    hill.evaluate("begin({curve: 'thermometer', rate: .11, momentum: .5}); for (let i = 0; i < 8; i++) takeStep()")
+    assert hill.evaluate('document.documentElement.scrollWidth') <= width
+    assert violations(hill, axe) == []
+    assert hill.evaluate("$('hill').toDataURL().length") > 5000 # an empty picture has a fraction of that
 
 
 def test_in_jupyterlab(browser, tmp_path):
