@@ -182,6 +182,24 @@ def head_half_frozen(c, n):
 # name → (right, wrong)
 
 ANSWERS = {
+    'start/guessing': (
+        [.25, '25%', '1/4', 1/4, Fraction(1, 4), '0.25', '.25', torch.tensor(.25), np.float32(.25), 1 - .75],
+        [.5, 25, '25', .2, .75, 4, 1, 0, 'a quarter of', None, .33, .26, -.25]),
+    'start/share': (
+        [.92, 184/200, '92%', '184/200', '.92', '0.920', Fraction(184, 200), np.float64(.92), torch.tensor(.92), 1 - 16/200],
+        [92, 184, .08, 16, 1.087, .9, .91, .93, '92', '8%', None, 200/184]),
+    'start/numbers': (
+        [64*64*3, 12288, '12,288', '12288', 12_288, 12288., torch.zeros(3, 64, 64).numel(), np.prod([64, 64, 3])],
+        [64*64, 64*3, 128, 64, 16384, 12287, 12289, 3, '64x64x3', None, 2*64*3, 4096*2]),
+    'start/sum': (
+        [.65, 1 - .1 - .2 - .05, '65%', '0.65', '.65', 13/20, '13/20', torch.tensor(.65), np.float32(.65)],
+        [.35, 0, .25, 65, '65', 1, .6, .7, .75, None, -.65]),
+    'start/stranger': (
+        ['none of these', 'None of these', '"none of these"', 'none', 'NONE', 'none of them', 'none of the above', 'none of the four', 'no planet', 'neither'],
+        ['saturn', 'neptune', 'Saturn', 'all', 'these', None, 0, 'none or saturn', 'jupiter', 'any of these', 'a watch']),
+    'start/hidden': (
+        ['left', 'Left', 'left half', 'the left half', 'LEFT', 'left one', 'the left one', 'left side', 'the left side', "'left'"],
+        ['right', 'right half', 'both', 'neither', None, .35, 'the right half', 'left or right', '', 'leftover']),
     'learning/loss': (
         [.4, .40, '.4', '0.4', 2/5, '2/5', Fraction(2, 5), '40%', torch.tensor(.4), np.float32(.4), 1.2/3,
          np.mean(np.square([.2, .4, 1])), F.mse_loss(torch.tensor([2., 4, 10]), torch.tensor([1.8, 3.6, 9]))],
