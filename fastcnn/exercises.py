@@ -81,6 +81,8 @@ _add('start/hidden',
      'left',
      'Without the left half the answer is gone; without the right one hardly anything changes.',
      ('right', 'With the *right* half covered it still says .90, so it hardly needed that half.'),
+     ('both', 'Covering one of them changed hardly anything. Which one was it?'),
+     ('neither', 'Covering one of them took most of its certainty away. Which one was it?'),
      also=dict(left=('left half', 'left one', 'left side'), right=('right half', 'right one', 'right side')))
 
 # %% ../nbs/23_lessons.ipynb #a73f1b2f
