@@ -579,7 +579,8 @@ def _whole_page(settings):
              '{}': json.dumps(settings).replace('<', '\\u003c'),
              '<script type="module" src="explorer.js"></script>':
                  f'<script>\n{_inline_scripts("arithmetic.js", "explorer.js")}</script>'}
-    return re.sub('|'.join(map(re.escape, parts)), lambda found: parts[found[0]], _explorer_file('index.html'))
+    page = re.sub('|'.join(map(re.escape, parts)), lambda found: parts[found[0]], _explorer_file('index.html'))
+    return re.sub(r'^ +', '', page, flags=re.M) # without indents, a fifth smaller: it lies in notebooks
 
 # %% ../nbs/23_lessons.ipynb #1e227de8
 _EXPLORER_SETTINGS = dict(
