@@ -151,6 +151,20 @@ _add('edges/second',
      ([2, 2, 2, 2, -34],
       'You let the window hang over both ends. Without padding it stays inside: five numbers, three places.'))
 
+# %% ../nbs/23_lessons.ipynb #8fbfe596
+_add('edges/corner',
+     'Slide the kernel with the rows `[1, -1]` and `[-1, 1]` over the picture with the rows `[0, 0, 0]`, `[0, 1, 1]`, '
+     '`[0, 1, 1]`, without padding. Write the feature map as rows.',
+     [[1, 0], [0, 0]],
+     'In its top row the kernel takes a difference, in its bottom row the opposite one. Along an upright edge the two '
+     'cancel, along a level one both are 0, and only the corner is left. A kernel can find more than edges.',
+     ([[1, 2], [2, 4]], 'You added up the pixels under the window. Multiply each by its weight first.'),
+     ([[-1, 0], [0, 0]], 'Only the sign is wrong: under the bottom right weight, 1, lies the bright pixel.'),
+     ([[1, 0, -1], [0, 0, 0], [-1, 0, 1]],
+      'Your window hangs over the right and the bottom. Without padding it stays inside: two places across, two down.'),
+     ([[1, 0], [2, 0]],
+      'You dropped the sign of each row\'s difference. Along an edge the top row gives the opposite of the bottom row.'))
+
 # %% ../nbs/23_lessons.ipynb #5f659da2
 _add('edges/length',
      'At one pixel Sobel answers 3 from left to right and −4 from top to bottom. How strong is the edge there: how long '
@@ -338,7 +352,7 @@ _add('shapes/stride',
 # %% ../nbs/23_lessons.ipynb #c2cd0ab5
 _add('shapes/vanish',
      'A picture of 50 × 50 pixels goes through one 5 × 5 convolution after the other, without padding and with stride 1. '
-     'How many layers can there be, until the map is too small for the next?',
+     'How many layers can there be before the map is too small for another one?',
      12,
      'Each takes 4 pixels from a row: 46 are left after one layer, 6 after eleven, 2 after twelve. Five no longer fit '
      'into 2.',
@@ -546,8 +560,8 @@ _add('sharing/shift',
 
 # %% ../nbs/23_lessons.ipynb #fcd82282
 _add('sharing/dice',
-     'How likely each sum of two dice is, you get by convolving the chances of one die, 1/6 for each of 1 to 6, with those '
-     'of the other. What is the chance of a 7?',
+     'Convolve the chances of one die, 1/6 for each of 1 to 6, with those of another, and you get the chances of their '
+     'sum. What is the chance of a 7?',
      1/6,
      'Six pairs add up to 7: 1 + 6, 2 + 5, …, 6 + 1, each with a chance of 1/6 · 1/6. One number goes up as the other '
      'goes down: that is the minus sign in the formula.',
@@ -563,8 +577,8 @@ _add('sharing/overfits',
      'One network is right on 99% of its training pictures and on 70% of new ones, another on 72% and on 71%. Which one '
      'has learnt its pictures by heart: `"the first"`, `"the second"` or `"both"`?',
      'the first',
-     'It knows 29 in a hundred of its training pictures in a way that helps with no other. The second does equally well '
-     'on both kinds: what it knows, it knows in general. On new pictures they are about as good.',
+     'It is right on 29 in a hundred of its training pictures only because it has seen them. The second does equally well '
+     'on both kinds: what it knows, it knows in general. On new pictures the two are about as good.',
      ('the second',
       'Its two numbers are nearly the same: it does as well on pictures that it has never seen. Look for the gap.'),
      ('both', 'One of them does as well on new pictures as on those it has learnt from. Look for the gap.'),
