@@ -620,7 +620,7 @@ class ExplorerPage:
 def explore_convolution(
     image:ArrayLike=None, # (H, W) of numbers, 0 to 1, sides of 3 to 24 pixels; default: one of the page's own pictures
     kernel:ArrayLike=None, # (k, k) of numbers, k 1 to 5; default: vertical edges
-    **settings:object # Where to begin: stride, padding, mode, dilation, flipped, relu, pool, pool_size, pool_stride
+    **settings:object # picture, size, stride, padding, mode, dilation, flipped, relu, pool, pool_size, pool_stride: where to begin
 )->ExplorerPage: # A notebook shows it; `page.html` is a file that works by itself
     "A convolution to play with: step the window over an image, see the products, change anything"
     for name, value in settings.items(): _check_setting(name, value)
