@@ -341,6 +341,75 @@ _add('edges/flat',
      (56, 'You added up all weights without their signs: 8 times 7. Half of them are negative.'),
      (28, 'You added up one side only: 4 times 7. The other side has the same weights, with the opposite sign.'))
 
+# %% ../nbs/23_lessons.ipynb #62316924
+_add('edges/second',
+     'Slide the kernel `[1, -2, 1]` over the squares `1, 4, 9, 16, 25`, without padding. Which numbers come out?',
+     [2, 2, 2],
+     'The squares differ by 3, 5, 7, 9, and these differ by 2 each time. The kernel takes differences of differences: '
+     'it is a *second* derivative, and that of a square is 2 everywhere.',
+     ([3, 5, 7, 9],
+      'Those are the differences of neighbours, which `[-1, 1]` gives. This kernel takes the differences of these.'),
+     ([18, 38, 66], 'You dropped the sign: the number in the middle counts *minus* two.'),
+     ([-2, -2, -2], 'Only the signs are wrong: both ends count as plus, the middle as minus.'),
+     ([2, 2, 2, 2, -34],
+      'You let the window hang over both ends. Without padding it stays inside: five numbers, three places.'))
+
+# %% ../nbs/23_lessons.ipynb #8fbfe596
+_add('edges/corner',
+     'Slide the kernel with the rows `[1, -1]` and `[-1, 1]` over the picture with the rows `[0, 0, 0]`, `[0, 1, 1]`, '
+     '`[0, 1, 1]`, without padding. Write the feature map as rows.',
+     [[1, 0], [0, 0]],
+     'In its top row the kernel takes a difference, in its bottom row the opposite one. Along an upright edge the two '
+     'cancel, along a level one both are 0, and only the corner is left. A kernel can find more than edges.',
+     ([[1, 2], [2, 4]], 'You added up the pixels under the window. Multiply each by its weight first.'),
+     ([[-1, 0], [0, 0]], 'Only the sign is wrong: under the bottom right weight, 1, lies the bright pixel.'),
+     ([[1, 0, -1], [0, 0, 0], [-1, 0, 1]],
+      'Your window hangs over the right and the bottom. Without padding it stays inside: two places across, two down.'),
+     ([[1, 0], [2, 0]],
+      'You dropped the sign of each row\'s difference. Along an edge the top row gives the opposite of the bottom row.'))
+
+# %% ../nbs/23_lessons.ipynb #5f659da2
+_add('edges/length',
+     'At one pixel Sobel answers 3 from left to right and −4 from top to bottom. How strong is the edge there: how long '
+     'is the gradient?',
+     5,
+     'The two answers are the sides of a right-angled triangle: √(3² + 4²) = √25. The signs say which way it points, '
+     'not how long it is.',
+     (-1, 'You added the two. They stand at a right angle to each other: think of Pythagoras.'),
+     (7, 'That is the way along both sides of the triangle. The gradient goes straight across.'),
+     (25, 'That is the square of the length: the root is missing.'),
+     (1, 'You subtracted one from the other. They stand at a right angle: square them, add, and take the root.'),
+     (3.5, 'That is the average of the two sizes. They stand at a right angle: think of Pythagoras.'))
+
+# %% ../nbs/23_lessons.ipynb #a7e56a2b
+_add('edges/offsets',
+     'A row of 10 pixels is fully connected to a row of 10 numbers. Now the weights may depend on the *offset* only: on '
+     'how far to the right or left of its own place a number looks. How many different weights are left?',
+     19,
+     'The offsets go from −9 to 9, and 0 is one of them: 9 + 1 + 9. The second demand, that far pixels have no say, '
+     'comes on top of that.',
+     (100, 'That is every pixel with every number, before any demand. Weights of the same offset are equal now.'),
+     (10, 'That is how far one can look to *one* side, 0 included. A number may look both ways.'),
+     (20, 'You counted offset 0, straight down, once for each side.'),
+     (18, 'Offset 0 is missing: a number also looks straight down at its own place.'),
+     (9, 'That is how far the farthest pixel is away. It may lie to the left or to the right, or nowhere but here.'),
+     (3, 'That is what the *second* demand leaves, if only neighbours have a say. The first alone leaves more.'))
+
+# %% ../nbs/23_lessons.ipynb #8b9c7e90
+_add('edges/twin',
+     'A layer that correlates has learnt the kernel `[[0, 1], [2, 3]]`. Another layer gives its kernel a half turn before '
+     'it slides, and learns from the same examples until it gives the same answers. Write down the kernel that it stores.',
+     [[3, 2], [1, 0]],
+     'What slides must be the same, and a half turn of `[[3, 2], [1, 0]]` is `[[0, 1], [2, 3]]`. That is why nobody '
+     'minds that networks leave the turn out.',
+     ([[0, 1], [2, 3]],
+      'Then it would slide `[[3, 2], [1, 0]]`, and answer something else. What must it *store*, so that the turned one '
+      'is the one of the first layer?'),
+     ([[1, 0], [3, 2]], 'You mirrored left and right only. A half turn reverses both directions.'),
+     ([[2, 3], [0, 1]], 'You mirrored above and below only. A half turn reverses both directions.'),
+     ([[0, 2], [1, 3]], 'That is transposed: rows became columns. A half turn keeps rows rows, in reverse.'),
+     ([[0, -1], [-2, -3]], 'You changed the signs. A half turn moves the numbers and leaves them as they are.'))
+
 # %% ../nbs/23_lessons.ipynb #39e9a403
 def _output_size(n, k, stride, padding, dilation): return (n + 2*padding - dilation*(k - 1) - 1)//stride + 1
 
@@ -470,6 +539,87 @@ _add('shapes/sigmoid',
      (.5, "One half is the sigmoid's *value* at 0. Its slope there is $s(1 - s)$."),
      (.25**3, 'That is for three layers. There are four slopes to multiply.'),
      decimals=4)
+
+# %% ../nbs/23_lessons.ipynb #362ebe5b
+_add('shapes/stride',
+     'A convolution on a large picture has stride 3 in both directions instead of 1. About what fraction of the numbers '
+     'does it still compute?',
+     1/9,
+     'Every third number of a row, and every third row: one in 3 · 3.',
+     (1/3, 'That is along one direction. The stride skips rows as well as columns.'),
+     (1/6, 'You added the two directions. A third of the rows, and of each of these a third: multiply.'),
+     (9, 'That is how many times *fewer* there are. What fraction is left?'),
+     (8/9, 'That is the part that it saves. What fraction is left?'),
+     decimals=2)
+
+# %% ../nbs/23_lessons.ipynb #c2cd0ab5
+_add('shapes/vanish',
+     'A picture of 50 × 50 pixels goes through one 5 × 5 convolution after the other, without padding and with stride 1. '
+     'How many layers can there be before the map is too small for another one?',
+     12,
+     'Each takes 4 pixels from a row: 46 are left after one layer, 6 after eleven, 2 after twelve. Five no longer fit '
+     'into 2.',
+     (10, 'You took 5 pixels away each time. A kernel of 5 takes 5 − 1 of them: try it on a row of 5 pixels.'),
+     (11, 'After eleven layers 6 pixels are left, and a kernel of 5 still fits.'),
+     (13, 'The thirteenth would have to fit a kernel of 5 into the 2 pixels that are left.'),
+     (12.5, 'There are no half layers. How many pixels are left when the next one no longer fits?'),
+     (24, 'That is for kernels of 3, which take 2 pixels. A kernel of 5 takes 4.'),
+     (25, 'You took 2 pixels away each time. That would be a kernel of 3.'))
+
+# %% ../nbs/23_lessons.ipynb #739e4576
+def _batch_norm(x, gamma, beta, eps):
+    x = np.asarray(x)
+    return gamma*(x - x.mean())/np.sqrt(x.var() + eps) + beta
+
+def _normalised(x, eps): return _batch_norm(x, 1., 0., eps)
+
+# %% ../nbs/23_lessons.ipynb #c55ad056
+_add('shapes/batch_norm',
+     'Write `batch_norm(x, gamma, beta, eps)` for a list of numbers: what BatchNorm makes of them in training.',
+     _batch_norm,
+     'Subtract the mean, divide by the root of the variance plus `eps`, stretch by `gamma`, shift by `beta`.',
+     (lambda x, gamma, beta, eps: gamma*(np.asarray(x) - np.mean(x))/(np.std(x) + eps) + beta,
+      '`eps` belongs under the root: it is added to the *variance*. With a tiny `eps` you would hardly see it.'),
+     (lambda x, gamma, beta, eps: gamma*(np.asarray(x) - np.mean(x))/np.sqrt(np.var(x, ddof=1) + eps) + beta,
+      'You divided the squares by one less than there are. That is for the running average; within a batch it is the '
+      'plain mean of the squares (`correction=0` in torch).'),
+     (lambda x, gamma, beta, eps: gamma*(np.asarray(x) - np.mean(x))/(np.var(x) + eps) + beta,
+      'You divided by the variance. The root of it is missing.'),
+     (lambda x, gamma, beta, eps: _normalised(x, eps), 'That has mean 0 and spread 1. Now let `gamma` stretch it and `beta` shift it.'),
+     (lambda x, gamma, beta, eps: gamma*(_normalised(x, eps) + beta),
+      '`beta` is stretched, too: multiply by `gamma` first, and add `beta` afterwards.'),
+     (lambda x, gamma, beta, eps: gamma*np.asarray(x)/np.sqrt(np.var(x) + eps) + beta,
+      'The mean is still in it: subtract it first.'),
+     (lambda x, gamma, beta, eps: beta*_normalised(x, eps) + gamma,
+      '`gamma` and `beta` have changed places: `gamma` multiplies, `beta` is added.'),
+     inputs=(([2., 4., 4., 4., 5., 5., 7., 9.], 3., 1., 1e-5), ([1., -1., 3.], 2., -1., .5), ([0., 10.], -1., .5, 2.),
+             ([3., 3.], 1., .5, .01)))
+
+# %% ../nbs/23_lessons.ipynb #35377005
+_add('shapes/running',
+     "BatchNorm's running mean starts at 0, with a momentum of 0.1, and every batch has the mean 10. Where does the "
+     'running mean stand after two batches?',
+     10*(1 - .9**2),
+     'After the first it is 0.9 · 0 + 0.1 · 10 = 1, after the second 0.9 · 1 + 0.1 · 10 = 1.9.',
+     (2, 'You added 1 twice. Each step goes a tenth of what is still *missing*: 10 − 1 the second time.'),
+     (10, "That is the batch's own mean. The running one only takes a tenth of it each time."),
+     (8.1, 'That is what is still missing. Where does it stand?'),
+     (9.9, 'Here `momentum` is the share of the *new* batch: a tenth, not nine tenths.'),
+     (1, 'That is after one batch. Do it once more.'),
+     decimals=1)
+
+# %% ../nbs/23_lessons.ipynb #10358852
+_add('shapes/flatten',
+     '64 maps of 7 × 7 are flattened and fully connected to 10 outputs. How many parameters does that layer have, '
+     'including biases?',
+     64*7*7*10 + 10,
+     '64 · 7 · 7 = 3,136 numbers come in. Each of the 10 outputs has a weight for every one, and a bias.',
+     (64*7*7*10, 'The biases are missing: one for each output.'),
+     (64*7*7*10 + 64*7*7, 'A bias belongs to a number that comes *out*, and there are 10 of those.'),
+     (64*10 + 10, 'That would be one number per map, as after a global pooling. Here each map brings 7 · 7.'),
+     (64*7*10 + 10, 'A map of 7 × 7 has 49 numbers, not 7.'),
+     (64*7*7 + 10, 'You added the outputs. Each of them has weights of its own: they multiply.'),
+     (64*7*7, 'Those are the numbers that come in. Each of the 10 outputs has its own weights for them.'))
 
 # %% ../nbs/23_lessons.ipynb #27a4f986
 _add('sharing/flat_weights',
@@ -610,6 +760,50 @@ _add('sharing/shift',
                       'moves by 4 pixels', 'moves by the same', 'shifts', 'equivariant', 'equivariance'),
                stays=('stays the same', 'stays where it is', 'same', 'invariant', 'invariance', 'nothing', 'unchanged'),
                changes=('differs', 'different', 'changes completely')))
+
+# %% ../nbs/23_lessons.ipynb #fcd82282
+_add('sharing/dice',
+     'Convolve the chances of one die, 1/6 for each of 1 to 6, with those of another, and you get the chances of their '
+     'sum. What is the chance of a 7?',
+     1/6,
+     'Six pairs add up to 7: 1 + 6, 2 + 5, …, 6 + 1, each with a chance of 1/6 · 1/6. One number goes up as the other '
+     'goes down: that is the minus sign in the formula.',
+     (1/36, 'That is one pair, such as 1 + 6. Add up all pairs that give 7.'),
+     (1/11, 'There are eleven sums, but they are not equally likely: 7 can come about in more ways than 2.'),
+     (1/12, 'Three pairs would be half of them: 1 + 6 and 6 + 1 are different throws.'),
+     (7/36, 'Count the pairs once more: the first die can show 1 to 6, and then the second one is settled.'),
+     (5/36, 'That is the chance of a 6 or an 8. For 7 there is one pair more.'),
+     decimals=3)
+
+# %% ../nbs/23_lessons.ipynb #d0669c9c
+_add('sharing/overfits',
+     'One network is right on 99% of its training pictures and on 70% of new ones, another on 72% and on 71%. Which one '
+     'has learnt its pictures by heart: `"the first"`, `"the second"` or `"both"`?',
+     'the first',
+     'It is right on 29 in a hundred of its training pictures only because it has seen them. The second does equally well '
+     'on both kinds: what it knows, it knows in general. On new pictures the two are about as good.',
+     ('the second',
+      'Its two numbers are nearly the same: it does as well on pictures that it has never seen. Look for the gap.'),
+     ('both', 'One of them does as well on new pictures as on those it has learnt from. Look for the gap.'),
+     also={'the first': ('first one', 'the first network', 'network 1', 'one'), 'the second': ('second one', 'the second network', 'network 2', 'the other'),
+           'both': ('both of them', 'both networks')})
+
+# %% ../nbs/23_lessons.ipynb #88d55ad9
+def _share_lost(before, after): return 1 - after/before
+
+# %% ../nbs/23_lessons.ipynb #b2e8296e
+_add('sharing/share_lost',
+     'Write `share_lost(before, after)`: what share of its accuracy a network has lost, when it was right on `before` of '
+     'the pictures as they were, and is right on `after` of the changed ones.',
+     _share_lost,
+     'The loss, as a part of what there was: `(before - after)/before`. A network that falls from .8 to .4 has lost half, '
+     'and so has one that falls from .6 to .3.',
+     (lambda before, after: before - after,
+      'That is the loss in points. Whoever had more can lose more: divide by what there was before.'),
+     (lambda before, after: after/before, 'That is the share that is left.'),
+     (lambda before, after: (before - after)/after, 'You divided by what is left. A share of what there *was* is meant.'),
+     (lambda before, after: after/before - 1, 'Only the sign is wrong: a loss counts as positive here.'),
+     inputs=((.8, .4), (.9, .81), (.5, .5), (.6, .75), (1., .25)))
 
 # %% ../nbs/23_lessons.ipynb #082c2165
 _add('mnist/grouped',

@@ -580,7 +580,8 @@ def _whole_page(page, settings):
     parts = {f'<link rel="stylesheet" href="{page}.css">': f'<style>\n{style}</style>',
              '{}': json.dumps(settings).replace('<', '\\u003c'),
              f'<script type="module" src="{page}.js"></script>': f'<script>\n{script}</script>'}
-    return re.sub('|'.join(map(re.escape, parts)), lambda found: parts[found[0]], _page_file(page, 'index.html'))
+    whole = re.sub('|'.join(map(re.escape, parts)), lambda found: parts[found[0]], _page_file(page, 'index.html'))
+    return re.sub(r'^ +', '', whole, flags=re.M) # without indents, a fifth smaller: it lies in notebooks
 
 # %% ../nbs/23_lessons.ipynb #1e227de8
 _EXPLORER_SETTINGS = dict(
@@ -621,7 +622,7 @@ class ExplorerPage:
 def explore_convolution(
     image:ArrayLike=None, # (H, W) of numbers, 0 to 1, sides of 3 to 24 pixels; default: one of the page's own pictures
     kernel:ArrayLike=None, # (k, k) of numbers, k 1 to 5; default: vertical edges
-    **settings:object # Where to begin: stride, padding, mode, dilation, flipped, relu, pool, pool_size, pool_stride
+    **settings:object # picture, size, stride, padding, mode, dilation, flipped, relu, pool, pool_size, pool_stride: where to begin
 )->ExplorerPage: # A notebook shows it; `page.html` is a file that works by itself
     "A convolution to play with: step the window over an image, see the products, change anything"
     for name, value in settings.items(): _check_setting(name, value)

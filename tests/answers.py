@@ -302,6 +302,29 @@ ANSWERS = {
         [0, 0., -0., torch.zeros(1), np.float32(0), '0', 7*0],
         [7, 56, .1, None, False, 'silence', 28, -56, [0, 0, 0], 14, np.zeros((3, 3))]),
 
+    'edges/second': (
+        [(2, 2, 2), np.diff([1, 4, 9, 16, 25], 2), torch.tensor([2., 2, 2]), np.correlate([1, 4, 9, 16, 25], [1, -2, 1]),
+         '2, 2, 2'],
+        [[3, 5, 7, 9], 2, [2, 2], [2, 2, 2, 2], [2, 2, 2.1], [1, 1, 1], [-2, -2, -2], [2, 2, 2, 2, -34], [[2, 2, 2]],
+         [18, 38, 66]]),
+    'edges/corner': (
+        [((1, 0), (0, 0)), np.array([[1, 0], [0, 0]]), [[1., 0.], [0., 0.]], torch.tensor([[1, 0], [0, 0]])[None, None],
+         F.conv2d(torch.tensor([[[[0., 0, 0], [0, 1, 1], [0, 1, 1]]]]), torch.tensor([[[[1., -1], [-1, 1]]]]))],
+        [[[1, 2], [2, 4]], [[-1, 0], [0, 0]], [1, 0, 0, 0], 1, [[0, 0], [0, 1]], [[1, 0, -1], [0, 0, 0], [-1, 0, 1]],
+         [[1, 1], [1, 0]], [[1, 0], [2, 0]], [[1, 0], [0, .1]], 'a corner']),
+    'edges/length': (
+        [5, 5., math.hypot(3, -4), '5', torch.tensor([3., -4]).norm(), np.linalg.norm([3, -4])],
+        [-5, 7, -1, 25, 1, 3.5, 5.001, (3, -4), -7, 12, 'strong']),
+    'edges/offsets': (
+        [19, 19., '19', 2*10 - 1, len(range(-9, 10))],
+        [20, 18, 10, 100, 9, 3, 19.5, 21, 81, 'offset']),
+    'edges/twin': (
+        [np.rot90([[0, 1], [2, 3]], 2), torch.tensor([[0., 1], [2, 3]]).flip(0, 1), ((3, 2), (1, 0)),
+         torch.tensor([[3, 2], [1, 0]])[None, None]],
+        [[[0, 1], [2, 3]], np.rot90([[0, 1], [2, 3]]), np.fliplr([[0, 1], [2, 3]]), np.flipud([[0, 1], [2, 3]]),
+         np.transpose([[0, 1], [2, 3]]), [3, 2, 1, 0], -np.rot90([[0, 1], [2, 3]], 2), [[-3, -2], [-1, 0]],
+         np.rot90([[3, 2], [1, 0]]).T]),
+
     'shapes/output_size': (
         [output_size_by_steps, output_size_by_torch, lambda n, k, s, p, d: math.floor((n + 2*p - d*(k - 1) - 1)/s + 1),
          lambda n, k, s, p, d: int((n + 2*p - (k + (k - 1)*(d - 1)))/s) + 1,
@@ -350,6 +373,35 @@ ANSWERS = {
         [1/256, .0039, .00391, '1/256', Fraction(1, 256), Decimal('0.00390625'), np.float16(.0039), '0.39%'],
         [.004, .39, 256, 1/64, .0625, 1, .25, .00039, '1/64', 4, (1, 256), .0038]),
 
+    'shapes/stride': (
+        [1/9, .11, '1/9', Fraction(1, 9), .111, '11%', (1/3)**2],
+        [1/3, .33, 1/6, 9, 3, .1, 8/9, .5, 0, '1/3', -1/9, 1/27, .12]),
+    'shapes/vanish': (
+        [12, 12., '12', len(range(50, 4, -4)), np.int64(12)],
+        [12.5, 11, 13, 10, 25, 24, 12.25, 46, 2, 50/4, 'twelve layers', -12]),
+    'shapes/batch_norm': (
+        [lambda x, g, b, e: g*(x - x.mean())/(x.var(correction=0) + e)**.5 + b,
+         lambda x, g, b, e: g*(np.array(x) - np.mean(x))/(np.std(x)**2 + e)**.5 + b,
+         lambda x, g, b, e: [g*(v - sum(x)/len(x))/math.sqrt(sum((w - sum(x)/len(x))**2 for w in x)/len(x) + e) + b for v in x],
+         lambda x, gamma, beta, eps: F.batch_norm(x[:, None], None, None, torch.tensor([gamma]), torch.tensor([beta]), True, .1, eps)[:, 0],
+         lambda x, g, b, e: F.layer_norm(x, x.shape, eps=e)*g + b],
+        [lambda x, g, b, e: g*(x - x.mean())/(x.var() + e)**.5 + b if hasattr(x, 'softmax') else None,
+         lambda x, g, b, e: g*(np.array(x) - np.mean(x))/(np.std(x) + e) + b,
+         lambda x, g, b, e: (np.array(x) - np.mean(x))/(np.std(x)**2 + e)**.5,
+         lambda x, g, b, e: g*(np.array(x) - np.mean(x))/np.std(x) + b,
+         lambda x, g, b, e: g*(np.array(x) - np.median(x))/(np.var(x) + e)**.5 + b,
+         lambda x, g, b, e: g*((np.array(x) - np.mean(x))/(np.var(x) + e)**.5 + b),
+         lambda x, g, b, e: g*(np.array(x) - np.mean(x))/(np.var(x) + e) + b,
+         lambda x, g, b, e: g*np.array(x) + b, lambda x, g, b, e: sum(x)/len(x), lambda x, g, b: x,
+         lambda x, g, b, e: g*(np.array(x) - np.mean(x))/(np.var(x)**.5 + e**.5) + b,
+         lambda x, b, g, e: g*(np.array(x) - np.mean(x))/(np.var(x) + e)**.5 + b]),
+    'shapes/running': (
+        [1.9, '1.9', 10*.19, 10 - 8.1, torch.tensor(1.9), Fraction(19, 10), .9*1 + .1*10],
+        [2, 1, 10, 8.1, 9.9, .1, 1.8, 2.71, -1.9, 19, (1, 1.9), '2']),
+    'shapes/flatten': (
+        [31370, '31,370', 31_370., sum(p.numel() for p in nn.Linear(64*7*7, 10).parameters()), np.int64(31370)],
+        [31360, 31371, 650, 3146, 4490, 34496, 3136, 31370.5, (31, 370), 313700, 640]),
+
     'sharing/flat_weights': (
         [491520, 491520., 49152*10, '491,520', np.int64(491_520), torch.tensor(491520)],
         [491_520.3, 491_521, (491, 520), 491_530, 495_120, 491_029, 49_152, 163_840, 4_915_200, 4.9e5, 491.520]),
@@ -388,6 +440,19 @@ ANSWERS = {
         ['Moves', 'it moves'.split()[1], 'move', 'moves.', 'shifts', 'equivariant', '"moves"', 'It moves',
          'it moves with the image'],
         ['stays', 'invariant', "doesn't move", 'changes', 4, 'not moves', 'grows']),
+
+    'sharing/dice': (
+        [1/6, .167, '1/6', '6/36', Fraction(1, 6), .1667, np.convolve([1/6]*6, [1/6]*6)[5], '16.7%'],
+        [.17, 1/36, 1/11, 7/36, 1/12, 5/36, 6, .5, .166, '1/7', 7, 1.67]),
+    'sharing/overfits': (
+        ['first', 'The first', 'the first one', 'first network', 'The first network.', 'FIRST', 'the_first'],
+        ['second', 'the second one', 'both', 'none', 'neither', 2, .99, '99%', 'the third', None]),
+    'sharing/share_lost': (
+        [lambda b, a: (b - a)/b, lambda before, after: 1 - after/before, lambda b, a: -(a - b)/b, lambda b, a: -(a/b - 1),
+         lambda b, a: np.subtract(b, a)/b],
+        [lambda b, a: b - a, lambda b, a: a/b, lambda b, a: (b - a)/a, lambda b, a: (a - b)/b, lambda b, a: 100*(b - a)/b,
+         lambda b, a: abs(b - a)/b, lambda b, a: max(0, (b - a)/b), lambda a, b: (b - a)/b, lambda b, a: 1 - a,
+         lambda b, a: None, lambda b, a: f'{(b - a)/b:.0%}', lambda b: b]),
 
     'mnist/grouped': (
         [3232, 3232., '3,232', sum(p.numel() for p in nn.Conv2d(16, 32, 5, groups=4).parameters())],

@@ -1,5 +1,5 @@
 "Exercises: what they say to right and wrong answers. The explorer in a real browser: arithmetic, keys, size and looks."
-import copy, dataclasses, http.server, inspect, io, json, math, multiprocessing, os, random, re, subprocess, sys, threading, types
+import base64, copy, dataclasses, http.server, inspect, io, json, math, multiprocessing, os, random, re, subprocess, sys, threading, types
 from contextlib import contextmanager
 
 import numpy as np
@@ -435,12 +435,109 @@ def test_explorer_by_hand(page):
     page.wait_for_function("$('message').textContent.includes('no.png cannot be read')")
 
 
+def settings_of(page): return page.evaluate('settings()')
+
+def pixels(page, name):
+    "A canvas as it is drawn: (H, W, 3)"
+    data = page.evaluate('name => $(name).toDataURL()', name)
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data.partition(',')[2]))).convert('RGB')).astype(int)
+
+
+def test_explorer_keeps_its_settings_in_the_address(page):
+    "Restored when the page is loaded, and when the address changes; nonsense in it changes nothing"
+    fresh(page)
+    page.locator('#stride').fill('2'); page.locator('#kind').select_option('sharpen'); page.locator('#picture').select_option('a disc')
+    page.wait_for_function("location.hash.includes('stride=2') && location.hash.includes('disc')")
+    before = settings_of(page)
+    page.reload()
+    assert settings_of(page) == before and page.locator('#kind').input_value() == 'sharpen'
+    page.locator('#in').click() # now it is drawn
+    page.wait_for_function("location.hash.includes('image=')")
+    drawn = settings_of(page)
+    page.reload()
+    again = settings_of(page)
+    np.testing.assert_allclose(again.pop('image').pop('values'), drawn.pop('image').pop('values'), atol=1e-5)
+    assert again == drawn and drawn['picture'] == 'drawn'
+    page.evaluate("location.hash = 'padding=2&mode=reflect'")
+    page.wait_for_function("$('padding').value === '2'")
+    assert settings_of(page) | dict(padding=0, mode='zeros') == page.evaluate('DEFAULTS')
+    page.evaluate("location.hash = 'size=4000&kernel=1,2&mode=none&picture=nothing'")
+    page.wait_for_function("$('padding').value === '0'")
+    assert settings_of(page) == page.evaluate('DEFAULTS')
+    assert page.locator('#keep').is_hidden()
+
+
+def test_explorer_in_a_frame_gives_the_call(browser, tmp_path):
+    "A frame has no address: the call in Python is copied, begins with the same settings, and nothing else is kept"
+    (tmp_path/'index.html').write_text(f"<title>A notebook</title>{explore_convolution(picture='a disc', padding=1)._repr_html_()}")
+    with served(tmp_path) as address:
+        context = browser.new_context(permissions=['clipboard-read', 'clipboard-write'])
+        page = context.new_page()
+        page.goto(address)
+        frame = page.frames[1]
+        frame.locator('#stride').fill('2'); frame.locator('#kind').select_option('mean'); frame.locator('#pool').select_option('max')
+        frame.locator('#copy').click()
+        wait_for(lambda: frame.locator('#copied').text_content().startswith('Copied'))
+        call = page.evaluate('navigator.clipboard.readText()')
+        assert call.endswith("picture='a disc', stride=2, padding=1, pool='max')") and frame.url == 'about:srcdoc' and page.url == address
+        before = settings_of(frame)
+        (tmp_path/'index.html').write_text(f'<title>Pasted</title>{eval(call)._repr_html_()}')
+        page.goto(f'{address}?again')
+        assert settings_of(page.frames[1]) == before and page.frames[1].locator('#kind').input_value() == 'mean'
+        page.frames[1].evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('not allowed')) }")
+        page.frames[1].locator('#copy').click()
+        wait_for(lambda: page.frames[1].locator('#copied').text_content().startswith('Selected'))
+        assert page.frames[1].evaluate("$('call').value.slice($('call').selectionStart, $('call').selectionEnd)") == call
+        context.close()
+
+
+def test_explorer_shows_the_padding(page):
+    "Around the image, hatched, with the values that each mode puts there; the window is framed where it stands"
+    image = np.arange(1, 13).reshape(3, 4)
+    page.evaluate("""() => { window.written = []; const write = CanvasRenderingContext2D.prototype.fillText
+        CanvasRenderingContext2D.prototype.fillText = function (text, ...rest) {
+          if (this.canvas.id === 'in') written.push(Number(text)); write.call(this, text, ...rest) } }""")
+    for mode, name in dict(zeros='constant', reflect='reflect', replicate='edge', circular='wrap').items():
+        page.evaluate('written = []')
+        fresh(page, image=image.tolist(), padding=1, mode=mode)
+        shown = page.evaluate('written')[-30:]
+        assert shown == np.pad(image, 1, name).ravel().tolist()
+    drawn, side = pixels(page, 'in'), 832/6
+    cell = lambda row, column: drawn[round(row*side):round((row + 1)*side), round(column*side):round((column + 1)*side)]
+    orange = lambda cell: (cell[..., 0] > cell[..., 2] + 40).mean()
+    assert orange(cell(0, 3)) > .5 > .2 > orange(cell(3, 3))
+    assert page.locator('#padding_note').is_visible()
+    fresh(page, image=image.tolist(), padding=1, mode='reflect')
+    assert page.locator('#sum').text_content().startswith('Row 0, column 0: 6°·(−1) + 5°·0')
+    fresh(page)
+    assert not page.locator('#padding_note').is_visible()
+
+
+def test_the_disc_has_a_soft_rim(page):
+    "Its rim pixels are covered in part; it is round, and its area is that of a circle"
+    fresh(page, picture='a disc', size=24)
+    disc = np.array(page.evaluate('state.image.values')).reshape(24, 24)
+    assert disc.min() == 0 and disc.max() == 1 and ((disc > 0) & (disc < 1)).sum() > 20
+    assert np.allclose(disc, disc.T) and np.allclose(disc, disc[::-1]) and abs(disc.sum()/(math.pi*8**2) - 1) < .02
+
+
+def test_colours_of_signs_are_told(page):
+    "Blue is plus and red is minus, as in the lessons; a bar below each map says what its ends stand for"
+    fresh(page)
+    drawn, values = pixels(page, 'out'), page.evaluate('state.out.values.slice(0, 7)')
+    plus, minus = [drawn[20, round(values.index(value)*832/7) + 20] for value in (3, -3)]
+    assert plus[2] > plus[0] + 50 and minus[0] > minus[2] + 50
+    assert page.locator('#out_scale').get_attribute('aria-label').startswith('Colours from −3 to 3: red for minus')
+    assert page.locator('#in_scale').get_attribute('aria-label').startswith('Colours from 0 to 1: black')
+
+
 @pytest.mark.parametrize('width', [390, 1280])
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
 def test_explorer_looks(page, axe, width, scheme):
     page.set_viewport_size(dict(width=width, height=900))
     page.emulate_media(color_scheme=scheme)
     fresh(page, pool='max', relu=True, padding=1)
+    page.evaluate("$('keep').hidden = false") # as in a frame
     assert page.evaluate('document.documentElement.scrollWidth') <= width
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
     assert (max(paper) < 60) == (scheme == 'dark')

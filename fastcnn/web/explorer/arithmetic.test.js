@@ -4,12 +4,19 @@ import { test } from 'node:test'
 
 import {
   correlate,
+  DEFAULTS,
+  fromHash,
   outputSize,
+  paddedValue,
+  placesAt,
   pool,
+  rowsOf,
   shortNumber,
   sideOf,
   sourceIndex,
   sumOfProducts,
+  toHash,
+  toPython,
   whyImpossible,
   windowAt,
 } from './arithmetic.js'
@@ -95,4 +102,66 @@ test('what cannot be is said in words, and only that', () => {
 test('numbers are short and have a real minus sign', () => {
   assert.equal(shortNumber(-1 / 3), '\u22120.333')
   assert.equal(shortNumber(2), '2')
+})
+
+test('places under a window are counted from the image, and may lie beyond it', () => {
+  assert.deepEqual(placesAt(2, 0, 1, { ...PLAIN, padding: 1, stride: 2 }), [
+    [-1, 1],
+    [-1, 2],
+    [0, 1],
+    [0, 2],
+  ])
+  const apart = placesAt(3, 1, 0, { ...PLAIN, dilation: 2 })
+  assert.deepEqual([apart[0], apart[8]], [
+    [1, 0],
+    [5, 4],
+  ])
+})
+
+test('each cell of the padding has the value that its mode puts there', () => {
+  const topRow = (mode) => [-1, 0, 1, 2, 3, 4].map((column) => paddedValue(IMAGE, -1, column, mode))
+  assert.deepEqual(topRow('zeros'), [0, 0, 0, 0, 0, 0])
+  assert.deepEqual(topRow('reflect'), [6, 5, 6, 7, 8, 7])
+  assert.deepEqual(topRow('replicate'), [1, 1, 2, 3, 4, 4])
+  assert.deepEqual(topRow('circular'), [12, 9, 10, 11, 12, 9])
+  assert.equal(paddedValue(IMAGE, -5, 0, 'reflect'), 0) // no such padding, and no error
+})
+
+const OTHERS = [
+  {},
+  { picture: 'a disc', size: 12 },
+  { stride: 2, padding: 3, mode: 'reflect', dilation: 2, flipped: true, relu: true },
+  { pool: 'avg', pool_size: 3, pool_stride: 1 },
+  { kernel: [1, 2, 3, -4.5] },
+  { picture: 'drawn', image: IMAGE, kernel: Array(9).fill(1 / 9) },
+]
+
+test('an address says all settings, and gives them back', () => {
+  assert.equal(toHash(DEFAULTS), '#picture=a+bar')
+  for (const changed of OTHERS) {
+    const { image, kernel, ...rest } = { ...DEFAULTS, ...changed }
+    const back = fromHash(toHash({ image, kernel, ...rest }))
+    assert.deepEqual(back.image, image && rowsOf(image.values, image.columns))
+    back.kernel.flat().forEach((value, i) => {
+      assert.ok(Math.abs(value - kernel[i]) < 1e-6)
+    })
+    for (const [name, value] of Object.entries(rest)) if (!image || name !== 'picture') assert.equal(back[name], value)
+  }
+})
+
+test('what an address says wrongly is left at its default', () => {
+  assert.equal(fromHash(''), null)
+  assert.equal(fromHash('#stride=0&padding=x&colour=red&kernel=1,2&image=1;2&mode=odd&pool=__proto__'), null)
+  for (const text of ['stride=99', 'size=1e1', 'kernel=1,2;3', 'kernel=,', 'image=1,1;1,1', `image=${'1,'.repeat(99)}1`])
+    assert.equal(fromHash(`#${text}`), null, text)
+  assert.equal(fromHash('#stride=3&padding=-1').padding, 0)
+})
+
+test('the call in Python says what differs from the defaults', () => {
+  assert.equal(toPython(DEFAULTS), 'explore_convolution()')
+  const call = toPython({ ...DEFAULTS, picture: 'a disc', kernel: [1, 0, 0, -0.5], stride: 2, relu: true, pool: 'max' })
+  const kernel = 'kernel=[[1, 0], [0, -0.5]]'
+  assert.equal(call, `explore_convolution(${kernel}, picture='a disc', stride=2, relu=True, pool='max')`)
+  const drawn = toPython({ ...DEFAULTS, picture: 'drawn', image: { rows: 1, columns: 2, values: [0, 0.25] } })
+  assert.equal(drawn, 'explore_convolution(image=[[0, 0.25]])')
 })

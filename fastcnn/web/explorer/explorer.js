@@ -1,4 +1,20 @@
-import { correlate, pool, shortNumber, sideOf, sumOfProducts, whyImpossible, windowAt } from './arithmetic.js'
+import {
+  correlate,
+  DEFAULTS,
+  fromHash,
+  isIn,
+  LIMITS,
+  paddedValue,
+  placesAt,
+  pool,
+  shortNumber,
+  sideOf,
+  sumOfProducts,
+  toHash,
+  toPython,
+  whyImpossible,
+  windowAt,
+} from './arithmetic.js'
 
 const $ = (id) => document.getElementById(id)
 
@@ -13,9 +29,12 @@ function planet(y, x, n) {
   return Math.max(0, Math.min(1, 0.25 + light + 0.15 * Math.sin(9 * b)))
 }
 
+// Full within, empty without, and on the rim as much as the pixel is covered
+const disc = (distance, radius) => Math.max(0, Math.min(1, radius + 0.5 - distance))
+
 const PICTURES = {
   'a bar': (_y, x, n) => (Math.abs(x - (n - 1) / 2) < n / 6 ? 1 : 0),
-  'a disc': (y, x, n) => (Math.hypot(y - (n - 1) / 2, x - (n - 1) / 2) < n / 3 ? 1 : 0),
+  'a disc': (y, x, n) => disc(Math.hypot(y - (n - 1) / 2, x - (n - 1) / 2), n / 3),
   'a planet': planet,
   'a slope': (_y, x, n) => x / (n - 1),
   'a corner': (y, x, n) => (y >= n / 2 && x >= n / 2 ? 1 : 0),
@@ -37,14 +56,6 @@ const KERNELS = {
 
 // What is chosen, and what follows from it
 
-const LIMITS = {
-  size: [3, 24],
-  stride: [1, 6],
-  padding: [0, 6],
-  dilation: [1, 6],
-  pool_size: [1, 6],
-  pool_stride: [1, 6],
-}
 const state = {
   image: null,
   kernel: KERNELS['vertical edges (Prewitt)'].slice(),
@@ -104,57 +115,125 @@ function update() {
   $('message').textContent = problem
   $('formula').textContent = formula()
   $('pooled_figure').hidden = !state.pooled
+  if (!state.beginning) keepSoon()
   show()
 }
 
 // What is seen
 
+// Without signs from black to white; with signs red for minus, white for 0, blue for plus
+const MINUS = [178, 24, 43]
+const PLUS = [33, 102, 172]
+
 function colour(value, share, signed) {
-  if (value < 0) return `rgb(${255 - 205 * share}, ${255 - 155 * share}, 255)`
-  if (signed) return `rgb(255, ${255 - 120 * share}, ${255 - 205 * share})`
-  return `rgb(${255 * share}, ${255 * share}, ${255 * share})`
+  if (!signed) return `rgb(${255 * share}, ${255 * share}, ${255 * share})`
+  return `rgb(${(value < 0 ? MINUS : PLUS).map((full) => 255 - (255 - full) * share)})`
 }
 
-function drawCells(pen, map, cell) {
+function rangeOf(map) {
   const low = Math.min(0, ...map.values)
-  const high = Math.max(1e-9, -low, ...map.values)
-  map.values.forEach((value, i) => {
-    const [row, column] = [Math.floor(i / map.columns), i % map.columns]
-    const share = Math.abs(value) / high
-    pen.fillStyle = colour(value, share, low < 0)
-    pen.fillRect(column * cell, row * cell, cell + 0.5, cell + 0.5)
-    if (cell < 34) return
-    pen.fillStyle = low < 0 || share > 0.5 ? '#000' : '#fff'
-    pen.fillText(shortNumber(value), (column + 0.5) * cell, (row + 0.5) * cell)
-  })
+  return { high: Math.max(1e-9, -low, ...map.values), signed: low < 0 }
 }
 
-function draw(canvas, map, marks, cursor) {
+// Slanted lines over a cell of the padding, so that nobody takes it for the image
+function hatch(pen, x, y, cell) {
+  pen.save()
+  pen.beginPath()
+  pen.rect(x, y, cell, cell)
+  pen.clip()
+  pen.fillStyle = 'rgba(255, 181, 71, 0.4)'
+  pen.fillRect(x, y, cell, cell)
+  pen.lineWidth = 1.5
+  pen.strokeStyle = '#c77700'
+  for (let at = -cell; at < cell; at += Math.max(5, cell / 6)) {
+    pen.moveTo(x + at, y + cell)
+    pen.lineTo(x + at + cell, y)
+  }
+  pen.stroke()
+  pen.restore()
+}
+
+function writeValue(pen, value, [x, y, cell], ink, outlined) {
+  const text = [shortNumber(value), x + cell / 2, y + cell / 2, cell * 0.92]
+  if (outlined) {
+    pen.lineWidth = cell / 9
+    pen.strokeStyle = '#000'
+    pen.strokeText(...text)
+  }
+  pen.fillStyle = ink
+  pen.fillText(...text)
+}
+
+function drawCell(pen, value, box, { high, signed }, isPadding) {
+  const [x, y, cell] = box
+  const share = Math.abs(value) / high
+  pen.fillStyle = colour(value, share, signed)
+  pen.fillRect(x, y, cell + 0.5, cell + 0.5)
+  if (isPadding) hatch(pen, x, y, cell)
+  if (cell < 26) return // too small to write in
+  const pale = signed ? share < 0.6 : share > 0.5
+  writeValue(pen, value, box, isPadding || !pale ? '#fff' : '#000', isPadding)
+}
+
+function drawCells(pen, map, cell, margin, mode) {
+  const range = rangeOf(map)
+  for (let row = -margin; row < map.rows + margin; row++)
+    for (let column = -margin; column < map.columns + margin; column++) {
+      const box = [(column + margin) * cell, (row + margin) * cell, cell]
+      drawCell(pen, paddedValue(map, row, column, mode), box, range, !isIn(map, row, column))
+    }
+}
+
+function frame(pen, [row, column], cell, width, ink) {
+  Object.assign(pen, { lineWidth: width, strokeStyle: ink })
+  pen.strokeRect(column * cell + 3, row * cell + 3, cell - 6, cell - 6)
+}
+
+// The side of a drawn map; its canvas has two pixels for each of these, so that small numbers stay sharp
+const SIDE = 416
+
+// A map with so many cells of padding around it; the window's cells framed, and the cursor
+function draw(canvas, map, marks = [], { margin = 0, mode = 'zeros', cursor = null } = {}) {
   const pen = canvas.getContext('2d')
-  const cell = canvas.width / Math.max(map.rows, map.columns)
-  const colours = getComputedStyle(document.documentElement)
-  const frame = ([row, column]) => pen.strokeRect(column * cell + 2, row * cell + 2, cell - 4, cell - 4)
-  pen.clearRect(0, 0, canvas.width, canvas.height)
+  const cell = SIDE / (Math.max(map.rows, map.columns) + 2 * margin)
+  const inside = ([row, column]) => [row + margin, column + margin]
+  pen.setTransform(2, 0, 0, 2, 0, 0)
+  pen.clearRect(0, 0, SIDE, SIDE)
   Object.assign(pen, { font: `${cell / 3.6}px system-ui`, textAlign: 'center', textBaseline: 'middle' })
-  drawCells(pen, map, cell)
-  pen.lineWidth = 4
-  pen.strokeStyle = colours.getPropertyValue('--mark')
-  for (const mark of marks) if (mark[0] >= 0) frame(mark)
+  drawCells(pen, map, cell, margin, mode)
+  Object.assign(pen, { lineWidth: 3, strokeStyle: '#c77700' })
+  if (margin) pen.strokeRect(margin * cell, margin * cell, map.columns * cell, map.rows * cell)
+  for (const mark of marks) frame(pen, inside(mark), cell, 6, '#000')
+  for (const mark of marks) frame(pen, inside(mark), cell, 3, '#ffd400')
   if (!cursor) return
+  frame(pen, inside(cursor), cell, 4, '#fff')
   pen.setLineDash([4, 4])
-  pen.strokeStyle = colours.getPropertyValue('--accent')
-  frame(cursor)
+  frame(pen, inside(cursor), cell, 4, '#0b57d0')
   pen.setLineDash([])
 }
 
-function productsInWords(seen) {
+// The bar below a map: which number each end of its colours stands for
+function showScale(id, map) {
+  $(id).hidden = !map
+  if (!map) return
+  const { high, signed } = rangeOf(map)
+  const [least, most] = [signed ? shortNumber(-high) : '0', shortNumber(high)]
+  $(id).classList.toggle('signed', signed)
+  $(id).firstElementChild.textContent = least
+  $(id).lastElementChild.textContent = most
+  const words = signed ? `red for minus, white for 0, blue for plus` : 'black for 0, white for the largest'
+  $(id).setAttribute('aria-label', `Colours from ${least} to ${most}: ${words}`)
+}
+
+function productsInWords(seen, places) {
   if (!state.out) return ''
   const weights = kernelUsed()
+  const beyond = places.map((place) => !isIn(state.image, ...place))
   const factor = (weight) => (weight < 0 ? `(${shortNumber(weight)})` : shortNumber(weight))
-  const terms = seen.map(([row, , value], i) => `${shortNumber(value)}${row < 0 ? '\u00b0' : ''}·${factor(weights[i])}`)
+  const terms = seen.map(([, , value], i) => `${shortNumber(value)}${beyond[i] ? '\u00b0' : ''}·${factor(weights[i])}`)
   const sum = sumOfProducts(seen, weights)
   const afterwards = $('relu').value && sum < 0 ? ', after ReLU 0' : ''
-  const footnote = seen.some(([row]) => row < 0) ? '   (° padding)' : ''
+  const footnote = beyond.includes(true) ? '   (° padding)' : ''
   return `Row ${state.row}, column ${state.column}: ${terms.join(' + ')} = ${shortNumber(sum)}${afterwards}${footnote}`
 }
 
@@ -172,15 +251,28 @@ function showButtons() {
   $('play').disabled = !state.out
 }
 
-function show() {
-  const seen = state.out ? windowAt(state.image, sideOf(state.kernel), state.row, state.column, sliding()) : []
-  draw($('in'), state.image, seen, document.activeElement === $('in') ? state.cursor : null)
+function showMaps(places) {
+  const { padding, mode } = sliding()
+  const cursor = document.activeElement === $('in') ? state.cursor : null
+  draw($('in'), state.image, places, { margin: padding, mode, cursor })
   if (state.out) draw($('out'), state.out, [[state.row, state.column]])
-  else $('out').getContext('2d').clearRect(0, 0, 416, 416)
-  if (state.pooled) draw($('pooled'), state.pooled, [])
+  else $('out').getContext('2d').clearRect(0, 0, SIDE, SIDE)
+  if (state.pooled) draw($('pooled'), state.pooled)
+  showScale('in_scale', state.image)
+  showScale('out_scale', state.out)
+  showScale('pooled_scale', state.pooled)
+  $('padding_note').hidden = !padding
+}
+
+function show() {
+  const side = sideOf(state.kernel)
+  const places = state.out ? placesAt(side, state.row, state.column, sliding()) : []
+  const seen = state.out ? windowAt(state.image, side, state.row, state.column, sliding()) : []
+  showMaps(places)
   showTitles()
-  $('sum').textContent = productsInWords(seen)
+  $('sum').textContent = productsInWords(seen, places)
   showButtons()
+  $('call').value = toPython(settings())
 }
 
 // Where the window is, counted along the rows of the output
@@ -292,14 +384,13 @@ $('file').addEventListener('change', async () => {
 
 // Drawing, by pointer and by keys
 
-function cellAt(canvas, map, event) {
+function cellAt(canvas, map, event, margin = 0) {
   const box = canvas.getBoundingClientRect()
-  const n = Math.max(map.rows, map.columns)
-  const cell = (distance, side) => Math.floor((distance / side) * n)
+  const n = Math.max(map.rows, map.columns) + 2 * margin
+  const cell = (distance, side) => Math.floor((distance / side) * n) - margin
   return [cell(event.clientY - box.top, box.height), cell(event.clientX - box.left, box.width)]
 }
 
-const isIn = (map, row, column) => row >= 0 && column >= 0 && row < map.rows && column < map.columns
 const inverted = (row, column) => (state.image.values[row * state.image.columns + column] > 0.5 ? 0 : 1)
 
 function setPixel(row, column, value) {
@@ -311,14 +402,15 @@ function setPixel(row, column, value) {
 
 let brush = null
 $('in').addEventListener('pointerdown', (event) => {
-  const [row, column] = cellAt($('in'), state.image, event)
+  const [row, column] = cellAt($('in'), state.image, event, number('padding'))
+  if (!isIn(state.image, row, column)) return
   brush = inverted(row, column)
   $('in').setPointerCapture(event.pointerId)
   state.cursor = [row, column]
   setPixel(row, column, brush)
 })
 $('in').addEventListener('pointermove', (event) => {
-  if (brush !== null) setPixel(...cellAt($('in'), state.image, event), brush)
+  if (brush !== null) setPixel(...cellAt($('in'), state.image, event, number('padding')), brush)
 })
 for (const name of ['pointerup', 'pointercancel'])
   $('in').addEventListener(name, () => {
@@ -388,25 +480,75 @@ $('play').addEventListener('click', () => {
 
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', show)
 
+// The settings, as the address and the call in Python tell them
+
+function settings() {
+  const fields = Object.keys(DEFAULTS).filter((name) => name !== 'image' && name !== 'kernel')
+  const value = (name) => {
+    if (LIMITS[name]) return number(name)
+    if (name === 'flipped' || name === 'relu') return $(name).value === '1'
+    return $(name).value || null
+  }
+  const drawn = $('picture').value === 'drawn' ? state.image : null
+  return { image: drawn, kernel: state.kernel, ...Object.fromEntries(fields.map((name) => [name, value(name)])) }
+}
+
+// A frame that a notebook fills has no address of its own: there the reader copies the call
+const hasAddress = location.protocol !== 'about:'
+$('keep').hidden = hasAddress
+
+let keeping = null
+function keepSoon() {
+  $('copied').textContent = ''
+  if (!hasAddress) return
+  clearTimeout(keeping)
+  keeping = setTimeout(() => history.replaceState(null, '', toHash(settings())), 200)
+}
+
+async function copyCall() {
+  try {
+    await navigator.clipboard.writeText($('call').value)
+    $('copied').textContent = 'Copied: paste it into a cell.'
+  } catch {
+    $('call').select()
+    $('copied').textContent = 'Selected: copy it with Ctrl+C, or ⌘C.'
+  }
+}
+$('copy').addEventListener('click', copyCall)
+
 // The beginning: settings by the names of their fields; image and kernel as rows of numbers
 
 const fieldValue = (value) => (value === true ? '1' : value || value === 0 ? value : '')
 
-function begin({ image, kernel, ...fields }) {
-  for (const [id, value] of Object.entries(fields)) $(id).value = fieldValue(value)
-  if (kernel) {
-    state.kernel = kernel.flat()
-    $('kind').value = 'your own'
-  }
-  showKernel()
-  if (!image) return paint($('picture').value)
-  state.image = { rows: image.length, columns: image[0].length, values: image.flat() }
+function takeKernel(weights) {
+  const near = (known) => known?.length === weights.length && known.every((w, i) => Math.abs(w - weights[i]) < 1e-5)
+  const name = Object.keys(KERNELS).find((name) => near(KERNELS[name]))
+  state.kernel = (KERNELS[name] ?? weights).slice()
+  $('kind').value = name ?? 'your own'
+}
+
+function takeImage(rows) {
+  state.image = { rows: rows.length, columns: rows[0].length, values: rows.flat() }
   $('picture').value = 'drawn'
-  if (image.length === image[0].length) $('size').value = image.length
+  if (rows.length === rows[0].length) $('size').value = rows.length
   update()
 }
 
-begin(JSON.parse($('beginning').textContent))
+function begin({ image, kernel, ...fields }) {
+  state.beginning = true
+  clearTimeout(keeping)
+  for (const [id, value] of Object.entries(fields)) $(id).value = fieldValue(value)
+  if (!$('picture').value) $('picture').value = DEFAULTS.picture
+  if (kernel) takeKernel(kernel.flat())
+  showKernel()
+  if (image) takeImage(image)
+  else paint($('picture').value)
+  state.beginning = false
+}
+
+const beginAsTold = () => begin(fromHash(location.hash) ?? JSON.parse($('beginning').textContent))
+beginAsTold()
+if (hasAddress) addEventListener('hashchange', beginAsTold)
 
 if (window.frameElement) {
   // in a notebook: as high as the page is
