@@ -311,7 +311,7 @@ def test_the_address_keeps_what_is_chosen(show):
     page.get_by_role('radio').nth(2).check()
     page.locator('#right').fill('4')
     page.locator('.map[data-layer="1"][data-map="3"]').click()
-    settle(page)
+    page.wait_for_function("location.hash.includes('layer=1')")
     address = page.evaluate('location.hash')
     again = show(explorer, address)
     assert said(again, '[state.picture, state.right, state.turn, chosen.layer, chosen.map]') == [2, 4, 10, 1, 3]
