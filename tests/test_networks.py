@@ -349,7 +349,13 @@ def test_in_a_frame_without_an_address(browser):
     frame.locator('#class_0 .share').filter(has_text='%').wait_for()
     frame.locator('#right').fill('3')
     wait_for(lambda: frame.locator('#right_value').inner_text() == '3 px')
-    wait_for(lambda: page.locator('iframe').bounding_box()['height'] > 1000)
+    height = lambda: page.locator('iframe').bounding_box()['height']
+    wait_for(lambda: height() > 1000)
+    before = height()
+    frame.locator('#class_1').click()
+    wait_for(lambda: height() > before)
+    frame.locator('#class_1').click()
+    wait_for(lambda: height() == before)
     page.close()
     assert trouble == []
 

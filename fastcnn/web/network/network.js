@@ -452,9 +452,9 @@ async function begin() {
 begin()
 
 if (window.frameElement) {
-  // in a notebook: as high as the page is
+  // in a notebook: as high as the page is, also when a map is closed
   const fit = () => {
-    window.frameElement.style.height = `${document.documentElement.scrollHeight + 4}px`
+    window.frameElement.style.height = `${document.body.offsetHeight + 4}px`
   }
   new ResizeObserver(fit).observe(document.body)
   fit()
