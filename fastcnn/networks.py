@@ -25,7 +25,7 @@ def _encode(values, kind):
     "Numbers as base64: '<f2' for 16 bits each, '<f4' for 32"
     return base64.b64encode(values.detach().cpu().float().numpy().astype(kind).tobytes()).decode()
 
-# %% ../nbs/23_networks.ipynb #e0af4658
+# %% ../nbs/23_networks.ipynb #87b41bf6
 def _refuse(name, layer, why):
     "An error that names the layer"
     raise InputError(f'explore_network cannot show layer {name!r}, {layer}: {why}')
@@ -36,12 +36,15 @@ def _pair(value):
 
 def _halves(name, layer):
     "The weights of a layer in 16 bits, where they fit"
-    if not layer.weight.detach().half().isfinite().all(): _refuse(name, layer, 'its weights are too large, or no numbers')
+    if not layer.weight.detach().half().isfinite().all():
+        _refuse(name, layer, 'its weights are too large, or no numbers')
     return _encode(layer.weight, '<f2')
 
-def _bias(layer): return {} if layer.bias is None else dict(bias=_encode(layer.bias, '<f4'))
+def _bias(layer):
+    "The bias of a layer, where it has one"
+    return {} if layer.bias is None else dict(bias=_encode(layer.bias, '<f4'))
 
-# %% ../nbs/23_networks.ipynb #b1280ccf
+# %% ../nbs/23_networks.ipynb #16f82fbd
 def _padding(name, layer):
     "The padding of a convolution on each side, (down, across); 'same' can be uneven"
     if layer.padding_mode != 'zeros': _refuse(name, layer, 'it pads with something else than zeros')
@@ -52,53 +55,60 @@ def _padding(name, layer):
     return [n//2 for n in total]
 
 def _describe_conv(name, layer):
+    "A convolution"
     return dict(kind='conv', out=layer.out_channels, groups=layer.groups, kernel=_pair(layer.kernel_size),
                 stride=_pair(layer.stride), padding=_padding(name, layer), dilation=_pair(layer.dilation),
                 weight=_halves(name, layer), **_bias(layer))
 
 def _describe_linear(name, layer):
+    "A linear layer"
     return dict(kind='linear', out=layer.out_features, weight=_halves(name, layer), **_bias(layer))
 
-# %% ../nbs/23_networks.ipynb #333265c1
+# %% ../nbs/23_networks.ipynb #93d3dd7f
 def _describe_pool(name, layer, **kind):
+    "A pooling layer, which takes the largest or the average"
     if layer.ceil_mode: _refuse(name, layer, 'its last windows hang over the edge (ceil_mode)')
     return dict(kind='pool', kernel=_pair(layer.kernel_size), stride=_pair(layer.stride),
                 padding=_pair(layer.padding), dilation=_pair(getattr(layer, 'dilation', 1)), **kind)
 
 def _describe_avg_pool(name, layer):
+    "Average pooling; in torch it counts the zeros of the padding, or not"
     if layer.divisor_override: _refuse(name, layer, 'it divides by a number of its own')
     return _describe_pool(name, layer, pool='average', countPadding=layer.count_include_pad)
 
 def _describe_adaptive(name, layer):
-    if _pair(layer.output_size) != [1, 1]: _refuse(name, layer, 'only an average over the whole map is known, AdaptiveAvgPool2d(1)')
+    "The average of a whole map"
+    if _pair(layer.output_size) != [1, 1]:
+        _refuse(name, layer, 'only an average over the whole map is known, AdaptiveAvgPool2d(1)')
     return dict(kind='average')
 
-# %% ../nbs/23_networks.ipynb #d739250f
+# %% ../nbs/23_networks.ipynb #ebb92cfb
 def _describe_norm(name, layer):
+    "A BatchNorm in evaluation: scale and shift of each map"
     if layer.running_mean is None: _refuse(name, layer, 'it keeps no running averages')
     scale = (layer.running_var + layer.eps).rsqrt()*(1 if layer.weight is None else layer.weight)
     shift = (0 if layer.bias is None else layer.bias) - layer.running_mean*scale
     return dict(kind='norm', scale=_encode(scale, '<f4'), shift=_encode(shift, '<f4'))
 
 def _describe_flatten(name, layer):
+    "Maps in one row"
     if (getattr(layer, 'start_dim', 1), getattr(layer, 'end_dim', -1)) != (1, -1) or getattr(layer, 'full', False):
         _refuse(name, layer, 'only flattening all but the first dimension is known')
     return dict(kind='flatten')
 
-# %% ../nbs/23_networks.ipynb #2bf4ce97
+# %% ../nbs/23_networks.ipynb #516162cf
 _DESCRIBE = { # the forward method → what describes the layer; None: it does nothing in evaluation
     nn.Conv2d: _describe_conv, nn.Linear: _describe_linear, nn.BatchNorm2d: _describe_norm, nn.BatchNorm1d: _describe_norm,
     nn.ReLU: lambda name, layer: dict(kind='relu'), nn.AdaptiveAvgPool2d: _describe_adaptive,
     nn.MaxPool2d: lambda name, layer: _describe_pool(name, layer, pool='max'), nn.AvgPool2d: _describe_avg_pool,
     nn.Flatten: _describe_flatten, nn.Dropout: None, nn.Dropout2d: None, nn.Identity: None}
-_BY_FORWARD = {kind.forward: (kind, describe) for kind, describe in _DESCRIBE.items()}
 
 def _describer(name, layer):
     "The function that describes a layer, or an error that names the layer"
     if any(kind.__name__ == 'Flatten' for kind in type(layer).__mro__): return _describe_flatten # torch's and fastai's
-    found = [describe for kind, describe in _DESCRIBE.items() if isinstance(layer, kind) and type(layer).forward is kind.forward]
-    if not found: _refuse(name, layer, f'it knows {", ".join(kind.__name__ for kind in _DESCRIBE)} in an nn.Sequential')
-    return found[0]
+    kinds = [kind for kind in _DESCRIBE if isinstance(layer, kind) and type(layer).forward is kind.forward]
+    if not kinds: _refuse(name, layer, f'it knows {", ".join(kind.__name__ for kind in _DESCRIBE)} in an nn.Sequential')
+    return _DESCRIBE[kinds[0]]
 
 # %% ../nbs/23_networks.ipynb #088d4b93
 def _leaves(model, name=''):
@@ -113,14 +123,15 @@ def _describe(model):
     found = [(name, layer, _describer(name, layer)) for name, layer in _leaves(model)]
     return [dict(name=name, **describe(name, layer)) for name, layer, describe in found if describe]
 
-# %% ../nbs/23_networks.ipynb #715e6824
+# %% ../nbs/23_networks.ipynb #25ea3139
 def _pixels(picture):
     "One picture as (H, W, 3) uint8"
     if isinstance(picture, Image.Image): picture = picture.convert('RGB')
     values = np.asarray(picture.cpu() if isinstance(picture, Tensor) else picture)
     if isinstance(picture, Tensor) and values.ndim == 3: values = values.transpose(1, 2, 0)
     if values.ndim == 2: values = values[..., None]
-    if values.ndim != 3 or values.shape[2] not in (1, 3): raise InputError(f'a picture has one channel or three: {values.shape}')
+    if values.ndim != 3 or values.shape[2] not in (1, 3):
+        raise InputError(f'a picture has one channel or three: {values.shape}')
     if values.dtype != np.uint8:
         if not (values.min() >= 0 and values.max() <= 1):
             raise InputError('pictures of floats go from 0 to 1: give them as they are before normalisation')

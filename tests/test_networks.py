@@ -311,7 +311,7 @@ def test_the_address_keeps_what_is_chosen(show):
     page.get_by_role('radio').nth(2).check()
     page.locator('#right').fill('4')
     page.locator('.map[data-layer="1"][data-map="3"]').click()
-    settle(page)
+    page.wait_for_function("location.hash.includes('layer=1')")
     address = page.evaluate('location.hash')
     again = show(explorer, address)
     assert said(again, '[state.picture, state.right, state.turn, chosen.layer, chosen.map]') == [2, 4, 10, 1, 3]
@@ -349,7 +349,13 @@ def test_in_a_frame_without_an_address(browser):
     frame.locator('#class_0 .share').filter(has_text='%').wait_for()
     frame.locator('#right').fill('3')
     wait_for(lambda: frame.locator('#right_value').inner_text() == '3 px')
-    wait_for(lambda: page.locator('iframe').bounding_box()['height'] > 1000)
+    height = lambda: page.locator('iframe').bounding_box()['height']
+    wait_for(lambda: height() > 1000)
+    before = height()
+    frame.locator('#class_1').click()
+    wait_for(lambda: height() > before)
+    frame.locator('#class_1').click()
+    wait_for(lambda: height() == before)
     page.close()
     assert trouble == []
 

@@ -10,7 +10,7 @@ const layers = given.layers.map(readLayer)
 const [rows, columns] = given.sides
 const channels = given.channels
 const showsLayers = given.show === 'layers'
-const PAD = 10 // pixels of the pad to one of the network's
+const PAD = Math.max(3, Math.round(290 / columns)) // pixels of the pad to one of the network's
 
 const SLIDERS = {
   right: { name: 'Shift to the right', least: -Math.floor(columns / 2), most: Math.floor(columns / 2), step: 1, unit: ' px' },
@@ -386,8 +386,14 @@ $('paint').addEventListener('click', () => {
 
 const hasAddress = /^(https?|file):$/.test(location.protocol)
 
+let later = null
 function remember() {
   if (!hasAddress) return
+  clearTimeout(later) // a browser refuses too many changes of the address at once
+  later = setTimeout(writeAddress, 250)
+}
+
+function writeAddress() {
   const kept = Object.fromEntries([...Object.keys(START), 'row', 'column'].map((name) => [name, state[name]]))
   if (showsLayers && choice().layer !== null) Object.assign(kept, choice())
   history.replaceState(null, '', `#${new URLSearchParams(kept)}`)
@@ -446,9 +452,9 @@ async function begin() {
 begin()
 
 if (window.frameElement) {
-  // in a notebook: as high as the page is
+  // in a notebook: as high as the page is, also when a map is closed
   const fit = () => {
-    window.frameElement.style.height = `${document.documentElement.scrollHeight + 4}px`
+    window.frameElement.style.height = `${document.body.offsetHeight + 4}px`
   }
   new ResizeObserver(fit).observe(document.body)
   fit()

@@ -22,6 +22,10 @@ export function colourOf(share) {
   return palette[low].map((from, i) => Math.round(from + (palette[low + 1][i] - from) * (at - low)))
 }
 
+// The same for 1,025 numbers, to look them up
+const STEPS = 512
+const TABLE = Array.from({ length: 2 * STEPS + 1 }, (_, i) => colourOf(i / STEPS - 1))
+
 // Black or white, whichever is easier to read on a colour: both reach 4.5 : 1 where they meet
 function inkOn(colour) {
   const [red, green, blue] = colour.map((value) => ((value / 255 + 0.055) / 1.055) ** 2.4)
@@ -33,8 +37,13 @@ export const largest = (values) => values.reduce((most, value) => Math.max(most,
 // A map on a canvas, a pixel of the canvas for each number
 export function paintMap(canvas, values, rows, columns, most) {
   if (canvas.width !== columns || canvas.height !== rows) Object.assign(canvas, { width: columns, height: rows })
-  const bytes = new Uint8ClampedArray(4 * values.length)
-  for (let i = 0; i < values.length; i++) bytes.set([...colourOf(values[i] / most), 255], 4 * i)
+  const bytes = new Uint8ClampedArray(4 * values.length).fill(255)
+  for (let i = 0; i < values.length; i++) {
+    const colour = TABLE[Math.round((values[i] / most) * STEPS) + STEPS]
+    bytes[4 * i] = colour[0]
+    bytes[4 * i + 1] = colour[1]
+    bytes[4 * i + 2] = colour[2]
+  }
   canvas.getContext('2d').putImageData(new ImageData(bytes, columns, rows), 0, 0)
 }
 

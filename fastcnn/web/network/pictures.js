@@ -40,36 +40,27 @@ export function borderColour(picture) {
 function between(map, rows, columns, y, x, around) {
   const [top, left] = [Math.floor(y), Math.floor(x)]
   const [down, right] = [y - top, x - left]
-  let sum = 0
-  for (const [row, column, share] of [
-    [top, left, (1 - down) * (1 - right)],
-    [top, left + 1, (1 - down) * right],
-    [top + 1, left, down * (1 - right)],
-    [top + 1, left + 1, down * right],
-  ]) {
-    if (!share) continue
-    const inside = row >= 0 && column >= 0 && row < rows && column < columns
-    sum += share * (inside ? map[row * columns + column] : around)
-  }
-  return sum
+  const at = (row, column) =>
+    row >= 0 && column >= 0 && row < rows && column < columns ? map[row * columns + column] : around
+  if (!down && !right) return at(top, left)
+  const above = (1 - right) * at(top, left) + right * at(top, left + 1)
+  return (1 - down) * above + down * ((1 - right) * at(top + 1, left) + right * at(top + 1, left + 1))
 }
 
 // A picture of other sides, whose place (y, x) comes from where `source` says; `fine` looks a pixel and direction
 function resampled(picture, rows, columns, source, around, fine = 1) {
   const out = signalOf(picture.channels, rows, columns)
+  const maps = Array.from({ length: picture.channels }, (_, channel) => mapOf(picture, channel))
   const area = rows * columns
-  const offsets = Array.from({ length: fine }, (_, i) => (i + 0.5) / fine - 0.5)
-  for (let channel = 0; channel < picture.channels; channel++) {
-    const map = mapOf(picture, channel)
-    for (let y = 0; y < rows; y++)
-      for (let x = 0; x < columns; x++) {
-        let sum = 0
-        for (const up of offsets)
-          for (const left of offsets)
-            sum += between(map, picture.rows, picture.columns, ...source(y + up, x + left), around[channel])
-        out.values[channel * area + y * columns + x] = sum / fine ** 2
-      }
-  }
+  for (let place = 0; place < area; place++)
+    for (let look = 0; look < fine ** 2; look++) {
+      const up = (Math.floor(look / fine) + 0.5) / fine - 0.5
+      const left = ((look % fine) + 0.5) / fine - 0.5
+      const [y, x] = source(Math.floor(place / columns) + up, (place % columns) + left)
+      for (let channel = 0; channel < maps.length; channel++)
+        out.values[channel * area + place] +=
+          between(maps[channel], picture.rows, picture.columns, y, x, around[channel]) / fine ** 2
+    }
   return out
 }
 
@@ -100,11 +91,15 @@ export function covered(picture, { side, row, column }, colour) {
   return out
 }
 
-// A drawing at the size of the network's pictures
+// A drawing at the size of the network's pictures: the average of each small square, whose side is a whole number
 export function shrunk(picture, rows, columns) {
+  const out = signalOf(picture.channels, rows, columns)
   const [tall, wide] = [picture.rows / rows, picture.columns / columns]
-  const source = (y, x) => [(y + 0.5) * tall - 0.5, (x + 0.5) * wide - 0.5]
-  return resampled(picture, rows, columns, source, borderColour(picture), 4)
+  picture.values.forEach((value, i) => {
+    const [line, column] = [Math.floor(i / picture.columns), i % picture.columns]
+    out.values[Math.floor(line / tall) * columns + Math.floor(column / wide)] += value / (tall * wide)
+  })
+  return out
 }
 
 // Where the ink of a grey picture is: its box, and its centre of mass; null without ink
