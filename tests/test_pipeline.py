@@ -77,7 +77,7 @@ def test_an_old_model_goes_only_when_the_new_one_is_whole(plain, tmp_path):
     train_classifier(plain, tmp_path/'model', **FAST)
     before = {file.name: file.read_bytes() for file in (tmp_path/'model').iterdir()}
     with mock.patch('onnxruntime.InferenceSession', broken), pytest.raises(ValueError, match='a fault'):
-        told(train_classifier, plain, tmp_path/'model', **FAST | dict(seed=1))
+        told(train_classifier, plain, tmp_path/'model', **FAST | dict(seed=1, force=True))
     assert {file.name: file.read_bytes() for file in (tmp_path/'model').iterdir()} == before
     assert os.listdir(tmp_path) == ['model'] or sorted(name[:6] for name in os.listdir(tmp_path)) == ['.model', 'model'] # what was learnt
 
@@ -105,8 +105,8 @@ def test_an_interrupted_training_goes_on_where_it_was(plain, tmp_path):
     assert resumed['accuracy'] == whole['accuracy']
     assert sorted(os.listdir(tmp_path)) == ['model', 'whole'] # the checkpoint has gone
     with mock.patch.object(ActivationStats, 'after_epoch', stop_after_two_epochs, create=True), pytest.raises(KeyboardInterrupt):
-        told(train_classifier, plain, tmp_path/'model', **options)
-    lines = told(train_classifier, plain, tmp_path/'model', **options)[1].splitlines()
+        told(train_classifier, plain, tmp_path/'model', force=True, **options)
+    lines = told(train_classifier, plain, tmp_path/'model', force=True, **options)[1].splitlines()
     assert sum('had kept is removed: only --resume' in line for line in lines) == 1, lines
-    assert 'is removed' not in told(train_classifier, plain, tmp_path/'model', **options)[1]
+    assert 'is removed' not in told(train_classifier, plain, tmp_path/'model', force=True, **options)[1]
     shutil.rmtree(tmp_path/'model')
