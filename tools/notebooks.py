@@ -52,6 +52,7 @@ def fold(nb):
     for at, cell in enumerate(nb.cells):
         if cell.cell_type != 'code': continue
         drawing = '#| fig-alt' in cell.source and DRAWING.search(cell.source) and '# what if: ' not in cell.source
+        drawing = drawing or cell.source.startswith('def draw_')
         cell.metadata.pop('jupyter', None)
         if at < first or drawing or '#| code-fold: true' in cell.source: cell.metadata.jupyter = {'source_hidden': True}
 
