@@ -271,7 +271,6 @@ def check_page(
 # %% ../nbs/24_pipeline.ipynb #d3f6099e
 def _check_target(out, force=True):
     "Only an exported model is replaced, and only if that is wanted, or an empty folder filled; and one may write beside it"
-    from fastcnn.exported import read_config
     from fastcnn.folders import MODEL, check_replaceable, recover_folder
     recover_folder(out)
     above = next(folder for folder in out.absolute().parents if folder.exists())
@@ -279,7 +278,7 @@ def _check_target(out, force=True):
         raise InputError(f'{str(out)!r} cannot be written: {str(above)!r} is no folder that you may write to')
     check_replaceable(out, MODEL)
     if force or not (out/'config.json').exists(): return
-    accuracy = read_config(out).get('accuracy')
+    accuracy = _accuracy_there(out)
     known = '' if accuracy is None else f' with an accuracy of {accuracy:.3f}'
     raise InputError(f'{str(out)!r} holds a model{known}: choose another name, or replace it with --force (in Python: force=True)')
 
@@ -392,10 +391,9 @@ def train_classifier(
     "Split, train, diagnose, export, and evaluate on the test part"
     from fastcnn.plans import Asked
     from fastcnn.tables import check_classes, image_table
-    start = time.time()
+    start, before = time.time(), _accuracy_there(out)
     _check_training(out, plan, stage, seed, report, mirror, minutes, force, epochs=epochs, batch_size=batch_size, size=size)
     plan, arch, reasons = _choose_plan(plan, arch, stage)
-    before = _accuracy_there(out)
     table = image_table(source, label_regex, image_col, label_col, encoding)
     check_classes(table.label, _name_of(source))
     settings = [plan, arch, stage, minutes, epochs, size, batch_size, lr, mirror, seed, method, sorted(table.name.astype(str))]
@@ -405,8 +403,7 @@ def train_classifier(
     trained = _judge_trained(best, source, out, reasons)
     trained.label_errors = _keep_label_errors(_or_told('asked for label errors', _label_errors, carried), source)
     trained.reasons += carried.reasons + _unseen_classes(trained.evaluation) + _replaced(before, trained)
-    trained.figures |= _figures(carried, best) | _write_evaluation(trained, report)
-    trained.figures['seconds'] = round(time.time() - start, 1)
+    trained.figures |= _figures(carried, best) | _write_evaluation(trained, report) | dict(seconds=round(time.time() - start, 1))
     return trained
 
 # %% ../nbs/24_pipeline.ipynb #fc0e574f
@@ -420,17 +417,6 @@ def _unseen_classes(judged):
     lost = classes.images[(classes.images > 0) & (classes.recall == 0)]
     names = ', '.join(f'{printable(label)} ({n})' for label, n in lost.items())
     return [f'no test image is recognised of {names}, whatever the accuracy says: more images of these help'] if names else []
-
-def _accuracy_there(out):
-    "What the model reached that this training replaces; None: there is none, or nobody knows"
-    from fastcnn.exported import read_config
-    return read_config(out).get('accuracy') if out and (Path(out)/'config.json').exists() else None
-
-def _replaced(before, trained):
-    "A sentence on the model that was there"
-    if before is None: return []
-    now = f'{trained.evaluation.evaluation.accuracy:.3f}' if trained.evaluation else 'not known'
-    return [f'it replaces a model with an accuracy of {before:.3f}; this one: {now}']
 
 def _figures(carried, best):
     "What was tried, and what was kept"
@@ -460,6 +446,20 @@ def _keep_label_errors(found, source):
     try: keep_label_errors(source, found)
     except (InputError, OSError) as error: warnings.warn(f'the label errors are not kept for the cleaner: {error}')
     return found
+
+# %% ../nbs/24_pipeline.ipynb #61d338ed
+def _accuracy_there(out):
+    "What the model reached that this training replaces; None: there is none, or nobody knows"
+    from fastcnn.exported import read_config
+    if out is None or not (Path(out)/'config.json').exists(): return None
+    try: return read_config(out).get('accuracy')
+    except InputError: return None # damaged: the better reason to replace it
+
+def _replaced(before, trained):
+    "A sentence on the model that was there"
+    if before is None: return []
+    now = f'{trained.evaluation.evaluation.accuracy:.3f}' if trained.evaluation else 'not known'
+    return [f'it replaces a model with an accuracy of {before:.3f}; this one: {now}']
 
 # %% ../nbs/24_pipeline.ipynb #9d8db246
 def _judge_trained(best, source, out, reasons):

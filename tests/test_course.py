@@ -151,7 +151,8 @@ def test_the_glossary_is_one():
 def test_the_first_use_of_a_word_is_linked():
     "In running text only; once a page; plurals and capitals too"
     cell = lambda source: nbformat.v4.new_markdown_cell(source)
-    nb = nbformat.v4.new_notebook(cells=[cell('# Kernels\n\n`kernel` and [a kernel](x.ipynb), $kernel$. Kernels slide; a kernel stays.'), cell('A kernel, a mini-kernel, a leak.')])
+    cells = cell('# Kernels\n\n`kernel` and [a kernel](x.ipynb), $kernel$. Kernels slide; a kernel stays.'), cell('A kernel, a mini-kernel, a leak.')
+    nb = nbformat.v4.new_notebook(cells=[*cells])
     glossary.link_terms(nb, '../', dict(kernel=('kernel', 'A small "table".'), leak=('leak', 'A drip.')))
     first = '[Kernels](../glossary.ipynb#kernel){.term data-told="A small &quot;table&quot;."}'
     assert nb.cells[0].source == f'# Kernels\n\n`kernel` and [a kernel](x.ipynb), $kernel$. {first} slide; a kernel stays.'
