@@ -553,7 +553,7 @@ if (hasAddress) addEventListener('hashchange', beginAsTold)
 if (window.frameElement) {
   // in a notebook: as high as the page is
   const fit = () => {
-    window.frameElement.style.height = `${document.documentElement.scrollHeight + 4}px`
+    window.frameElement.style.height = `${document.body.offsetHeight + 4}px`
   }
   new ResizeObserver(fit).observe(document.body)
   fit()
