@@ -352,6 +352,10 @@ def _one_label_each(rows, name):
     raise InputError(f'{name!r} gives {twice.iloc[0]!r} two {kind}, {" and ".join(map(repr, values))}: keep one row of each image')
 
 # %% ../nbs/11_tables.ipynb #369c2ccc
+def _group_cells(table):
+    "The column `group` of a list, where it has one: which images belong together, None where it says nothing"
+    return {'group': table[c].str.strip().replace('', None) for c in table if c.lower() == 'group'}
+
 def _listed_images(files, name, options):
     "The images that a list names, and what is left out"
     find = _Finder(files.images)
@@ -359,7 +363,8 @@ def _listed_images(files, name, options):
     image = _image_column(table, find, options['image_col'], name)
     label = _label_column(table, image, options['label_col'], name)
     _check_single(table[label], label, options['label_col'] is not None)
-    rows = pd.DataFrame(dict(name=[find(cell) for cell in table[image]], label=table[label], part=_part_cells(table.drop(columns=label)), cell=table[image]))
+    rows = pd.DataFrame(dict(name=[find(cell) for cell in table[image]], label=table[label], part=_part_cells(table.drop(columns=label)),
+                             cell=table[image]) | _group_cells(table.drop(columns=[label, image])))
     left_out = dict(not_found=rows.cell[rows.name.isna()].tolist(), not_listed=sorted(set(files.images) - set(rows.name)))
     rows = _one_label_each(rows[rows.name.notna()], name)
     if not any(rows.part): rows['part'] = folder_labels(list(rows.name))[0]
@@ -603,7 +608,7 @@ def _from_files(source, label_regex, options):
     table = _labelled(files, label_regex, options)
     files.left_out['not_an_image'] = files.others
     if 'image' not in table: table['image'] = table.name.map(files.image)
-    if Path(source).is_dir(): table['group'] = _manifest_groups(source, table.name)
+    if Path(source).is_dir() and 'group' not in table: table['group'] = _manifest_groups(source, table.name)
     return table, files.left_out
 
 # %% ../nbs/11_tables.ipynb #34a72afe
