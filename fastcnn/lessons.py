@@ -429,7 +429,8 @@ def _record_try(name, right):
 
 # %% ../nbs/23_lessons.ipynb #f8f2e7dc
 LESSONS = dict( # lesson → its title
-    edges='Edges', shapes='Shapes', sharing='Sharing and backpropagation', mnist='MNIST', architectures='Architectures',
+    start='Ten minutes', learning='How a network learns', edges='Edges', shapes='Shapes',
+    sharing='Sharing and backpropagation', mnist='MNIST', architectures='Architectures',
     cifar10='CIFAR-10', planets='Planets', transfer='Transfer learning', collection='Your own data set')
 
 # %% ../nbs/23_lessons.ipynb #42324f23
