@@ -264,7 +264,7 @@ _LOOKS = dict( # kind → colour, hatching: told apart in grey print too
     image=('#ffffff', ''), conv=('#9ecae1', ''), pool=('#fdd49e', '....'), block=('#cbc9e2', '////'),
     flatten=('#eeeeee', ''), linear=('#b2dfb0', '----'))
 _OTHER_LOOK = '#dddddd', 'xxx'
-_CHARACTER, _GAP, _LEFT, _HIGH = 6.4, 8, 100, 112 # pixels: of a letter, between columns, of the row headings, of the largest box
+_CHARACTER, _GAP, _LEFT, _HIGH = 6.3, 6, 100, 112 # pixels: of a letter, between columns, of the row headings, of the largest box
 
 def _short(number):
     "36928 → '36.9k'"
@@ -283,9 +283,14 @@ def _below(step):
     side = str(step.output[1]) if len(step.output) == 3 else ''
     return [f'{step.output[0]:,}', side, _short(step.parameters) if step.parameters else '']
 
+def _box_width(step):
+    "Pixels of the front of a box, which grow more slowly than the number of its maps"
+    return 8 if len(step.output) == 1 else 3.6*step.output[0]**.35
+
 def _column_width(step):
-    "Pixels that the texts of a box need"
-    return _CHARACTER*max(map(len, _above(step) + _below(step))) + _GAP + 12*step.around
+    "Pixels that a box and its texts need"
+    text = _CHARACTER*max(map(len, _above(step) + _below(step)))
+    return max(text, _box_width(step) + 8 + 24*step.around) + _GAP
 
 # %% ../nbs/12_drawings.ipynb #619699cf
 def _in_rows(steps, width):
@@ -297,10 +302,10 @@ def _in_rows(steps, width):
         used += _column_width(step)
     return rows
 
-def _box_size(step, largest):
-    "(width, height) of the front of a box, pixels: they grow more slowly than maps and side, so that all fit"
-    if len(step.output) == 1: return 8, _HIGH*min(1, .2 + .05*math.log2(step.output[0] + 1))
-    return 3.6*step.output[0]**.35, max(5, _HIGH*(step.output[1]/largest)**.4)
+def _box_height(step, largest):
+    "Pixels of the front of a box, which grow more slowly than the side of its maps, so that all can be seen"
+    if len(step.output) == 1: return _HIGH*min(1, .2 + .05*math.log2(step.output[0] + 1))
+    return max(5, _HIGH*(step.output[1]/largest)**.4)
 
 # %% ../nbs/12_drawings.ipynb #37730edf
 def _draw_box(axis, middle, width, height, look, depth):
@@ -349,7 +354,7 @@ def _draw_row(axis, steps, width, largest):
     x, spread = _LEFT, (width - _LEFT)/sum(map(_column_width, steps))
     for step in steps:
         column = _column_width(step)*min(spread, 1.5)
-        across, high = _box_size(step, largest)
+        across, high = _box_width(step), _box_height(step, largest)
         depth = 0 if len(step.output) == 1 else min(8, high*.3)
         _draw_box(axis, x + column/2, across, high, _LOOKS.get(step.kind, _OTHER_LOOK), depth)
         top = high/2 + depth/2 + 4
