@@ -1356,8 +1356,8 @@ _add('transfer/last_maps',
      (6, 'You rounded down. A side of 25 is halved to 13, and 13 to 7.'),
      (200/32, 'A map has a whole number of pixels: round up wherever the side is odd.'),
      (40, 'You divided by five. Halving five times divides by 2·2·2·2·2.'),
-     (13, 'That is after four times.'),
-     (4, 'That is after six times.'))
+     (13, 'That is after halving four times, and there is a fifth to come.'),
+     (4, 'That is after halving six times: one too many.'))
 
 # %% ../nbs/23_lessons.ipynb #c76a82a5
 def _purity(labels): return max(labels.count(label) for label in labels)/len(labels)
@@ -1372,7 +1372,7 @@ _add('transfer/purity',
      (lambda labels: labels.count(labels[0])/len(labels),
       'You took the class of the first picture. It need not be the most frequent one.'),
      (lambda labels: len(set(labels))/len(labels), 'You counted how many classes there are: the more mixed, the *larger* that is.'),
-     (lambda labels: min(labels.count(label) for label in labels)/len(labels), 'That is the rarest class.'),
+     (lambda labels: min(labels.count(label) for label in labels)/len(labels), 'That is the rarest class. The most frequent one is asked for.'),
      (lambda labels: 1/len(set(labels)), 'That is what it would be if all classes were equally frequent.'),
      inputs=((['frog', 'cat', 'cat', 'ship', 'cat'],), (['ship', 'ship', 'frog'],), (['cat', 'frog', 'frog', 'ship', 'ship', 'ship', 'dog'],)))
 
