@@ -55,6 +55,12 @@ def test_shapes_are_those_of_the_pass():
     assert drawn[1:] == found and steps.output.tolist()[-3:] == [(512*7*7,), (4096,), (1000,)]
 
 
+def test_only_what_repeats_without_a_stride_is_one_box():
+    conv = lambda stride: nn.Conv2d(4, 4, 3, stride, padding=1)
+    times = lambda *strides: network_steps(nn.Sequential(*map(conv, strides)), size=1).times.tolist()[1:]
+    assert (times(2, 1, 1), times(2, 2, 1), times(1, 2, 2)) == ([3], [1, 2], [1, 1, 1])
+
+
 def test_what_a_network_is_asked_for_is_what_it_was_built_for():
     assert network_steps(LeNet(), size=32).output[0] == (1, 32, 32)
     assert network_steps(build_model('resnet20', 10, 40)).output[0] == (3, 40, 40)
