@@ -1150,6 +1150,64 @@ _add('architectures/gradient',
                vanishes=('shrinks', 'decreases', 'dies', 'gets smaller', 'becomes smaller', 'vanishing'),
                stays=('stays the same', 'same', 'constant', 'unchanged')))
 
+# %% ../nbs/23_lessons.ipynb #77217855
+def _top5_error(scores, labels):
+    named = np.argsort(np.asarray(scores), axis=1)[:, -5:]
+    return float(np.mean([label not in row for row, label in zip(named, labels)]))
+
+# %% ../nbs/23_lessons.ipynb #700802d3
+_SCORES = [[.1, .9, .2, .8, .3, .7, .4], [.7, .6, .5, .4, .3, .2, .1], [0., .1, .2, .3, .4, .5, .6], [.4, .3, .9, .5, .1, .2, .8]]
+
+# %% ../nbs/23_lessons.ipynb #87c1d642
+_add('architectures/top5_error',
+     'Write `top5_error(scores, labels)`: `scores` has a row per image with a score for each class (seven classes here), '
+     '`labels` the index of the right class of each image. Return the fraction of images whose right class is *not* among '
+     'the five with the highest scores.',
+     _top5_error,
+     'Sort each row, keep the indices of the last five, and count how often the label is missing.',
+     (lambda scores, labels: 1 - _top5_error(scores, labels),
+      'That is the fraction that is right. An *error* counts the images whose class is missing.'),
+     (lambda scores, labels: float(np.mean(np.argmax(np.asarray(scores), 1) != np.asarray(labels))),
+      'That is the top-1 error: only the best guess counts. Here five guesses are allowed.'),
+     (lambda scores, labels: float(np.mean([label not in row[:5] for row, label in
+                                            zip(np.argsort(np.asarray(scores), 1), labels)])),
+      'Sorting goes from the smallest to the largest: you kept the five *worst* guesses.'),
+     (lambda scores, labels: _top5_error(scores, labels)*len(labels), 'That is a count. Divide by the number of images.'),
+     (lambda scores, labels: 100*_top5_error(scores, labels), 'That is in percent. A fraction lies between 0 and 1.'),
+     inputs=((_SCORES, [1, 0, 0, 3]), (_SCORES, [0, 6, 2, 5]), (_SCORES[:2], [2, 1])))
+
+# %% ../nbs/23_lessons.ipynb #f679c753
+_add('architectures/bottleneck',
+     'A bottleneck takes 512 maps to 64 with kernels of 1 × 1, works on these with 3 × 3, and goes back to 512 with 1 × 1. '
+     'How many weights do its three convolutions have (no biases)?',
+     512*64 + 64*64*3*3 + 64*512,
+     'A kernel for each pair of maps: 512·64 of one weight, 64·64 of nine, 64·512 of one.',
+     (2*512*512*3*3, 'That is a block of two 3 × 3 convolutions on all 512 maps: what the bottleneck is there to avoid.'),
+     (512*64 + 64*64 + 64*512, 'The kernel in the middle is 3 × 3: nine weights for each pair of maps.'),
+     (9*(512*64 + 64*64 + 64*512), 'Only the convolution in the middle has kernels of 3 × 3; the outer two have one weight per pair.'),
+     (64*64*3*3, 'That is the convolution in the middle. The two of 1 × 1 have weights too.'),
+     (512*64 + 64*64*3*3 + 64*512 + 64 + 64 + 512, 'You counted biases as well: the question asks for weights.'))
+
+# %% ../nbs/23_lessons.ipynb #82375ff9
+def _through(slopes, around): return math.prod(float(slope) + bool(around) for slope in slopes)
+
+# %% ../nbs/23_lessons.ipynb #0ad3469c
+_add('architectures/through',
+     "Write `through(slopes, around)`: what is left of a gradient of 1 after it has come back through some blocks. `slopes` "
+     "lists the slope $f'$ of each; `around` says (`True` or `False`) whether the blocks add their input.",
+     _through,
+     "The chain rule multiplies: $f'$ for each plain block, and $1 + f'$ for each that adds its input.",
+     (lambda slopes, around: math.prod(map(float, slopes)), 'You left out the way around. With it, a block is x + f(x): what is its slope?'),
+     (lambda slopes, around: math.prod(1 + float(s) for s in slopes),
+      'You added 1 for plain blocks too. They have no way around, and their slope is just $f\'$.'),
+     (lambda slopes, around: math.prod(map(float, slopes)) + bool(around),
+      'You added 1 once, at the end. Each block has a way around of its own: each factor gets its 1.'),
+     (lambda slopes, around: sum(float(s) + bool(around) for s in slopes),
+      'You added the slopes. The chain rule multiplies them.'),
+     (lambda slopes, around: math.prod(1 + abs(float(s)) if around else float(s) for s in slopes),
+      'A slope may be negative: then $1 + f\'$ is smaller than 1. Leave its sign.'),
+     inputs=(([.5, .2, -.1], True), ([.5, .2, -.1], False), ([.3, -.4], True), ([.9, .9, .9, .9], False)))
+
 # %% ../nbs/23_lessons.ipynb #93920370
 _add('cifar10/chance_loss',
      'A network gives each of ten classes the same probability. What is its cross-entropy (natural logarithm)?',
@@ -1349,6 +1407,47 @@ _add('cifar10/macro_f1',
      (lambda confusion: _f1(confusion).mean()/2, 'The factor 2 is missing: F1 = 2·precision·recall/(precision + recall).'),
      inputs=((np.array([[8., 2, 0], [1, 3, 0], [3, 1, 2]]),), (np.array([[5., 5], [0, 2]]),),
              (np.array([[1., 0, 2, 1], [3, 9, 0, 1], [0, 0, 4, 2], [1, 1, 0, 7]]),)))
+
+# %% ../nbs/23_lessons.ipynb #9b436473
+_add('cifar10/choose',
+     'A network has trained for 50 epochs, and you want to keep the best of the 50. By which images do you choose: '
+     '`"training"`, `"validation"` or `"test"` images?',
+     'validation',
+     'The training images flatter the last epoch, since it knows them by heart. And whatever chooses by the test images can '
+     'no longer be judged by them. The validation images are there for choosing.',
+     ('training', 'By these the last epoch is nearly always the best, overfitting or not: the network has learnt these very images.'),
+     ('test', 'Then the test images have had a say in the choice, and the accuracy on them is flattered. Keep them for the very end.'),
+     also=dict(validation=('validation set', 'validation part', 'valid', 'val', 'validation data'),
+               training=('train', 'training set', 'training part', 'training data'), test=('test set', 'test part', 'test data', 'testing')))
+
+# %% ../nbs/23_lessons.ipynb #02db9ed7
+def _heat(maps, gradients):
+    weights = np.asarray(gradients, float).mean((1, 2))
+    return np.maximum(np.tensordot(weights, np.asarray(maps, float), 1), 0)
+
+# %% ../nbs/23_lessons.ipynb #a84d7a81
+_CAM = ([[[1., 0, 2], [0, 3, 1]], [[2., 1, 0], [4, 0, 1]]], [[[.6, 0, 0], [0, .3, 0]], [[-.3, 0, 0], [0, 0, .12]]])
+_CAM_2 = ([[[1., 2], [3, 4]]], [[[-1., 0], [0, .5]]])
+
+# %% ../nbs/23_lessons.ipynb #1f299c53
+_add('cifar10/cam',
+     'Write `heat(maps, gradients)`, which is Grad-CAM: `maps` are the last maps of one image, of the shape (K, H, W), and '
+     '`gradients` says how the logit of a class changes with each of their numbers, in the same shape. Each map gets a '
+     'weight, the mean of its gradient; return the weighted sum of the maps, cut off below zero, of the shape (H, W).',
+     _heat,
+     'One weight per map, `gradients.mean((1, 2))`; then the sum over maps of weight times map; then `maximum(…, 0)`.',
+     (lambda maps, gradients: np.tensordot(np.asarray(gradients, float).mean((1, 2)), np.asarray(maps, float), 1),
+      'What speaks *against* the class is still in it: cut off below zero.'),
+     (lambda maps, gradients: np.maximum((np.asarray(gradients, float)*np.asarray(maps, float)).sum(0), 0),
+      'You multiplied place by place. Grad-CAM takes one weight per map, the *mean* of its gradient.'),
+     (lambda maps, gradients: np.maximum(np.tensordot(np.asarray(gradients, float).sum((1, 2)), np.asarray(maps, float), 1), 0),
+      'Your weights are sums of the gradient, not means: too large by the number of places.'),
+     (lambda maps, gradients: np.tensordot(np.abs(np.asarray(gradients, float).mean((1, 2))), np.asarray(maps, float), 1),
+      'You dropped the sign of the weights. A map with a negative weight speaks against the class.'),
+     (lambda maps, gradients: np.maximum(np.asarray(maps, float).sum(0), 0),
+      'The gradients have no say in this. They are what makes it a picture of *this* class.'),
+     (lambda maps, gradients: _heat(maps, gradients)/len(maps), 'You took the mean over the maps. Grad-CAM adds them up.'),
+     inputs=(_CAM, _CAM_2, ([*_CAM[0], *_CAM[0][:1]], [*_CAM[1][::-1], *_CAM[1][:1]])))
 
 # %% ../nbs/23_lessons.ipynb #720fdea2
 _add('planets/red',
@@ -1644,6 +1743,35 @@ _add('transfer/average',
      (lambda kept, batch, momentum: momentum*kept + batch,
       "That is an optimizer's momentum, which adds up. An average takes only the fraction `momentum` of what is new."),
      inputs=((2., 4., .1), (-1., 3., .4), (0., -2., .25), (5., 5., .1)))
+
+# %% ../nbs/23_lessons.ipynb #8c443787
+_add('transfer/last_maps',
+     'A body halves the side of its maps five times, and rounds up where it is odd. Your images are enlarged to 200 pixels. '
+     'How wide are its last maps?',
+     7,
+     '200 → 100 → 50 → 25 → 13 → 7. Of 32 pixels only one would be left.',
+     (6, 'You rounded down. A side of 25 is halved to 13, and 13 to 7.'),
+     (200/32, 'A map has a whole number of pixels: round up wherever the side is odd.'),
+     (40, 'You divided by five. Halving five times divides by 2·2·2·2·2.'),
+     (13, 'That is after halving four times, and there is a fifth to come.'),
+     (4, 'That is after halving six times: one too many.'))
+
+# %% ../nbs/23_lessons.ipynb #c76a82a5
+def _purity(labels): return max(labels.count(label) for label in labels)/len(labels)
+
+# %% ../nbs/23_lessons.ipynb #a57b7b44
+_add('transfer/purity',
+     'Write `purity(labels)`: `labels` lists the classes of the pictures that excite a unit most. Return the fraction of them '
+     'that belongs to the most frequent class.',
+     _purity,
+     'Count each class, take the largest count, and divide by how many pictures there are.',
+     (lambda labels: max(labels.count(label) for label in labels), 'That is a count. Divide by the number of pictures.'),
+     (lambda labels: labels.count(labels[0])/len(labels),
+      'You took the class of the first picture. It need not be the most frequent one.'),
+     (lambda labels: len(set(labels))/len(labels), 'You counted how many classes there are: the more mixed, the *larger* that is.'),
+     (lambda labels: min(labels.count(label) for label in labels)/len(labels), 'That is the rarest class. The most frequent one is asked for.'),
+     (lambda labels: 1/len(set(labels)), 'That is what it would be if all classes were equally frequent.'),
+     inputs=((['frog', 'cat', 'cat', 'ship', 'cat'],), (['ship', 'ship', 'frog'],), (['cat', 'frog', 'frog', 'ship', 'ship', 'ship', 'dog'],)))
 
 # %% ../nbs/23_lessons.ipynb #032c7d3b
 _add('collection/query',

@@ -532,6 +532,27 @@ ANSWERS = {
     'architectures/gradient': (
         ['Grows', 'grow', 'explodes', 'it grows'.split()[1], 'increases'],
         ['vanishes', 'stays', 'stay', 'oscillates', "doesn't grow", 1.2]),
+    'architectures/top5_error': (
+        [lambda s, y: np.mean([l not in np.argsort(r)[::-1][:5] for r, l in zip(np.array(s), y)]),
+         lambda s, y: 1 - (s.topk(5).indices == y[:, None]).any(1).float().mean(),
+         lambda s, y: sum(l not in sorted(range(len(r)), key=lambda i: r[i])[-5:] for r, l in zip(s, y))/len(y),
+         lambda s, y: np.mean([(np.array(r) > r[l]).sum() >= 5 for r, l in zip(s, y)])],
+        [lambda s, y: np.mean([np.argmax(r) != l for r, l in zip(s, y)]),
+         lambda s, y: np.mean([l in np.argsort(r)[-5:] for r, l in zip(s, y)]),
+         lambda s, y: np.mean([l not in np.argsort(r)[-4:] for r, l in zip(s, y)]),
+         lambda s, y: np.mean([l not in np.argsort(r)[:5] for r, l in zip(s, y)]),
+         lambda s, y: sum(l not in np.argsort(r)[-5:] for r, l in zip(s, y)),
+         lambda s, y: [l not in np.argsort(r)[-5:] for r, l in zip(s, y)],
+         lambda s, y: 100*np.mean([l not in np.argsort(r)[-5:] for r, l in zip(s, y)])]),
+    'architectures/bottleneck': (
+        [102_400, 102400., '102,400', 2*512*64 + 9*64**2, np.int64(102400)],
+        [102_401, 69_632, 626_688, 36_864, 69_633, 103_040, 4_718_592, (102, 400), 102_400.5, 65_536]),
+    'architectures/through': (
+        [lambda s, a: np.prod(np.array(s) + a), lambda s, a: math.prod((1 + v) if a else v for v in s),
+         lambda s, a: torch.prod(s + 1. if a else s), lambda slopes, around: np.prod([around + v for v in slopes])],
+        [lambda s, a: np.prod(s), lambda s, a: np.prod(np.array(s) + 1), lambda s, a: np.prod(s) + a,
+         lambda s, a: sum(s) + a, lambda s, a: sum(v + a for v in s), lambda s, a: np.prod(np.abs(s) + a),
+         lambda s, a: np.prod(np.array(s) - a), lambda s, a: [v + a for v in s], lambda s, a: (1 + np.mean(s))**len(s)]),
 
     'cifar10/chance_loss': (
         [2.3, math.log(10), 2.303, '2.30', np.float32(2.3025851), torch.tensor(.1).log().neg()],
@@ -584,6 +605,23 @@ ANSWERS = {
          lambda c: np.average(2*np.diag(c)/(c.sum(0) + c.sum(1)), weights=c.sum(1)),
          lambda c: (np.diag(c)/(c.sum(0) + c.sum(1))).mean(), lambda c: np.sum(2*np.diag(c)/(c.sum(0) + c.sum(1))),
          lambda c: np.median(2*np.diag(c)/(c.sum(0) + c.sum(1)))]),
+    'cifar10/choose': (
+        ['Validation', 'the validation set', 'valid', 'val', 'validation data'],
+        ['test', 'training', 'train', 'both', 'the test set', 50]),
+    'cifar10/cam': (
+        [lambda m, g: np.maximum((np.array(g).mean((1, 2))[:, None, None]*np.array(m)).sum(0), 0),
+         lambda m, g: (g.mean((1, 2), keepdim=True)*m).sum(0).relu(),
+         lambda m, g: torch.einsum('k,khw->hw', g.mean((1, 2)), m).clamp(min=0),
+         lambda m, g: [[max(0, sum(np.mean(gk)*mk[i][j] for mk, gk in zip(m, g))) for j in range(len(m[0][0]))]
+                       for i in range(len(m[0]))]],
+        [lambda m, g: (np.array(g).mean((1, 2))[:, None, None]*np.array(m)).sum(0),
+         lambda m, g: np.maximum((np.array(g)*np.array(m)).sum(0), 0),
+         lambda m, g: np.maximum((np.array(g).sum((1, 2))[:, None, None]*np.array(m)).sum(0), 0),
+         lambda m, g: np.maximum((np.array(g).mean((1, 2))[:, None, None]*np.array(m)).mean(0), 0),
+         lambda m, g: np.maximum(np.array(m).sum(0), 0), lambda m, g: np.maximum(np.array(g).mean(0), 0),
+         lambda m, g: (np.maximum(np.array(g).mean((1, 2)), 0)[:, None, None]*np.array(m)).sum(0),
+         lambda m, g: (np.abs(np.array(g).mean((1, 2)))[:, None, None]*np.array(m)).sum(0),
+         lambda m, g: np.maximum(np.array(g).mean((1, 2))[:, None, None]*np.array(m), 0)]),
 
     'planets/red': (
         [0, 0., '0', np.uint8(0), [0]],
@@ -661,6 +699,16 @@ ANSWERS = {
         [lambda k, b, m: m*k + (1 - m)*b, lambda k, b, m: k + m*b, lambda k, b, m: (k + b)/2,
          lambda k, b, m: k - m*(b - k), lambda k, b, m: b, lambda k, b, m: k + m*abs(b - k),
          lambda k, b, m: .9*k + .1*b, lambda k, b, m: max(k + m*(b - k), 0), lambda k, b: b]),
+    'transfer/last_maps': (
+        [7, 7., '7', math.ceil(200/32), np.int64(7)],
+        [6, 6.25, 40, 13, 8, 7.5, 4, 25, (7, 7), 32]),
+    'transfer/purity': (
+        [lambda labels: collections.Counter(labels).most_common(1)[0][1]/len(labels),
+         lambda labels: np.unique(labels, return_counts=True)[1].max()/len(labels),
+         lambda l: max(sum(a == b for b in l) for a in l)/len(l), lambda l: Fraction(max(map(l.count, l)), len(l))],
+        [lambda l: max(map(l.count, l)), lambda l: l.count(l[0])/len(l), lambda l: len(set(l))/len(l),
+         lambda l: min(map(l.count, l))/len(l), lambda l: 1/len(set(l)), lambda l: max(set(l), key=l.count),
+         lambda l: 1 - max(map(l.count, l))/len(l), lambda l: max(map(l.count, l))/len(set(l)), lambda l: l.count(l[-1])/len(l)]),
 
     'collection/query': (
         ['Planet Jupiter', 'planet-jupiter', '"planet jupiter"', 'jupiter planet', ' planet  jupiter '],

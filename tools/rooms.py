@@ -20,7 +20,7 @@ ROOMS = { # what each may import beside them: the design, which tests/test_repo.
     'duplicates': 'images', 'clean': 'images collection duplicates quarantine',
     'cleaner': 'images collection clean quarantine', 'tables': 'images layouts archives', 'splits': 'images', 'pixels': '',
     'data': 'images tables splits pixels',
-    'models': 'convolution', 'training': 'models', 'fast': 'models training', 'transfer': 'models training data',
+    'models': 'convolution', 'drawings': 'models', 'training': 'models', 'fast': 'models training', 'transfer': 'models training data',
     'distributed': 'training', 'activations': '', 'diagnosis': 'duplicates models training activations', 'evaluation': '',
     'plans': 'models training fast transfer data activations evaluation', 'novelty': 'training', 'folders': '', 'graphs': '',
     'deploy': 'images models training novelty folders graphs', 'exported': 'images models folders graphs',
