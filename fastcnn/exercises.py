@@ -83,7 +83,8 @@ _add('start/hidden',
      ('right', 'With the *right* half covered it still says .90, so it hardly needed that half.'),
      ('both', 'Covering one of them changed hardly anything. Which one was it?'),
      ('neither', 'Covering one of them took most of its certainty away. Which one was it?'),
-     also=dict(left=('left half', 'left one', 'left side'), right=('right half', 'right one', 'right side')))
+     also=dict(left=('left half', 'left one', 'left side', 'left hand half', 'left hand side', 'L'),
+               right=('right half', 'right one', 'right side', 'right hand half', 'right hand side', 'R')))
 
 # %% ../nbs/24_exercises.ipynb #a73f1b2f
 _add('learning/loss',
@@ -136,7 +137,7 @@ _add('learning/chain',
      12,
      'Forwards: 6, 7, and an error of 2. Backwards: the square has the slope 2·2 = 4; the sum hands it on unchanged; '
      'the product multiplies it by what came in beside w, which is x = 3.',
-     (4, 'That is the slope as it arrives at the first box. That box multiplies it by what came in beside w.'),
+     (4, 'That is the loss itself, and the slope as it arrives at the first box. That box multiplies it by what came in beside w.'),
      (8, 'You multiplied by w. In the box ·w, the slope for w is what came in *beside* w.'),
      (6, 'The square has lost its 2: the slope of error² is 2·error.'),
      (-12, 'The error is what came out minus what should: 7 − 5, which is positive.'),
@@ -197,7 +198,7 @@ _add('learning/rate',
      'Each step lands higher on the other side of the valley than it began: the loss grows. Take a tenth of the rate.',
      ('too small', 'With too small a rate the loss falls, slowly. Here it grows.'),
      ('right', 'With the right rate the loss falls. Here it grows from step to step.'),
-     also={'too large': ('too big', 'large', 'big', 'too high', 'high', 'too great', 'much too large', 'far too large'),
+     also={'too large': ('too big', 'large', 'big', 'too high', 'high', 'too great', 'too fast', 'much too large', 'far too large'),
            'too small': ('small', 'too low', 'low', 'too little'), 'right': ('good', 'correct', 'fine')})
 
 # %% ../nbs/24_exercises.ipynb #e68044f2
@@ -264,7 +265,7 @@ _add('edges/slide',
       'You added up the pixels under the window. Multiply each by its number of the kernel first.'),
      (lambda x, kernel: [abs(v) for v in _slide(x, kernel)],
       'You dropped the sign. It says in which direction the brightness changes.'),
-     inputs=(([2., 2., 5., 5., 1.], [-1., 1.]), ([1., 0., 4., 2.], [1., 2., -1.]), ([3., 1.], [1., 5.]), ([2., -3.], [-4.])))
+     inputs=(([2., 2., 5., 5., 1.], [-1., 1.]), ([1., 0., 4., 2.], [1., 2., -1.]), ([3., 1.], [1., 5.]), ([2., -3.], [-4.]), ([.5, 1.25, -.75], [.5, .25])))
 
 # %% ../nbs/24_exercises.ipynb #2f7a888d
 _add('edges/orientation',
@@ -379,7 +380,8 @@ _add('edges/length',
      (7, 'That is the way along both sides of the triangle. The gradient goes straight across.'),
      (25, 'That is the square of the length: the root is missing.'),
      (1, 'You subtracted one from the other. They stand at a right angle: square them, add, and take the root.'),
-     (3.5, 'That is the average of the two sizes. They stand at a right angle: think of Pythagoras.'))
+     (3.5, 'That is the average of the two sizes. They stand at a right angle: think of Pythagoras.'),
+     (4, 'That is the larger of the two. The other one lengthens it, at a right angle: think of Pythagoras.'))
 
 # %% ../nbs/24_exercises.ipynb #a7e56a2b
 _add('edges/offsets',
@@ -482,7 +484,7 @@ _add('shapes/max_pool',
 # %% ../nbs/24_exercises.ipynb #6ccac27a
 _add('shapes/receptive_field',
      'How many pixels wide is the receptive field after a 3 × 3 convolution with stride 2 and another 3 × 3 '
-     'convolution with stride 1?',
+     'convolution with stride 1? (One number.)',
      7,
      'The second looks at three numbers of the first map, which lie 2 pixels apart in the image: 2·2 + 3.',
      (5, 'That would be right for stride 1 everywhere. After stride 2, neighbours of the map lie two pixels apart.'),
@@ -757,7 +759,7 @@ _add('sharing/shift',
       'That is what a fully connected layer does, with different weights at each place. Here each place has the '
       'same ones.'),
      also=dict(moves=('moves too', 'moves as well', 'moves along', 'moves with it', 'moves with the image', 'moves by 4',
-                      'moves by 4 pixels', 'moves by the same', 'shifts', 'equivariant', 'equivariance'),
+                      'moves by 4 pixels', 'moves by the same', 'moving', 'it moves', 'shifts', 'shifts too', 'equivariant', 'equivariance'),
                stays=('stays the same', 'stays where it is', 'same', 'invariant', 'invariance', 'nothing', 'unchanged'),
                changes=('differs', 'different', 'changes completely')))
 
@@ -785,7 +787,8 @@ _add('sharing/overfits',
      ('the second',
       'Its two numbers are nearly the same: it does as well on pictures that it has never seen. Look for the gap.'),
      ('both', 'One of them does as well on new pictures as on those it has learnt from. Look for the gap.'),
-     also={'the first': ('first one', 'the first network', 'network 1', 'one'), 'the second': ('second one', 'the second network', 'network 2', 'the other'),
+     also={'the first': ('first one', 'the first network', 'network 1', 'one', '1st', '1'),
+           'the second': ('second one', 'the second network', 'network 2', 'the other'),
            'both': ('both of them', 'both networks')})
 
 # %% ../nbs/24_exercises.ipynb #88d55ad9
@@ -878,7 +881,7 @@ _add('mnist/grey_kernel',
      (lambda kernel: np.asarray(kernel, float).prod(0),
       'You multiplied the three. Each is multiplied by the pixel, and the products are *added*.'),
      inputs=(([[[1., 2.], [0., -1.]], [[3., 0.], [1., 1.]], [[0., 5.], [2., 2.]]],),
-             ([[[1., 0., 2.]], [[-1., 4., 2.]], [[2., 2., 2.]]],), ([[[-3.]], [[1.]], [[0.]]],)))
+             ([[[1., 0., 2.]], [[-1., 4., 2.]], [[2., 2., 2.]]],), ([[[-3.]], [[1.]], [[0.]]],), ([[[.25, -1.5]], [[.5, .125]], [[1.5, 2.25]]],)))
 
 # %% ../nbs/24_exercises.ipynb #62c10f40
 def _digits_network(n_classes):
@@ -960,7 +963,8 @@ _add('mnist/dead_share',
      (lambda activations: float((np.asarray(activations).mean(0) < .1).mean()),
       'You count units that are nearly silent. Dead is only what is exactly 0, for all images.'),
      inputs=(([[0., 1., 0., 0.], [0., 0., 0., 2.], [0., 3., 0., 0.]],), ([[0., 0., 0.], [0., 1., .5]],),
-             ([[1., 0.], [0., 0.], [0., 0.]],), ([[0., .0001, 0., 2., 0.]],), ([[1.], [2.]],)))
+             ([[1., 0.], [0., 0.], [0., 0.]],), ([[0., .0001, 0., 2., 0.]],), ([[1.], [2.]],),
+             ([[0., 1., 0.], [0., 0., 0.], [0., 2., 0.]],)))
 
 # %% ../nbs/24_exercises.ipynb #6a81c905
 _add('mnist/momentum',
@@ -1273,6 +1277,7 @@ _add('cifar10/linear_in',
       'stride 2: go through the sides.'),
      (6*6, 'That is one map. There are 256.'),
      (256*6, 'The maps are 6 × 6, not 6: square the side.'),
+     (6, 'That is the side of a map. Each of the 256 maps has as many rows as columns.'),
      (256*7*7, 'Your side is one too long: somewhere on the way you rounded up. Go through the sides, and round down.'))
 
 # %% ../nbs/24_exercises.ipynb #1aed3988
@@ -1309,7 +1314,7 @@ def _custom_block_wide_first(in_channels, out_channels):
 # %% ../nbs/24_exercises.ipynb #3d797118
 _add('cifar10/block',
      "Write `block(in_channels, out_channels)`: a block of article E's CustomCNN as an `nn.Sequential`. Twice: a "
-     'convolution of 3 that keeps the side, ReLU and BatchNorm. Then max pooling by 2 and dropout of .25.',
+     'convolution of 3 that keeps the side, ReLU and BatchNorm. Then max pooling by 2 and `nn.Dropout` of .25.',
      _custom_block,
      'The second convolution takes what the first one made, `out_channels` maps. Padding 1 keeps the side, the '
      'pooling halves it, and the dropout comes last. Four such blocks make 32 pixels into 2.',
@@ -1390,7 +1395,7 @@ def _f1_of_means(confusion):
 # %% ../nbs/24_exercises.ipynb #c29907b3
 _add('cifar10/macro_f1',
      'Write `macro_f1(confusion)` for an array of counts, rows true classes, columns predicted ones: the mean over '
-     'classes of F1 = 2·precision·recall/(precision + recall).',
+     'classes of F1 = 2·precision·recall/(precision + recall). (Each class occurs, and is predicted, at least once.)',
      _macro_f1,
      'Precision divides the diagonal by the sums of the *columns*, recall by those of the *rows*; F1 for each '
      'class; then the mean.',
@@ -1458,7 +1463,8 @@ _add('planets/red',
      (2, "That is OpenCV's order, blue first. Pillow, fastai and PyTorch's image readers put red first."),
      (1, 'That is green. Draw a red square and see which of the three numbers is large.'),
      (3, 'There are three channels, and Python counts from 0: the last one has the index 2.'),
-     (-3, 'True, counted from the end. Give the index counted from the front.'))
+     (-3, 'True, counted from the end. Give the index counted from the front.'),
+     (-1, 'Counted from the end, that is blue.'))
 
 # %% ../nbs/24_exercises.ipynb #498d63c4
 _add('planets/steps',
@@ -1476,7 +1482,7 @@ _add('planets/steps',
 
 # %% ../nbs/24_exercises.ipynb #91dfa714
 _add('planets/first_layer',
-     'How many parameters does the first layer have, from 3 to 8 maps with kernels of 5 × 5?',
+     'How many parameters does the first layer have, from 3 to 8 maps with kernels of 5 × 5, including biases?',
      8*3*5*5 + 8,
      'Eight maps, each with a kernel for each of the three colours, and a bias.',
      (8*3*5*5, 'The eight biases are missing: one for each map that comes out.'),
@@ -1517,7 +1523,7 @@ _add('planets/interval',
 # %% ../nbs/24_exercises.ipynb #ee4a1aa0
 _add('planets/larger_batches',
      "The article's last step trains for 5 epochs on 2,254 images in batches of 128. How many steps is that in all? "
-     '(A last batch that is not full is dropped.)',
+     '(In each epoch, a last batch that is not full is dropped.)',
      5*(2254//128),
      'Seventeen steps per epoch, 85 in all. With batches of 64 it would have been 175: doubling the batch halves '
      'the steps, so compare at equal steps.',
@@ -1742,7 +1748,7 @@ _add('transfer/average',
      (lambda kept, batch, momentum: (1 - momentum)*kept, 'The new batch has no part in this: momentum · batch is missing.'),
      (lambda kept, batch, momentum: momentum*kept + batch,
       "That is an optimizer's momentum, which adds up. An average takes only the fraction `momentum` of what is new."),
-     inputs=((2., 4., .1), (-1., 3., .4), (0., -2., .25), (5., 5., .1)))
+     inputs=((2., 4., .1), (-1., 4., .4), (0., -2., .25), (5., 5., .1)))
 
 # %% ../nbs/24_exercises.ipynb #8c443787
 _add('transfer/last_maps',
@@ -1816,7 +1822,7 @@ _add('collection/present',
       'A duplicate was not stored a second time: its image is there already, and counted.'),
      inputs=((_rows('kept kept failed duplicate quarantined restored relabelled'),),
              (_rows('kept failed failed quarantined quarantined restored' + ' duplicate'*4),),
-             (_rows('relabelled'),), (_rows('kept restored restored'),)))
+             (_rows('relabelled'),), (_rows('kept restored restored'),), (_rows('failed duplicate'),)))
 
 # %% ../nbs/24_exercises.ipynb #5fd77228
 _add('collection/licence',
@@ -1869,7 +1875,8 @@ _add('collection/leaks',
      inputs=((['a', 'b', 'c'], ['d', 'e', 'f'], dict(a='x', b='y', c='z', d='x', e='w', f='z')),
              (['a', 'b'], ['c', 'd', 'e'], dict(a=1, b=2, c=3, d=3, e=2)),
              (['a', 'b', 'c'], ['z', 'd'], dict(a=1, b=1, c=2, d=1, z=2)),
-             (['a'], ['b', 'c'], dict(a=1, b=2, c=2)), (['a', 'b'], [], dict(a=1, b=1))))
+             (['a', 'b'], ['c', 'd', 'e'], dict(a=0, b=1, c=1, d=0, e=1)), (['a'], ['b', 'c'], dict(a=1, b=2, c=2)),
+             (['a', 'b'], [], dict(a=1, b=1))))
 
 # %% ../nbs/24_exercises.ipynb #c80cfea1
 def _split(groups, at_least):
@@ -1893,8 +1900,8 @@ def _split_group_by_group(groups, at_least): return _split_in_order(groups, dict
 # %% ../nbs/24_exercises.ipynb #934f7939
 _add('collection/split',
      '`groups` lists the group of each file. Write `split(groups, at_least)`: go through the groups in the order in '
-     'which they first appear and take whole groups for the test, until it has at least `at_least` files. Return '
-     'the indices of its files, in order.',
+     'which they first appear and take whole groups for the test, until it has at least `at_least` files (one or '
+     'more). Return the indices of its files, in order.',
      _split,
      'Count files, but take groups: once a group is in, all of its files are, wherever they stand. So the test part '
      'may be a little larger than requested, and nothing leaks.',
@@ -1912,7 +1919,8 @@ _add('collection/split',
      (_split_one_more, 'One group too many: stop as soon as there are `at_least` files.'),
      (_split_group_by_group, 'The right files, group by group. The indices should be in order.'),
      inputs=((['a', 'a', 'b', 'c', 'a', 'c', 'd'], 4), (['x', 'y', 'y', 'z', 'x', 'w'], 1),
-             (['p', 'q', 'p', 'q', 'q', 'r', 's', 't'], 3), (['m', 'b', 'm', 'a', 'b'], 1), (['u', 'v', 'u'], 2)))
+             (['p', 'q', 'p', 'q', 'q', 'r', 's', 't'], 3), (['m', 'b', 'm', 'a', 'b'], 1), (['u', 'v', 'u'], 2),
+             (['a', 'b', 'a', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'a'], 2)))
 
 # %% ../nbs/24_exercises.ipynb #15b8db4e
 def _images_needed(width, accuracy):
@@ -1940,7 +1948,7 @@ _add('collection/images_needed',
       'You rounded down, which leaves the interval a little too wide. Round up.'),
      (lambda width, accuracy: accuracy*(1 - accuracy)*(2*1.96/width)**2,
       'There are no fractions of an image: round up to the next whole number.'),
-     inputs=((.1, .9), (.05, .8), (.2, .6), (.04, .99), (.09, .8)))
+     inputs=((.1, .9), (.05, .8), (.2, .6), (.04, .99), (.09, .8), (.49, .5)))
 
 # %% ../nbs/24_exercises.ipynb #b894cf64
 _add('collection/half_as_wide',
@@ -1952,6 +1960,7 @@ _add('collection/half_as_wide',
      (2**.5, 'That is how much twice the images narrow it. Turn the formula around: which n halves the width?'),
      (8, 'The width depends on the square root of n, not the cube root: 2², not 2³.'),
      (.25, 'The other way round: four times as many images make it half as wide.'),
+     (.5, 'Fewer images make it wider. How many times as many make it half as wide?'),
      (1, 'As many images give the same width. It falls with the root of n.'))
 
 # %% ../nbs/24_exercises.ipynb #1fb6f2d4

@@ -9,8 +9,9 @@ __all__ = ['LESSONS', 'check', 'show_solution', 'show_progress', 'lesson_images'
            'explore_descent']
 
 # %% ../nbs/23_lessons.ipynb #cda0bb67
-import copy, difflib, inspect, json, math, numbers, os, re, textwrap, warnings
+import ast, copy, difflib, inspect, json, math, numbers, os, re, textwrap, warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
@@ -64,20 +65,25 @@ class Exercise:
         return dict(rel_tol=1e-9, abs_tol=.5*10**-self.decimals)
 
 # %% ../nbs/23_lessons.ipynb #85e30913
-_NUMBER_TEXT = re.compile(r'([+-]?(?:\d{1,3}(?:,\d{3})+|\d{1,20}(?:\.\d{0,20})?(?:/\d{1,20})?|\.\d{1,20}))\s*(%?)')
+_NUMBER_TEXT = re.compile(r'([+-]?(?:\d{1,20}(?:\.\d{0,20})?|\.\d{1,20})(?:e[+-]?\d{1,2})?(?:/\d{1,20})?)(%?)')
+_AS_WRITTEN = ( # pattern → what stands for it: a sign as pages print it, groups of three digits, a unit
+    ('−', '-'), (r'^=\s*', ''), (r'\s*/\s*', '/'), (r'\s*(?:%|percent(?:age points?)?|per cent)$', '%'),
+    (r"(?<=\d)[_ ,'](?=\d{3}(?!\d))", ''), (r'(?<=[\d.%])\s*[a-z×]+(?: [a-z]+){0,3}$', ''))
 _FILLERS = 'a an the it its at is'.split()
 
 def _number_in(text):
-    "The number that a text consists of, such as 49,152 or 27/49 or 12%; None where it is no number"
-    if not (found := _NUMBER_TEXT.fullmatch(text.strip())): return None
-    try: return _as_number(Fraction(found[1].replace(',', ''))/(100 if found[2] else 1))
+    "The number that a text consists of, such as 49,152 or 27/49 or 12% or 35 steps; None where it is no number"
+    plain = text.strip().casefold()
+    for written, meant in _AS_WRITTEN: plain = re.sub(written, meant, plain)
+    if not (found := _NUMBER_TEXT.fullmatch(plain)): return None
+    try: return _as_number(Fraction(found[1])/(100 if found[2] else 1))
     except (ValueError, ZeroDivisionError): return None # such as 1.5/2, or 1/0
 
 def _spelled(text, also):
     "A word in one spelling: no capitals, hyphens, fillers or plural, a synonym as what it stands for; digits as a number"
-    if (number := _number_in(text)) is not None: return number
     words = re.sub(r'[\s_-]+', ' ', text.casefold()).strip(' .!"`\'').split()
     spelled = ' '.join(re.sub(r'e?s?$', '', word) for word in words if word not in _FILLERS)
+    if (number := _number_in(text)) is not None: spelled = number
     for word, synonyms in also.items():
         if spelled in [_spelled(synonym, {}) for synonym in synonyms]: return _spelled(word, {})
     return spelled
@@ -87,7 +93,8 @@ def _as_number(value):
     "A whole number as an int, any other as a float"
     if isinstance(value, numbers.Integral) and abs(value) < 10**300: return int(value)
     try: return float(value)
-    except (OverflowError, ValueError): return math.inf if value > 0 else -math.inf
+    except OverflowError: return math.inf if value > 0 else -math.inf
+    except ValueError: return math.nan # a signalling NaN of `decimal`
 
 def _without_arrays(value):
     "An array or a tensor as nested lists, anything else as it is"
@@ -111,6 +118,9 @@ def _same(answer, right, tolerance):
     "Whether a number or word is the right one: whole numbers exactly, others within the tolerance"
     if not (_is_number(answer) and _is_number(right)): return type(answer) is type(right) and answer == right
     if isinstance(right, int): return math.isclose(answer, right, rel_tol=1e-12, abs_tol=1e-9)
+    unit = 2*tolerance['abs_tol'] # of the last decimal that is asked for
+    if unit > 1e-5 and math.isfinite(answer) and abs(answer/unit - round(answer/unit)) > .02: # it has more decimals
+        tolerance = tolerance | dict(abs_tol=unit/4)
     return math.isclose(answer, right, **tolerance) or math.isnan(answer) and math.isnan(right)
 
 # %% ../nbs/23_lessons.ipynb #dddc836a
@@ -125,12 +135,21 @@ def _difference(answer, right, tolerance, place=()):
 # %% ../nbs/23_lessons.ipynb #674d1c92
 def _depth(value): return 1 + max(map(_depth, value), default=0) if isinstance(value, list) else 0
 
+def _list_in(text, depth, of_numbers):
+    "The list that a text consists of, such as `0, 3, 0, −4` or `[[1, 0], [0, 1]]` or `2 2 2`; the text where it is none"
+    plain = text.strip().replace('−', '-')
+    with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+        if isinstance(found := ast.literal_eval(plain), (list, tuple)): return found
+    if depth > 1: return text
+    parts = [part for part in re.split(r'\s*(?:[,;→×]|->|(?<=\d)x(?=\d)|\band\b|\bby\b(?=\s*\d+\s*$))\s*', plain.strip('()[], ')) if part]
+    if of_numbers and not parts[1:]: parts = plain.strip('()[]').split()
+    return parts if parts[1:] else text
+
 def _read_value(exercise, value):
     "An answer that is a value, without axes of size 1 that were not asked for; sorted where the order does not count"
     asked = _depth(_read(exercise.solution))
     if isinstance(value, (set, frozenset)) and not exercise.ordered: value = list(value)
-    if isinstance(value, str) and asked == 1 and re.search('[,;→×]|->', value): # a list as text
-        value = re.split(r'\s*(?:[,;→×]|->)\s*', value.strip('()[], '))
+    if isinstance(value, str) and asked: value = _list_in(value, asked, any(map(_is_number, _flat(_read(exercise.solution)))))
     found = _read(value, partial(_spelled, also=exercise.also))
     if not asked or hasattr(value, 'tolist'): # a tensor may still have its axes of batch and channel
         while isinstance(found, list) and len(found) == 1 and _depth(found) > asked: found = found[0]
@@ -164,7 +183,7 @@ def _result(exercise, answer, arguments):
         with warnings.catch_warnings(), np.errstate(all='ignore'): # such as for an overflow, which the result shows
             warnings.simplefilter('ignore')
             return _read(exercise.read(answer(*copy.deepcopy(arguments)), *arguments))
-    except Exception as error: # a learner's code may raise anything, and is told what it raised
+    except (Exception, SystemExit) as error: # a learner's code may raise anything, and is told what it raised
         return Stopped(type(error).__name__, textwrap.shorten(str(error), 300, placeholder=' …'))
 
 def _results(exercise, answer, inputs=None):
@@ -229,6 +248,7 @@ def _size_name(value):
     if isinstance(value, (set, frozenset)): return 'a set, which has no order'
     if isinstance(value, bool): return f'`{value}`, which is not a number'
     if isinstance(value, str): return 'one word'
+    if isinstance(value, dict): return 'a dict'
     if _is_number(value): return 'one number'
     shape = _shape(value)
     if not shape: return 'rows of unequal lengths' if shape is None else _one_line(value)
@@ -301,7 +321,7 @@ def _read_as_two(answer, right):
     if isinstance(right, float) and isinstance(answer, str) and re.fullmatch(r'-?\d+,\d+', answer): return point.capitalize()
     if not isinstance(answer, tuple) or not all(isinstance(v, int) and v >= 0 for v in answer): return ''
     if isinstance(right, float) and len(answer) == 2: return f'Python takes `1,5` for two numbers: {point}'
-    if not isinstance(right, int) or right < 1000 or len(answer) < 2 or max(answer) > 999: return ''
+    if not isinstance(right, int) or right < 1000 or len(answer) < 2 or answer[0] > 999 or not all(99 < v < 1000 for v in answer[1:]): return ''
     return 'Python takes `49,152` for two numbers: leave the comma out, or write `49_152`.'
 
 def _wrong_value(exercise, answer):
@@ -313,8 +333,11 @@ def _wrong_value(exercise, answer):
     if not exercise.ordered and isinstance(found, list): return f'{said} {_wrong_items(found, right)}'
     place, got, wanted = _difference(found, right, exercise.tolerance)
     if isinstance(wanted, list) or not (_is_number(got) or isinstance(got, str)):
+        if isinstance(answer, str): return f'{said} The answer should be {_size_name(right)}; you gave a text: leave out the quotes.'
         return f'{said} The answer should be {_size_name(right)}; you gave {_size_name(found)}.'
-    if _is_number(got) != _is_number(wanted): return f'{said} The answer should be a {"number" if _is_number(wanted) else "word"}.'
+    if _is_number(got) != _is_number(wanted):
+        kind, whose = 'number' if _is_number(wanted) else 'word', 'Each item' if place else 'The answer'
+        return f'{said} {whose} should be a {kind}.' + ' Leave out the quotes, and let Python compute it.'*(isinstance(answer, str) and kind == 'number')
     if not place: return f'{said} {_nearness(got, wanted, exercise.decimals or 0)}'
     return f'{said} {_list_nearness(found, right) or f"Look again at {_place_name(place, got)}."}'
 

@@ -354,7 +354,8 @@ def _one_label_each(rows, name):
 # %% ../nbs/11_tables.ipynb #369c2ccc
 def _group_cells(table):
     "The column `group` of a list, where it has one: which images belong together, None where it says nothing"
-    return {'group': table[c].str.strip().replace('', None) for c in table if c.lower() == 'group'}
+    column = next((c for c in table if c.lower() == 'group'), None)
+    return {} if column is None else dict(group=table[column].str.strip().replace('', None))
 
 def _listed_images(files, name, options):
     "The images that a list names, and what is left out"

@@ -150,7 +150,24 @@ def test_gallery_shows_each_lesson(page, address):
     assert page.locator('.gallery').count() >= len(LESSONS)
     picture = page.locator('.gallery a').first
     picture.click()
-    page.wait_for_url('**/tutorials/edges.html')
+    page.wait_for_url('**/tutorials/start.html')
+
+
+@pytest.mark.parametrize('name', LESSONS)
+def test_a_word_shows_its_sentence_and_code_its_lines(page, address, site, name):
+    "By pointer and by key; the word leads to its entry, and what is folded opens"
+    page.goto(f'{address}tutorials/{name}.html')
+    word = page.locator('a.term').first
+    shown = lambda: word.evaluate("e => getComputedStyle(e, '::after').content").strip('"').replace('\\"', '"')
+    assert shown() == 'none'
+    word.hover()
+    assert shown() == word.get_attribute('data-told')
+    file, anchor = urldefrag(word.get_attribute('href'))
+    assert anchor in Links(site/'tutorials'/file).ids
+    folded = page.locator('details.code-fold').first
+    assert folded.locator('summary').inner_text() == 'Set-up' and not folded.locator('pre').is_visible()
+    folded.locator('summary').press('Enter')
+    assert folded.locator('pre').is_visible()
 
 
 @pytest.mark.parametrize('name', LESSONS)
