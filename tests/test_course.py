@@ -126,7 +126,7 @@ def test_the_suggestions_of_a_lesson_work():
 
 @each_tutorial
 def test_what_need_not_be_read_is_folded(path):
-    "The set-up and how pictures are drawn: nothing of it stands before the first section"
+    "The set-up, how pictures are drawn, and checks: nothing of it stands before the first section"
     nb = nbformat.read(path, 4)
     marked = [cell.metadata.get('jupyter') for cell in nb.cells]
     fold(nb)

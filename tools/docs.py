@@ -15,7 +15,7 @@ from smalldocs.site import build
 import npm
 from apipages import CONFIG, SiteFilter
 from glossary import entries, link_terms
-from notebooks import NBS, QUIET, ROOT, notebooks
+from notebooks import NBS, QUIET, ROOT, is_check, notebooks
 from readme import option
 
 SITE = f'{CONFIG.doc_host}{CONFIG.doc_baseurl}/'
@@ -62,7 +62,7 @@ def fold(nb):
             cells[-1].source += f'\n\n{source}'
             continue
         if is_folded(cell):
-            summary = 'How this picture is drawn' if '#| fig-alt' in source else named
+            summary = 'How this picture is drawn' if '#| fig-alt' in source else 'Checked' if is_check(source) else named
             cell.source = f'#| code-fold: true\n#| code-summary: {summary}\n{source}'
         cells.append(cell)
     nb.cells = cells

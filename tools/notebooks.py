@@ -3,7 +3,7 @@
     python tools/notebooks.py test [NOTEBOOK…]   run every cell that is a test; exit 1 on an error or a file left behind
     python tools/notebooks.py save [NOTEBOOK…]   run in a fresh kernel, store the outputs, clean, stamp
 """
-import argparse, hashlib, os, re, subprocess, sys, tempfile, time
+import argparse, ast, hashlib, os, re, subprocess, sys, tempfile, time
 from pathlib import Path
 
 import nbformat
@@ -44,17 +44,28 @@ def drop_widgets(nb):
         cell.outputs = [o for o in cell.outputs if 'application/vnd.jupyter.widget-view+json' not in o.get('data', {})]
 
 
+CHECKS = 'test_eq', 'test_fail', 'assert_close', 'torch.testing.assert_close' # calls
+
+def is_check(source):
+    "Whether a cell only asserts"
+    try: body = ast.parse(source).body
+    except SyntaxError: return False # a magic
+    is_call = lambda node: isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+    said = lambda node: isinstance(node, ast.Assert) or is_call(node) and ast.unparse(node.value.func) in CHECKS
+    return bool(body) and all(map(said, body))
+
+
 DRAWING = re.compile(r'\bplt\.(subplots|figure)\(')
 
 def fold(nb):
-    "Fold what a reader of a lesson need not read: the set-up, how pictures are drawn, and what asks for it by `#| code-fold: true`"
+    "Fold what a reader of a lesson need not read: the set-up, how pictures are drawn, checks, and what asks for it by `#| code-fold: true`"
     first = next((at for at, cell in enumerate(nb.cells) if cell.cell_type == 'markdown' and re.search('^## ', cell.source, re.M)), 0)
     for at, cell in enumerate(nb.cells):
         if cell.cell_type != 'code': continue
         drawing = '#| fig-alt' in cell.source and DRAWING.search(cell.source) and '# what if: ' not in cell.source
         drawing = drawing or cell.source.startswith('def draw_')
         cell.metadata.pop('jupyter', None)
-        if at < first or drawing or '#| code-fold: true' in cell.source: cell.metadata.jupyter = {'source_hidden': True}
+        if at < first or drawing or is_check(cell.source) or '#| code-fold: true' in cell.source: cell.metadata.jupyter = {'source_hidden': True}
 
 
 def save(path):
