@@ -45,7 +45,9 @@ class Faults(BaseHTTPRequestHandler):
     protocol_version, disable_nagle_algorithm = 'HTTP/1.1', True
 
     def do_GET(self):
-        with self.server.counting(): self.answer()
+        with contextlib.ExitStack() as self.counted:
+            self.counted.enter_context(self.server.counting())
+            self.answer()
 
     def answer(self):
         if self.path in self.server.site: return self.site_file()
@@ -72,6 +74,7 @@ class Faults(BaseHTTPRequestHandler):
         self.send_response(status)
         headers = {'Content_Length': len(body), 'Content_Type': 'image/jpeg', **headers}
         for name, value in headers.items(): self.send_header(name.replace('_', '-'), str(value))
+        self.counted.close() # before the client can have it all: its next question may come before this method ends
         self.end_headers()
         self.wfile.write(body)
 

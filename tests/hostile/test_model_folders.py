@@ -11,7 +11,7 @@ from hostile_models import drawn, everything, learner, run, run_anew, started
 
 from fastcnn.deploy import export_model
 
-QUICK = '--plan', 'scratch', '--mirror', 'yes', '--size', 32, '--epochs', 1, '--bs', 8
+QUICK = '--force', '--plan', 'scratch', '--mirror', 'yes', '--size', 32, '--epochs', 1, '--bs', 8
 
 
 @pytest.fixture(scope='module')

@@ -8,7 +8,7 @@ import pytest
 from hostile_models import HERE, drawn, everything, run, run_anew
 
 pytestmark = pytest.mark.verify
-QUICK = '--plan', 'scratch', '--mirror', 'yes', '--size', 32, '--epochs', 1, '--bs', 8
+QUICK = '--force', '--plan', 'scratch', '--mirror', 'yes', '--size', 32, '--epochs', 1, '--bs', 8
 MANY = int(os.environ.get('FASTCNN_FUZZ', 2000)) # mutations of each kind of file
 BATCH = 250
 
