@@ -172,7 +172,9 @@ def test_lesson_is_whole(name):
     assert asked == {e for e in EXERCISES if e.startswith(f'{name}/')} and len(asked) >= 5
     said = re.search(r'^(\w+) exercises\.', text, re.M)
     assert said is None or prose.WORDS[said[1].lower()] == len(asked)
-    assert any(f"show_progress('{name}')" in c for c in code)
+    progress = next(c.outputs[0].data['text/plain'] for c in nb.cells if f"show_progress('{name}')" in c.source)
+    assert progress.endswith(f': 0 of {len(asked)}'), 'nobody has solved it yet'
+    assert not re.search(r'<summary>[^<\n]*(?:\*|`|\]\()', text), 'inside a tag, Markdown is not read'
     assert text.count('<details><summary>') >= 4 and '## Questions' in text and '## Where next' in text
     assert text.startswith(f'# {list(LESSONS).index(name)}. ')
 
