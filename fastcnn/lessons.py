@@ -18,7 +18,6 @@ from fractions import Fraction
 from functools import partial
 from html import escape
 from importlib import import_module
-from importlib.resources import files
 from itertools import zip_longest
 from pathlib import Path
 
@@ -30,7 +29,8 @@ from platformdirs import user_data_dir
 from torch import nn
 
 from .convolution import PADDING_MODES
-from .core import InputError, atomic_write, utc_now
+from .core import InputError, atomic_write, to_json, utc_now
+from .pages import FramedPage, web_page
 
 # %% ../nbs/23_lessons.ipynb #e50d9ebd
 @dataclass(frozen=True)
@@ -584,28 +584,6 @@ def lesson_results(
         raise InputError(f'the results {name!r} are not beside this notebook, and could not be fetched: {error}; '
                          'clone the repository, or try again') from error
 
-# %% ../nbs/23_lessons.ipynb #59a019e7
-def _page_file(page, name):
-    "The text of a file of one of the lessons' pages"
-    return (files('fastcnn')/'web'/page/name).read_text(encoding='utf-8')
-
-# %% ../nbs/23_lessons.ipynb #ac52e069
-def _inline_scripts(page, *names):
-    "Modules that import from one another as one plain script, in the order given"
-    text = '\n'.join(_page_file(page, name) for name in names)
-    text = re.sub(r"^import [^;]*? from '\./[\w.]+'\n", '', text, flags=re.M)
-    return "'use strict'\n" + re.sub(r'^export ', '', text, flags=re.M)
-
-# %% ../nbs/23_lessons.ipynb #5e7ed39f
-def _whole_page(page, settings):
-    "A page as one file of HTML that begins with these settings"
-    style, script = _page_file(page, f'{page}.css'), _inline_scripts(page, 'arithmetic.js', f'{page}.js')
-    parts = {f'<link rel="stylesheet" href="{page}.css">': f'<style>\n{style}</style>',
-             '{}': json.dumps(settings).replace('<', '\\u003c'),
-             f'<script type="module" src="{page}.js"></script>': f'<script>\n{script}</script>'}
-    whole = re.sub('|'.join(map(re.escape, parts)), lambda found: parts[found[0]], _page_file(page, 'index.html'))
-    return re.sub(r'^ +', '', whole, flags=re.M) # without indents, a fifth smaller: it lies in notebooks
-
 # %% ../nbs/23_lessons.ipynb #1e227de8
 _EXPLORER_SETTINGS = dict(
     size=range(3, 25), stride=range(1, 7), padding=range(7), mode=PADDING_MODES, dilation=range(1, 7),
@@ -629,31 +607,19 @@ def _rows_of_numbers(values, name, least, most):
         return [list(map(float, row)) for row in rows]
     raise InputError(f'{name} must be rows of {least} to {most} numbers, not {_one_line(values)}')
 
-# %% ../nbs/23_lessons.ipynb #cece42bf
-class ExplorerPage:
-    "An HTML page that a notebook shows in a frame of its own"
-    def __init__(self,
-        html:str, # The whole page
-        title:str='Convolution explorer'
-    ): self.html, self.title = html, title
-    def __repr__(self): return f'{self.title}: a page that needs a browser'
-    def _repr_html_(self):
-        style = 'width:100%;height:60rem;border:0'
-        return f'<iframe title="{self.title}" style="{style}" srcdoc="{escape(self.html)}"></iframe>'
-
 # %% ../nbs/23_lessons.ipynb #0d438e6f
 def explore_convolution(
     image:ArrayLike=None, # (H, W) of numbers, 0 to 1, sides of 3 to 24 pixels; default: one of the page's own pictures
     kernel:ArrayLike=None, # (k, k) of numbers, k 1 to 5; default: vertical edges
     **settings:object # picture, size, stride, padding, mode, dilation, flipped, relu, pool, pool_size, pool_stride: where to begin
-)->ExplorerPage: # A notebook shows it; `page.html` is a file that works by itself
+)->FramedPage: # A notebook shows it; `page.html` is a file that works by itself
     "A convolution to play with: step the window over an image, see the products, change anything"
     for name, value in settings.items(): _check_setting(name, value)
     if image is not None: settings['image'] = _rows_of_numbers(image, 'image', 3, 24)
     if kernel is not None:
         settings['kernel'] = _rows_of_numbers(kernel, 'kernel', 1, 5)
         if len(settings['kernel']) != len(settings['kernel'][0]): raise InputError('the kernel must be square')
-    return ExplorerPage(_whole_page('explorer', settings))
+    return FramedPage(web_page('explorer', to_json(settings), ('arithmetic.js',)), 'Convolution explorer', '60rem')
 
 # %% ../nbs/23_lessons.ipynb #c8e001bd
 _DESCENTS = {'thermometer': (-1, 4.6), 'two valleys': (-2.4, 2.6)} # curve → the weights that the page draws
@@ -669,7 +635,7 @@ def explore_descent(
     rate:float=.02, # Learning rate, .001 to .12
     momentum:float=0, # How much of the rolling mean of the slopes is kept at each step, 0 to .99
     start:float=None # Weight to begin at; default: 0 on the bowl, the left end of the two valleys
-)->ExplorerPage: # A notebook shows it; `page.html` is a file that works by itself
+)->FramedPage: # A notebook shows it; `page.html` is a file that works by itself
     "Gradient descent to play with: walk a ball down a curve, step by step, at any rate"
     if curve not in _DESCENTS: raise InputError(f'curve={curve!r}: choose one of {", ".join(_DESCENTS)}')
     _check_within('rate', rate, .001, .12)
@@ -678,4 +644,4 @@ def explore_descent(
     if start is not None:
         _check_within('start', start, *_DESCENTS[curve])
         settings['start'] = start
-    return ExplorerPage(_whole_page('descent', settings), 'Gradient descent explorer')
+    return FramedPage(web_page('descent', to_json(settings), ('arithmetic.js',)), 'Gradient descent explorer', '60rem')

@@ -8,8 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/networks.html.md"""
 __all__ = ['explore_network']
 
 # %% ../nbs/23_networks.ipynb #ed0f22f4
-import base64, gzip, re
-from importlib.resources import files
+import base64
 from io import BytesIO
 
 # %% ../nbs/23_networks.ipynb #3accbae6
@@ -19,6 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from .core import InputError, to_json
+from .pages import FramedPage, web_page
 
 # %% ../nbs/23_networks.ipynb #b43e9d82
 def _encode(values, kind):
@@ -199,43 +199,9 @@ def _joined_channels(model, layers, mean, std):
     return [layers[0] | dict(weight=_encode(first.weight.sum(1, keepdim=True), '<f2')), *layers[1:]]
 
 # %% ../nbs/23_networks.ipynb #dc2a3342
-_SCRIPTS = 'layers.js', 'pictures.js', 'paint.js', 'maps.js', 'network.js'
-
-def _web_file(name):
-    "The text of a file of the explorer, without indentation and comment lines"
-    text = (files('fastcnn')/'web'/'network'/name).read_text(encoding='utf-8')
-    return re.sub(r'^ +|^\s*//.*\n', '', text, flags=re.M)
-
-def _one_script(names):
-    "Its modules, which import from one another, as one plain script"
-    text = '\n'.join(map(_web_file, names))
-    text = re.sub(r"^import [^;]*? from '\./[\w.]+'\n", '', text, flags=re.M)
-    return "'use strict'\n" + re.sub(r'^export ', '', text, flags=re.M)
-
-def _packed(text):
-    "A text as gzip in base64, the same for the same text"
-    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
-
-def _whole_page(beginning):
-    "The explorer as one file of HTML that begins with this"
-    scripts = [name for name in _SCRIPTS if beginning['show'] == 'layers' or name != 'maps.js']
-    parts = {'<link rel="stylesheet" href="network.css">': f'<style>\n{_web_file("network.css")}</style>',
-             '{}': to_json(beginning, separators=(',', ':')).replace('<', '\\u003c'),
-             '<script type="module" src="network.js"></script>':
-                 f'<script type="text/plain" id="program">{_packed(_one_script(scripts))}</script>\n'
-                 f'<script>\n{_web_file("unpack.js")}</script>'}
-    return re.sub('|'.join(map(re.escape, parts)), lambda found: parts[found[0]], _web_file('index.html'))
-
-# %% ../nbs/23_networks.ipynb #ab077f2d
-class NetworkPage:
-    "An HTML page that a notebook shows in a frame of its own"
-    def __init__(self,
-        html:str # The whole page
-    ): self.html = html
-    def __repr__(self): return 'Network explorer: a page that needs a browser'
-    def _repr_html_(self):
-        source = self.html.replace('&', '&amp;').replace('"', '&quot;')
-        return f'<iframe title="Network explorer" style="width:100%;height:50rem;border:0" srcdoc="{source}"></iframe>'
+def _modules(show):
+    "The scripts that the program imports; those of the maps only where there are any"
+    return 'layers.js', 'pictures.js', 'paint.js', *['maps.js']*(show == 'layers')
 
 # %% ../nbs/23_networks.ipynb #5f42ec6c
 _SETTINGS = 'picture right down turn size hide row column layer map centre'.split()
@@ -260,7 +226,7 @@ def explore_network(
     show:str='layers', # 'answer': picture and probabilities; 'layers': each map, kernel and logit, too
     labels:list[str]=None, # What the pictures show; default: not told
     **settings:object # Where to begin: picture, right, down, turn, size, hide, row, column, layer, map, centre
-)->NetworkPage: # A notebook shows it; `page.html` is a file that works by itself
+)->FramedPage: # A notebook shows it; `page.html` is a file that works by itself
     "A trained network to play with: move the picture or draw one, and see what each layer makes of it"
     if show not in ('answer', 'layers'): raise InputError(f"show={show!r}: choose 'answer' or 'layers'")
     layers, pixels = _describe(model), _all_pixels(images)
@@ -271,7 +237,8 @@ def explore_network(
     mean, std = _per_channel(mean, n_inputs, 'mean'), _per_channel(std, n_inputs, 'std')
     joined = _joined_channels(model, layers, mean, std) if grey else None
     if joined: layers, n_inputs, mean, std = joined, 1, mean[:1], std[:1]
-    return NetworkPage(_whole_page(dict(
+    beginning = to_json(dict(
         show=show, layers=layers, sides=list(sides), channels=1 if grey else 3, inputs=n_inputs, mean=mean, std=std,
         classes=list(map(str, classes)), labels=None if labels is None else list(map(str, labels)), settings=settings,
-        centre=bool(settings.get('centre', grey)), images=[_png(picture, grey) for picture in pixels])))
+        centre=bool(settings.get('centre', grey)), images=[_png(picture, grey) for picture in pixels]), separators=(',', ':'))
+    return FramedPage(web_page('network', beginning, _modules(show), pack=True), 'Network explorer', '50rem')

@@ -221,7 +221,7 @@ def export_evaluated(
     judged, related = [], _have_relatives(test, learn.dls.train.items)
     def measure(folder):
         judged.append(_or_told('evaluated', evaluate_model, folder, test, n_worst, related))
-        return (judged[-1].summary() if judged[-1] else {}) | dict(digests=_digests(learn.dls))
+        return (judged[-1].summary() if judged[-1] else {}) | dict(digests=_or_told('told what it has learnt from', _digests, learn.dls))
     export_model(learn, path, measure, data=data, features=features)
     return judged[-1]
 

@@ -19,7 +19,7 @@ from fastcnn.core import InputError
 from fastcnn.exercises import EXERCISES
 from fastcnn.lessons import check, explore_convolution, explore_descent, lesson_results, show_progress, show_solution
 from notebooks import ROOT
-from web import axe, browser, jupyterlab, open_notebook, served, violations, wait_for, write_notebook
+from web import axe, browser, run_in_jupyterlab, served, violations, wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -646,19 +646,10 @@ def test_the_hill_looks(hill, axe, width, scheme):
 
 def test_in_jupyterlab(browser, tmp_path):
     "An exercise answers, and the explorer steps, in a notebook of a real JupyterLab that asks nobody else"
-    (tmp_path/'work').mkdir()
     first = ("import os; os.environ['FASTCNN_PROGRESS'] = 'progress.json'\n"
              "from fastcnn.lessons import *\ncheck('edges/orientation', 'horizontal')")
-    write_notebook(tmp_path/'work'/'lesson.ipynb', first, "check('edges/orientation', 'vertical')", 'show_progress()',
-                   'explore_convolution(padding=1)')
-    page, trouble = browser.new_page(viewport=dict(width=1330, height=1500)), []
-    with jupyterlab(tmp_path) as url:
-        own = (url, url.replace('http', 'ws'), 'data:', 'blob:', 'about:')
-        page.on('request', lambda r: r.url.startswith(own) or trouble.append(f'asked for {r.url}'))
-        page.on('pageerror', lambda e: trouble.append(str(e)))
-        open_notebook(page, url, 'lesson.ipynb')
-        page.locator('.jp-CodeCell .cm-content').first.click()
-        for _ in range(4): page.keyboard.press('Shift+Enter')
+    cells = first, "check('edges/orientation', 'vertical')", 'show_progress()', 'explore_convolution(padding=1)'
+    with run_in_jupyterlab(browser, tmp_path, *cells) as page:
         explorer = page.frame_locator('.jp-OutputArea iframe')
         explorer.locator('#formula').wait_for(timeout=60_000)
         texts = page.locator('.jp-RenderedMarkdown').all_inner_texts()
@@ -668,5 +659,3 @@ def test_in_jupyterlab(browser, tmp_path):
         before = explorer.locator('#sum').inner_text()
         explorer.locator('#on').click()
         wait_for(lambda: explorer.locator('#sum').inner_text() != before)
-        page.close()
-    assert not trouble

@@ -11,7 +11,7 @@ from torch import nn
 from fastcnn.core import InputError
 from fastcnn.models import build_model, conv_block, conv_stack, mnist_cnn
 from fastcnn.networks import explore_network
-from web import axe, browser, jupyterlab, open_notebook, served, violations, wait_for, write_notebook
+from web import axe, browser, run_in_jupyterlab, served, violations, wait_for
 
 DIGITS = list('0123456789')
 
@@ -362,24 +362,14 @@ def test_in_a_frame_without_an_address(browser):
 
 def test_in_jupyterlab(browser, tmp_path):
     "The program unpacks and answers in a notebook of a real JupyterLab, and asks nobody else"
-    (tmp_path/'work').mkdir()
-    write_notebook(tmp_path/'work'/'network.ipynb', 'import numpy as np\nfrom torch import nn\nfrom fastcnn.networks import *',
-                   "explore_network(nn.Sequential(nn.Conv2d(1, 4, 5), nn.ReLU(), nn.Flatten(), nn.Linear(4*24*24, 2)), [np.eye(28)], ['a', 'b'])")
-    page, trouble = browser.new_page(viewport=dict(width=1330, height=1500)), []
-    with jupyterlab(tmp_path) as url:
-        own = (url, url.replace('http', 'ws'), 'data:', 'blob:', 'about:')
-        page.on('request', lambda r: r.url.startswith(own) or trouble.append(f'asked for {r.url}'))
-        page.on('pageerror', lambda e: trouble.append(str(e)))
-        open_notebook(page, url, 'network.ipynb')
-        page.locator('.jp-CodeCell .cm-content').first.click()
-        for _ in range(2): page.keyboard.press('Shift+Enter')
+    network = 'nn.Sequential(nn.Conv2d(1, 4, 5), nn.ReLU(), nn.Flatten(), nn.Linear(4*24*24, 2))'
+    cells = 'import numpy as np\nfrom torch import nn\nfrom fastcnn.networks import *', f"explore_network({network}, [np.eye(28)], ['a', 'b'])"
+    with run_in_jupyterlab(browser, tmp_path, *cells) as page:
         explorer = page.frame_locator('.jp-OutputArea iframe')
         explorer.locator('#class_1 .share').filter(has_text='%').wait_for(timeout=60_000)
         before = explorer.locator('#class_1 .share').inner_text()
         explorer.locator('#turn').fill('60')
         wait_for(lambda: explorer.locator('#class_1 .share').inner_text() != before)
-        page.close()
-    assert not trouble
 
 
 def test_names_are_text_and_not_html(show):

@@ -100,7 +100,8 @@ def address(home, server):
     "Where the server listens, once it does"
     if server.poll() is not None: pytest.fail((home/'log').read_text()[-3000:], pytrace=False)
     found = list((home/'run').glob('jpserver-*.json'))
-    return found and json.loads(found[0].read_text())['url']
+    try: return found and json.loads(found[0].read_text())['url']
+    except json.JSONDecodeError: return None # it is being written
 
 
 def quiet_settings(folder):
@@ -122,3 +123,21 @@ def open_notebook(page, url, name):
     "In JupyterLab, with its kernel running: sooner, JupyterLab would ask for one"
     page.goto(f'{url}lab/tree/{name}?token={TOKEN}&reset')
     page.get_by_text('Python 3 (ipykernel) | Idle').wait_for(timeout=60_000)
+
+
+@contextmanager
+def run_in_jupyterlab(browser, home, *codes):
+    "A page on which a real JupyterLab has run these cells; what it asks elsewhere, and errors in it, fail the test"
+    (home/'work').mkdir()
+    write_notebook(home/'work'/'cells.ipynb', *codes)
+    page, trouble = browser.new_page(viewport=dict(width=1330, height=1500)), []
+    with jupyterlab(home) as url:
+        own = (url, url.replace('http', 'ws'), 'data:', 'blob:', 'about:')
+        page.on('request', lambda r: r.url.startswith(own) or trouble.append(f'asked for {r.url}'))
+        page.on('pageerror', lambda e: trouble.append(str(e)))
+        open_notebook(page, url, 'cells.ipynb')
+        page.locator('.jp-CodeCell .cm-content').first.click()
+        for _ in codes: page.keyboard.press('Shift+Enter')
+        yield page
+        page.close()
+    assert not trouble

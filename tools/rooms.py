@@ -25,7 +25,7 @@ ROOMS = { # what each may import beside them: the design, which tests/test_repo.
     'plans': 'models training fast transfer data activations evaluation', 'novelty': 'training', 'folders': '', 'graphs': '',
     'deploy': 'images models training novelty folders graphs', 'exported': 'images models folders graphs',
     'publish': 'exported folders', 'report': 'evaluation images',
-    'lessons': 'convolution', 'exercises': 'convolution lessons', 'networks': '',
+    'pages': '', 'lessons': 'convolution pages', 'exercises': 'convolution lessons', 'networks': 'pages',
 }
 COMPOSERS = 'pipeline', 'demo', 'cli', 'all', '__main__' # may import all
 FOR_COMPOSERS = 'lessons', 'exercises', 'networks', 'report', 'plans', *COMPOSERS # no other room imports these

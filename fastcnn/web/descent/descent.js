@@ -1,3 +1,4 @@
+import { fitFrame } from '../shared/frame.js'
 import { CURVES, isInside, nextStep, shortNumber, walkFrom, whereabouts } from './arithmetic.js'
 
 const $ = (id) => document.getElementById(id)
@@ -192,11 +193,4 @@ function begin({ curve: name, ...fields }) {
 
 begin(JSON.parse($('beginning').textContent))
 
-if (window.frameElement) {
-  // in a notebook: as high as the page is
-  const fit = () => {
-    window.frameElement.style.height = `${document.body.offsetHeight + 4}px`
-  }
-  new ResizeObserver(fit).observe(document.body)
-  fit()
-}
+fitFrame()

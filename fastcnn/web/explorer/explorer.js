@@ -1,3 +1,4 @@
+import { fitFrame } from '../shared/frame.js'
 import {
   correlate,
   DEFAULTS,
@@ -550,11 +551,4 @@ const beginAsTold = () => begin(fromHash(location.hash) ?? JSON.parse($('beginni
 beginAsTold()
 if (hasAddress) addEventListener('hashchange', beginAsTold)
 
-if (window.frameElement) {
-  // in a notebook: as high as the page is
-  const fit = () => {
-    window.frameElement.style.height = `${document.body.offsetHeight + 4}px`
-  }
-  new ResizeObserver(fit).observe(document.body)
-  fit()
-}
+fitFrame()

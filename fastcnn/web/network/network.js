@@ -1,3 +1,4 @@
+import { fitFrame } from '../shared/frame.js'
 import { readLayer, run, softmax } from './layers.js'
 import { buildMaps, choice, showMaps, toggleLogit } from './maps.js'
 import { $, element } from './paint.js'
@@ -451,11 +452,4 @@ async function begin() {
 
 begin()
 
-if (window.frameElement) {
-  // in a notebook: as high as the page is, also when a map is closed
-  const fit = () => {
-    window.frameElement.style.height = `${document.body.offsetHeight + 4}px`
-  }
-  new ResizeObserver(fit).observe(document.body)
-  fit()
-}
+fitFrame()
