@@ -11,6 +11,15 @@ from nbdev.processors import FilterDefaults, filter_stream_, hide_, hide_line, r
 from notebooks import NBS, ROOT
 
 INDEX = NBS/'index.ipynb'
+HUB = 'https://github.com/fastcnn/fastcnn'
+BADGES = [ # on GitHub and PyPI only: the site asks nothing of the network
+    ('Tests', f'{HUB}/actions/workflows/test.yml/badge.svg', f'{HUB}/actions/workflows/test.yml'),
+    ('Documentation', 'https://img.shields.io/badge/docs-fastcnn.github.io-4c6ef5', 'https://fastcnn.github.io/fastcnn/'),
+    ('Python 3.11 to 3.14', 'https://img.shields.io/badge/python-3.11_to_3.14-3776ab', f'{HUB}#get-it'),
+    ('Licence Apache 2.0', 'https://img.shields.io/badge/licence-Apache_2.0-2f9e44', f'{HUB}/blob/main/LICENSE'),
+    ('Open in Colab', 'https://colab.research.google.com/assets/colab-badge.svg',
+     'https://colab.research.google.com/github/fastcnn/fastcnn/blob/main/nbs/tutorials/start.ipynb'),
+]
 
 
 class ReadmeFilter(FilterDefaults):
@@ -63,6 +72,7 @@ def build():
         if cell.cell_type == 'markdown':
             parts.append(re.sub(r'(\]\()([^)\s]+)(\s*[^)]*\))', from_root, cell.source.strip()))
         elif cell.cell_type == 'code': parts += code_text(cell, pictures)
+    parts.insert(2, '\n'.join(f'[![{alt}]({picture})]({link})' for alt, picture, link in BADGES)) # below the title
     return {'README.md': ('\n\n'.join(p for p in parts if p) + '\n').encode()} | pictures
 
 
