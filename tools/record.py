@@ -114,16 +114,17 @@ def record():
     with tempfile.TemporaryDirectory() as tmp:
         folder = Path(tmp)
         pictures(folder)
-        env = os.environ | dict(FASTCNN_PROVIDER='planets', FASTCNN_PIXELS=str(folder/'.pixels'), PATH=f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
-                                TERM='xterm-256color', PYTHONWARNINGS='ignore', PYTHONPATH=str(ROOT))
-        for name in ('TQDM_DISABLE', 'NO_COLOR', 'CI'): env.pop(name, None)
+        env = {name: value for name, value in os.environ.items() if name not in ('TQDM_DISABLE', 'NO_COLOR', 'CI')}
+        env |= dict(FASTCNN_PROVIDER='planets', FASTCNN_PIXELS=str(folder/'.pixels'), TERM='xterm-256color', PYTHONPATH=str(ROOT),
+                    PYTHONWARNINGS='ignore', PATH=f'{Path(sys.executable).parent}:{os.environ["PATH"]}')
         for command in COMMANDS: film_command(film, command, folder, env)
     film.show(LAST)
     return film.shots
 
 
 FONT, WIDTH, HEIGHT, EDGE, TOP = 14, 8.4, 20, 18, 44 # of a letter and its cell, around the text, above it: pixels
-INK = dict(default='#d6deeb', black='#7f8c98', red='#ff7b72', green='#7ee787', brown='#f2cc60', blue='#79c0ff', magenta='#d2a8ff', cyan='#76e3ea', white='#f0f6fc')
+INK = dict(default='#d6deeb', black='#7f8c98', red='#ff7b72', green='#7ee787', brown='#f2cc60',
+           blue='#79c0ff', magenta='#d2a8ff', cyan='#76e3ea', white='#f0f6fc')
 
 
 def ink(colour):
