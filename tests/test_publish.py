@@ -229,8 +229,9 @@ KINDS = dict(jpeg=encoded, png=lambda i: encoded(i, 'PNG'), grey=lambda i: encod
 def image_files_of_all_kinds(planets):
     "100 image files: planets in every kind that there is, and photographs, or noise where there are none"
     drawn = [KINDS[kind](Image.open(f).convert('RGB')) for f, kind in zip(planets, list(KINDS)*4)][:60]
-    if not os.environ.get('FASTCNN_DATA'): return drawn + [encoded(Image.fromarray(t).resize((300, 200))) for t in tensors(planets, 80)[40:]]
-    with ZipFile(Path(os.environ['FASTCNN_DATA'])/'photos.zip') as photos:
+    archive = Path(os.environ.get('FASTCNN_DATA', 'nowhere'))/'photos.zip'
+    if not archive.exists(): return drawn + [encoded(Image.fromarray(t).resize((300, 200))) for t in tensors(planets, 80)[40:]]
+    with ZipFile(archive) as photos:
         return drawn + [photos.read(n) for n in [n for n in photos.namelist() if n.endswith('.jpg')][:200:5]]
 
 

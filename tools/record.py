@@ -3,8 +3,8 @@
     python tools/record.py           run them (some minutes) and write images/terminal.svg
 
 The terminal's bytes go through a terminal emulator (pyte), and what its screen shows from moment to moment becomes an SVG whose
-lines are text: sharp at any size, light or dark as the reader's system is, and still, at the last screen, for who asks for less
-motion. Waiting is shortened; nothing else is changed.
+lines are text: sharp at any size, and still, at the last screen, for who asks for less motion. What takes long is shown faster,
+and the folder's path as ~; nothing else is changed. It needs a POSIX system.
 """
 import codecs, fcntl, html, os, pty, select, struct, subprocess, sys, tempfile, termios, time
 from itertools import groupby
@@ -15,17 +15,17 @@ import pyte
 from notebooks import ROOT
 
 PICTURE = ROOT/'images'/'terminal.svg'
-COLUMNS, ROWS = 96, 24
+COLUMNS, ROWS = 96, 22
 TALL = 500 # lines that the emulator keeps: nothing scrolls away, the picture's window moves down instead
 COMMANDS = [ # as in the README, with fewer images
-    'fastcnn search "planet jupiter" --label jupiter --out planets -n 120',
-    'fastcnn search "planet saturn" --label saturn --out planets -n 120',
+    'fastcnn search "planet jupiter" --label jupiter --out planets -n 60',
+    'fastcnn search "planet saturn" --label saturn --out planets -n 60',
     'fastcnn clean planets',
     'fastcnn train planets --out model',
     'fastcnn predict model new.jpg watch.jpg',
 ]
-TYPED, LONGEST, LAST = .03, .7, 6. # seconds: a key, the longest wait between two screens, the last screen
-LEAST = .12 # seconds that a screen stays: progress bars change more often than an eye can follow
+TYPED, READ, LAST = .03, 1.2, 6. # seconds: a key, what a command has said, the last screen
+SHORT, FULL = .1, 4.5 # seconds: a screen at least, a running command at most; what takes longer is shown faster
 
 
 def styled(screen, row):
@@ -65,7 +65,7 @@ def output(command, folder, env):
         try: data = os.read(master, 65536)
         except OSError: data = b'' # Linux says so when the other end is closed
         if not data: break
-        yield time.monotonic() - begun, data
+        yield time.monotonic() - begun, data.replace(os.fsencode(folder), b'~') # a temporary place is nobody's business
     os.close(master)
     if process.wait(): sys.exit(f'record: this ended with {process.returncode}: {command}')
 
@@ -92,13 +92,14 @@ def film_command(film, command, folder, env):
         film.feed(key.encode())
         film.show(TYPED)
     film.feed(b'\r\n')
-    since = 0
-    for second, data in output(command, folder, env):
-        if second - since >= LEAST: # what was on the screen until now
-            film.show(min(second - since, LONGEST))
-            since = second
+    pieces = list(output(command, folder, env))
+    faster, since = max(1, pieces[-1][0]/FULL) if pieces else 1, 0
+    for second, data in pieces:
+        if second/faster - since >= SHORT: # what was on the screen until now
+            film.show(second/faster - since)
+            since = second/faster
         film.feed(data)
-    film.show(LONGEST)
+    film.show(READ)
 
 
 def pictures(folder):
@@ -190,7 +191,7 @@ def film_svg(shots):
 {"".join(frames)}}}</style>
 <rect x=".5" y=".5" width="{width - 1}" height="{height - 1}" rx="10" fill="#0d1b2a" stroke="#415a77"/>
 <circle cx="22" cy="20" r="6" fill="#ff7b72"/><circle cx="42" cy="20" r="6" fill="#f2cc60"/><circle cx="62" cy="20" r="6" fill="#7ee787"/>
-<clipPath id="window"><rect x="0" y="{TOP - 4}" width="{width}" height="{ROWS*HEIGHT + 8}"/></clipPath>
+<clipPath id="window"><rect x="0" y="{TOP - 1}" width="{width}" height="{ROWS*HEIGHT + 6}"/></clipPath>
 <g clip-path="url(#window)"><g id="film" style="transform:translateY({-steps[-1][1]*HEIGHT}px)">
 {chr(10).join(parts)}
 </g></g>
