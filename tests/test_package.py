@@ -91,7 +91,9 @@ def built(tmp_path_factory):
     archive = made('sdist', folder/'copy', folder)
     with tarfile.open(archive) as packed: packed.extractall(folder, filter='data')
     unpacked = folder/archive.name.removesuffix('.tar.gz')
-    return before, unpacked, made('wheel', unpacked, folder)
+    wheel = made('wheel', unpacked, folder)
+    shutil.rmtree(unpacked/'build') # the wheel's, not the archive's
+    return before, unpacked, wheel
 
 
 def files_in(folder): return {path.relative_to(folder).as_posix() for path in folder.rglob('*') if path.is_file()}
