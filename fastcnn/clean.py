@@ -316,7 +316,8 @@ def _folded(name:str, table)->Html:
     "A table under its name, to be unfolded; nothing where it has no rows"
     rows = [[None if value != value else value for value in row] for row in table.head(_MOST_DETAILS).itertuples(index=False)] # NaN is not itself
     more = f'<p>and {len(table) - _MOST_DETAILS:,} more</p>'*(len(table) > _MOST_DETAILS)
-    return Html(f'<details><summary>{shown_text(name)} ({len(table):,})</summary>{html_table(table.columns, rows)}{more}</details>' if rows else '')
+    if not rows: return Html()
+    return Html(f'<details><summary>{shown_text(name)} ({len(table):,})</summary>{html_table(table.columns, rows)}{more}</details>')
 
 def _pictured(report, name, cells)->Html:
     "Pictures under a heading; (file, lines, kind)"
@@ -333,7 +334,7 @@ def __repr__(self:CleaningReport):
 @patch
 def _repr_html_(self:CleaningReport)->str: # what a notebook shows
     "The counts, pictures of what was set aside and of what to look at, and tables to unfold"
-    cells = [(file, title.split('\n'), _KINDS[colour]) for line in _report_cells(self, 6, 6) for file, title, colour in line]
+    cells = [(file, title.split('\n')[colour == _BROKEN:], _KINDS[colour]) for line in _report_cells(self, 6, 6) for file, title, colour in line]
     suspects = self.suspects.sort_values('score', ascending=False, kind='stable')
     odd = [(row.file, [_shorten(row.file), f'{row.kind}, like {row.like}' if row.like and row.kind == 'unlike' else row.kind], 'odd')
            for row in suspects.head(_MOST_SUSPECTS).itertuples()]

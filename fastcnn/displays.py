@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
 
 # %% ../nbs/03_displays.ipynb #ed9d782d
 from fastcore.basics import patch

@@ -235,7 +235,8 @@ def evaluate(
 )->Evaluation:
     "Judge predictions against the truth, or a Learner on images that it has not learnt from"
     if hasattr(probabilities, 'dls'): return _evaluate_learner(probabilities, part, targets, vocab, refused, groups, related)
-    if targets is None or vocab is None: raise InputError('the true classes and their names are missing: evaluate(probabilities, targets, vocab), or evaluate(learn)')
+    if targets is None or vocab is None:
+        raise InputError('the true classes and their names are missing: evaluate(probabilities, targets, vocab), or evaluate(learn)')
     if part: raise InputError('probabilities have no part: leave out part=, or give the Learner itself, evaluate(learn, part=...)')
     vocab = [str(v) for v in vocab]
     targets = _class_indices(targets, vocab)
@@ -302,7 +303,8 @@ def _group_facts(learn, items, groups, related):
     "The groups of the images, and which of them have relatives in the training part, as far as tables say so"
     train = getattr(learn.dls.train, 'items', None)
     if groups is None and hasattr(items, 'group'): groups = items.group
-    if related is None and groups is not None and hasattr(train, 'group'): related = pd.Series(groups).notna() & pd.Series(groups).isin(set(train.group.dropna()))
+    if related is None and groups is not None and hasattr(train, 'group'):
+        related = pd.Series(groups).notna() & pd.Series(groups).isin(set(train.group.dropna()))
     return dict(groups=groups, related=related)
 
 def _names_of(items, n):

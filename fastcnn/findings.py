@@ -11,7 +11,7 @@ __all__ = ['Finding', 'Findings']
 from collections import Counter
 from dataclasses import dataclass
 
-from .displays import Html, ShownList, display_html, html_table, shown_text
+from .displays import Html, ShownList, display_html, shown_text
 from .texts import printable
 
 # %% ../nbs/16_diagnosis.ipynb #91ba722a
@@ -27,6 +27,12 @@ class Finding:
 # %% ../nbs/16_diagnosis.ipynb #db9b462d
 _IN_WORDS = dict(error='errors', warning='warnings', info='notes')
 
+def _block(f):
+    "A finding as a notebook shows it"
+    where = f' in {shown_text(f.layer)}' if f.layer else ''
+    return (f'<div class=finding><span class="severity {f.severity}">{f.severity}</span> <strong>{shown_text(f.problem.replace("_", " "))}</strong>{where}'
+            f'<br>Measured: {shown_text(f.evidence, 2000)}<br>Fix: {shown_text(f.fix, 2000)}</div>')
+
 class Findings(ShownList):
     "What `diagnose` returns: a list of Finding, the most severe first"
     def _title(self):
@@ -38,6 +44,4 @@ class Findings(ShownList):
         return '\n'.join([f'diagnose: {self._title()}', *(printable(line) for text in lines for line in text.split('\n'))])
 
     def _repr_html_(self):
-        rows = [(Html(f'<span class="severity {f.severity}">{f.severity}</span>'), f.problem.replace("_", " "), f.layer, f.evidence, f.fix)
-                for f in self]
-        return display_html(f'diagnose: {self._title()}', html_table(['severity', 'problem', 'layer', 'what was measured', 'what to do'], rows))
+        return display_html(f'diagnose: {self._title()}', Html(''.join(map(_block, self))))

@@ -64,8 +64,9 @@ def _mistakes(found):
     cells = []
     for row in () if found.worst is None else found.worst.itertuples():
         no_file = isinstance(row.image, str) and row.image.startswith('image ')
-        picture = Html(f'<span class=no-picture>{shown_text(row.image)}</span>') if no_file else small_picture(row.image, f'{row.label}, taken for {row.predicted}')
-        cells.append((picture, [f'{row.label}, taken for {row.predicted} ({row.probability:.0%})']))
+        told = f'{row.label}, taken for {row.predicted}'
+        picture = Html(f'<span class=no-picture>{shown_text(row.image)}</span>') if no_file else small_picture(row.image, told)
+        cells.append((picture, [f'{told} ({row.probability:.0%})']))
     return Html(f'<p>The mistakes with the highest loss:</p>{gallery(cells)}' if cells else '')
 
 def _facts_html(found):
@@ -80,7 +81,7 @@ def _confused(found, most=5):
 
 # %% ../nbs/17_evaluation.ipynb #1f780cd6
 def evaluation_html(
-    found:'Evaluation' # Of plain probabilities or of a Learner
+    found:object # An Evaluation, of plain probabilities or of a Learner
 )->str: # What a notebook shows
     "The figures, the classes, what is taken for what, and the worst mistakes"
     n = len(found.per_class)
@@ -90,7 +91,7 @@ def evaluation_html(
     return display_html(_headline(found), _facts_html(found), tables, more, _mistakes(found))
 
 def evaluation_text(
-    found:'Evaluation' # As above
+    found:object # As above
 )->str: # What a terminal shows
     "The same without pictures"
     beside = ', '.join(f'{name} {value:.3g}' for name, value in _beside(found))
