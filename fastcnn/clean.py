@@ -340,8 +340,8 @@ def _repr_html_(self:CleaningReport)->str: # what a notebook shows
            for row in suspects.head(_MOST_SUSPECTS).itertuples()]
     tables = {'All that was set aside': self.rows.dropna(axis=1, how='all'), 'To look at': self.suspects, 'In two classes': self.conflicts,
               'Left alone: mostly copies': self.left_alone, 'Images that stay, by class': self.balance, 'Left out': self.left_out}
-    return display_html(repr(self), _pictured(self, 'Set aside, each copy behind the picture that is kept:', cells), _pictured(self, 'To look at; these stay:', odd),
-                        *(_folded(name, table) for name, table in tables.items()))
+    aside = _pictured(self, 'Set aside, each copy behind the picture that is kept:', cells)
+    return display_html(repr(self), aside, _pictured(self, 'To look at; these stay:', odd), *(_folded(name, table) for name, table in tables.items()))
 
 # %% ../nbs/09_clean.ipynb #0a1fc3a4
 def _make_report(root:Path, facts:list, found:object, groups:object, left_alone:object, dry_run:bool, features:Callable|None)->CleaningReport:
