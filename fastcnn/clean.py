@@ -310,7 +310,7 @@ def path(self:CleaningReport,
     return aside if file in set(self.rows.file) and aside.exists() else Path(self.root)/file
 
 # %% ../nbs/09_clean.ipynb #eb4f7b23
-_MOST_SUSPECTS, _MOST_DETAILS = 12, 100 # pictures of suspects; rows of a table
+_MOST_SUSPECTS, _MOST_DETAILS = 8, 40 # pictures of suspects; rows of a table
 
 def _folded(name:str, table)->Html:
     "A table under its name, to be unfolded; nothing where it has no rows"
@@ -334,7 +334,7 @@ def __repr__(self:CleaningReport):
 @patch
 def _repr_html_(self:CleaningReport)->str: # what a notebook shows
     "The counts, pictures of what was set aside and of what to look at, and tables to unfold"
-    cells = [(file, title.split('\n')[colour == _BROKEN:], _KINDS[colour]) for line in _report_cells(self, 6, 6) for file, title, colour in line]
+    cells = [(file, title.split('\n')[colour == _BROKEN:], _KINDS[colour]) for line in _report_cells(self, 5, 4) for file, title, colour in line]
     suspects = self.suspects.sort_values('score', ascending=False, kind='stable')
     odd = [(row.file, [_shorten(row.file), f'{row.kind}, like {row.like}' if row.like and row.kind == 'unlike' else row.kind], 'odd')
            for row in suspects.head(_MOST_SUSPECTS).itertuples()]
