@@ -25,7 +25,7 @@ if TYPE_CHECKING: from pandas import DataFrame
 from .collection import check_collection
 from .core import InputError, Manifest, SidecarFile, is_place, open_file, sidecar, to_json
 from .texts import figure_text, printable
-from .displays import Html, display_html, gallery, html_table, once, shown_text, small_picture
+from .displays import Html, display_html, gallery, html_table, shown_text, small_picture
 from .duplicates import ImageFacts, block_mean, find_conflicts, find_duplicates, read_images
 from .images import UnreadableImage, left_out_files, read_image
 from .quarantine import locked_collection, note_kept, quarantine_findings, restored_files
@@ -451,12 +451,13 @@ def plot_cleaning(
     import matplotlib.pyplot as plt # slow to import
     lines = _report_cells(report, max_groups, columns)
     size = (1.35*columns, 1.6*len(lines)) if lines else (3, .4) # only a line of text where nothing was found
-    figure, axes = plt.subplots(len(lines) or 1, columns, figsize=size, squeeze=False, layout='constrained', FigureClass=once())
+    figure, axes = plt.subplots(len(lines) or 1, columns, figsize=size, squeeze=False, layout='constrained')
     for cell in axes.flat: cell.set_axis_off()
     for line, cells in zip(lines, axes):
         for (file, title, colour), cell in zip(line, cells):
             _draw_cell(cell, _small_picture(report.path(file)), title, colour)
     if not lines: figure.text(.5, .5, 'nothing was found', ha='center', va='center', fontsize=8)
+    plt.close(figure) # the caller shows it, once
     return figure
 
 # %% ../nbs/09_clean.ipynb #04e2c4ad
