@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from .core import InputError
+from .displays import display_html, html_table, once, sparkline, text_table
 
 # %% ../nbs/16_diagnosis.ipynb #a9ee16ed
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish,
@@ -180,6 +181,31 @@ def _per_weight(self:ActivationStats, which):
     if not self.backward: return np.zeros((0, len(self.names)))
     return np.stack([batch[which].cpu().numpy() for batch in self.backward])
 
+# %% ../nbs/16_diagnosis.ipynb #334b2661
+def _layer_rows(stats):
+    "(layer, mean, standard deviation, near zero, dead) at the last measured batch; the standard deviations of all batches"
+    measured = torch.stack(stats.rows)[..., :3].cpu().numpy()
+    names = [f'{type(module).__name__} {i}' for i, module in enumerate(stats.modules)]
+    rows = [(name, *map(float, numbers), float(dead)) for name, numbers, dead in zip(names, measured[-1], stats.dead_units()[-1])]
+    return rows, measured[..., 1].T
+
+_HEADS = 'layer', 'mean', 'std', 'near zero', 'dead units'
+
+# %% ../nbs/16_diagnosis.ipynb #cf208896
+@patch
+def __str__(self:ActivationStats):
+    if not self.rows: return 'ActivationStats: nothing was measured yet'
+    return f'ActivationStats: {len(self.rows)} of {self.step - 1} batches measured; the last one:\n' + text_table(_HEADS, _layer_rows(self)[0])
+
+@patch
+def _repr_html_(self:ActivationStats)->str: # what a notebook shows
+    "A row per layer"
+    if not self.rows: return display_html('ActivationStats', 'Nothing was measured yet: give it to a Learner (cbs=ActivationStats()) and fit it.')
+    rows, curves = _layer_rows(self)
+    drawn = [(*row, sparkline(curve, 'standard deviation over the training')) for row, curve in zip(rows, curves)]
+    told = f'{len(self.rows)} of {self.step - 1} batches were measured. plot_layers, plot_color_dim: what happened on the way; diagnose: what it means.'
+    return display_html('ActivationStats', html_table([*_HEADS, 'std on the way'], drawn, 'At the last measured batch'), told)
+
 # %% ../nbs/16_diagnosis.ipynb #00750548
 def _check_measured(stats):
     if stats.rows: return
@@ -194,7 +220,8 @@ def plot_color_dim(
     import matplotlib.pyplot as plt
     _check_measured(stats)
     layers = range(len(stats.modules)) if layers is None else layers
-    figure, axes = plt.subplots(1, len(layers), figsize=(2.2*len(layers), 2.4), layout='constrained', squeeze=False)
+    figure, axes = plt.subplots(1, len(layers), figsize=(2.2*len(layers), 2.4), layout='constrained', squeeze=False,
+                                FigureClass=once())
     edges = [*stats.steps, max(stats.step, stats.steps[-1] + 1)] # a column lasts until the next step that is measured
     for axis, layer in zip(axes[0], layers):
         axis.pcolormesh(edges, np.linspace(0, 10, 41), stats.hist(layer), cmap='inferno', rasterized=True)
@@ -210,7 +237,7 @@ def plot_layers(
     "What each layer does, step by step"
     import matplotlib.pyplot as plt
     _check_measured(stats)
-    figure, axes = plt.subplots(1, 3, figsize=(11, 2.6), layout='constrained')
+    figure, axes = plt.subplots(1, 3, figsize=(11, 2.6), layout='constrained', FigureClass=once())
     _plot_lines(axes[0], 'share of dead units', stats.steps, stats.dead_units(window))
     _plot_lines(axes[1], 'norm of the gradient', stats.backward_steps, stats.gradient_norms())
     _plot_lines(axes[2], 'step, as a share of the weight', stats.backward_steps, stats.update_ratios())

@@ -8,9 +8,13 @@ Docs: https://fastcnn.github.io/fastcnn/all.html.md"""
 __all__ = ['library_modules']
 
 # %% ../nbs/26_all.ipynb #335a80a5
-import importlib, pkgutil
+import importlib, pkgutil, warnings
 
 import fastcnn
+
+with warnings.catch_warnings(): # of fastai's own code, which nobody who reads this could change
+    warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning)
+    import fastai.vision.all as _vision
 
 # %% ../nbs/26_all.ipynb #8a4aa8d3
 _NOT_FOR_NOTEBOOKS = 'all', 'cli'
@@ -29,8 +33,8 @@ def _public_names(name):
     return {public: getattr(module, public) for public in names}
 
 # %% ../nbs/26_all.ipynb #cf29327d
-__all__ = ['library_modules']
-for _name in library_modules():
-    _found = _public_names(_name)
-    __all__ += _found
-    globals().update(_found)
+_names = {name: value for name, value in vars(_vision).items() if name[0] != '_'} # fastai's
+_names['library_modules'] = library_modules
+for _name in library_modules(): _names |= _public_names(_name)
+__all__ = list(_names)
+globals().update(_names)

@@ -9,7 +9,7 @@ __all__ = ['find_broken', 'sharpness', 'find_outliers', 'class_balance', 'Cleani
            'keep_label_errors', 'kept_label_errors']
 
 # %% ../nbs/09_clean.ipynb #f79b146b
-import base64, io, json, warnings
+import json, warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ if TYPE_CHECKING: from pandas import DataFrame
 from .collection import check_collection
 from .core import InputError, Manifest, SidecarFile, is_place, open_file, sidecar, to_json
 from .texts import figure_text, printable
+from .displays import Html, display_html, gallery, html_table, shown_text, small_picture
 from .duplicates import ImageFacts, block_mean, find_conflicts, find_duplicates, read_images
 from .images import UnreadableImage, left_out_files, read_image
 from .quarantine import locked_collection, note_kept, quarantine_findings, restored_files
@@ -309,23 +310,38 @@ def path(self:CleaningReport,
     return aside if file in set(self.rows.file) and aside.exists() else Path(self.root)/file
 
 # %% ../nbs/09_clean.ipynb #eb4f7b23
-def _table_html(name:str, table)->str:
-    "A heading and at most 100 rows; nothing where there are none"
-    rows = table.head(100).map(lambda cell: printable(cell) if isinstance(cell, str) else cell).to_html(index=False, na_rep='', float_format='{:.3f}'.format)
-    return f'<h4>{name}</h4>{rows}' if len(table) else ''
+_MOST_SUSPECTS, _MOST_DETAILS = 8, 40 # pictures of suspects; rows of a table
+
+def _folded(name:str, table)->Html:
+    "A table under its name, to be unfolded; nothing where it has no rows"
+    rows = [[None if value != value else value for value in row] for row in table.head(_MOST_DETAILS).itertuples(index=False)] # NaN is not itself
+    more = f'<p>and {len(table) - _MOST_DETAILS:,} more</p>'*(len(table) > _MOST_DETAILS)
+    if not rows: return Html()
+    return Html(f'<details><summary>{shown_text(name)} ({len(table):,})</summary>{html_table(table.columns, rows)}{more}</details>')
+
+def _pictured(report, name, cells)->Html:
+    "Pictures under a heading; (file, lines, kind)"
+    shown = gallery((small_picture(report.path(file), file), lines, kind) for file, lines, kind in cells)
+    return Html(f'<p>{shown_text(name)}</p>{shown}' if shown else '')
 
 # %% ../nbs/09_clean.ipynb #9d82cfc2
 @patch
+def __repr__(self:CleaningReport):
+    counts, found = self.counts, f'{len(self.suspects)} to look at' if len(self.suspects) else ''
+    told = ', '.join(filter(None, [*(f'{n:,} {kind.replace("_", " ")}' for kind, n in counts.items()), found]))
+    return f'clean_images {printable(self.root.name)}: {told}' + ' (dry run: nothing was moved)'*self.dry_run
+
+@patch
 def _repr_html_(self:CleaningReport)->str: # what a notebook shows
-    "The counts, the pictures, and the tables"
-    counts, picture = ', '.join(f'{n} {kind.replace("_", " ")}' for kind, n in self.counts.items()), io.BytesIO()
-    plot_cleaning(self).savefig(picture, format='png', dpi=60)
-    source = f'data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}'
-    tables = {'Set aside': self.rows, 'To look at': self.suspects, 'In two classes': self.conflicts,
-              'Left alone: mostly copies': self.left_alone, 'Images that stay': self.balance, 'Left out': self.left_out}
-    return (f'<p>{counts}{" (dry run)" if self.dry_run else ""}</p>'
-            f'<img alt="Duplicates, odd and broken images, with the reason above each" src="{source}">'
-            + ''.join(_table_html(name, table) for name, table in tables.items()))
+    "The counts, pictures of what was set aside and of what to look at, and tables to unfold"
+    cells = [(file, title.split('\n')[colour == _BROKEN:], _KINDS[colour]) for line in _report_cells(self, 5, 4) for file, title, colour in line]
+    suspects = self.suspects.sort_values('score', ascending=False, kind='stable')
+    odd = [(row.file, [_shorten(row.file), f'{row.kind}, like {row.like}' if row.like and row.kind == 'unlike' else row.kind], 'odd')
+           for row in suspects.head(_MOST_SUSPECTS).itertuples()]
+    tables = {'All that was set aside': self.rows.dropna(axis=1, how='all'), 'To look at': self.suspects, 'In two classes': self.conflicts,
+              'Left alone: mostly copies': self.left_alone, 'Images that stay, by class': self.balance, 'Left out': self.left_out}
+    aside = _pictured(self, 'Set aside, each copy behind the picture that is kept:', cells)
+    return display_html(repr(self), aside, _pictured(self, 'To look at; these stay:', odd), *(_folded(name, table) for name, table in tables.items()))
 
 # %% ../nbs/09_clean.ipynb #0a1fc3a4
 def _make_report(root:Path, facts:list, found:object, groups:object, left_alone:object, dry_run:bool, features:Callable|None)->CleaningReport:
@@ -374,6 +390,7 @@ def clean_images(
 
 # %% ../nbs/09_clean.ipynb #dbbafe7b
 _KEPT, _COPY, _ODD, _BROKEN = '#2a7f3f', '#b06000', '#6a3fa0', '#b02020' # colours of the frames
+_KINDS = {_KEPT: 'kept', _COPY: 'copy', _ODD: 'odd', _BROKEN: 'broken'}
 
 def _small_picture(path:Path, size:int=160)->np.ndarray|None:
     "An image with a longest side of `size`; None if it cannot be decoded, for the table has the reason"
@@ -432,14 +449,14 @@ def plot_cleaning(
 ): # matplotlib Figure
     "Duplicate groups side by side, then odd and broken images, with the reason above each"
     import matplotlib.pyplot as plt # slow to import
-    lines = _report_cells(report, max_groups, columns) or [[]]
-    size = 1.35*columns, 1.6*len(lines)
-    figure, axes = plt.subplots(len(lines), columns, figsize=size, squeeze=False, layout='constrained')
+    lines = _report_cells(report, max_groups, columns)
+    size = (1.35*columns, 1.6*len(lines)) if lines else (3, .4) # only a line of text where nothing was found
+    figure, axes = plt.subplots(len(lines) or 1, columns, figsize=size, squeeze=False, layout='constrained')
     for cell in axes.flat: cell.set_axis_off()
     for line, cells in zip(lines, axes):
         for (file, title, colour), cell in zip(line, cells):
             _draw_cell(cell, _small_picture(report.path(file)), title, colour)
-    if not lines[0]: axes[0, 0].set_title('nothing was found', fontsize=8)
+    if not lines: figure.text(.5, .5, 'nothing was found', ha='center', va='center', fontsize=8)
     plt.close(figure) # the caller shows it, once
     return figure
 

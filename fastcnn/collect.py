@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/collect.html.md"""
 __all__ = ['collection_counts', 'Shortfall', 'collect_images', 'duckduckgo_search', 'ImgSize', 'ImgLayout', 'ImgType', 'ImgColor']
 
 # %% ../nbs/06_collect.ipynb #1bcff0f3
-import os, warnings
+import os, tempfile, warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -16,12 +16,40 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 # %% ../nbs/06_collect.ipynb #9ded7204
+from fastcore.basics import patch
+
 from .core import PRESENT, ImageResult, Manifest, check_label
+from .displays import Html, small_picture
 from .download import count_images, fetch_images, stored_file
 from .services import NoResultsError, license_passes
-from .search import SearchError, SearchPlan, iter_images, plan_search, provider_hosts, wordings_of
+from .search import ImageResults, SearchError, SearchPlan, iter_images, plan_search, provider_hosts, results_html, wordings_of
 
 if TYPE_CHECKING: from jmd_imagescraper.core import ImgColor, ImgLayout, ImgSize, ImgType
+
+# %% ../nbs/06_collect.ipynb #74e11fd0
+_LOOKED_AT = dict(deadline=6, connect=3, read=3, attempts=1, max_wait=0) # seconds; each address is asked once
+
+@patch
+def fetch_pictures(self:ImageResults,
+    n:int=8 # Of the first results
+)->ImageResults: # The same, which a notebook now shows with their pictures
+    "Fetch small copies of the first pictures, to look at; nothing is kept on the disk"
+    some = [replace(result, label='seen') for result in self[:n] if result.url not in self.pictures]
+    if not some: return self
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter('ignore') # who opts out or does not answer is not shown
+        root = Path(folder)/'seen'
+        rows = {row['url']: row for row in fetch_images(some, root, self.hosts or (), **_LOOKED_AT).present()}
+        for result in some:
+            row = rows.get(result.url)
+            self.pictures[result.url] = small_picture(root/row['file'], result.title or 'untitled') if row else Html()
+    return self
+
+@patch
+def _repr_html_(self:ImageResults)->str: # what a notebook shows
+    "A table, and the first pictures where a service was asked just now"
+    if self.hosts is not None: self.fetch_pictures()
+    return results_html(self)
 
 # %% ../nbs/06_collect.ipynb #97e01ad8
 def collection_counts(

@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-
-# %% ../nbs/00_core.ipynb #48df6ca4
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -28,7 +26,7 @@ from platformdirs import user_cache_dir
 
 # %% ../nbs/00_core.ipynb #f8c88b23
 from . import __version__
-from .texts import is_utf8, markdown_code, markdown_link, markdown_text, texts_in
+from .texts import is_utf8, markdown_code, markdown_link, markdown_text, printable, texts_in
 
 # %% ../nbs/00_core.ipynb #40b62ccf
 class InputError(ValueError):
@@ -261,7 +259,6 @@ def _key(url:str, label:str)->bytes:
     "Twelve bytes that stand for an image"
     return hashlib.blake2b(f'{url}\0{label}'.encode(errors='surrogatepass'), digest_size=12).digest()
 
-# %% ../nbs/00_core.ipynb #a8ee3e89
 def _parse(
     line:bytes # Of the log
 )->object: # None for a torn line
@@ -538,6 +535,9 @@ def counts(self:Manifest)->dict: # state, or state:reason → number of images
     "How many images are in each state"
     names = {number: ':'.join(filter(None, name)) for name, number in self._index.names.items()}
     return {names[number]: count for number, count in Counter(self._index.states).items()}
+
+@patch
+def __repr__(self:Manifest): return f'Manifest of {printable(self.root.name)}: ' + (', '.join(f'{n:,} {what}' for what, n in self.counts().items()) or 'empty')
 
 # %% ../nbs/00_core.ipynb #96bd63fa
 @patch

@@ -715,7 +715,7 @@ def _schedule_downloads(run:_Run, loop:asyncio.AbstractEventLoop, results:Iterab
 # %% ../nbs/05_download.ipynb #363a01ac
 def _download_all(run:_Run, results:Iterable, total:int|None):
     "Download in a loop of its own until all is done, there is enough, or something stops the run"
-    bar = tqdm(total=total, desc='downloading', unit=' images', delay=1, disable=NO_BARS)
+    bar = tqdm(total=total, desc='downloading', unit=' images', delay=1, leave=False, disable=NO_BARS) # left behind it would be red: some always fail
     with _background_loop() as loop, bar:
         _run_in(loop, _open_session(run))
         try: _schedule_downloads(run, loop, results, bar)

@@ -29,6 +29,8 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 # %% ../nbs/17_evaluation.ipynb #836cae62
 from .core import InputError
+from .displays import once
+from .scores import evaluation_html, evaluation_text
 from .texts import figure_text
 if TYPE_CHECKING: # plain probabilities need neither
     from fastai.learner import Learner
@@ -101,6 +103,8 @@ class Evaluation:
     related_images:int=None # How many of them have relatives in the training part; None: not known
     accuracy_unrelated:float=None # On the others; None: not known, or there are none
     accuracy_unrelated_interval:tuple=None # Its 95% interval
+    part:str='' # Of a Learner: valid or test; empty: not known
+    worst:pd.DataFrame=None # Mistakes with the highest loss, as `top_losses` gives them; None: the images are not known
 
 # %% ../nbs/17_evaluation.ipynb #28cd2d7b
 @patch
@@ -114,6 +118,13 @@ def summary(self:Evaluation
                  for value in [getattr(self, name)]}
     per_class_f1 = {name: None if math.isnan(f1) else f1 for name, f1 in self.per_class.f1.items()}
     return scores | intervals | dict(images=int(self.per_class.images.sum()), per_class_f1=per_class_f1)
+
+# %% ../nbs/17_evaluation.ipynb #2a6e4ebe
+@patch
+def __repr__(self:Evaluation): return evaluation_text(self)
+
+@patch
+def _repr_html_(self:Evaluation): return evaluation_html(self)
 
 # %% ../nbs/17_evaluation.ipynb #fd08e2e7
 def _class_indices(targets, vocab):
@@ -214,14 +225,19 @@ def _answered(refused, n):
 
 # %% ../nbs/17_evaluation.ipynb #6fbb8dd4
 def evaluate(
-    probabilities:ArrayLike, # (N, classes), array, table or tensor; each row sums to 1
-    targets:Sequence, # (N,) true classes, as numbers or names
-    vocab:list, # Names of the classes in the order of the columns
+    probabilities:'ArrayLike|Learner', # (N, classes), array, table or tensor; each row sums to 1. Or a Learner: nothing else is needed
+    targets:Sequence=None, # (N,) true classes, as numbers or names
+    vocab:list=None, # Names of the classes in the order of the columns
     refused:Sequence[bool]=None, # (N,) True where the answer was "none of these"; None: all images were answered
-    groups:Sequence=None, # (N,) group of each image, such as its film; None, NaN or '': a group of its own
-    related:Sequence[bool]=None # (N,) True where images of the same group were trained on; None: not known
+    groups:Sequence=None, # (N,) group of each image, such as its film; None, NaN or '': a group of its own; of a Learner: the column `group`
+    related:Sequence[bool]=None, # (N,) True where images of the same group were trained on; None: not known
+    part:str=None # Of a Learner: test or valid; default: test where it has such a part
 )->Evaluation:
-    "Judge predictions against the truth"
+    "Judge predictions against the truth, or a Learner on images that it has not learnt from"
+    if hasattr(probabilities, 'dls'): return _evaluate_learner(probabilities, part, targets, vocab, refused, groups, related)
+    if targets is None or vocab is None:
+        raise InputError('the true classes and their names are missing: evaluate(probabilities, targets, vocab), or evaluate(learn)')
+    if part: raise InputError('probabilities have no part: leave out part=, or give the Learner itself, evaluate(learn, part=...)')
     vocab = [str(v) for v in vocab]
     targets = _class_indices(targets, vocab)
     if not (n := len(targets)): raise InputError('there are no images to evaluate on')
@@ -257,14 +273,57 @@ def _judge(probabilities, targets, vocab, groups, related):
 def _losses(probabilities, targets): return -np.log(np.maximum(probabilities[np.arange(len(targets)), targets], 1e-12))
 
 # %% ../nbs/17_evaluation.ipynb #ce8593e8
+def _answers(learn, batches, **options):
+    "(probabilities, targets) of a DataLoader; the Learner's history stays as it is"
+    recording = learn.cbs.filter(lambda callback: getattr(callback, 'remove_on_fetch', False)) # fastai's own mark
+    with learn.no_bar(), learn.removed_cbs(recording): return learn.get_preds(dl=batches, **options)
+
 def predict_items(
     learn:'Learner', # After a fit
     items:pd.DataFrame|list # As its DataBlock takes them: a table with the columns image and label, or files
 )->tuple: # (probabilities (N, classes), targets (N,)), tensors
     "What a Learner says about labelled images, without augmentation; its history stays as it is"
-    batches = learn.dls.test_dl(items, with_labels=True)
-    recording = learn.cbs.filter(lambda callback: getattr(callback, 'remove_on_fetch', False)) # fastai's own mark
-    with learn.no_bar(), learn.removed_cbs(recording): return learn.get_preds(dl=batches)
+    return _answers(learn, learn.dls.test_dl(items, with_labels=True))
+
+# %% ../nbs/17_evaluation.ipynb #a82d1b4c
+_PARTS = {'valid': 1, 'test': 2} # where they lie in `dls.loaders`
+
+def _part_of(learn, part):
+    "(name, DataLoader) of a part, in its own order and whole"
+    loaders = learn.dls.loaders
+    part = part or ('test' if len(loaders) > 2 else 'valid')
+    if part not in _PARTS: raise InputError(f'{part!r} is no part that says how good a Learner is: choose valid or test')
+    found = loaders[_PARTS[part]] if _PARTS[part] < len(loaders) else None
+    if found is None or not len(found.dataset):
+        raise InputError(f'this Learner has no {part} part: make its DataLoaders with one (image_dataloaders(…, {part}_pct=0.2)), or choose another part=')
+    return part, found.new(shuffle=False, drop_last=False) if hasattr(found, 'new') else found
+
+# %% ../nbs/17_evaluation.ipynb #076271e6
+def _group_facts(learn, items, groups, related):
+    "The groups of the images, and which of them have relatives in the training part, as far as tables say so"
+    train = getattr(learn.dls.train, 'items', None)
+    if groups is None and hasattr(items, 'group'): groups = items.group
+    if related is None and groups is not None and hasattr(train, 'group'):
+        related = pd.Series(groups).notna() & pd.Series(groups).isin(set(train.group.dropna()))
+    return dict(groups=groups, related=related)
+
+def _names_of(items, n):
+    "What holds each image of a part: a file, its bytes, or else its number"
+    if hasattr(items, 'columns'): items = items['image'] if 'image' in items else None
+    items = [] if items is None else [item[0] if isinstance(item, tuple) else item for item in items]
+    return items if len(items) == n else [f'image {i}' for i in range(n)]
+
+# %% ../nbs/17_evaluation.ipynb #050df7d4
+def _evaluate_learner(learn, part, targets, vocab, refused, groups, related, most=12):
+    "The evaluation of a part of a Learner, with its worst mistakes"
+    if targets is not None or vocab is not None: raise InputError('a Learner knows its own images and classes: evaluate(learn), without targets and vocab')
+    part, batches = _part_of(learn, part)
+    has_own = hasattr(learn.loss_func, 'activation') # fastai's losses know how to make probabilities
+    probabilities, targets = _answers(learn, batches, **{} if has_own else dict(act=lambda scores: scores.softmax(-1)))
+    vocab, items = list(getattr(learn.dls, 'vocab', None) or range(probabilities.shape[1])), getattr(batches, 'items', None)
+    found = evaluate(probabilities, targets.tolist(), vocab, refused, **_group_facts(learn, items, groups, related))
+    worst = top_losses(probabilities, targets.tolist(), vocab, _names_of(items, len(targets)), len(targets))
+    return replace(found, part=part, worst=worst[worst.label != worst.predicted].head(most).reset_index(drop=True))
 
 # %% ../nbs/17_evaluation.ipynb #ce5b3a0f
 def plot_calibration(
@@ -274,7 +333,7 @@ def plot_calibration(
     import matplotlib.pyplot as plt
     bins, width, error = evaluation.calibration, 1/10, evaluation.expected_calibration_error
     layout = dict(height_ratios=[3, 1], sharex=True, layout='constrained')
-    figure, (curve, counts) = plt.subplots(2, 1, figsize=(4.6, 4.8), **layout)
+    figure, (curve, counts) = plt.subplots(2, 1, figsize=(4.6, 4.8), **layout, FigureClass=once())
     whiskers = [bins.accuracy - bins.low, bins.high - bins.accuracy]
     curve.plot([0, 1], [0, 1], '--', color='0.4', label='perfect')
     curve.errorbar(bins.confidence, bins.accuracy, whiskers, fmt='o-', capsize=3, label='measured, 95% intervals')
@@ -295,7 +354,7 @@ def plot_confusion_matrix(
     counts, names = evaluation.confusion.to_numpy(), list(evaluation.confusion.index)
     shares = counts/np.maximum(counts.sum(1, keepdims=True), 1)
     side = 1.6 + min(0.55*len(names), 12)
-    figure, axis = plt.subplots(figsize=(side + 0.8, side), layout='constrained')
+    figure, axis = plt.subplots(figsize=(side + 0.8, side), layout='constrained', FigureClass=once())
     axis.imshow(shares, cmap='Blues', vmin=0, vmax=1)
     axis.set(xticks=range(len(names)), yticks=range(len(names)), xlabel='predicted', ylabel='true')
     shown = list(map(figure_text, names))
@@ -312,7 +371,7 @@ def plot_per_class(
     "Precision and recall of each class with their 95% intervals"
     import matplotlib.pyplot as plt
     table = evaluation.per_class
-    figure, axis = plt.subplots(figsize=(6, 1 + 0.42*len(table)), layout='constrained')
+    figure, axis = plt.subplots(figsize=(6, 1 + 0.42*len(table)), layout='constrained', FigureClass=once())
     for name, marker, shift in (('precision', 'o', -0.13), ('recall', 's', 0.13)):
         score, low, high = table[name], table[f'{name}_low'], table[f'{name}_high']
         whiskers = [score - low, high - score]
@@ -394,7 +453,7 @@ def plot_loss_curves(
     import matplotlib.pyplot as plt
     curves = _training_curves(learn)
     epochs = range(1, len(curves) + 1)
-    figure, axes = plt.subplots(1, 2, figsize=(8, 2.8), layout='constrained')
+    figure, axes = plt.subplots(1, 2, figsize=(8, 2.8), layout='constrained', FigureClass=once())
     for name, values in curves.items():
         axis, style = axes[0 if name.endswith('loss') else 1], 's--' if name.startswith('valid') else 'o-'
         axis.plot(epochs, values, style, label=name.replace('_', ' '))
@@ -447,7 +506,7 @@ def show_kernels(
     pictures = _in_colour(kernels/scale, min(most, n)) if maps == 3 else kernels[:most, :most]
     sheet = _tiles(pictures, gap=3, zoom=max(2, 24//sides[1]))
     height, width = sheet.shape[0]/48, sheet.shape[1]/48 # inches
-    figure, axis = plt.subplots(figsize=(max(width, 3) + 0.8, height + 0.9), layout='constrained')
+    figure, axis = plt.subplots(figsize=(max(width, 3) + 0.8, height + 0.9), layout='constrained', FigureClass=once())
     drawn = axis.imshow(sheet, cmap='RdBu_r', vmin=-scale, vmax=scale)
     axis.set(xticks=[], yticks=[], title=f'{name}: {n} kernels {sides[0]}×{sides[1]} for {maps} maps')
     axis.spines[:].set_visible(False)
@@ -532,7 +591,7 @@ def show_feature_maps(
     import matplotlib.pyplot as plt
     found = _feature_maps(model, image, layers)
     size = (0.9*most + 1.2, 0.95*len(found))
-    figure, axes = plt.subplots(len(found), figsize=size, layout='constrained', squeeze=False)
+    figure, axes = plt.subplots(len(found), figsize=size, layout='constrained', squeeze=False, FigureClass=once())
     for axis, (name, maps) in zip(axes[:, 0], found.items()):
         strongest = maps.flatten(1).std(1, correction=0).argsort(descending=True, stable=True)[:most]
         axis.imshow(_tiles(maps[strongest][None], gap=3, zoom=max(1, round(48/maps.shape[1]))), cmap='viridis')
@@ -650,7 +709,7 @@ def show_grad_cam(
     pictures, columns = _displayed(images), min(columns, len(images))
     rows = -(-len(pictures)//columns)
     size = 1.5*columns, (3.1 + 0.25*bool(captions))*rows + 0.3
-    figure, axes = plt.subplots(2*rows, columns, figsize=size, layout='constrained', squeeze=False)
+    figure, axes = plt.subplots(2*rows, columns, figsize=size, layout='constrained', squeeze=False, FigureClass=once())
     for axis in axes.flat: axis.axis('off')
     for i, (picture, warmth) in enumerate(zip(pictures, heat.maps.numpy())):
         above, below = axes[2*(i//columns):2*(i//columns) + 2, i % columns]

@@ -15,6 +15,7 @@ from fastcore.basics import patch
 
 from .collection import move_file, note_gone
 from .core import PRESENT, Manifest, is_event
+from . import displays # noqa: F401 what a notebook shows of the manifest that is returned
 from .images import files_on_disk
 
 # %% ../nbs/05_download.ipynb #cf432121

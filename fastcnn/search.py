@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 # %% ../nbs/04_search.ipynb #da72a1a9
 from .archives import Allowance, ParquetReader, check_regular
 from .core import ImageResult, InputError
+from .displays import ShownList, display_html, gallery, html_table, page_link, text_table
 from .services import (PROVIDERS, NoResultsError, ProviderInfo, SearchError, allowed_licenses, clean_text,
                               license_name, license_passes, pixel_count, sha1_digest, text_without_mail, web_address, wikimedia_file)
 from .texts import csv_line, read_csv_text
@@ -382,6 +383,45 @@ def iter_images(
                 if len(seen) == max_results: return
     if not seen: raise _combined_error(errors, query, order)
 
+# %% ../nbs/04_search.ipynb #5727600e
+class ImageResults(ShownList):
+    "The results of a search: a list of ImageResult, which a notebook shows"
+    def __init__(self,
+        results:Iterable[ImageResult]=(),
+        hosts:tuple=None # As `fetch_images(allow_hosts=…)` takes them; None: no service was asked just now
+    ):
+        super().__init__(results)
+        self.hosts, self.pictures = hosts, {} # address → small picture as Html; empty where there is none
+
+    def _like(self, items):
+        part = ImageResults(items, self.hosts)
+        part.pictures = self.pictures
+        return part
+
+    def __repr__(self):
+        rows, more = text_table(_HEADS, map(_told, self[:20])), f'\n… and {len(self) - 20} more'*(len(self) > 20)
+        return f'{len(self)} results\n{rows}{more}'.rstrip()
+
+    def _repr_html_(self): return results_html(self)
+
+# %% ../nbs/04_search.ipynb #0ab7be7f
+_HEADS = 'title', 'maker', 'licence', 'size', 'provider'
+
+def _told(result):
+    "A row of the table"
+    size = f'{result.width} × {result.height}' if result.width and result.height else ''
+    return result.title or 'untitled', result.creator, result.license or 'unknown', size, result.provider
+
+# %% ../nbs/04_search.ipynb #bdd3d93f
+def results_html(
+    results:ImageResults, # With their pictures, where they were fetched
+)->str: # What a notebook shows
+    "The pictures that are there, and a table of at most 50 results"
+    shown = gallery((results.pictures[r.url], [r.title or 'untitled', r.license or 'unknown licence']) for r in results if results.pictures.get(r.url))
+    rows = [(page_link(title, r.landing_url or r.url), *told) for r in results[:50] for title, *told in [_told(r)]]
+    more = f'and {len(results) - 50} more'*(len(results) > 50)
+    return display_html(f'{len(results)} results', shown, html_table(_HEADS, rows), more)
+
 # %% ../nbs/04_search.ipynb #f026ea4d
 def search_images(
     query:str|list, # Words to search for, at most 200 characters, or several wordings
@@ -391,6 +431,9 @@ def search_images(
     safe:bool=True, # Leave out mature content
     base_url:str=None, # Scheme and host that stand in for the provider's own
     filters:dict=None, # `size`, `type`, `layout`, `color`, as in `duckduckgo_search`
-)->list[ImageResult]: # In the service's order, each address once
+)->ImageResults: # A list of ImageResult, in the service's order, each address once
     "Search for images: where they are, who made them, under which licence"
-    return list(iter_images(query, max_results, provider, license, safe, base_url, filters))
+    found = list(iter_images(query, max_results, provider, license, safe, base_url, filters))
+    asked = plan_search(query, provider, license, base_url, filters).order
+    is_live = base_url or set(asked) <= set(provider_names())
+    return ImageResults(found, provider_hosts(provider, base_url) if is_live else None)

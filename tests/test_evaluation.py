@@ -557,6 +557,37 @@ def test_predicting_leaves_the_history(colours):
     assert len(learn.recorder.values) == 1
 
 
+@pytest.mark.parametrize('loss', [None, nn.CrossEntropyLoss()], ids=['of fastai', 'of torch'])
+def test_a_learner_is_judged_on_the_part_asked_for(colours, loss):
+    "As its predictions are; a loss that knows no probabilities changes nothing"
+    learn = scratch_learner(colours, ByColour())
+    plain = {part: evaluate(*predict_items(learn, colours[place].items), list(colours.vocab)) for part, place in (('valid', 1), ('test', 2))}
+    if loss: learn.loss_func = loss
+    assert evaluate(learn).part == 'test'
+    for part, place in (('valid', 1), ('test', 2)):
+        found, items = evaluate(learn, part=part), colours[place].items
+        assert (found.part, found.accuracy, found.confusion.to_numpy().tolist()) == (part, plain[part].accuracy, plain[part].confusion.to_numpy().tolist())
+        assert found.log_loss == pytest.approx(plain[part].log_loss)
+        wrong = {str(row.image) for row in items.itertuples() if f'{row.label}-' not in str(row.image).split('/')[-1]}
+        assert set(map(str, found.worst.image)) == wrong and found._repr_html_().count('<img') == len(wrong)
+
+
+def test_relatives_of_a_learner_are_told(colours, monkeypatch):
+    for part, group in ((0, 'film'), (2, 'film')): monkeypatch.setitem(colours[part].items, 'group', [group]*2 + [None]*(len(colours[part].items) - 2))
+    found = evaluate(scratch_learner(colours, ByColour()))
+    assert found.related_images == 2 and found.effective_images < len(colours[2].dataset) and 'with relatives in training' in repr(found)
+
+
+def test_a_learner_without_a_test_part(colours):
+    from fastai.data.core import DataLoaders
+    learn = scratch_learner(DataLoaders(colours[0], colours[1]), ByColour())
+    assert evaluate(learn).part == 'valid' and 'the validation part' in evaluate(learn)._repr_html_()
+    with pytest.raises(InputError, match='has no test part'): evaluate(learn, part='test')
+    with pytest.raises(InputError, match='choose valid or test'): evaluate(learn, part='train')
+    with pytest.raises(InputError, match='knows its own images and classes'): evaluate(learn, [0], ['a'])
+    with pytest.raises(InputError, match='have no part'): evaluate([[.5, .5]], [0], ['a', 'b'], part='test')
+
+
 # The page
 
 class Addresses(html.parser.HTMLParser):
