@@ -260,7 +260,7 @@ def _train(
     source:_Source, # Folder or archive of images, a list of them, or parquet
     *, out:_Model, # Folder for the exported model
     bs:int=None, # Images in a batch; default: chosen from the number of images
-    lr:_learning_rate=None, # Highest learning rate, or auto for lr_find; default: the plan's
+    lr:_learning_rate=None, # Highest learning rate, or auto, which looks for one; default: the plan's
     report:_File=None, # Write the evaluation as an HTML page
     pretrained:bool=False, # The same as --plan transfer
     **kwargs
@@ -387,7 +387,7 @@ def _unless_closed(stream):
 
 class _CommandParser(argparse.ArgumentParser):
     "Wrong arguments are an `InputError`, like any other wrong input, and the nearest right word is named"
-    def error(self, message): raise InputError(f'{message}{"" if message.endswith("?") else ";"} see `{self.prog} --help`')
+    def error(self, message): raise InputError(f'{message}{" See" if message.endswith("?") else "; see"} `{self.prog} --help`')
     def parse_known_args(self, args=None, namespace=None):
         self._check_words(sys.argv[1:] if args is None else args)
         return super().parse_known_args(args, namespace)
@@ -480,9 +480,11 @@ def _option_names(run):
     options = {name: f'-{name}' if len(name) == 1 else f'--{name.replace("_", "-")}' for name in names}
     return options | {python: options[name] for python, name in _OTHER_NAMES.items() if name in options}
 
-def _in_options(text, run):
+def in_options(text, run):
     "Advice in Python as advice for a verb: its options, and the other verbs; names in quotes are somebody's own"
     text = re.sub(rf'\b({"|".join(_VERB_OF)})\((\'[^\']*\'|"[^"]*")\)', _verb_call, text)
+    text = re.sub(r'\b\w+ or (?=`fastcnn )', '', text) # both are named
+    text = text.replace('snapshot_download(…, local_dir=…)', '`hf download … --local-dir …`')
     if run is None: return text
     for name, option in _option_names(run).items():
         text = re.sub(rf'\b{name}= or (?={option}\b)', '', text)
@@ -550,9 +552,7 @@ def _bars(watched):
         return bar
     tqdm.__init__ = begin
     try: yield line
-    finally:
-        tqdm.__init__ = usual
-        for bar in sorted(getattr(tqdm, '_instances', ()), key=lambda bar: bool(bar.leave)): bar.close() # whoever made them was interrupted
+    finally: tqdm.__init__ = usual
 
 # %% ../nbs/25_cli.ipynb #c1f40013
 class _StageLines(logging.Handler):
@@ -571,24 +571,32 @@ class _StageLines(logging.Handler):
     def run_clock(self):
         while not self.over.wait(.5):
             with self.lock:
-                if not self.line or time.time() - self.line.start_t < 1: continue
+                if self.line is None or time.time() - self.line.start_t < 1: continue
                 self.line.bar_format = '{desc}  {elapsed}'
                 self.line.refresh()
 
     def end_line(self):
-        if self.line: self.line.close()
+        if self.line is not None: self.line.close() # a bar without an end has no truth value
         self.line = None
 
     def close(self):
         self.over.set()
-        with self.lock: self.end_line()
+        with self.lock:
+            for bar in _open_bars(): # those below the line: whoever made them was interrupted
+                if bar is not self.line: bar.close()
+            self.end_line()
         super().close()
 
 # %% ../nbs/25_cli.ipynb #c1f40014
+def _is_watched():
+    "Whether standard error is a terminal that bars can be drawn in: some do not say how large they are"
+    try: return not NO_BARS and sys.stderr.isatty() and min(os.get_terminal_size(sys.stderr.fileno())) > 0
+    except (OSError, ValueError): return False
+
 @contextmanager
 def _shown_stages():
     "Within, what is being done is shown on standard error"
-    watched = sys.stderr.isatty() and not NO_BARS
+    watched = _is_watched()
     with _bars(watched) as new_line:
         lines, level = _StageLines(new_line if watched else None), _stages.level
         _stages.addHandler(lines)
@@ -619,7 +627,7 @@ def _is_ours():
     return module.split('.')[0] == 'fastcnn' and 'warn' in frame.f_code.co_names
 
 def _print_warning(usual, message, *about):
-    if _is_ours(): _tell(_in_options(str(message), _running[-1] if _running else None))
+    if _is_ours(): _tell(in_options(str(message), _running[-1] if _running else None))
     elif sys.warnoptions: usual(message, *about)
 
 # %% ../nbs/25_cli.ipynb #a484ed07
@@ -636,7 +644,7 @@ def _call_verb(argv):
     except InputError as error: message, status = str(error), 2
     except (OSError, RuntimeError) as error: message, status = str(error) or type(error).__name__, 1
     finally: _running.clear()
-    message = _in_options(' '.join(message.split()), run)
+    message = in_options(' '.join(message.split()), run)
     _tell(message)
     return run, given, dict(error=message), status
 
@@ -673,24 +681,28 @@ def _accuracy_in_words(found, images):
     between = '' if low is None else f' ({low:.2f} to {high:.2f})'
     return f'Accuracy {found["accuracy"]:.2f}{between}' + (f' on {images} test images' if images else '')
 
+def _count(n, what):
+    "1 image, 2 images, 3 classes"
+    return f'{n:,} {what}' if n == 1 else f'{n:,} {what}{"es" if what.endswith("s") else "s"}'
+
 _USE = 'fastcnn predict MODEL picture.jpg', 'fastcnn publish MODEL --out site'
 _NEXT = dict( # verb → what was reached, and the commands that come next
-    search=lambda found: (f'{found["images"]} images of {found["label"]}', ['fastcnn clean OUT'] if found['images'] >= found['wanted'] else
+    search=lambda found: (f'{_count(found["images"], "image")} of {found["label"]}', ['fastcnn clean OUT'] if found['images'] >= found['wanted'] else
                           ['fastcnn search OTHER-WORDS --label LABEL --out OUT', 'fastcnn clean OUT']),
-    add=lambda found: (f'{found["saved"]} images taken in', ['fastcnn clean OUT', 'fastcnn info OUT']),
-    clean=lambda found: (f'{found["kept"]} images stay', ['fastcnn clean ROOT' if found['dry_run'] else 'fastcnn train ROOT --out model',
+    add=lambda found: (f'{_count(found["saved"], "image")} taken in', ['fastcnn clean OUT', 'fastcnn info OUT']),
+    clean=lambda found: (f'{_count(found["kept"], "image")} left', ['fastcnn clean ROOT' if found['dry_run'] else 'fastcnn train ROOT --out model',
                                                          *['fastcnn restore ROOT --all']*(not found['dry_run'])]),
-    restore=lambda found: (f'{found["restored"]} images are back', ['fastcnn info ROOT']),
-    info=lambda found: (f'{sum(found["classes"].values())} images of {len(found["classes"])} classes', ['fastcnn train SOURCE --out model']),
+    restore=lambda found: (f'{_count(found["restored"], "image")} back in place', ['fastcnn info ROOT']),
+    info=lambda found: (f'{_count(sum(found["classes"].values()), "image")} in {_count(len(found["classes"]), "class")}', ['fastcnn train SOURCE --out model']),
     export=lambda found: (f'Written: {found["written"]}', []),
-    forget=lambda found: (f'{len(found["files"])} images are forgotten', []),
+    forget=lambda found: (f'{_count(len(found["files"]), "image")} forgotten', []),
     train=lambda found: (_accuracy_in_words(found, found['test_images']), _USE),
     evaluate=lambda found: (_accuracy_in_words(found, 0), ['fastcnn evaluate MODEL SOURCE --report report.html']*(not found.get('report')) + [_USE[0]]),
-    predict=lambda found: (f'{found["images"]} answers in {found["written"]}' if 'written' in found else f'{len(found["predictions"])} answers',
+    predict=lambda found: (f'{_count(found["images"], "answer")} in {found["written"]}' if 'written' in found else _count(len(found['predictions']), 'answer'),
                            [_USE[1]] if 'written' in found else ['fastcnn predict MODEL FILE --out answers.csv', _USE[1]]),
     publish=lambda found: (f'{found["bytes"]/1e6:.1f} MB in {found["site"]}', ['python -m http.server -d OUT']),
     demo=lambda found: (f'{_accuracy_in_words(found, 0)}; all of it is told in {found["report"]}', _USE),
-    providers=lambda found: (f'{len(found["providers"])} providers', ['fastcnn search WORDS --label LABEL --out images --provider NAME']),
+    providers=lambda found: (_count(len(found['providers']), 'provider'), ['fastcnn search WORDS --label LABEL --out images --provider NAME']),
     doctor=lambda found: (f'{sum(row["state"] == "works" for row in found["providers"])} of {len(found["providers"])} work', []),
     cache=lambda found: (f'{found["bytes"]/1e6:.0f} MB', ['fastcnn cache --purge']*bool(found['bytes'])))
 
@@ -702,7 +714,9 @@ def _tell_next(run, given, found):
     reached, commands = _NEXT[run.__name__[1:]](given | found)
     words = {name.upper(): shlex.join(value if isinstance(value, list) else [str(value)]) for name, value in given.items() if value}
     commands = [' '.join(words.get(word, word) for word in command.split()) for command in commands]
-    print(f'{one_line(reached)}.' + f' Next: {" · ".join(map(printable, commands))}'*bool(commands), file=sys.stderr)
+    line = f'{one_line(reached)}.' + f' Next: {" · ".join(map(printable, commands))}'*bool(commands)
+    if len(line) > shutil.get_terminal_size().columns: line = line.replace(' Next: ', '\nNext: ').replace(' · ', '\n      ')
+    print(line, file=sys.stderr)
 
 # %% ../nbs/25_cli.ipynb #3331d17a
 def main(

@@ -88,13 +88,13 @@ def backbone_features(
     most:int=50_000 # Images that are looked at: some minutes
 )->'ndarray|None': # (images, features); None: they are too few, too many, or cannot be decoded
     "What the backbone sees in images, for `clean_images`"
-    import pandas as pd
-    from fastcnn.plans import frozen_learner
-    from fastcnn.transfer import image_features
     if len(files) > most:
         warnings.warn(f'{len(files)} images are many for a backbone: their colours and textures tell which are unlike their class')
         return None
     _stages.info('features of %d images, to see which are unlike their class', len(files))
+    import pandas as pd # after that line, as these imports take seconds
+    from fastcnn.plans import frozen_learner
+    from fastcnn.transfer import image_features
     names = [str(i) for i in range(len(files))]
     halves = ['even' if i % 2 == 0 else 'odd' for i in range(len(files))] # any two classes
     table = pd.DataFrame(dict(name=names, image=files, label=halves, part='', group=None))
@@ -386,7 +386,7 @@ def _telling_what_is_kept(out, checkpoint):
 def train_classifier(
     source:'Path|DataFrame', # Whatever `image_table` reads, or the table that it gives
     out:Path=None, # Folder for the exported model; none: it is not kept
-    plan:Literal['auto', 'transfer', 'scratch', 'fast']='auto', # auto tries what promises something; transfer: what a backbone sees, a head, then fine-tuning; scratch: a fresh network; fast: `fit_fast`
+    plan:Literal['auto', 'transfer', 'scratch', 'fast']='auto', # auto tries what promises something; transfer: what a backbone sees, a head, then fine-tuning; scratch: a fresh network; fast: one for small images
     minutes:float=None, # After which nothing more is begun: what takes longer is made smaller, or left out; default: 10
     epochs:int=None, # Passes over the training part; default: chosen from the number of images
     size:int=None, # Side of the images in a batch, pixels; default: chosen from the images and the backbone
