@@ -386,7 +386,7 @@ def _telling_what_is_kept(out, checkpoint):
 def train_classifier(
     source:'Path|DataFrame', # Whatever `image_table` reads, or the table that it gives
     out:Path=None, # Folder for the exported model; none: it is not kept
-    plan:Literal['auto', 'transfer', 'scratch', 'fast']='auto', # auto tries what promises something; transfer: what a backbone sees, a head, then fine-tuning; scratch: a fresh network; fast: one for small images
+    plan:Literal['auto', 'transfer', 'scratch', 'fast']='auto', # transfer: trained weights; scratch: a fresh network; fast: a small one; auto: the best
     minutes:float=None, # After which nothing more is begun: what takes longer is made smaller, or left out; default: 10
     epochs:int=None, # Passes over the training part; default: chosen from the number of images
     size:int=None, # Side of the images in a batch, pixels; default: chosen from the images and the backbone

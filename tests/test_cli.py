@@ -1,5 +1,6 @@
 "The command as a user meets it: what goes wrong, with which exit status, and that nothing is lost."
-import ast, contextlib, csv, ctypes, functools, io, json, logging, math, os, pty, re, shlex, signal, socket, struct, subprocess, sys, termios, time, unicodedata, warnings, zipfile
+import ast, contextlib, csv, ctypes, functools, io, json, logging, math, os, pty, re, shlex, signal, socket, struct
+import subprocess, sys, termios, time, unicodedata, warnings, zipfile
 from pathlib import Path
 
 import numpy as np
@@ -521,7 +522,9 @@ def test_stages_and_bars_at_a_terminal(argv, environment, tmp_path):
     left = screen(seen)
     assert status == 0 and 'fastcnn: a broken image' in left and 'testing' in left and any(line.startswith('reading') for line in left), left
     assert ('images:' in seen) == (not environment) and not any('images:' in line for line in left), left
-    assert ('Next: ' in seen) == ('--json' not in argv) and strict(left[-1]) if '--json' in argv else left[-1].startswith('2 images in 1 class. Next: fastcnn train x'), left
+    assert ('Next: ' in seen) == ('--json' not in argv), left
+    if '--json' in argv: assert strict(left[-1]) == dict(classes=dict(a=2))
+    else: assert left[-1].startswith('2 images in 1 class. Next: fastcnn train x'), left
 
 
 def test_a_pipe_gets_the_stages_alone(tmp_path):
