@@ -363,6 +363,14 @@ class TrainedClassifier:
         return kept | self.figures | dict(findings=[vars(finding) for finding in self.findings], label_errors=errors, reasons=self.reasons)
 
 # %% ../nbs/24_pipeline.ipynb #67f76fd6
+def _read_table(source, *options):
+    "The images to learn from, of two classes at least"
+    from fastcnn.tables import check_classes, image_table
+    table = image_table(source, *options)
+    _stages.info('reading %d images', len(table))
+    check_classes(table.label, _name_of(source))
+    return table
+
 def _when_written(out):
     "Which model lies there, as a number; None: none"
     try: return (Path(out)/'config.json').stat().st_ino if out else None
@@ -407,13 +415,10 @@ def train_classifier(
 )->TrainedClassifier: # The Learner, its evaluation on the test part, and the reasons
     "Split, train, diagnose, export, and evaluate on the test part"
     from fastcnn.plans import Asked, Plan
-    from fastcnn.tables import check_classes, image_table
     start, before = time.time(), _accuracy_there(out)
     _check_training(out, plan, stage, seed, report, mirror, minutes, force, epochs=epochs, batch_size=batch_size, size=size)
     plan, arch, reasons = _choose_plan(plan, arch, stage)
-    table = image_table(source, label_regex, image_col, label_col, encoding)
-    _stages.info('reading %d images', len(table))
-    check_classes(table.label, _name_of(source))
+    table = _read_table(source, label_regex, image_col, label_col, encoding)
     settings = [plan, arch, stage, minutes, epochs, size, batch_size, lr, mirror, seed, method, sorted(table.name.astype(str))]
     checkpoint = _checkpoint(out, resume, settings) # before the images: resume may be refused
     asked = Asked(arch, stage, size, epochs, batch_size, lr, minutes, mirror, method, seed, checkpoint)
@@ -452,8 +457,7 @@ def _label_errors(carried):
     if right < _KNOWS:
         carried.reasons.append(f'the labels were not judged: the head is right about {right:.0%} of the images, too few to judge by')
         return None
-    table = carried.table[carried.table.part != 'test']
-    vocab = carried.trials[0].learn.dls.vocab
+    table, vocab = carried.table[carried.table.part != 'test'], carried.trials[0].learn.dls.vocab
     found, few = find_label_errors(carried.head.probabilities, table.label, vocab, table.name), table.label.value_counts() < _ENOUGH
     return found[~found.label.map(few).astype(bool)].reset_index(drop=True)
 
