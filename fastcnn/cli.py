@@ -699,7 +699,7 @@ _NEXT = dict( # verb → what was reached, and the commands that come next
     train=lambda found: (_accuracy_in_words(found, found['test_images']), _USE),
     evaluate=lambda found: (_accuracy_in_words(found, 0), ['fastcnn evaluate MODEL SOURCE --report report.html']*(not found.get('report')) + [_USE[0]]),
     predict=lambda found: (f'{_count(found["images"], "answer")} in {found["written"]}' if 'written' in found else _count(len(found['predictions']), 'answer'),
-                           [_USE[1]] if 'written' in found else ['fastcnn predict MODEL FILE --out answers.csv', _USE[1]]),
+                           [_USE[1]] if 'written' in found else ['fastcnn predict MODEL folder/ --out answers.csv', _USE[1]]),
     publish=lambda found: (f'{found["bytes"]/1e6:.1f} MB in {found["site"]}', ['python -m http.server -d OUT']),
     demo=lambda found: (f'{_accuracy_in_words(found, 0)}; all of it is told in {found["report"]}', _USE),
     providers=lambda found: (_count(len(found['providers']), 'provider'), ['fastcnn search WORDS --label LABEL --out images --provider NAME']),
