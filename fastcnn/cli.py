@@ -8,19 +8,20 @@ Docs: https://fastcnn.github.io/fastcnn/cli.html.md"""
 __all__ = ['command_parser', 'main']
 
 # %% ../nbs/25_cli.ipynb #ad1d8c58
-import argparse, inspect, io, os, sys, warnings
+import argparse, ast, difflib, inspect, io, logging, os, re, shlex, shutil, sys, textwrap, threading, time, warnings
 from collections import Counter
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from functools import cache, partial
+from itertools import chain, takewhile
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Literal, get_args, get_origin
 
 from fastcore.docments import docments
 from fastcore.meta import delegates
 
 # %% ../nbs/25_cli.ipynb #5a2b6ec7
 from . import __version__
-from .core import InputError, check_label, to_json
+from .core import NO_BARS, InputError, check_label, to_json
 from .texts import one_line, printable
 from .demo import run_demo
 from .images import image_files, left_out_files, warn_left_out
@@ -31,6 +32,18 @@ from .pipeline import (add_source, backbone_features, check_page, collection_fac
 def _positive(text):
     if not text.isascii() or not text.isdigit() or not int(text): raise argparse.ArgumentTypeError(f'{text!r} is no number above 0')
     return int(text)
+
+def _nearest(word, known):
+    "What somebody may have meant"
+    found = difflib.get_close_matches(word, known, 1)
+    return f': did you mean {found[0]}?' if found else ''
+
+def _choice(known):
+    "One of some words"
+    def convert(text):
+        if text in known: return text
+        raise argparse.ArgumentTypeError(f'{text!r} is none of {", ".join(known)}{_nearest(text, known)}')
+    return convert
 
 def _learning_rate(text):
     try: rate = text if text == 'auto' else float(text)
@@ -60,7 +73,11 @@ def _search(
     allow_host:Annotated[list, 'HOST']=(), # A host whose images may lie on a private network, or behind a proxy that alone knows names; repeatable
     unsafe:bool=False # No safe search
 ):
-    "Search and download into ROOT/LABEL"
+    """Search and download into ROOT/LABEL
+
+    fastcnn search "planet jupiter" --label jupiter --out planets
+    fastcnn search "honey bee" "bee on flower" --label bee --out insects -n 500 --license commercial
+    """
     from fastcnn.collect import collect_images, collection_counts
     from fastcnn.collection import check_collection
     from fastcnn.download import count_images
@@ -69,7 +86,7 @@ def _search(
     check_collection(out)
     query, filters = wordings_of(query), dict(species=species) if species else None
     plan = plan_search(query, provider, license, base_url, filters)
-    _tell(plan if (there := count_images(out, label)) < n else f'{there} images of {label!r} are there already: ask for more with -n')
+    _stages.info('%s', plan if (there := count_images(out, label)) < n else f'{there} images of {label!r} are there already: ask for more with -n')
     options = dict(license=license, safe=not unsafe, base_url=base_url, filters=filters, allow_hosts=allow_host)
     manifest = collect_images(query, label, out, n, provider, **options)
     if not count_images(out, label): raise RuntimeError('none of the addresses that were found gave an image')
@@ -83,7 +100,11 @@ def _search(
 def _providers(
     *, license:str='all' # Only those whose images can pass: all, all-cc, commercial, modification, or short names such as by,cc0
 ):
-    "Where images can be searched for: what each is good for, needs and gives"
+    """Where images can be searched for: what each is good for, needs and gives
+
+    fastcnn providers
+    fastcnn providers --license commercial
+    """
     from fastcnn.search import provider_table
     shown = 'provider', 'ready', 'good_for', 'license', 'results', 'questions', 'auto'
     return dict(providers=[{name: row[name] if row[name] != 0 else None for name in shown} for row in provider_table(license)])
@@ -92,7 +113,11 @@ def _doctor(
     providers:list=(), # Those to ask; default: all that are ready
     *, out:_File='fastcnn-doctor.txt' # What they answered, for a bug report: no keys, no cookies
 ):
-    "Ask each provider one small question, and say what works from here"
+    """Ask each provider one small question, and say what works from here
+
+    fastcnn doctor
+    fastcnn doctor openverse commons --out answers.txt
+    """
     from fastcnn.doctor import check_providers, write_checks
     check_page(out)
     checks = check_providers(providers or None)
@@ -108,12 +133,20 @@ def _add(
     *, out:_Root, # Image folder
     label:str=None, # Class of all files
     label_regex:str=None, # Pattern whose first group is the label in a file's name, as in (.+)_\d+
-    license:str='', # Such as "by 4.0"
-    creator:str='', # Who made them
+    image_col:str=None, # Column of the images in a list, where more than one fits
+    label_col:str=None, # Column of the labels in a list, where more than one fits
+    encoding:str=None, # Of a list; default: UTF-8, UTF-16, or a guess that is told
+    license:str='', # Such as "by 4.0"; default: not known
+    creator:str='', # Who made them; default: not known
     anywhere:bool=False # Take files that a list names outside its own folder
 ):
-    "Take in photographs of your own: whatever train reads, or files of one class"
-    rows = add_source(source, out, label, label_regex, anywhere, license=license, creator=creator)
+    """Take in photographs of your own: whatever train reads, or files of one class
+
+    fastcnn add holiday/ --label beach --out places
+    fastcnn add photos.zip --out places --license "by 4.0" --creator "Ada Byron"
+    """
+    columns = dict(image_col=image_col, label_col=label_col, encoding=encoding)
+    rows = add_source(source, out, label, label_regex, anywhere, **columns, license=license, creator=creator)
     failed = [row for row in rows if row['status'] == 'failed']
     for row in failed: warnings.warn(f'{row["source"]} was not taken: {row["reason"]}')
     counts = Counter(row['status'] for row in rows)
@@ -129,8 +162,13 @@ def _clean(
     transforms:bool=False, # Find turned and mirrored copies too
     max_share:float=0.5 # A class of which more than this share are copies is left alone; 1: none is
 ):
-    "Set broken, duplicate and odd images aside"
+    """Set broken, duplicate and odd images aside
+
+    fastcnn clean planets --dry-run
+    fastcnn clean planets
+    """
     from fastcnn.clean import clean_images
+    _stages.info('reading and comparing the images')
     report = clean_images(root, dry_run=dry_run, transforms=transforms, max_share=max_share, features=backbone_features)
     page, left_out = write_cleaning_report(report, root), left_out_files(root)
     warn_left_out(root, left_out)
@@ -145,7 +183,11 @@ def _restore(
     files:_Files=(), # Images, as LABEL/NAME.jpg
     *, all:bool=False # Whatever was set aside
 ):
-    "Put images back"
+    """Put images back
+
+    fastcnn restore planets --all
+    fastcnn restore planets jupiter/3f2a9c1d07be.jpg
+    """
     from fastcnn.quarantine import restore_images
     if bool(files) == all: raise InputError('name the files to restore, or pass --all')
     return dict(restored=restore_images(root, files or None))
@@ -158,7 +200,11 @@ def _info(
     label_col:str=None, # Column of the labels in a list, where more than one fits
     encoding:str=None # Of a list; default: UTF-8, UTF-16, or a guess that is told
 ):
-    "What train would learn from: classes, parts, sizes, licences and problems"
+    """What train would learn from: classes, parts, sizes, licences and problems
+
+    fastcnn info planets
+    fastcnn info photos.csv --image-col path --label-col species
+    """
     return collection_facts(source, label_regex=label_regex, image_col=image_col, label_col=label_col,
         encoding=encoding)
 
@@ -167,7 +213,11 @@ def _export(
     root:_Root, # Image folder
     target:Annotated[str, 'TARGET'] # A .csv, .parquet or .zip, or a new folder
 ):
-    "Hand a collection on: a table of its manifest (.csv, .parquet), one file (.zip), or a folder that Hugging Face datasets loads"
+    """Hand a collection on: a table of its manifest (.csv, .parquet), one file (.zip), or a folder that Hugging Face datasets loads
+
+    fastcnn export planets planets.zip
+    fastcnn export planets planets.csv
+    """
     from fastcnn.exchange import export_imagefolder, export_table, pack_images
     suffix = Path(target).suffix
     if suffix in ('.csv', '.parquet'): return dict(written=str(*export_table(root, target)))
@@ -180,7 +230,11 @@ def _forget(
     creator:str=None, # A maker
     page:Annotated[str, 'URL']=None # Page on which images are shown
 ):
-    "Remove an image or all images of a maker for good, if the maker asks for it"
+    """Remove an image or all images of a maker for good, if the maker asks for it
+
+    fastcnn forget planets --creator "Ada Byron"
+    fastcnn forget planets --url https://example.org/jupiter.jpg
+    """
     from fastcnn.exchange import forget_images
     if not (url or creator or page): raise InputError('say whom or what to forget: --url, --creator or --page')
     image_files(root) # a wrong folder is told, not made
@@ -193,7 +247,11 @@ def _forget(
 def _cache(
     *, purge:bool=False # Delete it: the next training decodes the images anew
 ):
-    "Where decoded images are kept for the next training, and how large that is"
+    """Where decoded images are kept for the next training, and how large that is
+
+    fastcnn cache
+    fastcnn cache --purge
+    """
     return pixel_cache(purge)
 
 # %% ../nbs/25_cli.ipynb #bc086b81
@@ -202,14 +260,21 @@ def _train(
     source:_Source, # Folder or archive of images, a list of them, or parquet
     *, out:_Model, # Folder for the exported model
     bs:int=None, # Images in a batch; default: chosen from the number of images
-    lr:_learning_rate=None, # Highest learning rate, or auto for lr_find; default: the plan's
+    lr:_learning_rate=None, # Highest learning rate, or auto, which looks for one; default: the plan's
     report:_File=None, # Write the evaluation as an HTML page
     pretrained:bool=False, # The same as --plan transfer
     **kwargs
 ):
-    "Split, train, diagnose, export, evaluate on the test part"
+    """Split, train, diagnose, export, evaluate on the test part
+
+    fastcnn train planets --out model
+    fastcnn train planets --out model --plan scratch --epochs 20 --report report.html
+    """
     if pretrained: kwargs['plan'] = 'transfer'
-    return train_classifier(source, out, batch_size=bs, lr=lr, report=report, **kwargs).summary()
+    _stages.info('starting') # torch takes its time
+    from fastcnn.training import epoch_bars
+    with epoch_bars(): found = train_classifier(source, out, batch_size=bs, lr=lr, report=report, **kwargs).summary()
+    return found | dict(findings=[finding | dict(fix=_fix_in_options(**finding)) for finding in found['findings']])
 
 # %% ../nbs/25_cli.ipynb #ee748247
 def _evaluate(
@@ -221,7 +286,11 @@ def _evaluate(
     label_col:str=None, # Column of the labels in a list, where more than one fits
     encoding:str=None # Of a list; default: UTF-8, UTF-16, or a guess that is told
 ):
-    "Metrics on labelled images"
+    """Metrics on labelled images
+
+    fastcnn evaluate model new-planets
+    fastcnn evaluate model new-planets --report report.html
+    """
     if report is not None: check_page(report)
     judged = evaluate_model(model, source, label_regex=label_regex, image_col=image_col, label_col=label_col,
         encoding=encoding)
@@ -237,7 +306,11 @@ def _predict(
     files:_Files, # Image, or a folder: all images in it
     *, out:Annotated[_place, 'TABLE']=None # A .csv or .jsonl to write, one line per image, instead of showing the answers
 ):
-    "Class and probability of each image; no class where it is none of them"
+    """Class and probability of each image; no class where it is none of them
+
+    fastcnn predict model picture.jpg
+    fastcnn predict model holiday/ --out answers.csv
+    """
     from fastcnn.exported import predict_each
     if out: return write_predictions(model, files, out)
     shown = 'file', 'label', 'probability'
@@ -253,7 +326,12 @@ def _publish(
     credits:_File=None, # The images' makers, such as a collection's CREDITS.md
     example:_Files=() # A picture to try; repeatable
 ):
-    "Write a static page that runs the model in the visitor's browser"
+    """Write a static page that runs the model in the visitor's browser
+
+    fastcnn publish model --out site
+    fastcnn publish model --out site --title "Which planet?" --example picture.jpg
+    """
+    _stages.info('writing the page')
     from fastcnn.publish import publish
     written = publish(model, out, runtime, title=title, examples=example, credits=credits)
     return dict(site=out, bytes=sum(written.values()), files=len(written))
@@ -261,12 +339,21 @@ def _publish(
 # %% ../nbs/25_cli.ipynb #8ba7cf7d
 @delegates(run_demo)
 def _demo(**kwargs):
-    "The whole way on the built-in source"
-    return run_demo(**kwargs)
+    """The whole way on the built-in source
+
+    fastcnn demo --quick
+    fastcnn demo --out my-demo
+    """
+    _stages.info('starting')
+    from fastcnn.training import epoch_bars
+    with epoch_bars():
+        _stages.info('searching, downloading and cleaning')
+        return run_demo(**kwargs)
 
 # %% ../nbs/25_cli.ipynb #cf32c2a9
 def _type_and_metavar(annotation):
     "`Annotated[str, 'ROOT']` → (str, 'ROOT'); a type alone has no name of its own"
+    if get_origin(annotation) is Literal: return _choice(get_args(annotation)), None
     kind, *names = get_args(annotation) or (annotation,)
     return None if kind in (inspect.Parameter.empty, Path) else kind, names[0] if names else None
 
@@ -282,7 +369,9 @@ def _argument(name, parameter, text):
     names, settings = [f'-{name}' if len(name) == 1 else f'--{name.replace("_", "-")}'], dict(dest=name, help=text)
     if kind is bool: return names, settings | dict(action='store_true')
     if kind is list: return names, settings | dict(action='append', type=_place, default=[], metavar=metavar)
-    if default not in (None, '', parameter.empty): settings['help'] += f'; default: {default}'
+    if needed: settings['help'] += '; required'
+    elif 'default: ' not in text: settings['help'] += f'; default: {"none" if default in (None, "") else default}'
+    if get_origin(parameter.annotation) is Literal: settings['choices'] = get_args(parameter.annotation)
     return names, settings | dict(type=kind, metavar=metavar, required=needed, default=None if needed else default)
 
 # %% ../nbs/25_cli.ipynb #31b9bf67
@@ -297,22 +386,53 @@ def _unless_closed(stream):
         if not isinstance(error, BrokenPipeError): raise
 
 class _CommandParser(argparse.ArgumentParser):
-    "Wrong arguments are an `InputError`, like any other wrong input"
-    def error(self, message): raise InputError(f'{message}; see `{self.prog} --help`')
+    "Wrong arguments are an `InputError`, like any other wrong input, and the nearest right word is named"
+    def error(self, message): raise InputError(f'{message}{" See" if message.endswith("?") else "; see"} `{self.prog} --help`')
+    def parse_known_args(self, args=None, namespace=None):
+        self._check_words(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+    def _check_words(self, words):
+        "Name a misspelt verb or option before argparse says that the right one is missing"
+        known = [name for action in self._actions for name in action.option_strings]
+        given = [word.partition('=')[0] for word in takewhile(lambda word: word != '--', words)]
+        verbs = next((action.choices for action in self._actions if action.dest == 'verb'), None)
+        if verbs: # what follows a verb is its own
+            verb = next((word for word in given if not word.startswith('-')), None)
+            if verb and verb not in verbs: self.error(f'there is no verb {verb!r}{_nearest(verb, verbs)}')
+            given = given[:given.index(verb)] if verb else given
+        for word in given:
+            if word.startswith('--') and not any(name.startswith(word) for name in known):
+                self.error(f'there is no option {word}{_nearest(word, known)}')
     def _print_message(self, message, file=None):
         with _unless_closed(file): super()._print_message(message, file)
 
-_VERBS = _demo, _search, _providers, _doctor, _add, _clean, _restore, _info, _export, _cache, _forget, _train, _evaluate, _predict, _publish
+_WAY = {'Collect': (_search, _add, _providers, _doctor, _forget), 'Clean': (_clean, _restore, _info), 'Learn': (_train, _evaluate),
+        'Hand on': (_predict, _publish, _export), 'Beside the way': (_demo, _cache)}
 
 # %% ../nbs/25_cli.ipynb #b179b2f2
+def _told_by(run):
+    "What a verb does, and its examples"
+    what, *examples = inspect.getdoc(run).splitlines()
+    return what, [line.strip() for line in examples if line.strip()]
+
+def _way_in_words():
+    "The verbs as one uses them, one after the other"
+    lines = []
+    for step, verbs in _WAY.items():
+        lines += [f'{step}:', *(textwrap.fill(f'  {run.__name__[1:]:<11}{_told_by(run)[0]}', 78, subsequent_indent=' '*13) for run in verbs), '']
+    return '\n'.join([*lines, 'fastcnn VERB --help has the options of a verb, and two examples. To see it all at work: fastcnn demo --quick'])
+
 @cache # Python 3.11 now and then fails to parse source while other threads run: once is enough
 def command_parser()->argparse.ArgumentParser: # `parse_args` gives `run`, the function of the verb, and its arguments
     "The verbs and their arguments, from the signatures of their functions"
-    parser = _CommandParser(prog='fastcnn', description='From a few words to a working image classifier.')
-    parser.add_argument('--version', action='version', version=__version__)
-    verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
-    for run in _VERBS:
-        verb = verbs.add_parser(run.__name__[1:], help=run.__doc__, description=run.__doc__)
+    words = dict(prog='fastcnn', description='From a few words to a working image classifier.', usage='fastcnn VERB … [--json]')
+    parser = _CommandParser(**words, epilog=_way_in_words(), formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--version', action='version', version=__version__, help='show the version, and that is all')
+    verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB', help='one of those below', prog='fastcnn')
+    for run in chain(*_WAY.values()):
+        what, examples = _told_by(run)
+        epilog = '\n  '.join(['examples:', *examples])
+        verb = verbs.add_parser(run.__name__[1:], description=what, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
         verb.set_defaults(run=run)
         comments = docments(run)
         for name, parameter in inspect.signature(run).parameters.items():
@@ -350,6 +470,143 @@ def _row_in_words(row):
     if 'label' in row and row['label'] is None: row = {name: value for name, value in row.items() if name != 'probability'} # of a class that it is not
     return '  '.join('none of these' if value is None and name == 'label' else _shown(value, 3) for name, value in row.items())
 
+# %% ../nbs/25_cli.ipynb #c1f40002
+_OTHER_NAMES = dict(batch_size='bs', allow_hosts='allow_host') # of parameters: their options are called after what is given once
+_VERB_OF = dict(clean_images='clean', restore_images='restore', export_model='train')
+
+def _option_names(run):
+    "Parameter → option"
+    names = [name for name, parameter in inspect.signature(run).parameters.items() if parameter.kind is parameter.KEYWORD_ONLY]
+    options = {name: f'-{name}' if len(name) == 1 else f'--{name.replace("_", "-")}' for name in names}
+    return options | {python: options[name] for python, name in _OTHER_NAMES.items() if name in options}
+
+def in_options(text, run):
+    "Advice in Python as advice for a verb: its options, and the other verbs; names in quotes are somebody's own"
+    text = re.sub(rf'\b({"|".join(_VERB_OF)})\((\'[^\']*\'|"[^"]*")\)', _verb_call, text)
+    text = re.sub(r'\b\w+ or (?=`fastcnn )', '', text) # both are named
+    text = text.replace('snapshot_download(…, local_dir=…)', '`hf download … --local-dir …`')
+    if run is None: return text
+    for name, option in _option_names(run).items():
+        text = re.sub(rf'\b{name}= or (?={option}\b)', '', text)
+        text = re.sub(rf'`{name}`|(?<![\w\'"/-]){name}=True\b', option, text)
+        text = re.sub(rf'(?<![\w\'"/-]){name}=(?=[\w.])', f'{option} ', text)
+        if '_' in name: text = re.sub(rf'(?<![\w\'"/.-]){name}(?![\w\'"/=])', option, text)
+        text = re.sub(rf'{option} \({option}\)|{option}, {option}\b', option, text)
+    return text
+
+def _verb_call(found): return f'`fastcnn {_VERB_OF[found[1]]} {shlex.quote(ast.literal_eval(found[2]))}`'
+
+# %% ../nbs/25_cli.ipynb #c1f40005
+_AUGMENTED, _STEADY = 'more images, which is what helps most', 'a plan that begins from trained weights: --plan transfer'
+_ADVICE = dict( # problem → what the command can do about it
+    unnormalised_input='nothing: tell us, as fastcnn normalises the images', twice_normalised_input='nothing: tell us, as fastcnn normalises the images once',
+    missing_class='more images of the class that is missing', leak_between_splits='clean the images first: fastcnn clean',
+    shuffled_labels='look whether each folder holds what its name says', tiny_batches='', learning_rate_too_high='',
+    exploding_activations=f'--stage bn, or {_STEADY}', vanishing_activations=f'--stage bn, or {_STEADY}',
+    exploding_gradients=f'--stage bn, or {_STEADY}', vanishing_gradients=f'--stage bn, or {_STEADY}', dead_relu='--stage bn',
+    learning_rate_too_low='', too_few_steps='', overfitting=_AUGMENTED, underfitting='a larger network: --arch, such as torchvision/resnet18',
+    not_learning='--lr auto; if that does not help, look whether each folder holds what its name says')
+
+def _fix_in_options(problem, fix, **_):
+    "What to do about a finding, in options of `train`"
+    again = re.search(r'(?:fit_one_cycle|fine_tune)\((\d+), ([\d.e+-]+)\)', fix)
+    batch = re.search(r'dls\.train\.bs = (\d+)', fix)
+    options = [f'--bs {batch[1]}']*bool(batch) + ([f'--epochs {again[1]} --lr {float(again[2]):g}'] if again else [])
+    said = [f'train again with {" ".join(options)}']*bool(options) + [_ADVICE[problem]]*bool(_ADVICE[problem])
+    return '; or '.join(said)
+
+# %% ../nbs/25_cli.ipynb #c1f40011
+_stages = logging.getLogger('fastcnn.stages')
+_running = [] # the verb that runs
+
+def _open_bars():
+    "tqdm's bars that can be seen"
+    if 'tqdm' not in sys.modules: return []
+    from tqdm import tqdm
+    return [bar for bar in getattr(tqdm, '_instances', ()) if not bar.disable and bar.last_print_t >= bar.start_t + bar.delay]
+
+@contextmanager
+def _beside_bars():
+    "Within, a line can be written: the bars step aside"
+    if not _open_bars(): return (yield)
+    from tqdm import tqdm
+    with tqdm.get_lock():
+        bars = sorted(_open_bars(), key=lambda bar: abs(bar.pos))
+        for bar in bars: bar.clear(nolock=True)
+        yield
+        for bar in bars: bar.refresh(nolock=True)
+
+# %% ../nbs/25_cli.ipynb #c1f40012
+@contextmanager
+def _bars(watched):
+    "Within, tqdm's bars are as a terminal wants them: after a second, gone at their end, none where nobody watches"
+    from tqdm import tqdm
+    usual = tqdm.__init__
+    def begin(self, *args, **options):
+        delay = max(1, options.get('delay') or 0)
+        usual(self, *args, **options | dict(delay=delay, leave=False, dynamic_ncols=True, disable=not watched or options.get('disable')))
+    tqdm.__init__ = begin
+    def line(text):
+        bar = tqdm.__new__(tqdm)
+        usual(bar, desc=text, bar_format='{desc}', leave=True)
+        return bar
+    tqdm.__init__ = begin
+    try: yield line
+    finally: tqdm.__init__ = usual
+
+# %% ../nbs/25_cli.ipynb #c1f40013
+class _StageLines(logging.Handler):
+    "Each stage as a line; with `new_line`, which makes a line that can change, it has a clock after a second"
+    def __init__(self, new_line=None):
+        super().__init__(logging.INFO)
+        self.new_line, self.line, self.over = new_line, None, threading.Event()
+        if new_line: threading.Thread(target=self.run_clock, daemon=True).start()
+
+    def emit(self, record):
+        text = one_line(record.getMessage())
+        self.end_line()
+        if self.new_line and len(text) + 8 < shutil.get_terminal_size().columns: self.line = self.new_line(text)
+        else: print(text, file=sys.stderr) # what is longer than a line cannot be drawn over
+
+    def run_clock(self):
+        while not self.over.wait(.5):
+            with self.lock:
+                if self.line is None or time.time() - self.line.start_t < 1: continue
+                self.line.bar_format = '{desc}  {elapsed}'
+                self.line.refresh()
+
+    def end_line(self):
+        if self.line is not None: self.line.close() # a bar without an end has no truth value
+        self.line = None
+
+    def close(self):
+        self.over.set()
+        with self.lock:
+            for bar in _open_bars(): # those below the line: whoever made them was interrupted
+                if bar is not self.line: bar.close()
+            self.end_line()
+        super().close()
+
+# %% ../nbs/25_cli.ipynb #c1f40014
+def _is_watched():
+    "Whether standard error is a terminal that bars can be drawn in: some do not say how large they are"
+    try: return not NO_BARS and sys.stderr.isatty() and min(os.get_terminal_size(sys.stderr.fileno())) > 0
+    except (OSError, ValueError): return False
+
+@contextmanager
+def _shown_stages():
+    "Within, what is being done is shown on standard error"
+    watched = _is_watched()
+    with _bars(watched) as new_line:
+        lines, level = _StageLines(new_line if watched else None), _stages.level
+        _stages.addHandler(lines)
+        _stages.setLevel(logging.INFO)
+        try: yield
+        finally:
+            _stages.removeHandler(lines)
+            _stages.setLevel(level)
+            lines.close()
+
 # %% ../nbs/25_cli.ipynb #81ec42c8
 class _ErrorStream:
     "Standard error, for progress bars too; what cannot be written there stops nothing"
@@ -359,7 +616,8 @@ class _ErrorStream:
         with suppress(OSError), _unless_closed(self.stream): self.stream.write(text)
         return len(text)
 
-def _tell(message): print(f'fastcnn: {one_line(message)}', file=sys.stderr)
+def _tell(message):
+    with _beside_bars(): print(f'fastcnn: {one_line(message)}', file=sys.stderr)
 
 def _is_ours():
     "Whether fastcnn itself has called `warnings.warn`, and not a library, nor C code that it calls"
@@ -369,29 +627,41 @@ def _is_ours():
     return module.split('.')[0] == 'fastcnn' and 'warn' in frame.f_code.co_names
 
 def _print_warning(usual, message, *about):
-    if _is_ours(): _tell(message)
+    if _is_ours(): _tell(in_options(str(message), _running[-1] if _running else None))
     elif sys.warnoptions: usual(message, *about)
 
 # %% ../nbs/25_cli.ipynb #a484ed07
 def _call_verb(argv):
-    "(result, exit status); expected errors become one line on standard error"
-    run = None
+    "(verb, its arguments, its result, exit status); expected errors become one line on standard error"
+    run, given = None, {}
     try:
         args = vars(command_parser().parse_args(argv))
         run = args.pop('run')
         given = {name: args[name] for name in inspect.signature(run).parameters}
-        with redirect_stdout(sys.stderr): return run(**given), 0
-    except KeyboardInterrupt as stop:
-        again = ', with --resume if it had begun to train' if run is _train else ''
-        message, status = str(stop) or f'interrupted: run the same command again to go on{again}', 130
+        _running.append(run)
+        with redirect_stdout(sys.stderr), _shown_stages(): return run, given, run(**given), 0
+    except KeyboardInterrupt as stop: message, status = str(stop) or _interrupted(run), 130
     except InputError as error: message, status = str(error), 2
     except (OSError, RuntimeError) as error: message, status = str(error) or type(error).__name__, 1
+    finally: _running.clear()
+    message = in_options(' '.join(message.split()), run)
     _tell(message)
-    return dict(error=' '.join(message.split())), status
+    return run, given, dict(error=message), status
+
+_KEPT = dict(search='the images that are there stay, and the same command goes on', add='what was taken in stays, and the same command goes on',
+             clean='what was set aside stays so, and the same command goes on', train='nothing was learnt yet that could be kept',
+             predict='no answer is kept; with --out TABLE those that are there would be', demo='an earlier demo is as it was',
+             publish='an earlier page is as it was', export='nothing is written', forget='run the same command again, to be sure that all is gone')
+
+def _interrupted(run):
+    "What Ctrl-C leaves"
+    kept = _KEPT.get(run.__name__[1:]) if run else None
+    return f'interrupted: {kept}' if kept else 'interrupted'
 
 # %% ../nbs/25_cli.ipynb #d586115a
 def _show(result, status, as_json):
     "Print what a verb has found; the exit status"
+    result = {key: value for key, value in result.items() if as_json or key != 'look_at' or value}
     # A name may hold what the terminal's encoding lacks
     if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='backslashreplace')
     try:
@@ -402,6 +672,51 @@ def _show(result, status, as_json):
     except OSError as error:
         _tell(f'the result cannot be printed: {error.strerror}')
         return 1
+
+# %% ../nbs/25_cli.ipynb #c1f40021
+def _accuracy_in_words(found, images):
+    "An accuracy with its interval, or that there is none"
+    if found.get('accuracy') is None: return 'Trained, but not judged'
+    low, high = found.get('accuracy_interval') or (None, None)
+    between = '' if low is None else f' ({low:.2f} to {high:.2f})'
+    return f'Accuracy {found["accuracy"]:.2f}{between}' + (f' on {images} test images' if images else '')
+
+def _count(n, what):
+    "1 image, 2 images, 3 classes"
+    return f'{n:,} {what}' if n == 1 else f'{n:,} {what}{"es" if what.endswith("s") else "s"}'
+
+_USE = 'fastcnn predict MODEL picture.jpg', 'fastcnn publish MODEL --out site'
+_NEXT = dict( # verb → what was reached, and the commands that come next
+    search=lambda found: (f'{_count(found["images"], "image")} of {found["label"]}', ['fastcnn clean OUT'] if found['images'] >= found['wanted'] else
+                          ['fastcnn search OTHER-WORDS --label LABEL --out OUT', 'fastcnn clean OUT']),
+    add=lambda found: (f'{_count(found["saved"], "image")} taken in', ['fastcnn clean OUT', 'fastcnn info OUT']),
+    clean=lambda found: (f'{_count(found["kept"], "image")} left', ['fastcnn clean ROOT' if found['dry_run'] else 'fastcnn train ROOT --out model',
+                                                         *['fastcnn restore ROOT --all']*(not found['dry_run'])]),
+    restore=lambda found: (f'{_count(found["restored"], "image")} back in place', ['fastcnn info ROOT']),
+    info=lambda found: (f'{_count(sum(found["classes"].values()), "image")} in {_count(len(found["classes"]), "class")}', ['fastcnn train SOURCE --out model']),
+    export=lambda found: (f'Written: {found["written"]}', []),
+    forget=lambda found: (f'{_count(len(found["files"]), "image")} forgotten', []),
+    train=lambda found: (_accuracy_in_words(found, found['test_images']), _USE),
+    evaluate=lambda found: (_accuracy_in_words(found, 0), ['fastcnn evaluate MODEL SOURCE --report report.html']*(not found.get('report')) + [_USE[0]]),
+    predict=lambda found: (f'{_count(found["images"], "answer")} in {found["written"]}' if 'written' in found else _count(len(found['predictions']), 'answer'),
+                           [_USE[1]] if 'written' in found else ['fastcnn predict MODEL folder/ --out answers.csv', _USE[1]]),
+    publish=lambda found: (f'{found["bytes"]/1e6:.1f} MB in {found["site"]}', ['python -m http.server -d OUT']),
+    demo=lambda found: (f'{_accuracy_in_words(found, 0)}; all of it is told in {found["report"]}', _USE),
+    providers=lambda found: (_count(len(found['providers']), 'provider'), ['fastcnn search WORDS --label LABEL --out images --provider NAME']),
+    doctor=lambda found: (f'{sum(row["state"] == "works" for row in found["providers"])} of {len(found["providers"])} work', []),
+    cache=lambda found: (f'{found["bytes"]/1e6:.0f} MB', ['fastcnn cache --purge']*bool(found['bytes'])))
+
+# %% ../nbs/25_cli.ipynb #c1f40022
+def _tell_next(run, given, found):
+    "The last line at a terminal; capital words of the commands are what was given"
+    given = dict(model=found.get('model')) | given
+    if run is _train: given['model'] = given['out']
+    reached, commands = _NEXT[run.__name__[1:]](given | found)
+    words = {name.upper(): shlex.join(value if isinstance(value, list) else [str(value)]) for name, value in given.items() if value}
+    commands = [' '.join(words.get(word, word) for word in command.split()) for command in commands]
+    line = f'{one_line(reached)}.' + f' Next: {" · ".join(map(printable, commands))}'*bool(commands)
+    if len(line) > shutil.get_terminal_size().columns: line = line.replace(' Next: ', '\nNext: ').replace(' · ', '\n      ')
+    print(line, file=sys.stderr)
 
 # %% ../nbs/25_cli.ipynb #3331d17a
 def main(
@@ -416,5 +731,7 @@ def main(
             warnings.showwarning = partial(_print_warning, warnings.showwarning)
             # Whatever the environment says: these name files
             warnings.filterwarnings('always', category=UserWarning, module='fastcnn')
-            result, status = _call_verb(argv)
-        return _show(result, status, '--json' in argv)
+            run, given, result, status = _call_verb(argv)
+        status = _show(result, status, as_json := '--json' in argv)
+        if not status and not as_json and sys.stderr.isatty(): _tell_next(run, given, result)
+        return status

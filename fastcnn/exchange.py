@@ -17,6 +17,8 @@ from json import dumps
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from tqdm.auto import tqdm
+
 # %% ../nbs/07_exchange.ipynb #fa04ddc9
 from .addresses import allowed_hosts
 from .archives import (BROKEN_TAR, BROKEN_ZIP, Allowance, DamagedArchive, ParquetReader, check_regular,
@@ -226,7 +228,7 @@ def add_images(
     known = source if collection is None and not hasattr(source, 'columns') else collection
     with scratch_folder(sidecar(root)/SidecarFile.TMP) as scratch:
         importer = _Importer(root, scratch, known and read_origins(Path(os.path.abspath(known)), scratch/'beside'))
-        for row in files:
+        for row in tqdm(files, 'taking in images', delay=1, leave=False):
             path, name = row.pop('source'), row.pop('label')
             outcome = _add_file(importer, name, row.pop('image', path), facts, row)
             shown = {field: outcome.get(field, '') for field in ('status', 'reason', 'file')}
@@ -260,7 +262,7 @@ def pack_images(
     warn_left_out(root, left_out_files(root))
     with scratch_folder(path.parent, '.packing-') as tmp:
         with zipfile.ZipFile(tmp/'all.zip', 'w', zipfile.ZIP_STORED, strict_timestamps=False) as archive:
-            for name, file in files.items(): archive.write(file, name)
+            for name, file in tqdm(files.items(), 'packing', delay=1, leave=False): archive.write(file, name)
         os.replace(tmp/'all.zip', path)
     return path
 

@@ -22,6 +22,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -917,7 +918,7 @@ def _timm_state(short):
     place = getattr(timm.get_pretrained_cfg(short), 'hf_hub_id', None)
     if not (place and isinstance(try_to_load_from_cache(place, 'model.safetensors'), str)):
         with torch.device('meta'): size = sum(4*p.numel() for p in timm.create_model(short).parameters())
-        print(f'fetching the weights of timm/{short}: {size/1e6:.0f} MB', file=sys.stderr)
+        tqdm.write(f'fetching the weights of timm/{short}: {size/1e6:.0f} MB', file=sys.stderr)
     return timm.create_model(short, pretrained=True).state_dict()
 
 def _pretrained_state(name):
@@ -927,7 +928,7 @@ def _pretrained_state(name):
     if library == 'timm': return _timm_state(short)
     weights = _torchvision_weights(name)
     if not (Path(torch.hub.get_dir())/'checkpoints'/weights.url.rpartition('/')[2]).exists():
-        print(f'fetching the weights of {name}: {weights.meta["_file_size"]:.0f} MB', file=sys.stderr)
+        tqdm.write(f'fetching the weights of {name}: {weights.meta["_file_size"]:.0f} MB', file=sys.stderr)
     state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     densenet = r'(denselayer\d+\.(?:norm|conv))\.([12]\.)' # its layers had other names once
     return {re.sub(densenet, r'\1\2', key): value for key, value in state.items()}

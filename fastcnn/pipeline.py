@@ -10,12 +10,12 @@ __all__ = ['collection_facts', 'write_cleaning_report', 'backbone_features', 'ad
            'pixel_cache']
 
 # %% ../nbs/24_pipeline.ipynb #0115a643
-import base64, csv, glob, hashlib, os, shutil, time, warnings
+import base64, csv, glob, hashlib, logging, os, shutil, time, warnings
 from collections import Counter
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from .core import PRESENT, InputError, Manifest, SidecarFile, is_place, kind_of, sidecar, to_json
 from .texts import csv_line, markdown_text, printable
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from fastcnn.evaluation import Evaluation
 
 # %% ../nbs/24_pipeline.ipynb #57457688
+_stages = logging.getLogger('fastcnn.stages') # what is being done now: the command shows it, Python is silent unless told otherwise
+
 def _sorted_counts(values): return dict(sorted(Counter(values).items()))
 
 # %% ../nbs/24_pipeline.ipynb #3d336c08
@@ -67,6 +69,7 @@ def write_cleaning_report(
     "What cleaning has set aside, and what a person should look at, as a page"
     from fastcnn.clean import plot_cleaning
     from fastcnn.report import write_report
+    _stages.info('writing the page')
     counts = ', '.join(f'{n} {kind.replace("_", " ")}' for kind, n in report.counts.items())
     groups = plot_cleaning(report), 'Duplicate groups side by side, then odd and broken images'
     looks = 'Nothing was done to these: blurred images, text, images unlike their class.'
@@ -85,12 +88,13 @@ def backbone_features(
     most:int=50_000 # Images that are looked at: some minutes
 )->'ndarray|None': # (images, features); None: they are too few, too many, or cannot be decoded
     "What the backbone sees in images, for `clean_images`"
-    import pandas as pd
-    from fastcnn.plans import frozen_learner
-    from fastcnn.transfer import image_features
     if len(files) > most:
         warnings.warn(f'{len(files)} images are many for a backbone: their colours and textures tell which are unlike their class')
         return None
+    _stages.info('features of %d images, to see which are unlike their class', len(files))
+    import pandas as pd # after that line, as these imports take seconds
+    from fastcnn.plans import frozen_learner
+    from fastcnn.transfer import image_features
     names = [str(i) for i in range(len(files))]
     halves = ['even' if i % 2 == 0 else 'odd' for i in range(len(files))] # any two classes
     table = pd.DataFrame(dict(name=names, image=files, label=halves, part='', group=None))
@@ -117,6 +121,9 @@ def add_source(
     label:str=None, # Class of all files, where the source does not say
     label_regex:str=None, # Pattern whose first group is the label in a file's name, as in (.+)_\d+
     anywhere:bool=False, # Let a list name files outside its own folder
+    image_col:str=None, # Column of the images in a list, where more than one fits
+    label_col:str=None, # Column of the labels in a list, where more than one fits
+    encoding:str=None, # Of a list; default: UTF-8, UTF-16, or a guess that is told
     **facts:str # Of all images: license, creator, title, license_url, landing_url
 )->list[dict]: # One per file, as from `add_images`
     "Add images of your own, however they are kept"
@@ -125,7 +132,7 @@ def add_source(
     if not path.exists() or label is not None or _is_own_list(source):
         return add_images(source, root, label, anywhere=anywhere, **facts)
     from fastcnn.tables import image_table
-    table = image_table(source, label_regex)
+    table = image_table(source, label_regex, image_col, label_col, encoding)
     if path.is_file() and not anywhere: check_below(table.image, path)
     return add_images(table, root, collection=source, **facts)
 
@@ -174,9 +181,12 @@ def evaluate_model(
     from fastcnn.exported import predict, read_config
     from fastcnn.tables import image_table, readable_images
     config, table = read_config(model), image_table(source, **options)
-    if not hasattr(source, 'columns'): table = readable_images(table) # of a table one knows what is in it
+    if not hasattr(source, 'columns'): # of a table one knows what is in it
+        _stages.info('reading %d images', len(table))
+        table = readable_images(table)
     classes, table, related, seen = config['classes'], *_leave_out_seen(table, config, related)
     images = table.image.tolist()
+    _stages.info('testing on %d images', len(images))
     answers = predict(model, images)
     probabilities = answers.filter(regex='^p_').to_numpy()
     found = evaluate(probabilities, table.label, classes, groups=table.group, related=related)
@@ -222,6 +232,7 @@ def export_evaluated(
     def measure(folder):
         judged.append(_or_told('evaluated', evaluate_model, folder, test, n_worst, related))
         return (judged[-1].summary() if judged[-1] else {}) | dict(digests=_or_told('told what it has learnt from', _digests, learn.dls))
+    _stages.info('exporting')
     export_model(learn, path, measure, data=data, features=features)
     return judged[-1]
 
@@ -280,7 +291,7 @@ def _check_target(out, force=True):
     if force or not (out/'config.json').exists(): return
     accuracy = _accuracy_there(out)
     known = '' if accuracy is None else f' with an accuracy of {accuracy:.3f}'
-    raise InputError(f'{str(out)!r} holds a model{known}: choose another name, or replace it with --force (in Python: force=True)')
+    raise InputError(f'{str(out)!r} holds a model{known}: choose another name, or replace it with `force`')
 
 # %% ../nbs/24_pipeline.ipynb #ca9fd2b4
 def _choose_plan(plan, arch, stage):
@@ -305,6 +316,7 @@ def _relatives(table):
     from fastcnn.data import shorter_sides
     from fastcnn.duplicates import find_duplicates
     if len(table) > _MANY and max(shorter_sides(table.image.sample(50, random_state=0)), default=_TINY) < _TINY: return None
+    _stages.info('comparing images, so that copies stay in one part')
     return find_duplicates(table)
 
 # %% ../nbs/24_pipeline.ipynb #4d16f43d
@@ -315,9 +327,9 @@ def _checkpoint(out, resume, settings):
     mark = hashlib.sha256(to_json([*map(str, settings)]).encode()).hexdigest()[:8]
     kept = out.with_name(f'.{out.name}.training-{mark}')
     if resume and not (kind_of(kept) == 'folder' and any(kept.glob('*.pt'))):
-        raise InputError(f'there is no interrupted training of {str(out)!r} with these settings: train without resume')
+        raise InputError(f'there is no interrupted training of {str(out)!r} with these settings: train without `resume`')
     if not resume and _forget_checkpoints(out):
-        warnings.warn(f'what an interrupted training of {str(out)!r} had kept is removed: only --resume (resume=True) goes on with it')
+        warnings.warn(f'what an interrupted training of {str(out)!r} had kept is removed: only `resume` goes on with it')
     return kept
 
 def _forget_checkpoints(out):
@@ -351,35 +363,48 @@ class TrainedClassifier:
         return kept | self.figures | dict(findings=[vars(finding) for finding in self.findings], label_errors=errors, reasons=self.reasons)
 
 # %% ../nbs/24_pipeline.ipynb #67f76fd6
-def _carry_out(table, plan, asked):
-    "(the plan after it has been carried out, its best trial)"
-    from fastcnn.plans import Plan
-    carried = Plan(table, asked, _relatives(table))
-    kept = asked.checkpoint
-    try: return carried, carried.carry_out(plan)
+def _read_table(source, *options):
+    "The images to learn from, of two classes at least"
+    from fastcnn.tables import check_classes, image_table
+    table = image_table(source, *options)
+    _stages.info('reading %d images', len(table))
+    check_classes(table.label, _name_of(source))
+    return table
+
+def _when_written(out):
+    "Which model lies there, as a number; None: none"
+    try: return (Path(out)/'config.json').stat().st_ino if out else None
+    except OSError: return None
+
+@contextmanager
+def _telling_what_is_kept(out, checkpoint):
+    "Within, Ctrl-C says what is there and how to go on"
+    before = _when_written(out)
+    try: yield
     except KeyboardInterrupt:
-        resumable = kept and any(kept.glob('*.pt'))
-        how = 'the finished epochs are kept: the same command with --resume goes on' if resumable else 'nothing was learnt yet'
+        if _when_written(out) != before: how = f'the model is complete in {str(out)!r}, but was not diagnosed'
+        elif checkpoint and any(checkpoint.glob('*.pt')): how = 'the finished epochs are kept, and `resume` goes on with them'
+        else: how = 'nothing was learnt yet that could be kept'
         raise KeyboardInterrupt(f'interrupted: {how}') from None
     finally:
-        if kept:
-            with suppress(OSError): kept.rmdir() # empty: the disk was full before the first epoch was kept
+        if checkpoint:
+            with suppress(OSError): checkpoint.rmdir() # empty: the disk was full before the first epoch was kept
 
 # %% ../nbs/24_pipeline.ipynb #629972a2
 def train_classifier(
     source:'Path|DataFrame', # Whatever `image_table` reads, or the table that it gives
     out:Path=None, # Folder for the exported model; none: it is not kept
-    plan:str='auto', # auto, transfer (what a backbone sees: a head, then fine-tuning), scratch (a fresh network) or fast (`fit_fast`)
+    plan:Literal['auto', 'transfer', 'scratch', 'fast']='auto', # transfer: trained weights; scratch: a fresh network; fast: a small one; auto: the best
     minutes:float=None, # After which nothing more is begun: what takes longer is made smaller, or left out; default: 10
     epochs:int=None, # Passes over the training part; default: chosen from the number of images
     size:int=None, # Side of the images in a batch, pixels; default: chosen from the images and the backbone
     batch_size:int=None, # Images in a batch; default: chosen from the number of images
     lr:float|str=None, # Highest learning rate, above 0, or 'auto' for lr_find; default: the plan's
     arch:str=None, # Network; default: lite/efficientnet_lite0, with scratch conv_stack
-    stage:str='bn', # Of conv_stack: conv, relu or bn
-    mirror:str='auto', # Mirror images in training: yes, no, or auto, which finds out whether that does harm
+    stage:Literal['conv', 'relu', 'bn']='bn', # Of conv_stack: convolutions alone, with ReLU, or with BatchNorm too
+    mirror:Literal['auto', 'yes', 'no']='auto', # Mirror images in training; auto finds out whether that does harm
     seed:int=42, # Of the split, the weights and the order of the batches
-    method:str='crop', # How an image becomes a square: crop, squish or pad (with black)
+    method:Literal['crop', 'squish', 'pad']='crop', # How an image becomes a square; pad: with black
     report:Path=None, # HTML page to write with the evaluation
     resume:bool=False, # Go on where the same training was interrupted
     force:bool=False, # Replace a model that is there already; what it reached is told
@@ -389,18 +414,17 @@ def train_classifier(
     encoding:str=None # Of a list; default: UTF-8, UTF-16, or a guess that is told
 )->TrainedClassifier: # The Learner, its evaluation on the test part, and the reasons
     "Split, train, diagnose, export, and evaluate on the test part"
-    from fastcnn.plans import Asked
-    from fastcnn.tables import check_classes, image_table
+    from fastcnn.plans import Asked, Plan
     start, before = time.time(), _accuracy_there(out)
     _check_training(out, plan, stage, seed, report, mirror, minutes, force, epochs=epochs, batch_size=batch_size, size=size)
     plan, arch, reasons = _choose_plan(plan, arch, stage)
-    table = image_table(source, label_regex, image_col, label_col, encoding)
-    check_classes(table.label, _name_of(source))
+    table = _read_table(source, label_regex, image_col, label_col, encoding)
     settings = [plan, arch, stage, minutes, epochs, size, batch_size, lr, mirror, seed, method, sorted(table.name.astype(str))]
     checkpoint = _checkpoint(out, resume, settings) # before the images: resume may be refused
     asked = Asked(arch, stage, size, epochs, batch_size, lr, minutes, mirror, method, seed, checkpoint)
-    carried, best = _carry_out(table, plan, asked)
-    trained = _judge_trained(best, source, out, reasons)
+    with _telling_what_is_kept(out, checkpoint):
+        carried = Plan(table, asked, _relatives(table))
+        trained = _judge_trained(best := carried.carry_out(plan), source, out, reasons)
     trained.label_errors = _keep_label_errors(_or_told('asked for label errors', _label_errors, carried), source)
     trained.reasons += carried.reasons + _unseen_classes(trained.evaluation) + _replaced(before, trained)
     trained.figures |= _figures(carried, best) | _write_evaluation(trained, report) | dict(seconds=round(time.time() - start, 1))
@@ -428,12 +452,12 @@ def _label_errors(carried):
     "Images of the training and validation part whose label is probably wrong; None: nobody can tell"
     from fastcnn.evaluation import find_label_errors
     if carried.head is None: return None
+    _stages.info('looking for wrong labels')
     right = 1 - carried.wrong/len(carried.labels)
     if right < _KNOWS:
         carried.reasons.append(f'the labels were not judged: the head is right about {right:.0%} of the images, too few to judge by')
         return None
-    table = carried.table[carried.table.part != 'test']
-    vocab = carried.trials[0].learn.dls.vocab
+    table, vocab = carried.table[carried.table.part != 'test'], carried.trials[0].learn.dls.vocab
     found, few = find_label_errors(carried.head.probabilities, table.label, vocab, table.name), table.label.value_counts() < _ENOUGH
     return found[~found.label.map(few).astype(bool)].reset_index(drop=True)
 
@@ -474,6 +498,7 @@ def _judge_trained(best, source, out, reasons):
         judged = export_evaluated(learn, out or Path(unkept)/'model', test, describe_images(source, table), features=best.features)
     if out: _forget_checkpoints(out)
     trained = bool(getattr(learn.recorder, 'values', ())) # a head is not: there are no steps to diagnose
+    if trained: _stages.info('diagnosing the training')
     findings = (_or_told('diagnosed', diagnose, learn) or []) if trained else []
     figures = dict(classes=list(learn.dls.vocab), size=size, images=len(table), test_images=len(test), model=out and str(Path(out)))
     return TrainedClassifier(learn, judged, findings, reasons, figures)
@@ -484,6 +509,7 @@ def _write_evaluation(trained, path):
     if not path or not trained.evaluation: return {}
     from fastcnn.report import evaluation_report
     judged = trained.evaluation
+    _stages.info('writing the report')
     written = _or_told('reported', evaluation_report, path, judged.evaluation, trained.learn, judged.worst)
     return dict(report=written and str(written))
 

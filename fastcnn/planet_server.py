@@ -154,7 +154,7 @@ async def _send_half(request, data):
     "Send half of the file, and hang up"
     response = await _begin_response(request, data)
     await response.write(data[:len(data)//2])
-    request.transport.close()
+    if request.transport: request.transport.close() # none: the other side was quicker
     return response
 
 # %% ../nbs/03_planet_server.ipynb #38bd831b
@@ -291,13 +291,16 @@ def _app(self:PlanetServer):
     return app
 
 # %% ../nbs/03_planet_server.ipynb #f6b0ff47
+_GONE = 499 # as nginx has it: the client hung up first
+
 @patch
 async def _log(self:PlanetServer, request, handler):
     "Wait as long as `latency` says, answer, and note what was asked"
     if self.latency: await asyncio.sleep(self.latency)
     row = dict(time=time.time(), path=request.path_qs, status=None)
     self.requests.append(row)
-    response = await handler(request)
+    try: response = await handler(request)
+    except ConnectionError: response = web.Response(status=_GONE) # aiohttp would log a traceback, and nobody is there to be answered
     row['status'] = response.status
     return response
 

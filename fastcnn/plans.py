@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/pipeline.html.md"""
 __all__ = ['batches_for', 'Asked', 'Trial', 'median_side', 'backbone_size', 'frozen_learner', 'Plan']
 
 # %% ../nbs/24_pipeline.ipynb #e42ced5d
-import math, time, warnings
+import logging, math, time, warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,8 @@ from .transfer import (class_shares, fine_tune_body, fit_head, image_features, m
     transfer_learner, with_normalization)
 
 # %% ../nbs/24_pipeline.ipynb #ebb7a82a
+_stages = logging.getLogger('fastcnn.stages')
+
 def batches_for(
     images:int, # To learn from
     steps:int, # Wanted in all
@@ -171,11 +173,12 @@ def _features(self:Plan, size):
     learn = transfer_learner(self.load(size, augment=False), self.asked.arch)
     items, start = pd.concat([learn.dls[i].items for i in (0, 1)], ignore_index=True), time.monotonic()
     some = items.sample(min(len(items), 64), random_state=0)
+    _stages.info('features of %d images at %d px', len(items), size)
     image_features(learn, some)
     needed, left = (time.monotonic() - start)*len(items)/len(some), .7*(self.end - time.monotonic())
     if self.asked.size or needed <= left or size <= 96 or not self.asked.arch.startswith('lite/'): return learn, image_features(learn, items)
     smaller = int(np.clip(32*(size*max(left/needed, 0)**.5//32), 96, size - 32))
-    self.reasons.append(f'head: images of {smaller} px instead of {size}, for lack of time: more with minutes')
+    self.reasons.append(f'head: images of {smaller} px instead of {size}, for lack of time: more with `minutes`')
     return self._features(smaller)
 
 @patch(as_prop=True)
@@ -191,6 +194,7 @@ def try_head(self:Plan):
     items = [learn.dls[i].items for i in (0, 1)]
     n, labels, groups = len(items[0]), np.concatenate([_labels(learn.dls, part) for part in items]), [*items[0].group, *items[1].group]
     classes = len(learn.dls.vocab)
+    _stages.info('head')
     self.own = fit_head(features[:n], labels[:n], groups[:n], asked.seed, classes)
     self.head, self.labels = fit_head(features, labels, groups, asked.seed, classes), labels
     accuracy = float(((features[n:] @ self.own.weight.T + self.own.bias).argmax(1) == labels[n:]).mean())
@@ -249,10 +253,10 @@ def _affordable(self:Plan, name, epochs, seconds):
     if fitting >= epochs: return epochs
     if fitting < 3 and self.trials:
         needed = math.ceil(epochs*seconds/60)
-        self.reasons.append(f'{name}: not tried, {epochs} epochs would take about {needed} minutes: give it time with minutes')
+        self.reasons.append(f'{name}: not tried, {epochs} epochs would take about {needed} minutes: give it time with `minutes`')
         return 0
     fitting = max(1, fitting)
-    if fitting < epochs: self.reasons.append(f'{name}: {fitting} epochs instead of {epochs}, for lack of time: more with minutes')
+    if fitting < epochs: self.reasons.append(f'{name}: {fitting} epochs instead of {epochs}, for lack of time: more with `minutes`')
     return fitting
 
 @patch
@@ -282,6 +286,7 @@ def try_fine_tuning(self:Plan, ask=True):
     if ask and self.wrong < _FEW_MISTAKES and self.wrong < .15*len(self.labels):
         self.reasons.append(f'fine_tuned: not tried, the head is wrong about {self.wrong} of {len(self.labels)} images: too few to gain')
         return
+    _stages.info('fine-tuning')
     size = min(first.learn.dls.valid.size, 192)
     n = len(first.learn.dls.train.items)
     batch_size, epochs = batches_for(n, 400, 15, 32)
@@ -321,6 +326,7 @@ def try_scratch(self:Plan, arch, ask=False):
     "A fresh network; `ask`: only if a fifth of the epochs comes near to what others have reached"
     start, asked = time.monotonic(), self.asked
     if ask and self.side > _SMALL: return
+    _stages.info('%s from scratch', arch)
     if not self.told: self.load(asked.size, batch_tfms=[]) # the parts, before anything is looked at
     n = int((self.table.part == 'train').sum())
     batch_size, epochs = batches_for(n, 600, 40, 64)
@@ -348,7 +354,7 @@ def _fresh(self:Plan, dls, arch):
 def _promises(self:Plan, dls, arch, epochs):
     "Whether a fresh network comes near in a fifth of the time"
     probe, best = self._fresh(dls, arch), max(trial.accuracy for trial in self.trials)
-    with probe.no_bar(), probe.no_logging(): probe.fit_one_cycle(max(3, epochs//5), 3e-3)
+    with probe.no_logging(): probe.fit_one_cycle(max(3, epochs//5), 3e-3)
     reached = self._right(probe)
     if reached > best - .05: return True
     self.reasons.append(f'scratch: given up, after a fifth of its epochs a fresh {arch} is right on {reached:.0%} of the validation images')
@@ -359,6 +365,7 @@ def _promises(self:Plan, dls, arch, epochs):
 def try_fast(self:Plan):
     "`fit_fast`, for small images"
     start, asked = time.monotonic(), self.asked
+    _stages.info('a small whitened network from scratch')
     size = asked.size or int(min(64, self.side))
     dls = self.load(size, batch_tfms=[])
     batch_size, epochs = batches_for(len(dls.train.items), 400, 60, 256)

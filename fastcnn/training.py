@@ -9,7 +9,7 @@ __all__ = ['LADDER', 'image_learner', 'scratch_learner', 'with_batch_size', 'fit
            'Checkpoint', 'training_state', 'restore_training']
 
 # %% ../nbs/13_training.ipynb #2920027b
-import os, random, stat, tempfile, time
+import logging, os, random, stat, tempfile, time
 from collections.abc import Callable
 from contextlib import contextmanager
 from functools import cache
@@ -22,16 +22,18 @@ import numpy as np
 import pandas as pd
 import torch
 from fastai.callback.core import CancelEpochException, Callback
+from fastai.callback.progress import ProgressCallback
 from fastai.callback.tracker import SaveModelCallback
 from fastai.data.core import DataLoaders
 
 # %% ../nbs/13_training.ipynb #24869ae2
-from fastai.learner import Learner, trainable_params
+from fastai.learner import Learner, defaults, trainable_params
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy
 from fastai.torch_core import get_model, rank_distrib, set_seed
-from fastcore.basics import patch
+from fastcore.basics import noop, patch
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
 from .core import InputError, atomic_file
 from .models import build_model
@@ -67,6 +69,37 @@ def scratch_learner(
         size = dls.valid.one_batch()[0].shape[-1]
         model = build_model('conv_stack', n_classes=len(dls.vocab), size=size, stage=stage)
     return image_learner(dls, model, cbs)
+
+# %% ../nbs/13_training.ipynb #b0a5e9c2
+class EpochBar(Callback):
+    "One bar for all epochs of a fit, which is gone at its end"
+    order, name = 60, 'progress' # those of fastai's, in whose place it stands: `learn.no_bar()` takes it away
+    def before_fit(self):
+        self.usual, self.learn.logger = self.learn.logger, noop # which would print a row per epoch
+        line = '{l_bar}{bar}| {elapsed}<{remaining}{postfix}'
+        self.bar = tqdm(total=self.n_epoch, bar_format=line, delay=1, leave=False)
+
+    def before_epoch(self):
+        searches = hasattr(self.learn, 'lr_finder')
+        self.bar.set_description('learning rates' if searches else f'epoch {self.epoch + 1} of {self.n_epoch}', refresh=False)
+
+    def after_batch(self):
+        if not self.training: return
+        self.bar.set_postfix_str(f'loss {float(self.smooth_loss):.3f}', refresh=False)
+        self.bar.update(self.pct_train*self.n_epoch - self.bar.n)
+
+    def after_fit(self):
+        self.bar.close()
+        self.learn.logger = self.usual
+
+# %% ../nbs/13_training.ipynb #b0a5e9c3
+@contextmanager
+def epoch_bars():
+    "Within, new Learners show an `EpochBar` where fastai would draw its table"
+    usual = defaults.callbacks
+    defaults.callbacks = [EpochBar if cb is ProgressCallback else cb for cb in usual]
+    try: yield
+    finally: defaults.callbacks = usual
 
 # %% ../nbs/13_training.ipynb #a939b052
 LADDER = pd.DataFrame([
@@ -111,6 +144,7 @@ def fit_ladder(
 def _fit_step(learn, step, lr):
     "Train for one step of the ladder; its row of the table"
     start = time.time()
+    logging.getLogger('fastcnn.stages').info('ladder: %s', step.step)
     getattr(learn, step.schedule)(step.epochs, lr)
     train_loss, valid_loss, reached = learn.recorder.values[-1]
     return dict(step=step.step, accuracy=reached, article=step.article, train_loss=train_loss, valid_loss=valid_loss,

@@ -1,5 +1,7 @@
 "The command as a user meets it: what goes wrong, with which exit status, and that nothing is lost."
-import contextlib, csv, ctypes, functools, io, json, math, os, signal, subprocess, sys, time, unicodedata, warnings, zipfile
+import ast, contextlib, csv, ctypes, functools, io, json, logging, math, os, pty, re, shlex, signal, socket, struct
+import subprocess, sys, termios, time, unicodedata, warnings, zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,7 +10,8 @@ from faults import mounted_disk
 from PIL import Image
 from sklearn.exceptions import UndefinedMetricWarning
 
-from fastcnn.cli import command_parser, main
+import fastcnn.cli
+from fastcnn.cli import command_parser, in_options, main
 from fastcnn.core import InputError, Manifest, sidecar
 from fastcnn.exported import predict
 from fastcnn.images import image_files, read_image
@@ -100,7 +103,7 @@ def test_archives_that_cannot_be_trusted(tmp_path):
     (['search', 'x', '--label', 'a', '--out', 'OUT', '--provider', 'altavista'], 'altavista'),
     (['search', 'x', '--label', 'a', '--out', 'OUT', '-n', '0'], 'no number above 0'),
     (['train', 'FOLDER', '--out', 'OUT', '--arch', 'alexandria'], 'unknown architecture'),
-    (['train', 'FOLDER', '--out', 'OUT', '--stage', 'gelu'], 'unknown stage'),
+    (['train', 'FOLDER', '--out', 'OUT', '--stage', 'gelu'], "'gelu' is none of conv, relu, bn"),
     (['train', 'FOLDER', '--out', 'OUT', '--epochs', '0'], 'at least 1'),
     (['train', 'FOLDER', '--out', 'OUT', '--lr', 'fast'], 'neither a number nor auto'),
     (['train', 'FOLDER', '--out', 'FOLDER'], 'is no exported model'),
@@ -116,7 +119,7 @@ def test_archives_that_cannot_be_trusted(tmp_path):
     (['info', ''], 'an empty name'),
     (['train', 'FOLDER', '--out', ' '], 'an empty name'),
     (['predict', 'FOLDER', ''], 'an empty name'),
-    (['dance'], 'invalid choice'),
+    (['dance'], 'there is no verb'),
 ])
 def test_arguments_that_cannot_work(argv, words, tmp_path, folder):
     before = [f.read_bytes() for f in image_files(folder)]
@@ -263,13 +266,32 @@ def test_a_refusal_is_the_same_in_a_process_of_its_own(tmp_path):
         assert run(*argv) == run_here(*argv)
 
 
-def test_help_knows_every_argument(capsys):
-    "Each parameter of a verb has a comment, which is its help; what must be given is asked for"
-    for verb in 'demo search providers doctor add clean restore info export cache forget train evaluate predict publish'.split():
-        with pytest.raises(SystemExit) as stop: command_parser().parse_args([verb, '--help'])
-        assert stop.value.code == 0
-        lines = capsys.readouterr().out.split('options:')
-        assert '--json' in lines[1] and '**' not in lines[0]
+VERBS = 'demo search providers doctor add clean restore info export cache forget train evaluate predict publish'.split()
+
+def options_of(verb):
+    "The parser of a verb"
+    return next(action for action in command_parser()._actions if action.dest == 'verb').choices[verb]
+
+
+@pytest.mark.parametrize('verb', VERBS)
+def test_help_knows_every_argument_its_default_and_two_examples(verb, capsys):
+    "Each parameter of a verb has a comment, which is its help; the examples are ones that the parser takes"
+    with pytest.raises(SystemExit) as stop: command_parser().parse_args([verb, '--help'])
+    shown = capsys.readouterr().out
+    assert stop.value.code == 0 and '--json' in shown.split('options:')[1] and '**' not in shown
+    for action in options_of(verb)._actions:
+        flag = action.nargs == 0 or isinstance(action.default, list)
+        assert action.help and (flag or not action.option_strings or 'default: ' in action.help or action.required and 'required' in action.help), action
+    examples = [shlex.split(line)[1:] for line in shown.split('examples:')[1].splitlines() if line.strip()]
+    assert len(examples) == 2 and all(command_parser().parse_args(words).verb == verb for words in examples)
+
+
+def test_the_help_shows_the_way_and_what_must_be_given_is_asked_for(capsys):
+    with pytest.raises(SystemExit): command_parser().parse_args(['--help'])
+    shown = capsys.readouterr().out
+    steps = [shown.index(f'\n{step}:') for step in ('Collect', 'Clean', 'Learn', 'Hand on')]
+    assert steps == sorted(steps) and all(re.search(rf'^  {verb} ', shown, re.M) for verb in VERBS) and max(map(len, shown.splitlines())) < 120
+    assert options_of('train')._option_string_actions['--plan'].choices == ('auto', 'transfer', 'scratch', 'fast')
     for argv, words in (['search', 'x', '--out', 'y'], '--label'), (['train', 'x'], '--out'), (['predict', 'm'], 'FILE'):
         with pytest.raises(InputError, match=words): command_parser().parse_args(argv)
 
@@ -378,6 +400,174 @@ def test_manifest_of_a_search_names_maker_and_licence(tmp_path, server):
     rows = Manifest(tmp_path/'planets').present()
     assert len(rows) == 5 and all(r['provider'] == 'openverse' and r['license'] and r['landing_url'] for r in rows)
     assert (sidecar(tmp_path/'planets')/'CREDITS.md').read_text().count('earth/') == 5
+
+
+@pytest.mark.parametrize('argv, words', [
+    (['trian', 'x', '--out', 'y'], "no verb 'trian': did you mean train? See `fastcnn --help`"),
+    (['search', 'x', '--lable', 'a', '--out', 'y'], 'no option --lable: did you mean --label? See `fastcnn search --help`'),
+    (['train', 'x', '--out', 'y', '--epoch=3', '--mirrored', 'no'], 'no option --mirrored: did you mean --mirror?'),
+    (['train', 'x', '--out', 'y', '--plan', 'tranfer'], "'tranfer' is none of auto, transfer, scratch, fast: did you mean transfer?"),
+    (['info', 'x', '--xyzzy'], 'no option --xyzzy; see'), (['xyzzy'], "no verb 'xyzzy'; see"),
+    (['--verson'], 'no option --verson: did you mean --version?'),
+])
+def test_did_you_mean(argv, words): refused(*argv, words=words)
+
+
+def test_words_after_two_dashes_are_no_options(capsys):
+    assert main(['info', '--', '--odd-name']) == 2 and "there is no '--odd-name'" in capsys.readouterr().err
+
+
+NO_VERB_CALLS = {'activations', 'cleaner', 'convolution', 'distributed', 'drawings', 'exercises', 'lessons', 'networks', 'planets', # modules, and functions:
+    'data.resident_dataloaders', 'deploy.push_to_hub', 'publish.demo_app', 'evaluation._flags', 'evaluation._training_curves', 'fast._check_fast',
+    'models._check_plan', 'models._check_positive', 'models._set_head_dropout', 'models.load_pretrained', 'models.whitened_stack', 'splits.__init__',
+    'transfer.with_normalization', 'transfer._network_for', 'transfer._known_stats', 'exchange.write_url_list', 'exchange._check_shard_columns',
+    'quarantine._checked_reasons', 'clean._check_features', 'diagnosis.diagnose', 'exported._check_interface'}
+PYTHON_WORDS = re.compile(r'\b[a-z_]+=(?!=)|\b[a-z_.]+\((?!s\))|`[a-z]+`|(?<![\w\'"/])(?!fine_tuned)[a-z]+_[a-z_]+\b')
+
+def words_of(node):
+    "The text of a message, with 'x' for what is filled in"
+    if isinstance(node, ast.Constant): return str(node.value)
+    if isinstance(node, ast.JoinedStr): return ''.join(map(words_of, node.values))
+    if isinstance(node, ast.BinOp): return words_of(node.left) + words_of(node.right)
+    return "'x'"
+
+def messages():
+    "(module.function, text) of what a function says that raises, warns or gives reasons"
+    for path in sorted(Path(fastcnn.cli.__file__).parent.glob('*.py')):
+        for function in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)):
+            place, inside = f'{path.stem}.{function.name}', list(ast.walk(function))
+            if {place, path.stem} & NO_VERB_CALLS or path.stem in ('cli', '_modidx'): continue
+            called = {ast.unparse(node.func) for node in inside if isinstance(node, ast.Call)}
+            if not called & {'InputError', 'RuntimeError', 'warnings.warn', 'self.reasons.append', 'carried.reasons.append'}: continue
+            held = {id(part) for node in inside if isinstance(node, ast.JoinedStr) for part in ast.walk(node) if part is not node}
+            yield from ((place, words_of(node)) for node in inside if isinstance(node, (ast.Constant, ast.JoinedStr)) and id(node) not in held
+                        and ' ' in words_of(node) and words_of(node) != ast.get_docstring(function, clean=False))
+
+
+def test_advice_at_the_terminal_is_in_options():
+    "Every message of the library, after it has gone through the command, names options and verbs, no arguments or functions of Python"
+    found = dict.fromkeys(messages())
+    assert len(found) > 300 and any('max_share=1' in text for _, text in found)
+    verbs = [options_of(verb).get_default('run') for verb in VERBS]
+    said = [(place, functools.reduce(in_options, verbs, text)) for place, text in found]
+    assert not [pair for pair in said if PYTHON_WORDS.search(pair[1])]
+
+
+def test_a_verb_speaks_in_its_options(folder, tmp_path):
+    (tmp_path/'list.csv').write_text('a,b\nx.jpg,y.jpg\n')
+    for file in 'xy': (tmp_path/f'{file}.jpg').write_bytes(image_files(folder)[0].read_bytes())
+    refused('info', tmp_path/'list.csv', words='--image-col')
+    refused('train', folder, '--out', tmp_path/'model', '--resume', words='train without --resume')
+
+
+# At a terminal
+
+def in_terminal(*argv, stop_at=None, program=COMMAND, **environment):
+    "(exit status, what was written) of the command in a terminal of 100 columns, interrupted once there is a certain text"
+    pid, terminal = pty.fork()
+    if not pid:
+        try:
+            termios.tcsetwinsize(0, (40, 100))
+            os.execvpe(program[0], [*program, *map(str, argv)], BARS | environment)
+        finally: os._exit(99)
+    seen = ''
+    with contextlib.suppress(OSError): # Linux tells the end of a terminal as an error
+        while data := os.read(terminal, 4096):
+            seen += data.decode(errors='replace')
+            if stop_at and stop_at in seen:
+                os.write(terminal, b'\x03')
+                stop_at = None
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), seen
+
+
+def screen(text):
+    "The lines that are left on a screen: what carriage returns and steps up and down have written over"
+    lines, row, column = [''], 0, 0
+    for part in re.findall(r'\x1b\[[\d;?]*[A-Za-z]|[\r\n]|[^\x1b\r\n]+', text):
+        if part == '\r': column = 0
+        elif part == '\n': row += 1
+        elif part == '\x1b[A': row -= 1
+        elif part[0] != '\x1b':
+            lines += ['']*(row + 1 - len(lines))
+            lines[row] = (lines[row].ljust(column)[:column] + part + lines[row][column + len(part):])
+            column += len(part)
+    return [line.rstrip() for line in lines if line.strip()]
+
+
+PROGRESS = """import logging, sys, time, warnings
+import fastcnn.cli
+from tqdm.auto import tqdm
+stages = logging.getLogger('fastcnn.stages')
+def slow(source, **options):
+    stages.info('reading')
+    for i in tqdm(range(14), 'images', delay=1):
+        time.sleep(.15)
+        if i == 10: warnings.warn('a broken image')
+    stages.info('testing')
+    return dict(classes=dict(a=2))
+fastcnn.cli.collection_facts = slow
+sys.exit(fastcnn.cli.main(sys.argv[1:]))"""
+BARS = {name: value for name, value in os.environ.items() if name not in ('TQDM_DISABLE', 'PYTHONWARNINGS')}
+
+def slow_command(folder):
+    "A program that is the command, with an `info` that takes two seconds and warns in between, as a part of fastcnn"
+    (folder/'slow.py').write_text(f"exec({PROGRESS!r}, dict(__name__='fastcnn.slow'))")
+    return [sys.executable, str(folder/'slow.py')]
+
+@pytest.mark.parametrize('argv, environment', [(['info', 'x'], {}), (['info', 'x', '--json'], {}), (['info', 'x'], dict(TQDM_DISABLE='1'))])
+def test_stages_and_bars_at_a_terminal(argv, environment, tmp_path):
+    "A bar after a second, gone in the end; a warning on a line of its own; the last line says what is next, but for programs"
+    status, seen = in_terminal(*argv, program=slow_command(tmp_path), **environment)
+    left = screen(seen)
+    assert status == 0 and 'fastcnn: a broken image' in left and 'testing' in left and any(line.startswith('reading') for line in left), left
+    assert ('images:' in seen) == (not environment) and not any('images:' in line for line in left), left
+    assert ('Next: ' in seen) == ('--json' not in argv), left
+    if '--json' in argv: assert strict(left[-1]) == dict(classes=dict(a=2))
+    else: assert left[-1].startswith('2 images in 1 class. Next: fastcnn train x'), left
+
+
+def test_a_pipe_gets_the_stages_alone(tmp_path):
+    done = subprocess.run([*slow_command(tmp_path), 'info', 'x', '--json'], capture_output=True, text=True, env=BARS)
+    assert done.stderr == 'reading\nfastcnn: a broken image\ntesting\n' and strict(done.stdout) == dict(classes=dict(a=2))
+
+
+def test_ctrl_c_at_a_terminal_says_what_is_kept(tmp_path, server):
+    root, server.latency = tmp_path/'planets', .3
+    try: status, seen = in_terminal(*search(server, root), stop_at='downloading: ')
+    finally: server.latency = 0
+    left = screen(seen)
+    assert status == 130 and left[-1] == 'fastcnn: interrupted: the images that are there stay, and the same command goes on', left
+    assert not any('downloading' in line or 'Traceback' in line for line in left), left
+
+
+def test_a_training_that_is_interrupted_goes_on_with_resume(folder, tmp_path):
+    options = '--plan', 'scratch', '--size', 32, '--bs', 8, '--mirror', 'yes', '--epochs', 400, '--out', tmp_path/'model'
+    status, seen = in_terminal('train', folder, *options, stop_at='epoch 3 of 400')
+    left = screen(seen)
+    assert status == 130 and left[-1] == 'fastcnn: interrupted: the finished epochs are kept, and --resume goes on with them', left
+    assert 'epoch_' not in seen and 'train_loss' not in seen and 'Traceback' not in seen # fastai's table
+    assert len(list(tmp_path.glob('.model.training-*/*.pt'))) == 1
+
+
+def hang_up(port, path, after):
+    "Ask for a file, and reset the connection after some bytes of the answer"
+    with socket.create_connection(('127.0.0.1', port)) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+        client.sendall(f'GET {path} HTTP/1.1\r\nHost: x\r\n\r\n'.encode())
+        if after: client.recv(after)
+
+
+@pytest.mark.parametrize('fault', ['cut', 'drip'])
+def test_a_client_that_hangs_up_leaves_no_traceback(fault, caplog, capfd):
+    with PlanetServer(n=3, seed=1, faults={fault: 1.}, nuisances=0, duplicates=0, workers=1) as running:
+        paths = [row['url'].removeprefix(running.base_url) for row in running.truth()]
+        for i in range(30): hang_up(running.port, paths[i % len(paths)], [10, 200, 0][i % 3])
+        for _ in range(200):
+            if all(row['status'] for row in running.requests): break
+            time.sleep(.05)
+        assert {row['status'] for row in running.requests} <= {200, 499} and len(running.requests) > 20
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING] and 'Traceback' not in capfd.readouterr().err
 
 
 # Noise of the libraries

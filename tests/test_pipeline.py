@@ -97,7 +97,7 @@ def test_an_interrupted_training_goes_on_where_it_was(plain, tmp_path):
     from fastcnn.diagnosis import ActivationStats
     options = FAST | dict(epochs=3)
     whole = told(train_classifier, plain, tmp_path/'whole', **options)[0].summary()
-    with mock.patch.object(ActivationStats, 'after_epoch', stop_after_two_epochs, create=True), pytest.raises(KeyboardInterrupt, match='--resume goes on'):
+    with mock.patch.object(ActivationStats, 'after_epoch', stop_after_two_epochs, create=True), pytest.raises(KeyboardInterrupt, match='`resume` goes on'):
         told(train_classifier, plain, tmp_path/'model', **options)
     assert not (tmp_path/'model').exists()
     with pytest.raises(InputError, match='with these settings'): told(train_classifier, plain, tmp_path/'model', resume=True, **options | dict(seed=1))
@@ -107,6 +107,6 @@ def test_an_interrupted_training_goes_on_where_it_was(plain, tmp_path):
     with mock.patch.object(ActivationStats, 'after_epoch', stop_after_two_epochs, create=True), pytest.raises(KeyboardInterrupt):
         told(train_classifier, plain, tmp_path/'model', force=True, **options)
     lines = told(train_classifier, plain, tmp_path/'model', force=True, **options)[1].splitlines()
-    assert sum('had kept is removed: only --resume' in line for line in lines) == 1, lines
+    assert sum('had kept is removed: only `resume`' in line for line in lines) == 1, lines
     assert 'is removed' not in told(train_classifier, plain, tmp_path/'model', force=True, **options)[1]
     shutil.rmtree(tmp_path/'model')

@@ -127,7 +127,7 @@ def test_few_photographs_get_a_head_and_no_hour_of_training(planets, tmp_path, m
 def test_what_takes_too_long_is_not_begun(planets):
     plan = Plan(image_table(planets), Asked(LITE, size=64, minutes=.001))
     assert plan.carry_out('transfer').name == 'head'
-    assert any('give it time with minutes' in reason for reason in plan.reasons), plan.reasons
+    assert any('give it time with `minutes`' in reason for reason in plan.reasons), plan.reasons
     with pytest.raises(InputError, match='minutes'): train_classifier(planets, minutes=0)
     with pytest.raises(InputError, match='mirror'): train_classifier(planets, mirror='maybe')
 
@@ -178,7 +178,7 @@ def test_a_class_that_only_validation_has_stops_nothing(planets):
 def test_fast_is_bounded_too(planets):
     plan = Plan(image_table(planets), Asked('conv_stack', size=32, minutes=.02))
     trial = plan.carry_out('fast')
-    assert trial.epochs < 60 and any('more with minutes' in reason for reason in plan.reasons), plan.reasons
+    assert trial.epochs < 60 and any('more with `minutes`' in reason for reason in plan.reasons), plan.reasons
 
 
 def test_features_push_no_pixels_out(planets, tmp_path, monkeypatch):
