@@ -47,12 +47,14 @@ def _collect_planets(server, root, wanted):
     "Search and download each planet; before that, a look at what a bare name brings"
     from fastcnn.collect import collect_images
     from fastcnn.planets import PLANETS
+    from PIL import Image
     first = root.with_name('first-look')
     web = dict(provider='openverse', base_url=server.base_url, deadline=5) # seconds per file: this server is near
     collect_images('jupiter', 'jupiter', first, 24, **web)
     bare = sorted(first.rglob('*.jpg'))[:24], 'What a search for jupiter brings'
     for planet in PLANETS: collect_images(f'planet {planet}', planet, root, wanted, **web)
-    some = _spread_over(root, 32), 'The four planets before cleaning'
+    # Read before cleaning moves some of them
+    some = [Image.fromarray(read_image(file, 200)) for file in _spread_over(root, 32)], 'The four planets before cleaning'
     too_few = 'Statues of the god, watches and cars among the planets: the words are too few.'
     asked = _answers_in_words(Manifest(root).counts())
     return [('What the bare word “jupiter” brings', [too_few, bare]), ('What “planet jupiter” brings', [asked, some])]
@@ -96,19 +98,18 @@ def _clean_planets(server, root):
     report = clean_images(root)
     scores = _cleaning_scores(Manifest(root), server.truth()) | report.counts
     aside, told = _set_aside(report.counts)
-    text = (f"{aside} were set aside: {told} The server knows which pictures are copies: of the pairs that cleaning found, {scores['precision']:.1%} "
-            f"are right, and it found {scores['recall']:.1%} of all {scores['pairs']:,}. All can be put back with fastcnn restore.")
+    right, found = (f'{scores[name]:.1%}'.replace('100.0', '100') for name in ('precision', 'recall'))
+    text = (f'{aside} were set aside: {told} The server knows which pictures are copies: of the pairs that cleaning found, {right} are right, '
+            f'and it found {found} of all {scores["pairs"]:,}. All can be put back with fastcnn restore.')
     some = _spread_over(root, 32), 'The four planets after cleaning'
     return scores, [('Cleaning', [text, *_copies_found(report)]), ('After cleaning', [some])]
 
 # %% ../nbs/25_cli.ipynb #ff911170
 def _first_batch(dls, n=16):
     "Training images as the network gets them, each with its class"
-    from fastai.torch_core import to_cpu
-    from PIL import Image
-    images, labels = (to_cpu(part[:n]) for part in dls.train.one_batch())
-    pixels = (dls.valid.decode((images,))[0].clamp(0, 1)*255).byte().permute(0, 2, 3, 1).numpy()
-    return [(Image.fromarray(picture), dls.vocab[label]) for picture, label in zip(pixels, labels)]
+    from fastcnn.report import as_pictures
+    images, labels = (part[:n] for part in dls.train.one_batch())
+    return list(zip(as_pictures(dls.valid.decode((images,))[0]), (dls.vocab[label] for label in labels.tolist())))
 
 def _look_inside(root, dls):
     "Inside one image, a batch, the network"
