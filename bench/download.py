@@ -2,8 +2,8 @@
 
     python bench/download.py [--repeats 5]     writes bench/results/download.json
 
-The files come from photos.zip of FASTCNN_DATA (or what stands for it: tools/realdata.py), three cuts of each photograph. Ratios are taken within a round, so that a busy moment of
-the machine weighs on both sides.
+The files come from photos.zip of FASTCNN_DATA, or what stands for it (tools/realdata.py): three cuts of each photograph. Ratios are taken within
+a round, so that a busy moment of the machine weighs on both sides.
 """
 import argparse, io, json, random, statistics, subprocess, sys, tempfile, urllib.request, zipfile
 from pathlib import Path

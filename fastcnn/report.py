@@ -337,7 +337,7 @@ def evaluation_highlights(
     right = (f'{_interval_in_words(evaluation.accuracy_interval)}: {round(evaluation.accuracy*images):,} of {images:,} images are right. '
              f'Guessing among {classes} classes gives {_percent(1/classes)}.')
     cards = {'Accuracy': (_percent(evaluation.accuracy), right)}
-    if related := evaluation.related_images:
+    if evaluation.related_images:
         text = _relatives_in_words(evaluation, images).strip()
         known = evaluation.accuracy_unrelated is not None
         cards['Accuracy on new pictures'] = _percent(evaluation.accuracy_unrelated) if known else 'not known', text
