@@ -18,6 +18,7 @@ from unittest import mock
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent/'tools')]
 from machine import machine
+from realdata import need
 
 EPOCHS, BATCH, JUDGED, VALID = 4, 256, 10_000, 400
 LOOKS = ('plain', False, 0), ('flip', True, 0), ('flip_shift', True, 1)
@@ -186,5 +187,5 @@ if __name__ == '__main__':
     parser.add_argument('--only', nargs='*', default=[], metavar='NAME', help='these variants alone')
     parser.add_argument('--out', type=Path, default=HERE/'results'/'ablation.json')
     args = parser.parse_args()
-    if 'FASTCNN_DATA' not in os.environ: sys.exit('ablation: set FASTCNN_DATA to the folder that holds cifar10/')
+    need('cifar10/train.parquet')
     main(args)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent/'tools'))
-from machine import machine, own_process, photo_archive, spread
+from machine import machine, own_process, spread
+from realdata import need
 
 SIZE, BATCH = 200, 64
 RUNS = [('fastcnn', 0), ('fastai', 0), ('fastai', 1), ('fastai', 2), ('torchvision', 1), ('torchvision', 2)]
@@ -21,7 +22,7 @@ RUNS = [('fastcnn', 0), ('fastai', 0), ('fastai', 1), ('fastai', 2), ('torchvisi
 
 def photographs(folder, copies):
     "The photographs of FASTCNN_DATA in two classes"
-    with zipfile.ZipFile(photo_archive()) as archive:
+    with zipfile.ZipFile(need('photos.zip')) as archive:
         for i, name in enumerate(n for n in archive.namelist() if n.endswith('.jpg')):
             for copy in range(copies):
                 file = folder/f'{i % 2}'/f'{i}-{copy}.jpg'

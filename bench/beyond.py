@@ -20,6 +20,7 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent/'tools'))
 from machine import machine, own_process
+from realdata import need
 from scale import held, small_photographs
 
 from fastcnn.core import atomic_write, utc_now
@@ -224,6 +225,7 @@ def measured(step, at, pixels):
 
 
 def main(steps):
+    need('photos.zip') # before the processes of their own, which take it from here
     found = json.loads(OUT.read_text()) if OUT.exists() else dict(steps={})
     with tempfile.TemporaryDirectory() as tmp:
         at = lambda job, *more: own_process(__file__, f'{tmp}/pixels', job, tmp, *more)

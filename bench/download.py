@@ -2,8 +2,8 @@
 
     python bench/download.py [--repeats 5]     writes bench/results/download.json
 
-The files come from FASTCNN_DATA/photos.zip, three cuts of each photograph. Ratios are taken within a round, so that a busy moment of
-the machine weighs on both sides.
+The files come from photos.zip of FASTCNN_DATA, or what stands for it (tools/realdata.py): three cuts of each photograph. Ratios are taken within
+a round, so that a busy moment of the machine weighs on both sides.
 """
 import argparse, io, json, random, statistics, subprocess, sys, tempfile, urllib.request, zipfile
 from pathlib import Path
@@ -13,16 +13,16 @@ from server import HOSTS
 
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent/'tools'))
-from machine import machine, photo_archive, spread
+from machine import machine, spread
+from realdata import need, peers
 
-PEERS = HERE.parent/'.venv-peers'/'bin'/'python'
 ELSEWHERE = ('icrawler', 'img2dataset', 'img2dataset_raw') # in the peers' environment
 
 
 def make_files(folder):
     "Three cuts of each of 200 photographs, each another file; (files, bytes, median bytes)"
     from PIL import Image, ImageOps
-    with zipfile.ZipFile(photo_archive()) as photos:
+    with zipfile.ZipFile(need('photos.zip')) as photos:
         for name in (name for name in photos.namelist() if name.lower().endswith(('.jpg', '.jpeg', '.png'))):
             image = ImageOps.exif_transpose(Image.open(io.BytesIO(photos.read(name)))).convert('RGB')
             for cut in range(3): image.crop((cut, cut, image.width, image.height)).save(folder/f'{len(list(folder.iterdir()))}.jpg', quality=96)
@@ -47,7 +47,7 @@ def run(tool, urls, stats):
         folder.mkdir()
         listed.write_text('\n'.join(urls))
         urllib.request.urlopen(stats).read()
-        python = PEERS if tool in ELSEWHERE else sys.executable
+        python = peers() if tool in ELSEWHERE else sys.executable
         done = subprocess.run([python, HERE/'fetchers.py', tool, listed, folder], capture_output=True, text=True, cwd=tmp)
         if done.returncode: sys.exit(f'bench: {tool} failed:\n{done.stderr[-2000:]}')
         most = json.load(urllib.request.urlopen(stats))

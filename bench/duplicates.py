@@ -20,16 +20,16 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent/'tools'))
-from machine import machine, photo_archive, spread
+from machine import machine, spread
+from realdata import need, peers
 
-PEERS = HERE.parent/'.venv-peers'/'bin'/'python'
 TOOLS = ('fastcnn', 'imagededup_phash', 'imagededup_dhash', 'cleanvision')
 GROUPS, SINGLES, DISCS = 60, 60, 1/3
 
 
 def photographs(half):
     "The 100 photographs of one half: 0 for tuning, 1 for measuring"
-    with zipfile.ZipFile(photo_archive()) as photos:
+    with zipfile.ZipFile(need('photos.zip')) as photos:
         names = sorted(name for name in photos.namelist() if name.lower().endswith('.jpg'))[half::2]
         return [ImageOps.exif_transpose(Image.open(io.BytesIO(photos.read(name)))).convert('RGB') for name in names]
 
@@ -147,7 +147,7 @@ def true_pairs(truth):
 
 def run(tool, folder, true):
     "One run of one tool in a process of its own: seconds, and how its pairs agree with the truth"
-    python = sys.executable if tool == 'fastcnn' else PEERS
+    python = sys.executable if tool == 'fastcnn' else peers()
     done = subprocess.run([python, HERE/'finders.py', tool, folder], capture_output=True, text=True)
     if done.returncode: sys.exit(f'bench: {tool} failed:\n{done.stderr[-2000:]}')
     said = json.loads(done.stdout.splitlines()[-1])
@@ -173,8 +173,8 @@ def beside_peers(args):
                 print(f'{name}, round {number + 1}:', {tool: round(found['seconds'], 2) for tool, found in rounds[-1].items()}, file=sys.stderr, flush=True)
             kept[name] = dict(images=len(truth), pairs=len(true), tools=summary(rounds))
     ask = 'from importlib.metadata import version as v; print(v("imagededup"), v("cleanvision"))'
-    peers = subprocess.run([PEERS, '-c', ask], capture_output=True, text=True, check=True)
-    versions = dict(zip(('imagededup', 'cleanvision'), peers.stdout.split()))
+    asked = subprocess.run([peers(), '-c', ask], capture_output=True, text=True, check=True)
+    versions = dict(zip(('imagededup', 'cleanvision'), asked.stdout.split()))
     return dict(about=machine('fastcnn', 'pillow', 'numpy') | versions, seed=args.seed, repeats=args.repeats, **kept)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent/'tools'))
 from machine import machine, spread
+from realdata import need
 
 FAST = dict(cifar10=('cifar10', 40_400, dict(epochs=4, resident={})), # what is trained on what, and how
             mnist_soon=('mnist', 12_000, dict(epochs=1, resident=dict(flip=False))),
@@ -26,7 +27,7 @@ PEER = dict(cifar10='custom_cnn', mnist='mnist_cnn') # the articles' settings st
 
 def read(data, part):
     from fastcnn.tables import image_table
-    return image_table(Path(os.environ['FASTCNN_DATA'])/data/f'{part}.parquet')
+    return image_table(need(f'{data}/{part}.parquet'))
 
 
 class Pictures:
@@ -102,7 +103,7 @@ def main():
     parser.add_argument('--peer', type=int, default=150, help='batches of the peer that are timed before each seed')
     parser.add_argument('--out', type=Path, default=HERE/'results'/'fit_fast.json')
     args = parser.parse_args()
-    if 'FASTCNN_DATA' not in os.environ: sys.exit('bench: set FASTCNN_DATA to the folder that holds cifar10/ and mnist/')
+    for file in ('cifar10/train', 'cifar10/test', 'mnist/train', 'mnist/test'): need(f'{file}.parquet')
     from fastcnn.core import atomic_write
     found = {row: compare(row, args.seeds, args.images, args.peer) for row in FAST}
     atomic_write(args.out, json.dumps(machine('torch', 'fastai', 'torchvision', 'fastcnn') | found, indent=1) + '\n')

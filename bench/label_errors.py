@@ -18,9 +18,9 @@ from sklearn.metrics import average_precision_score
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent/'tools'))
 from machine import machine, spread
-from plans import table_of
+from plans import has, table_of
+from realdata import peers
 
-PEERS = HERE.parent/'.venv-peers'/'bin'/'python'
 CLEANLAB = '''
 import json, sys, numpy as np
 from importlib.metadata import version
@@ -38,7 +38,7 @@ def cleanlab(labels, probabilities):
     "What cleanlab says, in its own environment"
     with tempfile.TemporaryDirectory() as folder:
         np.savez(Path(folder)/'given.npz', labels=labels, probabilities=probabilities)
-        done = subprocess.run([PEERS, '-c', CLEANLAB, Path(folder)/'given.npz'], stdout=subprocess.PIPE, check=True, text=True)
+        done = subprocess.run([peers(), '-c', CLEANLAB, Path(folder)/'given.npz'], stdout=subprocess.PIPE, check=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -89,10 +89,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--seeds', nargs='+', type=int, default=[42, 43, 44])
     args = parser.parse_args()
-    if not PEERS.exists(): sys.exit('bench: cleanlab lives in .venv-peers: run make bench')
+    peers() # cleanlab is there
     from fastcnn.core import atomic_write
     found, told = {}, ''
-    for which in ('ants', 'cifar10'):
+    for which in filter(has, ('ants', 'cifar10')):
         for share in (.05, .1):
             runs = []
             for seed in args.seeds:

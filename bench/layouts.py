@@ -16,8 +16,9 @@ sys.path[:0] = [str(HERE.parent/'tools'), str(HERE.parent/'tests')]
 from layouts import LAYOUTS
 from machine import machine
 from pictures import seen
+from realdata import peers
 
-PEERS, RESULTS = HERE.parent/'.venv-peers'/'bin'/'python', HERE/'results'/'layouts.json'
+RESULTS = HERE/'results'/'layouts.json'
 TOOLS = ('fastcnn', 'fastai', 'torchvision', 'datasets', 'ultralytics')
 TO_BE_TOLD = ('no_label', 'no_image', 'not_there', 'empty_class') # what is left out of one's pictures; not what file managers leave behind
 NEAR = 16 # of 255: a quarter of a picture that differs by more is another colour
@@ -113,7 +114,7 @@ def refusals_of_those_who_read(layouts):
 
 def run(tool, jobs):
     "One tool on all layouts: versions, and name → what it made of it"
-    python = sys.executable if tool == 'fastcnn' else PEERS
+    python = sys.executable if tool == 'fastcnn' else peers()
     done = subprocess.run([python, HERE/'loaders.py', tool], input=json.dumps(jobs), capture_output=True, text=True)
     if done.returncode: sys.exit(f'bench: {tool} failed:\n{done.stderr[-2000:]}')
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{')]

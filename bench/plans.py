@@ -18,10 +18,18 @@ import pandas as pd
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent/'tools'))
 from machine import machine, own_process, spread
+from realdata import found, need
 
-DATA = Path(os.environ.get('FASTCNN_DATA', HERE.parent.parent/'shared'/'data'))
 RESULTS = HERE/'results'/'plans.json'
 SETS = ('ants', 'few', 'cifar10', 'mnist')
+
+
+def has(which):
+    "Whether the files of a set are there; where not, a line says so"
+    files = [f'{which}/{part}.parquet' for part in ('train', 'test')] if which in ('cifar10', 'mnist') else ['ants_bees.zip']
+    missing = [name for name in files if not found(name)]
+    if missing: print(f'{which}: left out, {" and ".join(missing)} missing: let FASTCNN_DATA name a folder that holds them', file=sys.stderr)
+    return not missing
 
 
 def table_of(which, seed):
@@ -30,9 +38,9 @@ def table_of(which, seed):
     from transfer import sample
     if which in ('cifar10', 'mnist'):
         n = dict(cifar10=200, mnist=100)[which]
-        parts = [sample(DATA/which, part, number, seed).assign(part=part) for part, number in (('train', n), ('test', 200))]
+        parts = [sample(need(f'{which}/{part}.parquet').parent, part, number, seed).assign(part=part) for part, number in (('train', n), ('test', 200))]
         return pd.concat(parts, ignore_index=True)
-    table = image_table(DATA/'ants_bees.zip')
+    table = image_table(need('ants_bees.zip'))
     train, test = table[table.part == 'train'], table[table.part == 'valid'].assign(part='test')
     if which == 'few': train = pd.concat([rows.sample(20, random_state=seed) for _, rows in train.groupby('label')])
     return pd.concat([train, test], ignore_index=True)
@@ -128,7 +136,7 @@ def main():
         return
     from fastcnn.core import atomic_write
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    for which in args.only:
+    for which in filter(has, args.only):
         found[which] = measure(which, args.seeds)
         found['machine'] = machine('torch', 'fastai', 'scikit-learn')
         atomic_write(RESULTS, json.dumps(found, indent=1))

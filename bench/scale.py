@@ -15,14 +15,15 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent/'tools'))
-from machine import machine, own_process, photo_archive
+from machine import machine, own_process
+from realdata import need
 
 
 def small_photographs(shorter, quality, resample=None):
     "The web photographs as JPEG files of another size"
     from PIL import Image
     small = []
-    with zipfile.ZipFile(photo_archive()) as archive:
+    with zipfile.ZipFile(need('photos.zip')) as archive:
         for name in archive.namelist():
             if not name.endswith('.jpg'): continue
             image, out = Image.open(archive.open(name)).convert('RGB'), io.BytesIO()

@@ -6,13 +6,14 @@ The built-in planets, 40 and 100 of each, with a tenth of gods, watches and cars
 the suspects "unlike" among the images that stay, against what was drawn. The limits were chosen on seeds 1 to 8 and are judged on others. For real images, how
 many of PyTorch's ants and bees are shown (`train/`, 244 images), of which nobody has counted how many are odd.
 """
-import argparse, io, json, os, sys, tempfile, time, warnings, zipfile
+import argparse, json, os, sys, tempfile, time, warnings, zipfile
 from pathlib import Path
 
 os.environ.setdefault('TQDM_DISABLE', '1')
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent/'tools'))
-from machine import machine, photo_archive, spread
+from machine import machine, spread
+from realdata import need
 
 from fastcnn.clean import clean_images
 from fastcnn.core import atomic_write
@@ -41,7 +42,7 @@ def judged(n, seed):
 def ants_and_bees():
     "How many of 244 photographs are shown"
     with tempfile.TemporaryDirectory() as folder:
-        with zipfile.ZipFile(io.BytesIO((photo_archive().parent/'ants_bees.zip').read_bytes())) as archive:
+        with zipfile.ZipFile(need('ants_bees.zip')) as archive:
             for name in archive.namelist():
                 if 'train/' not in name or not name.endswith('.jpg'): continue
                 file = Path(folder)/'set'/name.split('/')[-2]/name.split('/')[-1]

@@ -29,22 +29,35 @@ def _spread_over(root, n):
     return files[::max(len(files)//n, 1)][:n]
 
 # %% ../nbs/25_cli.ipynb #f6564f07
+_FAILED = dict(timeout='did not answer in time', connection='broke off', not_an_image='were no images', truncated='broke off half-way',
+               too_small='were too small', too_large='were too large')
+
+def _answers_in_words(counts):
+    "What became of the addresses that were asked, the most frequent first: state:reason → images, as `Manifest.counts` gives it"
+    told = []
+    for kind, n in sorted(counts.items(), key=lambda pair: -pair[1]):
+        state, _, reason = kind.partition(':')
+        if state == 'kept': told.append(f'{n:,} gave an image')
+        elif state == 'duplicate': told.append(f'{n:,} gave an image that was there already')
+        elif reason.startswith('http_'): told.append(f'{n:,} answered with the error {reason[5:]}')
+        else: told.append(f'{n:,} {_FAILED.get(reason, reason.replace("_", " "))}')
+    return f'{sum(counts.values()):,} addresses of four planets were asked: {", ".join(told)}.'
+
 def _collect_planets(server, root, wanted):
     "Search and download each planet; before that, a look at what a bare name brings"
     from fastcnn.collect import collect_images
     from fastcnn.planets import PLANETS
-    from fastcnn.report import contact_sheet
+    from PIL import Image
     first = root.with_name('first-look')
     web = dict(provider='openverse', base_url=server.base_url, deadline=5) # seconds per file: this server is near
     collect_images('jupiter', 'jupiter', first, 24, **web)
-    bare = contact_sheet(sorted(first.rglob('*.jpg'))[:24], columns=8), 'Contact sheet of a search for jupiter'
+    bare = sorted(first.rglob('*.jpg'))[:24], 'What a search for jupiter brings'
     for planet in PLANETS: collect_images(f'planet {planet}', planet, root, wanted, **web)
-    counts = Manifest(root).counts()
-    told = ', '.join(f'{kind.replace("failed:", "failed: ")} {n}' for kind, n in sorted(counts.items()))
-    sheet = contact_sheet(_spread_over(root, 32), columns=8), 'Contact sheet of the four planets before cleaning'
+    # Read before cleaning moves some of them
+    some = [Image.fromarray(read_image(file, 200)) for file in _spread_over(root, 32)], 'The four planets before cleaning'
     too_few = 'Statues of the god, watches and cars among the planets: the words are too few.'
-    asked = f'{sum(counts.values())} addresses of four planets were asked. {told}'
-    return [('What the bare word “jupiter” brings', [too_few, bare]), ('What “planet jupiter” brings', [asked, sheet])]
+    asked = _answers_in_words(Manifest(root).counts())
+    return [('What the bare word “jupiter” brings', [too_few, bare]), ('What “planet jupiter” brings', [asked, some])]
 
 # %% ../nbs/25_cli.ipynb #da92b5da
 def _pairs(rows, key):
@@ -64,38 +77,53 @@ def _cleaning_scores(manifest, truth):
     return dict(precision=both/max(len(found), 1), recall=both/max(len(true), 1), pairs=len(true))
 
 # %% ../nbs/25_cli.ipynb #86f74cb6
+_SET_ASIDE = dict(exact_duplicates='exact copies', near_duplicates='near copies', broken='broken', outliers='tiny, dark, flat or of an odd shape')
+
+def _set_aside(counts):
+    "How many images cleaning has set aside, and the card that says so"
+    total = sum(counts[kind] for kind in _SET_ASIDE)
+    told = ', '.join(f'{counts[kind]:,} {words}' for kind, words in _SET_ASIDE.items() if counts[kind]) or 'Nothing was found'
+    return f'{total:,} images', f'{told}. {counts["kept"]:,} images stay.'
+
+def _copies_found(report, most=6):
+    "A gallery for each of a few groups of copies: the image that is kept, then its copies"
+    found = report.rows[report.rows.copy_of.notna()]
+    for best, group in list(found.groupby('copy_of', sort=False))[:most]:
+        copies = [(report.path(row.file), row.reason.replace('_duplicate', ' copy')) for row in group.itertuples()]
+        yield [(report.path(best), 'kept'), *copies], 'A picture and its copies'
+
 def _clean_planets(server, root):
     "Clean, and compare with what only the server knows"
-    from fastcnn.clean import clean_images, plot_cleaning
-    from fastcnn.report import contact_sheet
+    from fastcnn.clean import clean_images
     report = clean_images(root)
-    counts = report.counts
-    scores = _cleaning_scores(Manifest(root), server.truth()) | counts
-    text = (f"{counts['exact_duplicates']} exact and {counts['near_duplicates']} near duplicates, {counts['broken']} "
-            f"broken and {counts['outliers']} odd images were set aside; {report.kept} stay. "
-            f"Against the truth, pairs of copies were found with precision {scores['precision']:.3f} "
-            f"and recall {scores['recall']:.3f}. All can be put back with fastcnn restore.")
-    words = 'Groups of duplicates side by side with the reason why each was set aside'
-    groups = plot_cleaning(report, max_groups=6), words
-    sheet = contact_sheet(_spread_over(root, 32), columns=8), 'Contact sheet of the four planets after cleaning'
-    return scores, [('Cleaning', [text, groups]), ('After cleaning', [sheet])]
+    scores = _cleaning_scores(Manifest(root), server.truth()) | report.counts
+    aside, told = _set_aside(report.counts)
+    right, found = (f'{scores[name]:.1%}'.replace('100.0', '100') for name in ('precision', 'recall'))
+    text = (f'{aside} were set aside: {told} The server knows which pictures are copies: of the pairs that cleaning found, {right} are right, '
+            f'and it found {found} of all {scores["pairs"]:,}. All can be put back with fastcnn restore.')
+    some = _spread_over(root, 32), 'The four planets after cleaning'
+    return scores, [('Cleaning', [text, *_copies_found(report)]), ('After cleaning', [some])]
 
 # %% ../nbs/25_cli.ipynb #ff911170
+def _first_batch(dls, n=16):
+    "Training images as the network gets them, each with its class"
+    from fastcnn.report import as_pictures
+    images, labels = (part[:n] for part in dls.train.one_batch())
+    return list(zip(as_pictures(dls.valid.decode((images,))[0]), (dls.vocab[label] for label in labels.tolist())))
+
 def _look_inside(root, dls):
     "Inside one image, a batch, the network"
-    import matplotlib.pyplot as plt
     from PIL import Image
     from fastcnn.data import show_channels
     from fastcnn.models import conv_stack, layer_table
     image = Image.fromarray(read_image(image_files(root)[0]))
     channels = show_channels(image, image.height//2, image.width//2)
-    dls.show_batch(max_n=16, nrows=2, figsize=(12, 3.4))
     size, (train, valid, test) = dls.valid.one_batch()[0].shape[-1], (len(part.dataset) for part in dls)
-    parts = (f'{train} images to train on, {valid} to validate, {test} kept for the test; '
+    parts = (f'{train:,} images to train on, {valid:,} to validate, {test:,} kept for the test; '
              'copies of one picture are never in two parts.')
     words = 'One image and ten by ten numbers each of its red, green and blue channel'
     return [('Inside one image', ['To the network, an image is three tables of numbers.', (channels, words)]),
-            ('A batch', [parts, (plt.gcf(), 'Sixteen training images, turned and zoomed by chance')]),
+            ('A batch', [parts, (_first_batch(dls), 'Sixteen training images, turned and zoomed at random')]),
             ('The network', ['Each convolution halves the side, until one number per class is left.',
                              layer_table(conv_stack(4, size), size=size)])]
 
@@ -112,7 +140,7 @@ def _find_rate(dls):
 def _plot_ladder(ladder):
     "Bars of the accuracies here, a line of those of the article"
     import matplotlib.pyplot as plt
-    figure, axes = plt.subplots(figsize=(8, 3), layout='constrained')
+    figure, axes = plt.subplots(figsize=(6, 3.4), layout='constrained')
     places = range(len(ladder))
     axes.bar_label(axes.bar(places, ladder.accuracy, label='here'), fmt='%.2f')
     axes.plot(places, ladder.article, 's--', color='tab:orange', label='article')
@@ -141,7 +169,7 @@ def _train_ladder(dls):
                         watch=lambda step, learn: learners.update({step: learn}))
     inside = list(_plot_activations(learners))
     learn = learners['5 epochs']
-    learn.recorder.plot_sched(figsize=(8, 2.8))
+    learn.recorder.plot_sched(figsize=(6, 2.4))
     schedule = plt.gcf(), 'Learning rate and momentum over the steps'
     steps = _plot_ladder(ladder), 'Accuracy after each of the six steps, here and in the article'
     return ladder, learn, [
@@ -153,28 +181,22 @@ def _train_ladder(dls):
         ('One cycle, five epochs', [schedule, (plot_loss_curves(learn), 'Losses and accuracy by epoch')])]
 
 # %% ../nbs/25_cli.ipynb #4083123a
-def _answer_sheet(answers):
+def _answer_gallery(answers):
     "Pictures, each with what the model says of it"
-    from fastcnn.report import contact_sheet
-    captions = [f"{answer['label']} {answer['probability']:.0%}" if answer['label'] else 'none of these'
-                for answer in answers]
-    return contact_sheet([answer['file'] for answer in answers], captions, columns=8)
+    return [(answer['file'], f"{answer['label']} ({answer['probability']:.0%})" if answer['label'] else 'none of these') for answer in answers]
 
 # %% ../nbs/25_cli.ipynb #99c1b726
 def _judge_last(learn, dls, model, root):
     "Diagnose, export, judge on the test part"
     from fastcnn.diagnosis import diagnose
-    from fastcnn.report import contact_sheet, evaluation_sections
+    from fastcnn.report import evaluation_sections, worst_mistakes
     test, findings = dls[2].items, [vars(finding) for finding in diagnose(learn)]
     judged = export_evaluated(learn, model, test, describe_images(root, test), 16)
-    told = [f"{f['problem']} ({f['severity']}): {f['evidence']}; {f['fix']}" for f in findings]
-    captions = [f'{row.label}? {row.predicted} {row.probability:.0%}' for row in judged.worst.itertuples()]
-    sheet = contact_sheet(judged.worst.image.tolist(), captions, columns=8), 'The images with the highest loss'
-    return judged.evaluation, findings, [
-        ('Diagnosis', [', '.join(told) or 'Nothing was found.']),
+    told = [f"{f['problem']} ({f['severity']}): {f['evidence']}. What to do: {f['fix']}." for f in findings]
+    return judged, findings, [
+        ('Diagnosis', told or ['Nothing was found: the training is sound.']),
         *evaluation_sections(judged.evaluation),
-        ('Worst mistakes', ['Label, then what the model says. Some labels are wrong: a search is never perfect.',
-                            sheet])]
+        *([worst_mistakes(judged.worst)] if len(judged.worst) else [])]
 
 # %% ../nbs/25_cli.ipynb #a05c5d5f
 def _draw_unseen(folder, kinds, n, draw):
@@ -185,20 +207,41 @@ def _draw_unseen(folder, kinds, n, draw):
     return files
 
 # %% ../nbs/25_cli.ipynb #f54039d1
+_NEW, _SHOWN = 60, 12 # pictures that are drawn of planets, and as many of other things; and how many of these the page shows
+
 def _predict_unseen(model, folder):
-    "New pictures, judged by `fastcnn predict` in a process of its own"
+    "New pictures, judged by `fastcnn predict` in a process of its own: answers about planets, and about other things"
     from fastcnn.planets import NUISANCES, PLANETS, nuisance_image, planet_image
-    planets = _draw_unseen(folder, PLANETS, 4, planet_image)
-    others = _draw_unseen(folder, NUISANCES, 3, nuisance_image)
+    planets = _draw_unseen(folder, PLANETS, _NEW//len(PLANETS), planet_image)
+    others = _draw_unseen(folder, NUISANCES, _NEW//len(NUISANCES), nuisance_image)
     command = [sys.executable, '-m', 'fastcnn', 'predict', str(model), *map(str, planets + others), '--json']
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode: raise RuntimeError(f'new pictures could not be predicted: {done.stderr.strip()[-300:]}')
     found = json.loads(done.stdout.splitlines()[-1])['predictions']
-    return [('Pictures that it has never seen', [
-        'Drawn after the training, predicted by a fresh process that knows neither torch nor fastai.',
-        (_answer_sheet(found[:len(planets)]), 'New pictures with the predicted class and its probability'),
-        'Statues, watches and cars are none of these. What the model says of pictures of nothing that it knows:',
-        (_answer_sheet(found[len(planets):]), 'Pictures of other things with the answer')])]
+    return found[:_NEW], found[_NEW:]
+
+def _share(count, total):
+    "A share and its interval, in words"
+    from fastcnn.evaluation import accuracy_interval
+    low, high = accuracy_interval(count, total)
+    return f'{count/total:.0%}', f'{count} of {total}', f'95% interval {low:.0%} to {high:.0%}'
+
+def _judge_unseen(planets, others):
+    "How many of the new pictures are named rightly or refused: figures, the card on strangers, and the section"
+    def refused(answers): return sum(answer['label'] is None for answer in answers)
+    right = sum(Path(answer['file']).stem.split('-')[0] == answer['label'] for answer in planets)
+    known, strange = refused(planets), refused(others)
+    share, count, interval = _share(strange, len(others))
+    missed, missed_count, missed_interval = _share(known, len(planets))
+    card = share, (f'{count} new pictures of statues, watches and cars were taken for “none of these” ({interval}). '
+                   f'By mistake, {missed_count} new pictures of planets were, too ({missed}; {missed_interval}).')
+    section = 'Pictures that it has never seen', [
+        f'Drawn after the training, predicted by a fresh process that knows neither torch nor fastai. Of {len(planets)} new planets, '
+        f'{right} are named rightly, {len(planets) - known - right} wrongly, and {known} are taken for none of these. The first {_SHOWN}:',
+        (_answer_gallery(planets[:_SHOWN]), 'New planets with the predicted class and its probability'),
+        f'Statues, watches and cars are none of the classes. {card[1]} The first {_SHOWN}:',
+        (_answer_gallery(others[:_SHOWN]), 'Pictures of other things with the answer')]
+    return dict(strangers=strange/len(others), planets=known/len(planets), pictures=len(others)), card, section
 
 # %% ../nbs/25_cli.ipynb #ed48f850
 def run_demo(
@@ -225,12 +268,13 @@ def _whole_way(folder, sizes, quick):
     dls = _load_planets(root, sizes)
     looked = _look_inside(root, dls)
     ladder, learn, climbed = _train_ladder(dls)
-    found, findings, judged = _judge_last(learn, dls, model, root)
-    sections += cleaned + looked + climbed + judged + _predict_unseen(model, folder/'unseen')
-    seconds = round(time.time() - start, 1)
-    short = f'{len(image_files(root))} images of four planets, {sizes["size"]} pixels, {seconds:.0f} seconds.'
-    _write_demo(folder/'report.html', sections, short, quick)
-    return dict(accuracy=found.accuracy, accuracy_interval=list(found.accuracy_interval),
+    judged, findings, told = _judge_last(learn, dls, model, root)
+    refused, strangers, unseen = _judge_unseen(*_predict_unseen(model, folder/'unseen'))
+    seconds, found = round(time.time() - start, 1), judged.evaluation
+    cards = _result(found, {'Set aside in cleaning': _set_aside(cleaning), 'Strangers refused': strangers})
+    short = f'{len(image_files(root)):,} images of four planets, {sizes["size"]} pixels wide, on this machine in {_duration(seconds)}.'
+    _write_demo(folder/'report.html', [*sections, *cleaned, *looked, *climbed, *told, unseen], short, cards, quick)
+    return dict(accuracy=found.accuracy, accuracy_interval=list(found.accuracy_interval), refused=refused,
                 ladder=dict(zip(ladder.step, ladder.accuracy)), cleaning=cleaning, findings=findings,
                 seconds=seconds, quick=quick)
 
@@ -242,7 +286,23 @@ def _load_planets(root, sizes):
     return image_dataloaders(root, sizes['size'], sizes['batch'], valid_pct=0.15, test_pct=0.1)
 
 # %% ../nbs/25_cli.ipynb #57b19515
-def _write_demo(path, sections, short, quick):
+def _duration(seconds):
+    "A time as one says it"
+    minutes, rest = divmod(round(seconds), 60)
+    return ' and '.join(f'{n} {unit}{"s"*(n != 1)}' for n, unit in ((minutes, 'minute'), (rest, 'second')) if n) or 'no time'
+
+def _result(found, more):
+    "The cards of the page: what the evaluation says, with what only the demo knows in the middle"
+    from fastcnn.report import evaluation_highlights
+    cards = evaluation_highlights(found)
+    cards.pop('Refused', None) # strangers were counted
+    large = {name: card for name, card in cards.items() if isinstance(card, tuple)}
+    return large | more | {name: card for name, card in cards.items() if name not in large}
+
+def _write_demo(path, sections, short, cards, quick):
     from fastcnn.report import write_report
-    if quick: short += ' A quick run with few images: the figures show the way, not what it can do.'
-    return write_report(path, 'From words to a working classifier', [('In short', [short]), *sections])
+    here, whole = _demo_sizes(quick), _demo_sizes(quick=False)
+    note = (f'This was the quick demo: the same steps as in the whole one, with {here["wanted"]} instead of {whole["wanted"]} images of each planet, '
+            f'{here["size"]} instead of {whole["size"]} pixels wide. With so few, the accuracy is lower, its interval wider, and a step of the '
+            'ladder may come out below the one before it. The whole demo takes some minutes more: fastcnn demo.') if quick else ''
+    return write_report(path, 'From words to a working classifier', sections, short, cards, note=note)

@@ -23,6 +23,7 @@ from fastcnn.models import ARCHITECTURES, build_model, conv_stack
 from fastcnn.report import contact_sheet, evaluation_report
 from fastcnn.training import scratch_learner
 from notebooks import ROOT
+from web import axe, violations
 
 SMALL = {name: dict(hidden=32, pooled=1) for name in ARCHITECTURES if name.startswith('vgg')}
 WITH_MAPS = sorted(set(ARCHITECTURES) - {'mlp'})
@@ -594,7 +595,7 @@ class Addresses(html.parser.HTMLParser):
     "Whatever a page could load or run"
     def __init__(self, text):
         super().__init__()
-        self.found, self.images = [], []
+        self.found, self.images, self.figures = [], [], 0
         self.feed(text)
     def handle_starttag(self, tag, attributes):
         attributes = dict(attributes)
@@ -602,6 +603,7 @@ class Addresses(html.parser.HTMLParser):
         self.found += [v for k, v in attributes.items() if k in ('src', 'href', 'srcset', 'style', 'background') and not v.startswith(('data:image/', '#'))]
         self.found += [k for k in attributes if k.startswith('on')]
         if tag == 'img': self.images.append(attributes.get('alt'))
+        if tag == 'figure': self.figures += 1
 
 
 @pytest.fixture(scope='module')
@@ -617,34 +619,60 @@ def page_file(colours, tmp_path_factory):
     return evaluation_report(tmp_path_factory.mktemp('page')/'evaluation.html', found, learn, worst, subtitle='Three colours: 12 images that were held back')
 
 
+@pytest.fixture(scope='module')
+def hostile_file(tmp_path_factory):
+    "Forty classes, names as strangers write them, a file that is broken, and all that a page can show beside its result"
+    rng, vocab = np.random.default_rng(0), ['<b>x</b> $y$', 'a name ' + 'of many words '*9, 'w'*90, '土星', 'two\nlines', *map(str, range(35))]
+    targets = rng.integers(0, 40, 90)
+    weights = rng.random((90, 40)) + np.eye(40)[targets]
+    probabilities = weights/weights.sum(1, keepdims=True)
+    images = [Image.new('RGB', (60 + i, 40), (i, 90, 120)) for i in range(89)] + [b'broken']
+    worst = top_losses(probabilities, targets, vocab, images, k=89)
+    return evaluation_report(tmp_path_factory.mktemp('page')/'hostile.html', evaluate(probabilities, targets, vocab), None, worst, refused=.25)
+
+
 def test_page_needs_nothing_else(page_file):
     text = page_file.read_text()
     parts = Addresses(text)
-    assert parts.found == [] and len(parts.images) == 8 and all(parts.images)
+    assert parts.found == [] and parts.figures == 6 and len([alt for alt in parts.images if alt]) == 6
     assert 'http' not in text.replace('http-equiv', '') and '@import' not in text and 'url(' not in text
     assert '8.3% of the images were refused' in text and 'Not shown' not in text
+    assert text.index('class="value">') < text.index('Hardest to tell apart') < text.index('<main')
 
 
-@pytest.mark.parametrize('width', [1180, 390])
-def test_page_in_a_browser(browser, page_file, width, tmp_path):
-    page, trouble = browser.new_page(viewport=dict(width=width, height=900)), []
+@pytest.mark.parametrize('width', [1280, 768, 390])
+@pytest.mark.parametrize('theme', ['light', 'dark'])
+def test_page_in_a_browser(browser, axe, page_file, hostile_file, width, theme, tmp_path):
+    page, trouble = browser.new_page(viewport=dict(width=width, height=900), color_scheme=theme), []
     def answer(route):
         if route.request.url.startswith(('file:', 'data:')): return route.continue_()
         trouble.append(route.request.url)
         route.abort()
     page.route('**/*', answer)
     page.on('console', lambda message: trouble.append(message.text))
-    page.goto(page_file.as_uri())
-    assert page.evaluate('document.documentElement.scrollWidth') <= width
-    assert page.evaluate('[...document.images].every(i => i.complete && i.naturalWidth && i.alt)')
-    assert page.locator('main section').count() == 8 and page.locator('nav a').all_inner_texts()[0] == 'How good is it?'
+    for file in (hostile_file, page_file):
+        page.goto(file.as_uri())
+        assert page.evaluate('document.documentElement.scrollWidth') <= width
+        assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth && (i.alt || i.closest('li').innerText.trim()))")
+        row = page.evaluate("[...document.querySelectorAll('.gallery li')].filter((li, _, all) => li.offsetTop === all[0].offsetTop).length")
+        assert row == {390: 3, 768: 6, 1280: 7}[width] or file == page_file # pictures reflow
+        assert trouble == []
+    assert page.locator('main section').count() == 8 and page.locator('nav a').all_inner_texts()[0] == 'Class by class'
     page.screenshot(path=tmp_path/'page.png')
+    for file in (hostile_file, page_file):
+        page.goto(file.as_uri())
+        assert violations(page, axe) == []
     page.close()
-    assert trouble == []
     folder = ROOT/'images' if os.environ.get('FASTCNN_PICTURES') else None # python -m pytest tests/test_evaluation.py -k browser
-    if folder and width > 1000:
+    if folder and width > 1000 and theme == 'light':
         shot = Image.open(tmp_path/'page.png').convert('RGB')
         shot.quantize(128, dither=Image.Dither.NONE).save(folder/'evaluation.png', optimize=True)
+
+
+def test_names_of_strangers_stay_text(hostile_file):
+    text = hostile_file.read_text()
+    for shown in ('&lt;b&gt;x&lt;/b&gt; $y$', '土星', 'two\\nlines', 'cannot be read', '25.0%'): assert shown in text, shown
+    assert '<b>' not in text and 'w'*90 in text
 
 
 def test_contact_sheet_takes_bytes_and_crosses_out_what_is_broken(tmp_path):

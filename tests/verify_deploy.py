@@ -20,7 +20,7 @@ pytestmark = pytest.mark.verify
 def pictures(tmp_path_factory):
     "Planets to train on; others, drawn from another seed, with gods, watches and cars; and photographs"
     archive, root = Path(os.environ.get('FASTCNN_DATA', 'nowhere'))/'photos.zip', tmp_path_factory.mktemp('planets')
-    if not archive.exists(): pytest.skip('no photos.zip in the folder that FASTCNN_DATA names')
+    if not archive.exists(): pytest.skip('no photographs: let FASTCNN_DATA name a folder that holds photos.zip')
     planet_collection(root/'train', n=450, seed=42, nuisances=0, duplicates=0, broken=0)
     truth = planet_collection(root/'test', n=200, seed=4242, nuisances=.3, duplicates=0, broken=0)
     kinds = {kind: [root/'test'/t['file'] for t in truth if t['kind'] == kind] for kind in ('planet', 'god', 'watch', 'car')}

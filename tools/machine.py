@@ -3,14 +3,16 @@ import json, os, platform, statistics, subprocess, sys, time
 from importlib.metadata import version
 from pathlib import Path
 
+from realdata import USED
+
 
 def machine(*packages):
-    "Date, processor, Python, and the versions of `packages`"
+    "Date, processor, Python, and the versions of `packages`; and what stood for the files of FASTCNN_DATA"
     info = Path('/proc/cpuinfo')
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(':')[1].strip() for line in lines if line.startswith('model name')]
     return dict(date=time.strftime('%Y-%m-%d'), cpu=names[0] if names else platform.processor(), cores=os.cpu_count(),
-                python=platform.python_version(), **{name: version(name) for name in packages})
+                python=platform.python_version(), **{name: version(name) for name in packages}, **(dict(data=dict(USED)) if USED else {}))
 
 
 def own_process(script, pixels, *job):
@@ -19,15 +21,6 @@ def own_process(script, pixels, *job):
     done = subprocess.run([sys.executable, script, '--job', json.dumps(job)], stdout=subprocess.PIPE, check=True,
                           text=True, env=env)
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def photo_archive():
-    "The web photographs of FASTCNN_DATA"
-    shared = Path(__file__).resolve().parent.parent.parent/'shared'/'data'
-    archive = Path(os.environ.get('FASTCNN_DATA', shared))/'photos.zip'
-    if not archive.is_file():
-        sys.exit(f'bench: there is no {archive}: set FASTCNN_DATA to the folder that holds photos.zip')
-    return archive
 
 
 def spread(values, digits=4):
