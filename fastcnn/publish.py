@@ -90,7 +90,8 @@ def _runtime(
 
 # %% ../nbs/21_publish.ipynb #86ff8138
 _SITE = Path(fastcnn.__file__).parent/'web'/'site'
-_COPIED = ('page.js', 'words.js', 'worker.js', 'pixels.js', 'orientation.js', 'heat.js', 'style.css', 'icon.svg') # as they are
+_COPIED = sorted(p.name for p in _SITE.glob('*') # as they are
+                 if p.suffix in ('.js', '.css', '.svg') and not p.name.endswith('.test.js'))
 
 # %% ../nbs/21_publish.ipynb #37d53363
 def _page_title(
