@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/publish.html.md"""
 __all__ = ['publish', 'demo_app']
 
 # %% ../nbs/21_publish.ipynb #22faa07d
-import io, os, re
+import functools, gzip, hashlib, io, os, re
 from pathlib import Path
 
 import fastcnn
@@ -19,12 +19,17 @@ from . import __version__
 from .core import InputError, atomic_write, content_name, to_json
 from .exported import open_exported, predict, predict_each, read_config, read_or_reason
 from .folders import CARD, SITE, check_replaceable, replace_folder, seal_folder, small_file
-from .runtime import RUNTIME, runtime_files
+from .hosting import HOSTS, app_files, host_files, share_picture
+from .runtime import runtime_files
+from .single import imports_of, one_script, policy_hash, text64
+from .weights import WEIGHTS, choose_weights, sample_pictures
 
 # %% ../nbs/21_publish.ipynb #86ff8138
 _SITE = Path(fastcnn.__file__).parent/'web'/'site'
 _COPIED = sorted(p.name for p in _SITE.glob('*') # as they are
                  if p.suffix in ('.js', '.css', '.svg') and not p.name.endswith('.test.js'))
+
+def _text_of(name): return (_SITE/name).read_text(encoding='utf-8')
 
 # %% ../nbs/21_publish.ipynb #37d53363
 def _page_title(
@@ -50,15 +55,24 @@ def _accuracy_in_words(config)->str:
 def _megabytes(size:int)->str: return f'{size/1e6:.1f} MB'
 
 # %% ../nbs/21_publish.ipynb #0b561214
+def _weights_in_words(chosen)->str:
+    "How a model's numbers are stored, and what was seen of it"
+    words = dict(float32='32 bits each, as trained', float16='16 bits each', int8='8 bits each')[chosen['weights']]
+    if 'pictures' not in chosen: return words
+    changed = f"{chosen['changed'] or 'no'} answer{'s'*(chosen['changed'] != 1)} changed"
+    return f"{words}; tried on {chosen['pictures']} pictures, {changed} and no probability moved by more than {chosen['difference']:.2f}"
+
 def _facts(
     config:dict, # Of the model
-    size:int # Of its graph, bytes
+    size:int, # Of its graph, bytes
+    chosen:dict # As `choose_weights` tells it
 )->list[tuple[str, str]]: # Term, text
     "What a visitor should know of the model"
     made = str(config.get('created') or 'on an unknown date')[:10]
     return [('Classes', ', '.join(config['classes'])), ('Accuracy', _accuracy_in_words(config)),
             ('Looks at', f"{config['size']} × {config['size']} pixels, the middle square of a picture"),
-            ('Size', _megabytes(size)), ('Made', f"{made}, with fastcnn {config.get('version', '')}")]
+            ('Size', _megabytes(size)), ('Weights', _weights_in_words(chosen)),
+            ('Made', f"{made}, with fastcnn {config.get('version', '')}")]
 
 # %% ../nbs/21_publish.ipynb #5026c0e6
 def _card_text(card):
@@ -93,31 +107,70 @@ def _example(
     return f'examples/{number}.jpg', f'example {number}' + f' ({label})'*(label in classes), data.getvalue()
 
 # %% ../nbs/21_publish.ipynb #c6877e18
-def _pages(path, config, title, facts, size, examples, credits):
-    "The HTML files of a site: name → content"
+_POLICY = ("default-src 'none'; script-src {script} 'wasm-unsafe-eval'; worker-src {worker}; connect-src {own}; img-src {own} blob:; "
+           "style-src {style}; manifest-src {own}; base-uri 'none'; form-action 'none'")
+_OWN_FOLDER = _POLICY.format_map(dict.fromkeys(('script', 'worker', 'own', 'style'), "'self'"))
+
+def _render(name, **values):
+    "An HTML file of the site"
     from jinja2 import Environment, FileSystemLoader
+    templates = Environment(loader=FileSystemLoader(_SITE), autoescape=True, trim_blocks=True, keep_trailing_newline=True)
+    return templates.get_template(name).render(values).encode()
+
+def _about(config, files):
+    "What the page's script is told, as JSON that may stand in HTML"
     from markupsafe import Markup
-    loader = FileSystemLoader(_SITE)
-    templates = Environment(loader=loader, autoescape=True, trim_blocks=True, keep_trailing_newline=True)
-    values = dict(title=title or _page_title(config['classes']), size=size, facts=facts, examples=examples,
-                  text=Markup(_credits_html(path, credits)))
-    return {name: templates.get_template(name).render(values) for name in ('index.html', 'credits.html')}
+    (wasm, _), (model, _) = files.items()
+    about = dict(classes=config['classes'], size=config['size'], method=config.get('method', 'crop'), wasm=wasm, model=model,
+                 bytes=sum(map(len, files.values())), threshold=(config.get('none_of_these') or {}).get('threshold'))
+    return Markup(to_json(about).replace('<', '\\u003c'))
+
+# %% ../nbs/21_publish.ipynb #e9d3348a
+@functools.lru_cache(2) # packing the runtime takes seconds
+def _packed(data): return gzip.compress(data, 9, mtime=0)
+
+def _loaded_files(graph, runtime):
+    "What the page loads before it can answer: name → content, the runtime's WebAssembly first"
+    wasm, model = map(_packed, (runtime['ort-wasm-simd-threaded.wasm'], graph))
+    return {f"runtime/{content_name(wasm, '.wasm.gz')}": wasm, content_name(model, '.onnx.gz'): model}
+
+# %% ../nbs/21_publish.ipynb #f0d3348a
+def _single_page(values, files, script, examples):
+    "The page as one file"
+    from markupsafe import Markup
+    def read(name): return script if name.startswith('runtime/') else _text_of(name)
+    parts = dict(script=one_script('page.js', read), style=_text_of('style.css'))
+    policy = _POLICY.format(script=policy_hash(parts['script']), style=policy_hash(parts['style']), worker='blob:', own='data:')
+    inside = {name: text64(data) for name, data in files.items()} | {'worker.js': one_script('worker.js', read)}
+    single = {name: Markup(text) for name, text in parts.items()} | dict(
+        files=[(name, Markup(text)) for name, text in inside.items()],
+        icon=text64((_SITE/'icon.svg').read_bytes()), license=_text_of('runtime-license.txt'))
+    shown = [(f'data:image/jpeg;base64,{text64(data)}', alt) for _, alt, data in examples]
+    return _render('index.html', **values | dict(policy=policy, single=single, examples=shown))
 
 # %% ../nbs/21_publish.ipynb #3b96b2d7
-def _site_files(path, config, runtime, title, examples, credits):
+def _worker_of_site(files):
+    "The service worker's script, with the names of the files that it is to keep"
+    version = hashlib.sha256(b''.join(name.encode() + hashlib.sha256(data).digest() for name, data in sorted(files.items())))
+    fixed = [name for name in files if name.endswith('.gz')]
+    kept = ['./', *sorted(files.keys() - {'service.js', 'page.html', 'share.jpg'})]
+    site = dict(version=version.hexdigest()[:12], files=kept, fixed=fixed)
+    return f"const SITE = {to_json(site)}\n{_text_of('service.js')}".encode()
+
+def _site_files(config, graph, chosen, runtime, page):
     "All files of a site: name → content, bytes"
-    graph = (Path(path)/'model.onnx').read_bytes()
-    about = dict(classes=config['classes'], size=config['size'], method=config.get('method', 'crop'), model=content_name(graph, '.onnx'),
-                 threshold=(config.get('none_of_these') or {}).get('threshold'))
-    shown = [_example(file, i, config['classes']) for i, file in enumerate(examples, 1)]
-    size = _megabytes(len(graph) + sum(map(len, runtime.values())))
-    names = [(name, alt) for name, alt, _ in shown]
-    pages = _pages(path, config, title, _facts(config, len(graph)), size, names, credits)
-    files = {name: text.encode() for name, text in pages.items()}
-    files |= {'about.json': to_json(about).encode(), about['model']: graph}
-    files |= {name: (_SITE/name).read_bytes() for name in _COPIED} | {name: data for name, _, data in shown}
-    runtime = {'LICENSE': (_SITE/'runtime-license.txt').read_bytes()} | runtime
-    return files | {f'runtime/{name}': data for name, data in runtime.items()}
+    files, script = _loaded_files(graph, runtime), runtime['ort.wasm.bundle.min.mjs']
+    values = dict(page, about=_about(config, files), facts=_facts(config, len(graph), chosen), policy=_OWN_FOLDER,
+                  size=_megabytes(sum(map(len, files.values()))), scripts=imports_of('page.js', _text_of),
+                  examples=[(name, alt) for name, alt, _ in page['examples']])
+    found = {name: _render(name, **values) for name in ('index.html', 'credits.html')} | files
+    if page['single']: found['page.html'] = _single_page(values, files, script.decode(), page['examples'])
+    found |= {name: (_SITE/name).read_bytes() for name in _COPIED} | {name: data for name, _, data in page['examples']}
+    found |= {'runtime/LICENSE': (_SITE/'runtime-license.txt').read_bytes(), 'runtime/ort.wasm.bundle.min.mjs': script}
+    found |= app_files(page['title'], page['description'])
+    found['share.jpg'] = share_picture(page['title'], [data for _, _, data in page['examples']])
+    found['service.js'] = _worker_of_site(found)
+    return found | host_files(page['to'], page['title'], page['description'])
 
 # %% ../nbs/21_publish.ipynb #7378465b
 def _write_site(site, files):
@@ -128,21 +181,45 @@ def _write_site(site, files):
         return {name: (new/name).stat().st_size for name in (*files, 'site.json')}
 
 # %% ../nbs/21_publish.ipynb #6a504f76
+def _page(path, config, title, examples, credits, **more):
+    "What the templates show of a page"
+    from markupsafe import Markup
+    classes = config['classes']
+    names = ', '.join(classes[:-1])[:120] + f' and {classes[-1]}'
+    return dict(title=title or _page_title(classes), text=Markup(_credits_html(path, credits)),
+                description=f'A classifier of {len(classes)} kinds of picture, {names}: it runs in your browser, and no picture leaves your device.',
+                examples=[_example(file, i, classes) for i, file in enumerate(examples, 1)], **more)
+
+def _check_options(weights, to, credits, address):
+    "Refuse what cannot be meant before anything is fetched"
+    for name, value, known in (('weights', weights, WEIGHTS), ('to', to, HOSTS)):
+        if value not in known: raise InputError(f"{name} cannot be {value!r}: choose {', '.join(filter(None, known))}")
+    if credits and not Path(credits).is_file(): raise InputError(f'there is no file {str(credits)!r} with credits')
+    if address and not re.fullmatch(r'https?://[^\s"<>]+', address): raise InputError(f'{address!r} is no address of a page: give https://…')
+
+# %% ../nbs/21_publish.ipynb #a1e3348a
 def publish(
     path:Path, # Exported model
     site:Path, # Folder to write; a site that is there already is replaced
-    runtime:Path=None, # Package of `RUNTIME`, a .tgz or unpacked; default: it is fetched once, from jsDelivr or with npm
+    runtime:Path=None, # Package of onnxruntime-web, a .tgz or unpacked; default: it is fetched once, from jsDelivr or with npm
     title:str='', # Heading; default: made from the classes
     examples:list=(), # Image files that a visitor may try
-    credits:Path=None # Markdown such as a collection's CREDITS.md; default: what the model card says of its data
+    credits:Path=None, # Markdown such as a collection's CREDITS.md; default: what the model card says of its data
+    weights:str='auto', # Of the page's model: float32, float16, int8, or auto, the smallest that give the same answers
+    single:bool=False, # Also write page.html, the page as one file, which opens from a disk
+    to:str='', # Host whose files are written too: github-pages or hf-space; default: none
+    address:str='' # Where the page will be, https://…: some networks show its picture only then
 )->dict[str, int]: # File → its size in bytes, for all that was written
     "Write a static page that runs the model in the visitor's browser"
     config, site = read_config(path), Path(os.path.abspath(site))
+    _check_options(weights, to, credits, address)
     check_replaceable(site, SITE)
-    black = Image.new('RGB', (config['size'], config['size']))
-    predict(path, [black]) # what cannot be run is refused now, and not by a visitor
-    if credits and not Path(credits).is_file(): raise InputError(f'there is no file {str(credits)!r} with credits')
-    return _write_site(site, _site_files(path, config, runtime_files(runtime), title, examples, credits))
+    predict(path, [Image.new('RGB', (config['size'], config['size']))]) # what cannot be run is refused now, and not by a visitor
+    page = _page(path, config, title, examples, credits, single=single, to=to, address=address and address.rstrip('/') + '/')
+    runtime = runtime_files(runtime)
+    pictures = [data for _, _, data in page['examples']] + sample_pictures(config['size'])
+    graph, chosen = choose_weights(path, weights, pictures)
+    return _write_site(site, _site_files(config, graph, chosen, runtime, page))
 
 # %% ../nbs/21_publish.ipynb #bc1e0f7f
 def demo_app(

@@ -76,7 +76,7 @@ def _from_cdn()->dict[str, bytes]: # File → its content
     found = {}
     for name, (size, sha256) in _RUNTIME_FILES.items():
         url = _CDN + name
-        try: found[name] = start_thread(lambda: _read_whole(url, size)).result(_PATIENCE[2])
+        try: found[name] = start_thread(_read_whole, url, size).result(_PATIENCE[2])
         except TimeoutError: raise InputError(f'{url} took more than {_PATIENCE[2]} seconds') from None
         except requests.RequestException as error:
             raise InputError(f'{url} cannot be fetched ({type(error).__name__})') from error
