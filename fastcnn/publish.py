@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/publish.html.md"""
 __all__ = ['publish', 'demo_app']
 
 # %% ../nbs/21_publish.ipynb #22faa07d
-import functools, gzip, hashlib, io, os, re
+import functools, gzip, hashlib, io, math, os, re
 from pathlib import Path
 
 import fastcnn
@@ -21,7 +21,7 @@ from .exported import open_exported, predict, predict_each, read_config, read_or
 from .folders import CARD, SITE, check_replaceable, replace_folder, seal_folder, small_file
 from .hosting import HOSTS, app_files, host_files, share_picture
 from .runtime import runtime_files
-from .single import imports_of, one_script, policy_hash, text64
+from .single import as_classic, imports_of, one_script, policy_hash, text64
 from .weights import WEIGHTS, choose_weights, sample_pictures
 
 # %% ../nbs/21_publish.ipynb #86ff8138
@@ -60,7 +60,7 @@ def _weights_in_words(chosen)->str:
     words = dict(float32='32 bits each, as trained', float16='16 bits each', int8='8 bits each')[chosen['weights']]
     if 'pictures' not in chosen: return words
     changed = f"{chosen['changed'] or 'no'} answer{'s'*(chosen['changed'] != 1)} changed"
-    return f"{words}; tried on {chosen['pictures']} pictures, {changed} and no probability moved by more than {chosen['difference']:.2f}"
+    return f"{words}; tried on {chosen['pictures']} pictures, {changed} and no probability moved by more than {math.ceil(100*chosen['difference'])/100:.2f}"
 
 def _facts(
     config:dict, # Of the model
@@ -141,7 +141,7 @@ def _single_page(values, files, script, examples):
     def read(name): return script if name.startswith('runtime/') else _text_of(name)
     parts = dict(script=one_script('page.js', read), style=_text_of('style.css'))
     policy = _POLICY.format(script=policy_hash(parts['script']), style=policy_hash(parts['style']), worker='blob:', own='data:')
-    inside = {name: text64(data) for name, data in files.items()} | {'worker.js': one_script('worker.js', read)}
+    inside = {name: text64(data) for name, data in files.items()} | {'worker.js': as_classic(one_script('worker.js', read))}
     single = {name: Markup(text) for name, text in parts.items()} | dict(
         files=[(name, Markup(text)) for name, text in inside.items()],
         icon=text64((_SITE/'icon.svg').read_bytes()), license=_text_of('runtime-license.txt'))
@@ -164,7 +164,7 @@ def _site_files(config, graph, chosen, runtime, page):
                   size=_megabytes(sum(map(len, files.values()))), scripts=imports_of('page.js', _text_of),
                   examples=[(name, alt) for name, alt, _ in page['examples']])
     found = {name: _render(name, **values) for name in ('index.html', 'credits.html')} | files
-    if page['single']: found['page.html'] = _single_page(values, files, script.decode(), page['examples'])
+    if page['as_one']: found['page.html'] = _single_page(values, files, script.decode(), page['examples'])
     found |= {name: (_SITE/name).read_bytes() for name in _COPIED} | {name: data for name, _, data in page['examples']}
     found |= {'runtime/LICENSE': (_SITE/'runtime-license.txt').read_bytes(), 'runtime/ort.wasm.bundle.min.mjs': script}
     found |= app_files(page['title'], page['description'])
@@ -215,7 +215,7 @@ def publish(
     _check_options(weights, to, credits, address)
     check_replaceable(site, SITE)
     predict(path, [Image.new('RGB', (config['size'], config['size']))]) # what cannot be run is refused now, and not by a visitor
-    page = _page(path, config, title, examples, credits, single=single, to=to, address=address and address.rstrip('/') + '/')
+    page = _page(path, config, title, examples, credits, as_one=single, to=to, address=address and address.rstrip('/') + '/')
     runtime = runtime_files(runtime)
     pictures = [data for _, _, data in page['examples']] + sample_pictures(config['size'])
     graph, chosen = choose_weights(path, weights, pictures)

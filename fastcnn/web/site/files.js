@@ -34,10 +34,8 @@ export async function file(name, tell) {
 /** The thread that decodes pictures and runs the model. */
 export function startWorker() {
   const here = inside('worker.js')
-  const address = here
-    ? URL.createObjectURL(new Blob([here.textContent], { type: 'text/javascript' }))
-    : new URL('worker.js', import.meta.url)
-  return new Worker(address, { type: 'module' })
+  if (!here) return new Worker(new URL('worker.js', import.meta.url), { type: 'module' })
+  return new Worker(URL.createObjectURL(new Blob([here.textContent], { type: 'text/javascript' })))
 }
 
 /** From now on the page opens without a network, too. */
