@@ -31,6 +31,11 @@ _COPIED = sorted(p.name for p in _SITE.glob('*') # as they are
 
 def _text_of(name): return (_SITE/name).read_text(encoding='utf-8')
 
+# %% ../nbs/21_publish.ipynb #c5877e18
+_POLICY = ("default-src 'none'; script-src {script} 'wasm-unsafe-eval'; worker-src {worker}; connect-src {own}; img-src {own} blob:; "
+           "style-src {style}; manifest-src {own}; base-uri 'none'; form-action 'none'")
+_OWN_FOLDER = _POLICY.format_map(dict.fromkeys(('script', 'worker', 'own', 'style'), "'self'"))
+
 # %% ../nbs/21_publish.ipynb #37d53363
 def _page_title(
     classes:list[str] # Of the model
@@ -107,10 +112,6 @@ def _example(
     return f'examples/{number}.jpg', f'example {number}' + f' ({label})'*(label in classes), data.getvalue()
 
 # %% ../nbs/21_publish.ipynb #c6877e18
-_POLICY = ("default-src 'none'; script-src {script} 'wasm-unsafe-eval'; worker-src {worker}; connect-src {own}; img-src {own} blob:; "
-           "style-src {style}; manifest-src {own}; base-uri 'none'; form-action 'none'")
-_OWN_FOLDER = _POLICY.format_map(dict.fromkeys(('script', 'worker', 'own', 'style'), "'self'"))
-
 def _render(name, **values):
     "An HTML file of the site"
     from jinja2 import Environment, FileSystemLoader

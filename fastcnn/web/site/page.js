@@ -37,6 +37,7 @@ async function start() {
     $('loading').value = loaded / about.bytes
   }
   const [wasm, model] = await Promise.all([about.wasm, about.model].map(name => file(name, tell)))
+  performance.mark('loaded')
   await ask('start', { about, wasm, model }, undefined, [wasm.buffer, model.buffer])
 }
 function say(text, spoken = '') {
