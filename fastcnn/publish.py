@@ -119,12 +119,12 @@ def _render(name, **values):
     return templates.get_template(name).render(values).encode()
 
 def _about(config, files):
-    "What the page's script is told, as JSON that may stand in HTML"
+    "What the page's script is told, as the element that holds it"
     from markupsafe import Markup
     (wasm, _), (model, _) = files.items()
     about = dict(classes=config['classes'], size=config['size'], method=config.get('method', 'crop'), wasm=wasm, model=model,
                  bytes=sum(map(len, files.values())), threshold=(config.get('none_of_these') or {}).get('threshold'))
-    return Markup(to_json(about).replace('<', '\\u003c'))
+    return Markup('<script type="application/json" id="about">' + to_json(about).replace('<', '\\u003c') + '</script>')
 
 # %% ../nbs/21_publish.ipynb #e9d3348a
 @functools.lru_cache(2) # packing the runtime takes seconds
@@ -136,14 +136,15 @@ def _loaded_files(graph, runtime):
     return {f"runtime/{content_name(wasm, '.wasm.gz')}": wasm, content_name(model, '.onnx.gz'): model}
 
 # %% ../nbs/21_publish.ipynb #f0d3348a
-def _single_page(values, files, script, examples):
+def _single_page(values, files, runtime, examples):
     "The page as one file"
     from markupsafe import Markup
-    def read(name): return script if name.startswith('runtime/') else _text_of(name)
-    parts = dict(script=one_script('page.js', read), style=_text_of('style.css'))
-    policy = _POLICY.format(script=policy_hash(parts['script']), style=policy_hash(parts['style']), worker='blob:', own='data:')
+    def read(name): return runtime if name.startswith('runtime/') else _text_of(name)
+    script, style = one_script('page.js', read), _text_of('style.css')
+    policy = _POLICY.format(script=policy_hash(script), style=policy_hash(style), worker='blob:', own='data:')
     inside = {name: text64(data) for name, data in files.items()} | {'worker.js': as_classic(one_script('worker.js', read))}
-    single = {name: Markup(text) for name, text in parts.items()} | dict(
+    single = dict(
+        script=Markup(f'<script type="module">{script}</script>'), style=Markup(f'<style>{style}</style>'),
         files=[(name, Markup(text)) for name, text in inside.items()],
         icon=text64((_SITE/'icon.svg').read_bytes()), license=_text_of('runtime-license.txt'))
     shown = [(f'data:image/jpeg;base64,{text64(data)}', alt) for _, alt, data in examples]
@@ -156,7 +157,7 @@ def _worker_of_site(files):
     fixed = [name for name in files if name.endswith('.gz')]
     kept = ['./', *sorted(files.keys() - {'service.js', 'page.html', 'share.jpg'})]
     site = dict(version=version.hexdigest()[:12], files=kept, fixed=fixed)
-    return f"const SITE = {to_json(site)}\n{_text_of('service.js')}".encode()
+    return f"self.site = {to_json(site)}\n{_text_of('service.js')}".encode()
 
 def _site_files(config, graph, chosen, runtime, page):
     "All files of a site: name → content, bytes"

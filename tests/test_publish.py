@@ -746,7 +746,7 @@ def test_it_opens_without_a_network(browser, server, model, runtime, planets):
         page.locator('#headline').wait_for(timeout=20_000)
         assert page.title() == title
     kept = "async n => { while ((await (await caches.open((await caches.keys()).at(-1))).keys()).length < n) await new Promise(go => setTimeout(go, 50)) }"
-    files = json.loads(re.search(r'^const SITE = (.*)$', (folder/'service.js').read_text(), re.M)[1])['files']
+    files = json.loads(re.search(r'^self.site = (.*)$', (folder/'service.js').read_text(), re.M)[1])['files']
     visited(False, 'The first')
     page.evaluate('async () => { await navigator.serviceWorker.ready }')
     page.evaluate(kept, len(files))

@@ -28,6 +28,7 @@ async function fetched(name, tell) {
 export async function file(name, tell) {
   const here = inside(name)
   const bytes = here ? Uint8Array.from(atob(here.textContent), letter => letter.charCodeAt(0)) : await fetched(name, tell)
+  if (here) tell(bytes.length)
   return unpacked(bytes)
 }
 

@@ -1,13 +1,13 @@
 // Keeps the site's files, so that the page opens without a network.
-// `publish` puts a line before this one: SITE = { version, files, fixed }, where `fixed` are the files that are named after their content.
-/* global SITE */
+// `publish` puts a line before this one, with `self.site`: its version, its files, and those that are fixed, as they are named after their content.
 
+const { version, files, fixed } = self.site
 const OWN = `fastcnn ${self.registration.scope} ` // the sites of one host share a store
-const NAME = OWN + SITE.version
+const NAME = OWN + version
 
 async function install() {
   const cache = await caches.open(NAME)
-  await cache.addAll(SITE.files.map(name => new Request(name, { cache: 'no-cache' })))
+  await cache.addAll(files.map(name => new Request(name, { cache: 'no-cache' })))
   await self.skipWaiting()
 }
 
@@ -21,7 +21,7 @@ async function activate() {
 async function answer(request) {
   const cache = await caches.open(NAME)
   const kept = await cache.match(request, { ignoreSearch: true })
-  if (kept && SITE.fixed.includes(request.url.slice(self.registration.scope.length))) return kept
+  if (kept && fixed.includes(request.url.slice(self.registration.scope.length))) return kept
   try {
     return await fetch(request)
   } catch (error) {
