@@ -50,6 +50,7 @@ bench: $(READY) $(PEERS) ## side by side with other tools; results in bench/resu
 	@$(PY) bench/distributed.py
 	@$(PY) bench/predict.py
 	@$(PY) bench/layouts.py
+	@$(PY) bench/page.py
 	@$(PY) bench/plans.py
 	@$(PY) bench/label_errors.py
 	@$(PY) bench/novelty.py

@@ -210,11 +210,12 @@ class ExportedModel:
 # %% ../nbs/20_exported.ipynb #e1ac4f74
 def open_exported(
     path:Path, # Exported model
-    seconds:float=60 # That one image may take
+    seconds:float=60, # That one image may take
+    graph:bytes=None # ONNX, to be run in place of the model's own; it must have the same inputs and outputs
 )->ExportedModel: # For `predict` and `predict_each`, in place of the path
     "Open a model once, for a program that gets one image after the other"
     path, config = Path(path), read_config(path)
-    session = _open_session(path/'model.onnx', _graph_bytes(path, config), seconds)
+    session = _open_session(path/'model.onnx', graph or _graph_bytes(path, config), seconds)
     _check_interface(session, config, path/'model.onnx')
     return ExportedModel(path, config, session, seconds)
 

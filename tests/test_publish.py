@@ -1,5 +1,5 @@
 "The published page as its visitor meets it: in a real browser, on the loopback address, with the network cut off."
-import base64, functools, io, os, shutil, tarfile, time
+import base64, functools, gzip, http.server, io, json, os, re, shutil, tarfile, threading, time
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -8,12 +8,14 @@ import pytest
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
-from fastcnn.core import InputError
+from fastcnn.core import InputError, cache_folder
 from fastcnn.deploy import export_model, write_config
 from fastcnn.exported import load_exported, predict, read_config
 from fastcnn.images import read_image
 from fastcnn.planets import PLANETS, planet_collection, planet_image
-from fastcnn.publish import RUNTIME, publish
+from fastcnn.hosting import next_steps
+from fastcnn.publish import publish
+from fastcnn.runtime import RUNTIME, runtime_files
 from notebooks import ROOT
 from web import axe, missing, served, violations
 
@@ -73,7 +75,7 @@ def put(server, model, name='some/sub/path', **options):
 def site(server, model, planets):
     "The address of a page with examples and credits"
     (model.parent/'CREDITS.md').write_text('# Credits\n\n- `earth/1.jpg`: [Blue](<https://example.org/1>), Ada, [by](<https://example.org/by>)\n')
-    return put(server, model, examples=planets[:4],
+    return put(server, model, examples=planets[:4], weights='float32', # the numbers of `predict`
                credits=model.parent/'CREDITS.md', title='Which planet is it?')
 
 
@@ -202,7 +204,7 @@ def seeing(model):
 def test_three_runtimes_agree_on_what_a_body_sees(visit, server, seeing, planets):
     told = read_config(seeing)['none_of_these']
     assert (told['looks_at'], told['detail']) == ('features', 24)
-    found = differences(visit(put(server, seeing, 'seeing')), seeing, planets, 16)
+    found = differences(visit(put(server, seeing, 'seeing', weights='float32')), seeing, planets, 16)
     assert found['novelty'] < 1e-4 and found['onnxruntime'] < 1e-4 and found['torch'] < 1e-4
 
 
@@ -294,7 +296,7 @@ def load_seconds(visit, site):
     "From asking for the page until the first example's class is shown, by the browser's own clock; and how crowded the machine was"
     before, page = crowding(), visit(site)
     page.locator('#headline').wait_for(timeout=20_000)
-    assert any(url.endswith('.onnx') for url in page.asked) # what the worker asks for is seen by the guard, too
+    assert any(url.endswith('.onnx.gz') for url in page.asked)
     return page.evaluate(SHOWN), max(1, (before + crowding())/2)
 
 
@@ -536,7 +538,7 @@ def test_text_stays_text(visit, server, model, planets, tmp_path):
     assert set(page.locator('#bars .name').all_inner_texts()) == set(HOSTILE)
     assert page.locator('h1').inner_text() == page.title() == '<script>alert(5)</script>'
     heat(page)
-    assert page.locator('script').count() == 1 and page.locator('img').count() == 2
+    assert page.locator('script').count() == 2 and page.locator('img').count() == 2
     page.goto(url + 'credits.html')
     assert page.locator('script, img').count() == 0 and page.locator('a').evaluate_all('all => all.map(a => a.protocol)') == ['http:']*3
 
@@ -549,7 +551,7 @@ def test_what_is_no_picture(page, photo):
     assert shown(page, 'mine.jpg') == photo[1] # it goes on working
 
 
-@pytest.mark.parametrize('broken', ['runtime/ort-wasm-simd-threaded.wasm', 'runtime/ort.wasm.bundle.min.mjs', '*.onnx', 'about.json'])
+@pytest.mark.parametrize('broken', ['runtime/*.wasm.gz', 'runtime/ort.wasm.bundle.min.mjs', '*.onnx.gz', 'worker.js'])
 def test_a_site_with_a_damaged_file_says_so(visit, server, site, broken):
     copy = server[0]/'damaged'
     shutil.rmtree(copy, ignore_errors=True)
@@ -568,7 +570,11 @@ def test_a_site_with_a_damaged_file_says_so(visit, server, site, broken):
 # The package of the runtime, and the folder that is written
 
 @pytest.fixture(scope='module')
-def runtime(server, site): return server[0]/'some/sub/path'/'runtime'
+def runtime():
+    "The folder in the cache where the runtime is kept"
+    try: runtime_files()
+    except InputError as error: missing(f'the runtime ({error})')
+    return cache_folder()/RUNTIME.replace('@', '-')
 
 
 def test_site_is_whole_and_replaced(model, runtime, tmp_path):
@@ -628,15 +634,175 @@ def fake_npm(folder, script):
     return str(folder)
 
 
+@pytest.fixture
+def alone(runtime, tmp_path, monkeypatch):
+    "An empty cache, no npm, and a source of the runtime that nobody serves; the files as they should be"
+    monkeypatch.setenv('FASTCNN_CACHE', str(tmp_path/'cache'))
+    monkeypatch.setenv('PATH', str(tmp_path/'bin'))
+    monkeypatch.setattr('fastcnn.runtime.RUNTIME_SOURCE', 'http://127.0.0.1:9/')
+    return {p.name: p.read_bytes() for p in runtime.iterdir()}
+
+
 @pytest.mark.parametrize('script, said', [
-    ('', 'npm is missing'), ('echo E404 >&2; exit 1', 'npm could not fetch the runtime, with exit status 1'),
+    ('', 'npm is missing'), ('echo E404 >&2; exit 1', 'npm could not fetch it, with exit status 1'),
     ('true', 'npm could not fetch'),
     ('echo hello > onnxruntime-web-1.30.0.tgz', 'is not onnxruntime-web@1.30.0 as published')])
-def test_npm_fails(model, runtime, tmp_path, monkeypatch, script, said):
-    monkeypatch.setenv('FASTCNN_CACHE', str(tmp_path/'cache'))
-    monkeypatch.setenv('PATH', fake_npm(tmp_path/'bin', script) + ':/bin' if script else str(tmp_path))
-    shutil.copytree(runtime, tmp_path/'cache'/RUNTIME.replace('@', '-'))
-    assert publish(model, tmp_path/'site') # the cache is enough
-    (tmp_path/'cache'/RUNTIME.replace('@', '-')/'ort-wasm-simd-threaded.wasm').write_bytes(b'damaged')
-    with pytest.raises(InputError, match=said) as error: publish(model, tmp_path/'site')
-    assert '\n' not in str(error.value)
+def test_npm_fails(runtime, alone, tmp_path, monkeypatch, script, said):
+    if script: monkeypatch.setenv('PATH', fake_npm(tmp_path/'bin', script) + ':/bin')
+    cached = tmp_path/'cache'/RUNTIME.replace('@', '-')
+    shutil.copytree(runtime, cached)
+    assert runtime_files() == alone # the cache is enough
+    (cached/'ort-wasm-simd-threaded.wasm').write_bytes(b'damaged')
+    with pytest.raises(InputError, match=said) as error: runtime_files()
+    assert '\n' not in str(error.value) and '--runtime' in str(error.value)
+
+
+STALL = threading.Event()
+
+class Source(http.server.BaseHTTPRequestHandler):
+    "Stands in for the CDN: the first part of the path says what goes wrong"
+    files = {}
+
+    def do_GET(self):
+        _, fault, name = self.path.split('/')
+        data = self.files[name]
+        body = dict(whole=data, missing=b'', longer=data + b'!', other=b'!' + data[1:], cut=data[:-9]).get(fault, data[:99])
+        self.send_response(404 if fault == 'missing' else 200)
+        self.send_header('Content-Length', str(max(len(data), len(body))))
+        self.end_headers()
+        self.wfile.write(body)
+        if fault == 'stalled': STALL.wait(20)
+
+    def log_message(self, *args): pass
+
+
+@pytest.fixture
+def source(alone, monkeypatch):
+    "Serves the runtime with a fault"
+    monkeypatch.setattr(Source, 'files', alone)
+    host = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Source)
+    threading.Thread(target=host.serve_forever, daemon=True).start()
+    yield lambda fault: monkeypatch.setattr('fastcnn.runtime.RUNTIME_SOURCE', f'http://127.0.0.1:{host.server_port}/{fault}/')
+    STALL.set()
+    host.shutdown()
+
+
+def test_the_runtime_needs_no_npm(alone, source, tmp_path):
+    source('whole')
+    assert runtime_files() == alone
+    source('missing')
+    assert runtime_files() == alone # it is kept
+    assert {p.name for p in (tmp_path/'cache').rglob('*') if p.is_file()} == set(alone)
+
+
+@pytest.mark.parametrize('fault, said', [('missing', 'status 404'), ('other', 'another file'), ('longer', 'another file'),
+                                         ('cut', 'cannot be fetched'), ('stalled', 'cannot be fetched|took more than')])
+def test_a_source_that_fails(source, tmp_path, monkeypatch, fault, said):
+    monkeypatch.setattr('fastcnn.runtime.RUNTIME_PATIENCE', (1, 1, 2))
+    source(fault)
+    with pytest.raises(InputError, match=said) as error: runtime_files()
+    assert '\n' not in str(error.value) and 'npm is missing' in str(error.value) and '--runtime' in str(error.value)
+    assert not (tmp_path/'cache').exists()
+
+
+# One file; offline; shared; on a host
+
+@pytest.fixture(scope='module')
+def one(model, runtime, planets, tmp_path_factory):
+    "A site with the page as one file, and what its model says of four pictures"
+    import onnxruntime
+    folder = tmp_path_factory.mktemp('one')/'a site'
+    publish(model, folder, runtime, examples=planets[:4], single=True, weights='int8')
+    graph = onnxruntime.InferenceSession(gzip.decompress(next(folder.glob('*.onnx.gz')).read_bytes()))
+    return folder, [graph.run(['probabilities'], {'image': read_image(file)[None]})[0][0] for file in sorted((folder/'examples').iterdir())]
+
+
+def test_one_file_opens_from_a_disk(browser, one, tmp_path):
+    "It is moved, alone, and asks for nothing"
+    shutil.copy(one[0]/'page.html', tmp_path/'moved.html')
+    page, trouble = browser.new_page(), []
+    page.on('request', lambda r: r.url.startswith((f'file://{tmp_path}/moved.html', 'blob:', 'data:')) or trouble.append(r.url))
+    page.on('console', lambda m: m.type in ('error', 'warning') and trouble.append(m.text))
+    page.on('pageerror', lambda e: trouble.append(str(e)))
+    page.goto(f'file://{tmp_path}/moved.html')
+    for i, expected in enumerate(one[1], 1):
+        page.get_by_role('button', name=f'example {i}').click()
+        shown(page, EXAMPLES[i - 1])
+        best = expected.max()
+        assert page.locator('#bars .share').first.inner_text() == ('> 99.9%' if best > .9995 else f'{best:.1%}')
+    assert page.locator('details').count() == 2 and 'Microsoft' in page.locator('details pre').inner_text()
+    page.close()
+    assert not trouble
+
+
+def test_it_opens_without_a_network(browser, server, model, runtime, planets):
+    "And shows what was published last, when there is one"
+    folder = server[0]/'offline'
+    publish(model, folder, runtime, examples=planets[:1], title='The first')
+    context = browser.new_context()
+    page = context.new_page()
+    def visited(offline, title):
+        context.set_offline(offline)
+        page.goto(f'{server[1]}offline/')
+        page.locator('#headline').wait_for(timeout=20_000)
+        assert page.title() == title
+    kept = "async n => { while ((await (await caches.open((await caches.keys()).at(-1))).keys()).length < n) await new Promise(go => setTimeout(go, 50)) }"
+    files = json.loads(re.search(r'^self.site = (.*)$', (folder/'service.js').read_text(), re.M)[1])['files']
+    visited(False, 'The first')
+    page.evaluate('async () => { await navigator.serviceWorker.ready }')
+    page.evaluate(kept, len(files))
+    visited(True, 'The first')
+    publish(model, folder, runtime, examples=planets[:1], title='The second')
+    visited(False, 'The second')
+    page.wait_for_function("async () => (await (await caches.match('./')).text()).includes('The second') && (await caches.keys()).length === 1")
+    visited(True, 'The second')
+    context.close()
+
+
+def test_it_can_be_installed_and_shared(one, model, runtime, tmp_path):
+    folder = one[0]
+    manifest = json.loads((folder/'manifest.webmanifest').read_text())
+    for icon in manifest['icons']: assert 'x'.join(map(str, Image.open(folder/icon['src']).size)) == icon['sizes']
+    assert {icon['purpose'] for icon in manifest['icons']} == {'any', 'maskable'} and manifest['start_url'] == './'
+    picture = Image.open(folder/'share.jpg')
+    assert picture.size == (1200, 630) and len(np.unique(np.asarray(picture.resize((60, 30))).reshape(-1, 3), axis=0)) > 50
+    publish(model, tmp_path/'site', runtime, title='火星', address='https://ada.example/planets') # letters that the picture's font has not
+    assert '<meta property="og:image" content="https://ada.example/planets/share.jpg">' in (tmp_path/'site'/'index.html').read_text()
+    with pytest.raises(InputError, match='no address'): publish(model, tmp_path/'other', runtime, address='" onload="x')
+
+
+def test_a_host_finds_what_it_wants(model, runtime, tmp_path):
+    import yaml
+    site = tmp_path/'site'
+    publish(model, site, runtime, to='github-pages')
+    workflow = yaml.safe_load((site/'.github'/'workflows'/'pages.yml').read_text())
+    uses = [step['uses'] for step in workflow['jobs']['deploy']['steps']]
+    assert workflow['permissions'] == {'contents': 'read', 'pages': 'write', 'id-token': 'write'} and len(uses) == 3
+    assert all(re.fullmatch(r'actions/[\w-]+@v\d+\.\d+\.\d+', name) for name in uses)
+    publish(model, site, runtime, to='hf-space', title='Which: "planet"?') # in place of the other's files
+    head = yaml.safe_load((site/'README.md').read_text().split('---')[1])
+    assert (head['sdk'], head['title'], head['app_file']) == ('static', 'Which: "planet"?', 'index.html') and len(head['short_description']) <= 60
+    assert not (site/'.github').exists() and str(site) in next_steps(site, 'hf-space')
+    (site/'README.md').write_text('my own words')
+    with pytest.raises(InputError, match="holds 'README.md'"): publish(model, site, runtime, to='hf-space')
+    with pytest.raises(InputError, match='to cannot be'): publish(model, tmp_path/'other', runtime, to='geocities')
+
+
+def test_weights_that_change_answers_are_not_taken(model, runtime, tmp_path):
+    "A graph that 8 bits spoil: weights of very different sizes in one unit"
+    import onnx
+    from onnx import numpy_helper
+    shutil.copytree(model, tmp_path/'model')
+    graph = onnx.load(tmp_path/'model'/'model.onnx')
+    for tensor in graph.graph.initializer:
+        if len(tensor.dims) == 4 and np.prod(tensor.dims) > 1 << 14:
+            values = numpy_helper.to_array(tensor).copy()
+            values[:, 0, 0, 0] = np.abs(values).max()*50
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    onnx.save(graph, tmp_path/'model'/'model.onnx')
+    write_config(tmp_path/'model', read_config(model))
+    publish(tmp_path/'model', tmp_path/'site', runtime)
+    told = re.search('<dt>Weights</dt><dd>(.*?)</dd>', (tmp_path/'site'/'index.html').read_text())[1]
+    assert told.startswith(('16 bits', '32 bits'))
+    publish(model, tmp_path/'site', runtime)
+    assert '<dd>8 bits each; tried on 24 pictures, no answers changed' in (tmp_path/'site'/'index.html').read_text()

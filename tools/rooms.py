@@ -25,7 +25,8 @@ ROOMS = { # what each may import beside them: the design, which tests/test_repo.
     'scores': 'displays', 'evaluation': 'displays scores',
     'plans': 'models training fast transfer data activations evaluation', 'novelty': 'training', 'folders': '', 'graphs': '',
     'deploy': 'images models training novelty folders graphs', 'exported': 'images models folders graphs',
-    'publish': 'exported folders', 'report': 'evaluation images',
+    'runtime': '', 'weights': 'exported', 'single': '', 'hosting': '', 'publish': 'exported folders runtime weights single hosting',
+    'report': 'evaluation images',
     'pages': '', 'lessons': 'convolution pages', 'exercises': 'convolution lessons', 'networks': 'pages',
 }
 COMPOSERS = 'pipeline', 'demo', 'cli', 'all', '__main__' # may import all

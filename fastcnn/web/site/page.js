@@ -1,12 +1,12 @@
 // The page's own script. It writes text and attributes, never HTML.
+import { about, file, keepOffline, startWorker } from './files.js'
 import { cameraTrouble, chosen, percent, place } from './words.js'
 
 const $ = id => document.getElementById(id)
-const worker = new Worker(new URL('worker.js', import.meta.url), { type: 'module' })
+const worker = startWorker()
 const waiting = new Map() // number of a job → who waits for it
 let jobs = 0
 let turn = 0 // number of the picture that is shown
-let about // about.json
 let found // the answer that is shown
 let stream // of the camera
 
@@ -22,19 +22,23 @@ const failed = new Promise((_, reject) => {
 failed.catch(() => {}) // whoever asks hears of it
 
 /** Send the worker a job; promises its answer, or the error of a worker that could not start, even if it failed before it was asked. */
-function ask(job, given = {}, tell) {
+function ask(job, given = {}, tell, handed = []) {
   const answer = new Promise((resolve, reject) => {
     waiting.set(++jobs, { resolve, reject, tell })
-    worker.postMessage({ id: jobs, job, ...given })
+    worker.postMessage({ id: jobs, job, ...given }, handed)
   })
   return Promise.race([failed, answer])
 }
 
 async function start() {
-  const reply = await fetch(new URL('about.json', import.meta.url), { cache: 'no-cache' })
-  if (!reply.ok) throw new Error(`about.json cannot be fetched (${reply.status})`)
-  about = await reply.json()
-  await ask('start', { about })
+  let loaded = 0
+  const tell = bytes => {
+    loaded += bytes
+    $('loading').value = loaded / about.bytes
+  }
+  const [wasm, model] = await Promise.all([about.wasm, about.model].map(name => file(name, tell)))
+  performance.mark('loaded')
+  await ask('start', { about, wasm, model }, undefined, [wasm.buffer, model.buffer])
 }
 function say(text, spoken = '') {
   $('status').textContent = text
@@ -59,10 +63,13 @@ export async function pixels(blob) {
 }
 
 say(`loading the model, ${$('status').dataset.size} …`)
-ready.then(
-  () => turn || say('The model is ready: give it a picture.'),
-  error => say(`The model could not be loaded: ${error.message}. Reload the page to try again.`),
-)
+ready
+  .then(
+    () => turn || say('The model is ready: give it a picture.'),
+    error => say(`The model could not be loaded: ${error.message}. Reload the page to try again.`),
+  )
+  .then(() => $('loading').remove())
+ready.then(keepOffline, () => {})
 
 /** Show a picture and what the model says of it, whichever way it came; if several come quickly, the last one counts. */
 export async function show(blob, name) {
