@@ -85,7 +85,7 @@
     all[active].scrollIntoView({ block: "nearest" });
   };
 
-  const hint = "Names come first. ↑ ↓ choose, Enter opens, Esc closes.";
+  const hint = matchMedia("(hover: none)").matches ? "Names come first." : "Names come first. ↑ ↓ choose, Enter opens, Esc closes.";
   const show = async () => {
     try { await prepare(); } catch (error) { said.textContent = `The search could not load ${error.message}.`; return; }
     const found = rank(input.value);

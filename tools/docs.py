@@ -2,7 +2,7 @@
 
     python tools/docs.py [FOLDER]   default: _docs
 """
-import base64, html, io, json, os, re, shutil, sys, tempfile, warnings
+import base64, html, io, json, logging, os, re, shutil, sys, tempfile, warnings
 from functools import cache
 from pathlib import Path
 
@@ -122,7 +122,7 @@ def extract_figures(nb, name, folder):
 def gallery(pages, folder, most=6):
     "A page with the first pictures of each notebook, each with its alt text and the way to the code that makes it"
     told = 'What you get to see on the way. Each picture leads to the code that makes it.'
-    cells = [mk_cell(f'---\ntitle: Gallery\ndescription: {told}\n---', 'raw')]
+    cells = [mk_cell(f'---\ntitle: Gallery\ndescription: {told}\ntoc: false\npage-layout: full\n---', 'raw')]
     for name, (title, pictures) in pages.items():
         page, shown = name.replace('.ipynb', '.html'), []
         for file, alt, cell in [picture for picture in pictures if picture[1]][:most]:
@@ -173,7 +173,7 @@ def stage(folder):
         extract_figures(nb, f'api/{name}.ipynb', folder)
         save_page(nb, folder/f'api/{name}.ipynb', folder)
     site = settings()
-    gallery({name: pages[name] for name in page_order(site['website']['sidebar']['contents']) if name in pages}, folder)
+    gallery({name: pages[name] for name in page_order(site['website']['sidebar']['contents']) if name in pages and name != 'index.ipynb'}, folder)
     (folder/'_quarto.yml').write_text(yaml.safe_dump(site, sort_keys=False))
 
 
@@ -202,7 +202,8 @@ def settings():
     web |= {'title': CONFIG.title, 'description': CONFIG.description, 'site-url': SITE, 'repo-url': CONFIG.git_url}
     web['sidebar']['contents'] = list(expanded(web['sidebar']['contents']))
     bar = web['navbar']
-    bar['right'] = [{'text': f'v{__version__}', 'href': f'{CONFIG.git_url}/blob/{CONFIG.branch}/CHANGELOG.md', 'aria-label': f'Version {__version__}: what is new'}]
+    news = f'{CONFIG.git_url}/blob/{CONFIG.branch}/CHANGELOG.md'
+    bar['right'] = [{'text': f'v{__version__}', 'href': news, 'aria-label': f'v{__version__}: what is new'}]
     bar['tools'] = [{'icon': 'github', 'href': CONFIG.git_url, 'text': 'Repository'}]
     if search_files(): # in place of smalldocs' own search
         web['search'] = False
@@ -235,7 +236,7 @@ def write_search(site):
         href = entry['href']
         if href.startswith(('gallery.html', 'api/index.html#')): continue
         words = KEYWORDS.get(href, '')
-        rows.append([kind_of(href), href, entry['title'], entry['section'], entry['text'][:MOST_TEXT], words])
+        rows.append([kind_of(href), href, entry['title'], entry['section'], entry['text'].removeprefix('in the book source ')[:MOST_TEXT], words])
     (site/'search-index.js').write_text(f'globalThis.SITE_SEARCH = {json.dumps(rows, ensure_ascii=False, separators=(",", ":"))};\n')
     listed.unlink()
     shutil.copy(found/'dist/umd/index.js', site/'site_libs/minisearch.js')
@@ -245,6 +246,7 @@ def write_search(site):
 
 def keep_used_icons(site):
     "The icons that the site shows, of two thousand"
+    logging.getLogger('fontTools').setLevel(logging.ERROR) # it says that the font has two bytes too many
     sheet, own = site/'site_libs/bootstrap-icons/bootstrap-icons.min.css', site/'site_libs/smalldocs.css'
     used = set(re.findall(r'\bbi-([\w-]+)', ' '.join(p.read_text() for p in site.rglob('*.html')) + (site/'site_libs/smalldocs.js').read_text()))
     text = sheet.read_text()

@@ -3,7 +3,7 @@
 Each public name has its signature, parameters, what it returns and raises, an example with its saved output, and the
 way to the notebook's section and to the source. Another page has the command's verbs and options, from its parser.
 """
-import argparse, ast, inspect, re
+import argparse, ast, builtins, inspect, re
 from dataclasses import dataclass
 from enum import EnumType
 from functools import cache, cached_property
@@ -154,7 +154,7 @@ def parameters(symbol, node):
         if p.name == 'self': continue
         kind, default = known.get(p.name, ('', ''))
         mark = {p.VAR_POSITIONAL: '*', p.VAR_KEYWORD: '**'}.get(p.kind, '')
-        about = ' '.join(filter(None, (kind and f'[{typed(kind)}]{{.type}}', default and f'[default `{default}`]{{.default}}')))
+        about = ' '.join(filter(None, (kind and f'[{typed(kind)}]{{.param-type}}', default and f'[default `{default}`]{{.param-default}}')))
         rows.append(f'`{mark}{p.name}` {about}\n:   {linked(told.get(p.name) or "–")}')
     return section('Parameters', '\n\n'.join(rows)) if rows else ''
 
@@ -169,7 +169,7 @@ def returned(symbol, node):
     if isinstance(node, ast.ClassDef): return ''
     kind, told = ast.unparse(node.returns) if node.returns else '', docments(symbol).get('return')
     if kind in ('', 'None') and not told: return ''
-    return section('Returns', f'[{typed(kind) or "value"}]{{.type}}\n:   {linked(told or "–")}')
+    return section('Returns', f'[{typed(kind) or "value"}]{{.param-type}}\n:   {linked(told or "–")}')
 
 
 def message(node):
@@ -199,8 +199,11 @@ def raises(module, name, seen=None):
 
 def is_error(module, name):
     "Whether it is an error that a user meets; what is private is caught inside"
-    kind = getattr(module.module, name, getattr(__builtins__, name, None))
+    kind = error_class(module, name)
     return name[0] != '_' and inspect.isclass(kind) and issubclass(kind, Exception)
+
+
+def error_class(module, name): return getattr(module.module, name, getattr(builtins, name, None))
 
 
 def errors(module, name):
@@ -209,7 +212,7 @@ def errors(module, name):
     for kind, said in raises(module, name): by_class.setdefault(kind, []).append(said)
     rows = []
     for kind, said in by_class.items():
-        said = [text for text in said if text.strip('… ')]
+        said = [text for text in said if text.strip('… ')] or [error_class(module, kind).__doc__ or '–']
         more = [f'and {len(said) - MOST_MESSAGES} more'] if said[MOST_MESSAGES:] else []
         rows.append(linked(f'`{kind}`') + '\n' + ('\n'.join(f':   {text}\n' for text in [*said[:MOST_MESSAGES], *more]) or ':   –'))
     return section('Raises', '\n\n'.join(rows))
@@ -332,7 +335,7 @@ def index_page():
     "Every public name"
     told = 'Every public name of fastcnn, module by module. Search finds names first: press /.'
     parts = [f'## [{m.name}]({m.name}.ipynb)\n\n{m.about}\n\n{names_table(m, m.name + ".ipynb")}' for m in modules()]
-    head = f'`from fastcnn.all import *` brings them all. The words of the terminal: [the command](command.ipynb).'
+    head = '`from fastcnn.all import *` brings them all. The words of the terminal: [the command](command.ipynb).'
     return new_nb([front('API reference', told), mk_cell('\n\n'.join([head, *parts]), 'markdown')])
 
 
