@@ -24,6 +24,12 @@ TOO_WIDE = """() => [...document.querySelectorAll('main *')].filter(e => {
     const style = getComputedStyle(box);
     if (/auto|scroll|hidden/.test(style.overflowX) || style.position == 'absolute') return false }
   return true }).map(e => e.outerHTML.slice(0, 80))"""
+CROWDED = """() => { // texts of neighbouring cells with less than 8 pixels between them
+  const text = cell => { const range = document.createRange(); range.selectNodeContents(cell); return range.getBoundingClientRect() };
+  return [...document.querySelectorAll('main tr')].filter(row => [...row.cells].some((cell, i, all) => {
+    if (!i) return false;
+    const [before, after] = [text(all[i - 1]), text(cell)];
+    return before.width && after.width && after.left - before.right < 8 })).map(row => row.innerText) }"""
 BAD_TEX = """() => [...document.querySelectorAll('.math')]
   .filter(e => !e.querySelector('.katex') || e.querySelector('.katex-error, [mathcolor="#cc0000"]')).map(e => e.textContent)"""
 
@@ -186,6 +192,7 @@ def test_every_page_fits_and_loads(page, address, site):
             page.set_viewport_size(dict(width=width, height=800))
             assert page.evaluate('document.documentElement.scrollWidth') <= width, file.name
             assert page.evaluate(TOO_WIDE) == [], file.name
+            assert page.evaluate(CROWDED) == [], file.name
 
 
 def looks(page, address, axe, files):
