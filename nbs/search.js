@@ -71,10 +71,11 @@
     spellcheck: "false", role: "combobox", "aria-expanded": "false", "aria-controls": "search-hits", "aria-autocomplete": "list" });
   const list = make("div", { id: "search-hits", role: "listbox", "aria-label": "Results" });
   const said = make("p", { class: "search-said", role: "status" });
-  const close = make("button", { type: "button", "aria-label": "Close the search" }, "Esc");
+  const close = make("button", { type: "button", "aria-label": "Esc: close the search" }, "Esc");
   const dialog = make("dialog", { id: "search-dialog", "aria-label": "Search" }, make("div", { class: "search-head" }, input, close), said, list);
   document.body.append(dialog);
 
+  const shut = () => { input.blur(); dialog.close(); }; // else the next / would still seem to be typed into it
   let active = 0;
   const hits = () => [...list.children];
   const choose = (n) => {
@@ -96,6 +97,7 @@
       return make("a", { class: "hit", id: `hit-${n}`, role: "option", tabindex: "-1", "aria-selected": "false", href: up + entry.href }, head, ...where,
         make("span", { class: "hit-text" }, ...snippet(entry.text, terms)));
     }));
+    list.dataset.query = input.value;
     input.setAttribute("aria-expanded", found.length > 0);
     said.textContent = found.length || !input.value.trim() ? hint : "Nothing found. Try another word, or fewer.";
     if (found.length) choose(0);
@@ -113,15 +115,15 @@
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (step && hits().length) { event.preventDefault(); choose(active + step); }
     if (event.key === "Enter" && hits().length) { event.preventDefault(); hits()[active].click(); }
-    if (event.key === "Escape") { event.preventDefault(); dialog.close(); } // else the first Esc would only empty the box
+    if (event.key === "Escape") { event.preventDefault(); shut(); } // else the first Esc would only empty the box
   });
-  close.addEventListener("click", () => dialog.close());
-  list.addEventListener("click", () => dialog.close()); // a result may lie on this page
-  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+  close.addEventListener("click", shut);
+  list.addEventListener("click", shut); // a result may lie on this page
+  dialog.addEventListener("click", (event) => { if (event.target === dialog) shut(); });
 
   const button = document.getElementById("open-search");
   button.setAttribute("role", "button");
-  button.append(make("span", { class: "search-word" }, "Search"), make("kbd", {}, "/"));
+  button.append(make("span", { class: "search-word" }, "Search"));
   button.addEventListener("click", (event) => { event.preventDefault(); open(); });
   document.addEventListener("keydown", (event) => {
     const typing = /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement.tagName) || document.activeElement.isContentEditable;

@@ -295,6 +295,7 @@ def make_local(site):
     for page in site.rglob('*.html'):
         up, text = '../' * (len(page.relative_to(site).parts) - 1), page.read_text()
         if found: text = text.replace(KATEX_CDN, f'{up}site_libs/katex')
+        text = re.sub(r'(<i class="bi [^>]*)role="img"', r'\1aria-hidden="true"', text) # the link that holds it has the name
         text = text.replace('%UP%', up).replace('bootstrap.bundle.min.js"></script>', 'bootstrap.bundle.min.js" defer></script>')
         page.write_text(re.sub(rf'<(link|script)[^>]*{re.escape(KATEX_CDN)}[^>]*>(</script>)?', '', text))
     for sheet in site.rglob('*.css'):
