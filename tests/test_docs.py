@@ -5,6 +5,8 @@ from urllib.parse import unquote, urldefrag
 
 import pytest
 
+import reference
+from fastcnn import __version__
 from fastcnn.lessons import LESSONS
 from notebooks import ROOT
 from web import axe, missing, served, violations
@@ -22,6 +24,12 @@ TOO_WIDE = """() => [...document.querySelectorAll('main *')].filter(e => {
     const style = getComputedStyle(box);
     if (/auto|scroll|hidden/.test(style.overflowX) || style.position == 'absolute') return false }
   return true }).map(e => e.outerHTML.slice(0, 80))"""
+CROWDED = """() => { // texts of neighbouring cells with less than 8 pixels between them
+  const text = cell => { const range = document.createRange(); range.selectNodeContents(cell); return range.getBoundingClientRect() };
+  return [...document.querySelectorAll('main tr')].filter(row => [...row.cells].some((cell, i, all) => {
+    if (!i) return false;
+    const [before, after] = [text(all[i - 1]), text(cell)];
+    return before.width && after.width && after.left - before.right < 8 })).map(row => row.innerText) }"""
 BAD_TEX = """() => [...document.querySelectorAll('.math')]
   .filter(e => !e.querySelector('.katex') || e.querySelector('.katex-error, [mathcolor="#cc0000"]')).map(e => e.textContent)"""
 
@@ -69,13 +77,42 @@ def test_build_has_nothing_to_say(built):
 def test_landing_page(page, address):
     page.goto(address)
     assert page.locator('h1').inner_text() == 'fastcnn'
-    assert {'Home', 'Lessons', 'Library', 'core'} <= set(page.locator('#quarto-sidebar .menu-text').all_inner_texts())
+    menu = page.locator('#quarto-sidebar .menu-text')
+    assert {'Home', 'Lessons', 'Reference', 'API', 'Command'} <= set(menu.all_inner_texts())
+    assert menu.get_by_text('The book').is_visible() and not menu.get_by_text('convolution', exact=True).first.is_visible()
+    assert page.get_by_role('link', name=f'v{__version__}').get_attribute('href').endswith('/CHANGELOG.md')
+    assert page.get_by_label('Repository').get_attribute('href') == 'https://github.com/fastcnn/fastcnn'
+    assert page.locator('.way').count() == 6
+    page.locator('.way', has_text='Command').click()
+    page.wait_for_url('**/api/command.html')
 
 
-def test_api_page_has_the_parameters(page, address):
-    page.goto(address + 'images.html#read_image')
-    table = page.locator('table', has_text='a JPEG may come smaller, its shorter side not below this')
-    assert table.is_visible() and 'max_pixels' in table.inner_text()
+def test_every_public_name_has_an_entry(site):
+    listed = Links(site/'api/index.html').hrefs
+    for module in reference.modules():
+        ids = Links(site/f'api/{module.name}.html').ids
+        missed = [name for name in module.names if name not in ids or f'{module.name}.html#{name}' not in listed]
+        assert not missed, module.name
+
+
+def test_an_entry_tells_all(page, address):
+    page.goto(address + 'api/images.html#read_image')
+    entry = page.locator('#read_image')
+    text = entry.inner_text()
+    for told in ('read_image(source, side=None', 'a JPEG may come smaller, its shorter side not below this', 'upright, transparency on white',
+                 'Parameters', 'Returns', 'Raises', 'UnreadableImage', 'Example'): assert told in text
+    assert entry.get_by_role('link', name='source').get_attribute('href').startswith('https://github.com/fastcnn/fastcnn/blob/main/fastcnn/images.py#L')
+    entry.get_by_role('link', name='in the book').click()
+    page.wait_for_url('**/images.html#read_image')
+    page.locator('#read_image').get_by_role('link', name='reference').click()
+    page.wait_for_url('**/api/images.html#read_image')
+
+
+def test_command_page_follows_the_parser(page, address):
+    page.goto(address + 'api/command.html')
+    assert {'search', 'train', 'publish'} <= set(page.locator('h2').all_inner_texts())
+    row = page.locator('#search tr', has_text='-n').first
+    assert 'images wanted' in row.inner_text() and row.locator('td').nth(2).inner_text() == '100'
 
 
 def test_formulas_are_set(page, address, site):
@@ -85,15 +122,61 @@ def test_formulas_are_set(page, address, site):
     assert page.evaluate('document.fonts.ready.then(() => [...document.fonts].some(f => f.family.startsWith("KaTeX") && f.status == "loaded"))')
 
 
-def test_search_finds_and_opens(page, address):
+SEARCHES = { # what is typed → pages of which one is among the first three
+    'Manifest': 'api/core.html#Manifest', 'read_image': 'api/images.html#read_image', 'ImageCleaner': 'api/cleaner.html#ImageCleaner',
+    'fit_fast': 'api/fast.html#fit_fast', 'conv2d': 'api/convolution.html#conv2d', 'train_classifier()': 'api/pipeline.html#train_classifier',
+    'fastcnn publish': 'api/publish.html#publish api/command.html#publish', 'train': 'api/command.html#train', 'grad_cam': 'api/evaluation.html#grad_cam',
+    'ActivationStats': 'api/activations.html#ActivationStats', 'glossary': 'glossary.html', 'troubleshooting': 'troubleshooting.html',
+    'transfer': 'tutorials/transfer.html transfer.html', 'edges': 'tutorials/edges.html',
+    'cheat sheet': 'cheatsheet.html', 'cifar-10': 'tutorials/cifar10.html',
+    'webcam': 'publish.html', 'windows': 'troubleshooting.html', 'teachable machine': 'publish.html coming_from.html', 'csv': 'tables.html api/tables.html',
+    'duplicats': 'duplicates.html', 'confusion matrix': 'evaluation.html', 'receptive field': 'receptive_field', 'learning rate': 'diagnosis.html tutorials/',
+    'licence': 'sharing_safely.html where_images_come_from.html search.html services.html', 'augmentation': 'tutorials/ data.html fast.html',
+    'keras': 'coming_from.html', 'onnx': 'deploy.html', 'batchnorm': 'tutorials/ models.html',
+}
+
+
+def look_for(page, text):
+    page.keyboard.press('/')
+    page.locator('#search-dialog[open] input').fill(text)
+    page.wait_for_function('text => document.querySelector("#search-hits").dataset.query === text', arg=text, timeout=20_000)
+    return page.locator('.hit').evaluate_all('hits => hits.map(hit => hit.getAttribute("href"))')
+
+
+def test_search_finds(page, address, site):
+    if not (site/'search-index.js').exists(): missing('MiniSearch (npm fetches it)')
     page.goto(address)
-    page.locator('input[type=search]:visible').fill('Manifest')
-    hit = page.locator('.search-result', has_text='The log of what became of each image').first
-    hit.wait_for(timeout=5000)
-    parts = page.locator('.search-result-title, .search-result-section, .search-result-text, .search-result-text mark')
+    lost = {}
+    for text, wanted in SEARCHES.items():
+        found = look_for(page, text)[:3]
+        if not any(part in href for part in wanted.split() for href in found): lost[text] = found
+        page.keyboard.press('Escape')
+        assert not page.locator('#search-dialog').is_visible()
+    assert not lost
+
+
+def test_search_by_keyboard_and_on_a_telephone(page, address, axe):
+    page.goto(address + 'tutorials/start.html')
+    assert look_for(page, 'read_image')[0] == '../api/images.html#read_image'
+    parts = page.locator('.hit-name, .hit-kind, .hit-page, .hit-text, .hit-text mark')
     assert min(parts.nth(i).evaluate(CONTRAST) for i in range(parts.count())) > 4.5
-    hit.click()
-    page.wait_for_url('**/core.html#manifest')
+    assert page.locator('.hit-text mark').count() and violations(page, axe) == []
+    page.keyboard.press('ArrowDown')
+    assert page.locator('.hit').nth(1).get_attribute('aria-selected') == 'true'
+    page.keyboard.press('ArrowUp')
+    page.keyboard.press('Enter')
+    page.wait_for_url('**/api/images.html#read_image')
+    page.set_viewport_size(dict(width=390, height=700))
+    page.get_by_role('button', name='Search').click()
+    box = page.locator('#search-dialog').bounding_box()
+    assert box['x'] >= 0 and box['x'] + box['width'] <= 390
+
+
+def test_search_works_from_a_file(browser, site):
+    page = browser.new_page()
+    page.goto((site/'gallery.html').as_uri())
+    assert look_for(page, 'Manifest')[0] == './api/core.html#Manifest'
+    page.close()
 
 
 def test_every_page_fits_and_loads(page, address, site):
@@ -109,6 +192,7 @@ def test_every_page_fits_and_loads(page, address, site):
             page.set_viewport_size(dict(width=width, height=800))
             assert page.evaluate('document.documentElement.scrollWidth') <= width, file.name
             assert page.evaluate(TOO_WIDE) == [], file.name
+            assert page.evaluate(CROWDED) == [], file.name
 
 
 def looks(page, address, axe, files):
@@ -124,7 +208,7 @@ def looks(page, address, axe, files):
                 if found: yield file, scheme, width, found
 
 
-def test_everybody_can_read_it(page, address, axe): assert list(looks(page, address, axe, ['index.html', 'tutorials/shapes.html'])) == []
+def test_everybody_can_read_it(page, address, axe): assert list(looks(page, address, axe, ['index.html', 'tutorials/shapes.html', 'api/images.html'])) == []
 
 
 @pytest.mark.verify
@@ -149,8 +233,11 @@ def test_gallery_shows_each_lesson(page, address):
     page.goto(address + 'gallery.html')
     assert page.locator('.gallery').count() >= len(LESSONS)
     picture = page.locator('.gallery a').first
+    cell = picture.get_attribute('href').partition('#')[2]
+    shown = picture.locator('img').get_attribute('src')
     picture.click()
-    page.wait_for_url('**/tutorials/start.html')
+    page.wait_for_url(f'**/tutorials/start.html#{cell}')
+    assert page.locator(f'#{cell} img').first.get_attribute('src') == f'../{shown}' and page.locator('main img[src^="data:image/png"]').count() == 0
 
 
 @pytest.mark.parametrize('name', LESSONS)

@@ -1,78 +1,37 @@
-"What the documentation shows of an exported function or class: its call, its one line, its parameters as a table."
-import ast, inspect, json, re
-from functools import partial
-from importlib import import_module
+"What a library notebook shows on its page: the story, each exported name with its call and its one line, the code beneath."
+import json, re
 from pathlib import Path
 
-from execnb.shell import CaptureShell
-from fastcore.docments import DocmentTbl
-from nbdev.config import get_config
 from nbdev.process import Processor
-from nbdev.processors import FilterDefaults, exec_show_docs
-from nbdev.showdoc import BasicMarkdownRenderer, show_doc
+from nbdev.processors import FilterDefaults, clean_magics, exec_show_docs
 
-from export import named_modules
-from notebooks import ROOT
+from reference import call, entry_of, page_name
+from notebooks import NBS
 
-CONFIG = get_config(ROOT)
-
-
-def bare(symbol):
-    "The call without types, which the table tells"
-    try: signature = inspect.signature(symbol)
-    except ValueError: return symbol.__name__ # built in, such as the call of an exception
-    plain = [p.replace(annotation=p.empty) for p in signature.parameters.values() if p.name != 'self']
-    return f'{symbol.__name__}{signature.replace(parameters=plain, return_annotation=signature.empty)}'
+MAGICS = re.compile(r'^\s*%(load_ext|autoreload|reload_ext|matplotlib|config)\b.*', re.M)
 
 
-class ApiTable(BasicMarkdownRenderer):
-    "nbdev's entry for a symbol, with tables in place of comments"
-    def _repr_markdown_(self):
-        path, line = Path(inspect.getsourcefile(self.sym)).name, inspect.getsourcelines(self.sym)[1]
-        source = f'{CONFIG.git_url}/blob/{CONFIG.branch}/fastcnn/{path}#L{line}'
-        parts = ['---', f'[source]({source}){{style="float:right; font-size:smaller"}}',
-                 f'{"#"*self.title_level} {self.nm}',
-                 f'```python\n{bare(self.sym)}\n```', f'*{self.docs}*', str(DocmentTbl(self.sym)), self.methods()]
-        return '\n\n'.join(p for p in parts if p)
-
-    def methods(self):
-        "The public methods of a class, a line each"
-        members = vars(self.sym).items() if inspect.isclass(self.sym) else ()
-        told = [m for name, m in members if inspect.isfunction(m) and name[0] != '_' and m.__doc__]
-        rows = [f'| `{bare(m)}` | {m.__doc__} |' for m in told]
-        return '\n'.join(['| **Method** | **Does** |', '| --- | --- |', *rows]) if rows else ''
-
-
-def resolve_types(module):
-    "Make the imports that a module keeps for type checkers: the tables evaluate its annotations"
-    for node in ast.parse(inspect.getsource(module)).body:
-        if not isinstance(node, ast.If) or ast.unparse(node.test) != 'TYPE_CHECKING': continue
-        exec(compile(ast.Module(node.body, []), module.__file__, 'exec'), vars(module))
-
-
-class RunShowDoc(Processor):
-    "Run the `show_doc` cells with the module's names alone: no other cell of the notebook has to run for them"
-    shell = None
-
+class ShowEntry(Processor):
+    "In place of nbdev's `show_doc`: nothing has to run for it; parameters, errors and examples are in the reference"
     def __call__(self, cell):
-        if cell.cell_type != 'code' or not re.search(r'^show_doc\(', cell.source or '', re.M): return
-        self.shell = self.shell or self.start()
-        shown = re.search(r'^show_doc\((\w+)', cell.source, re.M)
-        if shown and shown[1] not in self.shell.user_ns: # a method of a class that is nobody's outside the library
-            cell.source = ''
-            return
-        self.shell.cell(cell)
-        if self.shell.exc: raise self.shell.exc
+        shown = re.search(r'^show_doc\(([\w.]+)', cell.source or '', re.M) if cell.cell_type == 'code' else None
+        if not shown: return
+        page = page_name(NBS/Path(self.nb.path_).name)
+        found = entry_of(page, shown[1])
+        cell.cell_type = 'markdown'
+        cell.source = self.entry(*found, page) if found else '' # nobody's outside the library
+        cell.pop('outputs', None)
 
-    def start(self):
-        shell = CaptureShell()
-        page = Path(self.nb.path_)
-        named = [name for name, (path, _) in named_modules(ROOT/'nbs').items() if path.name == page.name]
-        for name in [page.stem[3:], *named]:
-            resolve_types(import_module(f'fastcnn.{name}'))
-            shell.run_cell(f'from fastcnn.{name} import *')
-        shell.user_ns['show_doc'] = partial(show_doc, renderer=ApiTable)
-        return shell
+    def entry(self, module, symbol, page):
+        name = symbol.__name__
+        told = re.sub(r'\s+', ' ', symbol.__doc__ or '')
+        link = f'[reference](api/{module.name}.ipynb#{name}){{.reference}}'
+        return f'### {name}\n\n```python\n{call(symbol)}\n```\n\n{told} {link}'
+
+
+def drop_magics(cell):
+    "nbdev's `clean_magics`, which reads the settings of the project anew for each cell"
+    if cell.cell_type == 'code': cell.source = MAGICS.sub('', cell.source).strip()
 
 
 def polish(source):
@@ -84,7 +43,9 @@ def polish(source):
 
 class SiteFilter(FilterDefaults):
     "nbdev's processing of a notebook, with these entries, and the exported code, which is what the page is about"
-    def base_procs(self): return [RunShowDoc if p is exec_show_docs else p for p in super().base_procs()]
+    def base_procs(self):
+        own = {exec_show_docs: ShowEntry, clean_magics: drop_magics}
+        return [own.get(p, p) for p in super().base_procs()]
 
     def __call__(self, nb):
         "nbdev shows the code of `exports` cells, in a fold below the entry"

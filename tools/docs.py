@@ -2,21 +2,26 @@
 
     python tools/docs.py [FOLDER]   default: _docs
 """
-import base64, os, re, shutil, sys, tempfile, warnings
+import base64, html, io, json, logging, os, re, shutil, sys, tempfile, warnings
+from functools import cache
 from pathlib import Path
 
 import yaml
 from fastcore.foundation import L
 from fastcore.nbio import mk_cell, new_nb, read_nb, write_nb
+from fontTools import subset
+from PIL import Image
 from smalldocs.config import BuildError
 from smalldocs.layout import KATEX as KATEX_CDN
 from smalldocs.site import build
 
-import npm
-from apipages import CONFIG, SiteFilter
+import npm, reference
+from apipages import SiteFilter
+from fastcnn import __version__
 from glossary import entries, link_terms
 from notebooks import NBS, QUIET, ROOT, is_check, notebooks
 from readme import option
+from reference import CONFIG, page_name
 
 SITE = f'{CONFIG.doc_host}{CONFIG.doc_baseurl}/'
 REMOTE = re.compile(r'<(?:script|img|iframe|source|video)\b[^>]*\bsrc="?(?:https?:)?//[^>]*'
@@ -24,16 +29,27 @@ REMOTE = re.compile(r'<(?:script|img|iframe|source|video)\b[^>]*\bsrc="?(?:https
                     r'|@import\s+url\(["\']?(?:https?:)?//[^;]*;?|url\(["\']?(?:https?:)?//[^)]*')
 
 
-SPECIAL, ESCAPED = re.compile(r'[][*_`$<]'), r'\\\g<0>' # what Markdown would read as its own
-
-
-def page_name(path):
-    "`nbs/00_core.ipynb` → `core.ipynb`, the name that nbdev gives its page"
-    return re.sub(r'\b\d\d_(\w+\.ipynb)', r'\1', str(path.relative_to(NBS)))
+WAYS = [ # of the home page: title, what it is, where it leads, its icon
+    ('Ten minutes', 'Meet a trained network, play with it, catch it out. Nothing to install.', 'tutorials/start.ipynb', 'stopwatch'),
+    ('Your own words', 'From “planet jupiter” to a classifier that knows what it cannot tell.', 'tutorials/planets.ipynb', 'search'),
+    ('Your own pictures', 'Photographs in, a model and a web page out.', 'tutorials/collection.ipynb', 'images'),
+    ('Lessons', 'How a network learns, from one number to CIFAR-10, with exercises that answer.', 'tutorials/learning.ipynb', 'book'),
+    ('API', 'Every function: what it takes, gives and raises, with an example.', 'api/index.ipynb', 'code-square'),
+    ('Command', 'The same steps in the terminal, with every option.', 'api/command.ipynb', 'terminal'),
+]
+KEYWORDS = { # what people call it, where the page says it otherwise
+    'publish.html': 'webcam camera Teachable Machine Gradio Streamlit deploy web app', 'coming_from.html': 'Teachable Machine Roboflow migrate',
+    'troubleshooting.html': 'Windows macOS Linux install GPU CUDA error', 'tables.html': 'CSV TSV spreadsheet Excel parquet',
+    'api/tables.html': 'CSV TSV spreadsheet Excel parquet', 'transfer.html': 'pretrained fine-tuning backbone finetune',
+    'tutorials/collection.html': 'own photos dataset', 'evaluation.html': 'metrics F1 precision recall confusion matrix',
+    'deploy.html': 'ONNX safetensors save model Hugging Face',
+}
+MOST_TEXT = 1200 # characters of a section that the search reads
 
 
 def relative_links(text, up):
     "Links between notebooks, nbdev's absolute ones too, as links between pages; its pictures as the site's"
+    text = re.sub(rf'{SITE}(\w+\.html#[\w.]+)', lambda m: SITE + reference.addresses().get(m[1], m[1]), text)
     text = re.sub(rf'({SITE}\w+\.html#\w+)\.[\w.]+', r'\1', text) # a method stands with its class
     text = re.sub(rf'({SITE}\w+\.html)#_\w+', r'\1', text) # a private name has no entry
     text = re.sub(r'(\]\([^)\s]*?)\b\d\d_(\w+\.ipynb)', r'\1\2', text.replace(SITE, up))
@@ -47,7 +63,7 @@ def open_in(path):
     links = {'Open in Colab': f'https://colab.research.google.com/github/{where}',
              'Open in Kaggle': f'https://kaggle.com/kernels/welcome?src=https://github.com/{where}',
              'See the notebook': f'https://github.com/{where}'}
-    row = ' '.join(f'[{text}]({url})' for text, url in links.items())
+    row = ' '.join(f'[{text}]({url}){{.badge-link}}' for text, url in links.items())
     return mk_cell(f'::: {{.open-in}}\n{row}\n:::', 'markdown')
 
 
@@ -68,56 +84,182 @@ def fold(nb):
     nb.cells = cells
 
 
-def gallery(pages, folder, most=4):
-    "A page with the first pictures of each notebook, each with its alt text and the way to where it is made"
+def figure(output, alt, file, folder):
+    "A picture of a cell as a file of the site, with its size, so that nothing jumps when it comes: its HTML, or nothing"
+    kind = next((k for k in ('image/png', 'image/jpeg') if k in output.get('data', {})), None)
+    if not kind or 'text/html' in output['data']: return None
+    content = base64.b64decode(''.join(output['data'][kind]))
+    width, height = Image.open(io.BytesIO(content)).size
+    drawn = output.get('metadata', {}).get(kind, {}) # a figure drawn at twice its size says so
+    file = file.with_suffix('.' + kind.removeprefix('image/'))
+    (folder/file).parent.mkdir(parents=True, exist_ok=True)
+    (folder/file).write_bytes(content)
+    size = f'width="{drawn.get("width", width)}" height="{drawn.get("height", height)}"'
+    return file, f'<img src="{{up}}{file}" alt="{html.escape(alt)}" {size} loading="lazy" decoding="async" class="img-fluid">'
+
+
+def alt_text(source):
+    "A cell's alt text; `polish` has put it in quotes"
+    alt = option(source, 'fig-alt')
+    return json.loads(alt) if alt.startswith('"') else alt
+
+
+def extract_figures(nb, name, folder):
+    "Pictures out of a page into files: [(file, alt text, id of its cell)]"
+    found, up = [], '../' * name.count('/')
+    for at, cell in enumerate(nb.cells):
+        if 'outputs' not in cell: continue
+        alt = alt_text(cell.source)
+        for n, output in enumerate(cell.outputs):
+            made = figure(output, alt, Path('figures')/f'{name.removesuffix(".ipynb").replace("/", "-")}-{at}-{n}', folder)
+            if not made: continue
+            found.append((made[0], alt, option(cell.source, 'label') or f'cell-{at}'))
+            image = made[1].replace('{up}', up)
+            output['data'] = {'text/html': f'<figure class="figure"><p>{image}</p></figure>'}
+    return found
+
+
+def gallery(pages, folder, most=6):
+    "A page with the first pictures of each notebook, each with its alt text and the way to the code that makes it"
     told = 'What you get to see on the way. Each picture leads to the code that makes it.'
-    cells = [mk_cell(f'---\ntitle: Gallery\ndescription: {told}\n---', 'raw')]
-    for name, nb in pages.items():
-        shown = []
-        for cell in nb.cells:
-            alt = option(cell.source, 'fig-alt')
-            for output in cell.get('outputs', []) if alt else []:
-                for kind in ('png', 'jpeg'):
-                    if f'image/{kind}' not in output.get('data', {}) or len(shown) == most: continue
-                    file = f'images/gallery/{Path(name).stem}-{len(shown)}.{kind}'
-                    (folder/file).parent.mkdir(parents=True, exist_ok=True)
-                    (folder/file).write_bytes(base64.b64decode(''.join(output['data'][f'image/{kind}'])))
-                    shown.append(f'[![{SPECIAL.sub(ESCAPED, alt)}]({file})]({name})')
-        title = re.search(r'^# (.+)$', nb.cells[0].source, re.M)[1]
-        row = '\n\n'.join(shown)
-        if shown: cells.append(mk_cell(f'## [{title}]({name})\n\n::: {{.gallery}}\n{row}\n:::', 'markdown'))
+    cells = [mk_cell(f'---\ntitle: Gallery\ndescription: {told}\ntoc: false\npage-layout: full\n---', 'raw')]
+    for name, (title, pictures) in pages.items():
+        page, shown = name.replace('.ipynb', '.html'), []
+        for file, alt, cell in [picture for picture in pictures if picture[1]][:most]:
+            size = 'width="{}" height="{}"'.format(*Image.open(folder/file).size)
+            image = f'<img src="{file}" alt="{html.escape(alt)}" {size} loading="lazy" decoding="async">'
+            shown.append(f'<a href="{page}#{cell}">{image}<span aria-hidden="true">{html.escape(alt)}</span></a>')
+        row = '\n'.join(shown)
+        if shown: cells.append(mk_cell(f'## [{title}]({name})\n\n```{{=html}}\n<div class="gallery">\n{row}\n</div>\n```', 'markdown'))
     write_nb(new_nb(cells), folder/'gallery.ipynb')
+
+
+def home():
+    "The ways in, as cards, for the page that is the README"
+    card = '<a class="way" href="{}"><i class="bi bi-{}" aria-hidden="true"></i><strong>{}</strong><span>{}</span></a>'
+    cards = '\n'.join(card.format(to.replace('.ipynb', '.html'), icon, title, told) for title, told, to, icon in WAYS)
+    return mk_cell(f'```{{=html}}\n<nav class="ways" aria-label="Ways in">\n{cards}\n</nav>\n```', 'markdown')
+
+
+def process(path, words, folder):
+    "A notebook as its page shows it, written to `folder`: its title, and its pictures"
+    nb, name = read_nb(path), page_name(path)
+    title = re.search(r'^# (.+)$', nb.cells[0].source, re.M)[1]
+    SiteFilter()(nb)
+    fold(nb)
+    if path.parent.name == 'tutorials':
+        link_terms(nb, '../', words)
+        nb.cells.insert(1, open_in(path))
+    if name == 'index.ipynb': nb.cells.insert(1, home())
+    pictures = extract_figures(nb, name, folder)
+    save_page(nb, folder/name, folder)
+    return title, pictures
+
+
+def save_page(nb, target, folder):
+    "A page with its links as the site has them"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_nb(nb, target)
+    target.write_text(relative_links(target.read_text(), '../' * (len(target.relative_to(folder).parts) - 1)))
 
 
 def stage(folder):
     "Write the processed notebooks and the settings of the site to `folder`"
     shutil.copytree(NBS, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns('*.ipynb', '.*', 'nbdev.yml'))
     if (ROOT/'images').exists(): shutil.copytree(ROOT/'images', folder/'images')
-    pages = {page_name(path): read_nb(path) for path in notebooks()}
     words = entries()
-    sections = settings()['website']['sidebar']['contents']
-    gallery({name: pages[name] for section in sections for name in section.get('contents', ())}, folder)
-    for path in notebooks():
-        nb, target = pages[page_name(path)], folder/page_name(path)
-        SiteFilter()(nb)
-        fold(nb)
-        if path.parent.name == 'tutorials':
-            link_terms(nb, '../', words)
-            nb.cells.insert(1, open_in(path))
-        write_nb(nb, target)
-        target.write_text(relative_links(target.read_text(), '../' * (len(target.relative_to(folder).parts) - 1)))
-    (folder/'_quarto.yml').write_text(yaml.safe_dump(settings(), sort_keys=False))
+    pages = {page_name(path): process(path, words, folder) for path in notebooks()}
+    for name, nb in reference.pages().items():
+        extract_figures(nb, f'api/{name}.ipynb', folder)
+        save_page(nb, folder/f'api/{name}.ipynb', folder)
+    site = settings()
+    gallery({name: pages[name] for name in page_order(site['website']['sidebar']['contents']) if name in pages and name != 'index.ipynb'}, folder)
+    (folder/'_quarto.yml').write_text(yaml.safe_dump(site, sort_keys=False))
+
+
+def page_order(contents):
+    "The pages of the sidebar in its order"
+    for entry in contents:
+        if isinstance(entry, str): yield entry
+        elif 'section' in entry: yield from page_order(entry['contents'])
+        else: yield entry['href']
+
+
+def expanded(contents):
+    "What the sidebar lists, patterns as pages by their names on the site"
+    for entry in L(contents):
+        if isinstance(entry, str) and entry.startswith('api/'):
+            yield from [entry] if '*' not in entry else [f'api/{m.name}.ipynb' for m in reference.modules()]
+        elif isinstance(entry, str): yield from (page_name(p) for p in sorted(NBS.glob(entry)))
+        elif 'section' in entry: yield entry | {'contents': list(expanded(entry['contents']))}
+        else: yield entry
 
 
 def settings():
     "The settings of nbs/_quarto.yml, with what pyproject.toml knows"
     site = yaml.safe_load((NBS/'_quarto.yml').read_text())
-    site['website'] |= {'title': CONFIG.title, 'description': CONFIG.description, 'site-url': SITE,
-                        'repo-url': CONFIG.git_url}
-    for entry in site['website']['sidebar']['contents']:
-        if 'section' not in entry: continue
-        entry['contents'] = [page_name(p) for pattern in L(entry['contents']) for p in sorted(NBS.glob(pattern))]
+    web = site['website']
+    web |= {'title': CONFIG.title, 'description': CONFIG.description, 'site-url': SITE, 'repo-url': CONFIG.git_url}
+    web['sidebar']['contents'] = list(expanded(web['sidebar']['contents']))
+    bar = web['navbar']
+    news = f'{CONFIG.git_url}/blob/{CONFIG.branch}/CHANGELOG.md'
+    bar['right'] = [{'text': f'v{__version__}', 'href': news, 'aria-label': f'v{__version__}: what is new'}]
+    bar['tools'] = [{'icon': 'github', 'href': CONFIG.git_url, 'text': 'Repository'}]
+    if search_files(): # in place of smalldocs' own search
+        web['search'] = False
+        bar['tools'].insert(0, {'icon': 'search', 'href': '#search', 'text': 'Search', 'id': 'open-search'})
+        site['format']['html']['include-after-body'] = ['scroll.html', {'text': '<script src="%UP%site_libs/search.js" defer></script>'}]
     return site
+
+
+@cache
+def search_files():
+    "MiniSearch's folder, or nothing, and one line why not"
+    try: return npm.minisearch()
+    except npm.Unavailable as why: print(f'docs: the search is a simple one: {why}', file=sys.stderr)
+
+
+def kind_of(href):
+    "What a search result is"
+    if href.startswith('api/command'): return 'Command'
+    if href.startswith('api/'): return 'API'
+    if href.startswith('tutorials/'): return 'Lesson'
+    return 'Book' if (href.partition('.html')[0] + '.ipynb') in map(page_name, NBS.glob('[0-9]*.ipynb')) else 'Guide'
+
+
+def write_search(site):
+    "What the search reads, as a script, since a page that is opened as a file may read no other"
+    found, listed = search_files(), site/'search.json'
+    if not found: return
+    rows = []
+    for entry in json.loads(listed.read_text()):
+        href = entry['href']
+        if href.startswith(('gallery.html', 'api/index.html#')): continue
+        words = KEYWORDS.get(href, '')
+        rows.append([kind_of(href), href, entry['title'], entry['section'], entry['text'].removeprefix('in the book source ')[:MOST_TEXT], words])
+    (site/'search-index.js').write_text(f'globalThis.SITE_SEARCH = {json.dumps(rows, ensure_ascii=False, separators=(",", ":"))};\n')
+    listed.unlink()
+    shutil.copy(found/'dist/umd/index.js', site/'site_libs/minisearch.js')
+    shutil.copy(found/'LICENSE.txt', site/'site_libs/minisearch.LICENSE.txt')
+    shutil.copy(NBS/'search.js', site/'site_libs/search.js')
+
+
+def keep_used_icons(site):
+    "The icons that the site shows, of two thousand"
+    logging.getLogger('fontTools').setLevel(logging.ERROR) # it says that the font has two bytes too many
+    sheet, own = site/'site_libs/bootstrap-icons/bootstrap-icons.min.css', site/'site_libs/smalldocs.css'
+    used = set(re.findall(r'\bbi-([\w-]+)', ' '.join(p.read_text() for p in site.rglob('*.html')) + (site/'site_libs/smalldocs.js').read_text()))
+    text = sheet.read_text()
+    rules = {name: code for name, code in re.findall(r'\.bi-([\w-]+)::before\{content:"\\(\w+)"\}', text) if name in used}
+    codes = {int(code, 16) for code in [*rules.values(), *re.findall(r'content:\s*"\\(f\w{3})"', own.read_text())]}
+    font = subset.load_font(sheet.parent/'fonts/bootstrap-icons.woff', subset.Options(flavor='woff'))
+    picked = subset.Subsetter(subset.Options())
+    picked.populate(unicodes=codes)
+    picked.subset(font)
+    subset.save_font(font, sheet.parent/'fonts/bootstrap-icons.woff', subset.Options(flavor='woff'))
+    (sheet.parent/'fonts/bootstrap-icons.woff2').unlink()
+    head = re.sub(r'src:[^;}]*', 'src:url("fonts/bootstrap-icons.woff") format("woff")', text[:text.index('.bi-')], count=1)
+    sheet.write_text(head + ''.join(f'.bi-{name}::before{{content:"\\{code}"}}' for name, code in rules.items()))
 
 
 def copy_katex(site):
@@ -153,6 +295,8 @@ def make_local(site):
     for page in site.rglob('*.html'):
         up, text = '../' * (len(page.relative_to(site).parts) - 1), page.read_text()
         if found: text = text.replace(KATEX_CDN, f'{up}site_libs/katex')
+        text = re.sub(r'(<i class="bi [^>]*)role="img"', r'\1aria-hidden="true"', text) # the link that holds it has the name
+        text = text.replace('%UP%', up).replace('bootstrap.bundle.min.js"></script>', 'bootstrap.bundle.min.js" defer></script>')
         page.write_text(re.sub(rf'<(link|script)[^>]*{re.escape(KATEX_CDN)}[^>]*>(</script>)?', '', text))
     for sheet in site.rglob('*.css'):
         sheet.write_text(re.sub(r'@import\s+url\(https?:[^)]*\);?', '', sheet.read_text()))
@@ -168,6 +312,9 @@ def main(site):
         folder = Path(tmp).resolve()/'nbs'
         stage(folder)
         built = build_into(folder, site)
+        shutil.copytree(folder/'figures', site/'figures', dirs_exist_ok=True)
+    write_search(site)
+    keep_used_icons(site)
     mend_anchors(site.resolve())
     return [w for w in built.warnings if 'broken link' in w] + make_local(site)
 

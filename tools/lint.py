@@ -1,11 +1,11 @@
-"""The linters: ruff on Python and notebooks; biome and node's own test runner on fastcnn/web.
+"""The linters: ruff on Python and notebooks; biome and node's own test runner on fastcnn/web; biome on the site's script too.
 
     python tools/lint.py [ruff|biome|node …]   default: all; exit 1 if one of them finds something
 """
 import os, shutil, subprocess, sys
 
 import npm
-from notebooks import ROOT
+from notebooks import NBS, ROOT
 
 WEB = ROOT/'fastcnn'/'web'
 
@@ -19,8 +19,8 @@ def ruff():
 
 
 def biome():
-    "JavaScript, CSS and HTML, by the rules in biome.json"
-    try: return [str(npm.biome()), 'lint', '--config-path', str(ROOT), '--error-on-warnings', str(WEB)]
+    "JavaScript, CSS and HTML of the package, and the site's script, by the rules in biome.json"
+    try: return [str(npm.biome()), 'lint', '--config-path', str(ROOT), '--error-on-warnings', str(WEB), *map(str, NBS.glob('*.js'))]
     except npm.Unavailable as why: raise Missing(f'biome: {why}') from None
 
 

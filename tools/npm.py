@@ -4,6 +4,7 @@ from pathlib import Path
 
 CACHE = Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache')/'fastcnn'
 KATEX = 'katex@0.16.11', 'RQrI8rlHY92OLf3rho/Ts8i/XvjgguEjOkO1BEXcU3N8BqPpSzBNwV/G0Ukr+P/l3ivvJUE/Fa/CwbS6HesGNQ=='
+MINISEARCH = 'minisearch@7.2.0', 'dqT2XBYUOZOiC5t2HRnwADjhNS2cecp9u+TJRiJ1Qp/f5qjkeT5APcGPjHw+bz89Ms8Jp+cG4AlE+QZ/QnDglg=='
 BIOME = { # its program, for each kind of machine
     ('Linux', 'x86_64'): ('@biomejs/cli-linux-x64@2.6.8',
                           'XIk3pLQT56I6Tti+u0DF8FtSNXjCMTPbxVTzfJ9cS2t1ImVKvrqV5b52GuEaJg6/wuiXvz0sjfb5saB4TPRjzA=='),
@@ -42,6 +43,11 @@ def fetched(package, sha512):
 def katex():
     "KaTeX: its folder `dist` holds what a page needs"
     return fetched(*KATEX)
+
+
+def minisearch():
+    "MiniSearch: `dist/umd/index.js` is the full-text search of the site"
+    return fetched(*MINISEARCH)
 
 
 def biome():
