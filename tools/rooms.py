@@ -18,7 +18,7 @@ ROOMS = { # what each may import beside them: the design, which tests/test_repo.
     'origins': 'archives',
     'exchange': 'images collection intake download layouts metadata archives addresses origins', 'quarantine': 'collection',
     'duplicates': 'images', 'clean': 'images collection duplicates quarantine',
-    'cleaner': 'images collection clean quarantine', 'tables': 'images layouts archives', 'splits': 'images', 'pixels': '',
+    'marks': '', 'cleaner': 'images collection duplicates clean quarantine marks', 'tables': 'images layouts archives', 'splits': 'images', 'pixels': '',
     'data': 'images tables splits pixels',
     'models': 'convolution', 'drawings': 'models', 'training': 'models', 'fast': 'models training', 'transfer': 'models training data',
     'distributed': 'training', 'activations': '', 'diagnosis': 'duplicates models training activations', 'evaluation': '',
