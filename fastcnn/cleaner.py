@@ -470,10 +470,12 @@ _COMPARED = 100 # images of a class, at most
 
 @patch
 def _examples(self:Review, label:str)->list[str]:
-    "Images of a class to compare with, chosen evenly: none that is marked, broken or odd"
+    "Images of a class to compare with, chosen evenly: none that is marked, broken, odd, or of another class by the model"
     def is_good(file):
-        return self.state[file] is None and _label(file) == label and file not in self.marks.to
-    files = [f for f in self.state if is_good(f) and not self.notes.get(f, {}).keys() & {'broken', 'odd'}]
+        if self.state[file] is not None or _label(file) != label or file in self.marks.to: return False
+        doubted = file in self.predictions and self.predictions[file].predicted != label
+        return not doubted and not self.notes.get(file, {}).keys() & {'broken', 'odd'}
+    files = [file for file in self.state if is_good(file)]
     return files[::len(files)//_COMPARED + 1]
 
 # %% ../nbs/10_cleaner.ipynb #5a1c0f13
@@ -493,12 +495,15 @@ def nearest(self:Review,
     file:str, # `label/name`
     label:str # Class
 )->str: # `label/name`; empty: there is none, or the image cannot be read
-    "The image of a class that looks most like this one, by colour and texture"
+    "The image that looks most like this one by colour and texture, of the half of a class that is nearest to its middle"
     looks = self._look_at([file, *(f for f in self._examples(label) if f != file)])
     if file not in looks or len(looks) < 2: return ''
-    rows = np.stack(list(looks.values()))
-    spread = np.maximum(np.abs(rows - np.median(rows, axis=0)).mean(0), 1e-6)
-    return list(looks)[1 + np.linalg.norm((rows[1:] - rows[0])/spread, axis=1).argmin()]
+    own, *rows = looks.values()
+    rows, middle = np.stack(rows), np.median(rows, axis=0)
+    spread = np.maximum(np.abs(rows - middle).mean(0), 1e-6)
+    from_middle, from_own = (np.linalg.norm((rows - x)/spread, axis=1) for x in (middle, own))
+    typical = np.argsort(from_middle, kind='stable')[:-(-len(rows)//2)]
+    return list(looks)[1 + typical[from_own[typical].argmin()]]
 
 # %% ../nbs/10_cleaner.ipynb #5a1c0f15
 @patch

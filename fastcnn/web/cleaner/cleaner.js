@@ -141,19 +141,21 @@ function layOutTiles(ui) {
   ui.tiles = rows.map((_, i) => makeTile(ui, i))
   const boxes = groupTiles(rows).map((group) => {
     if (!rows[group[0]].group) return ui.tiles[group[0]]
-    return makeGroup(rows[group[0]].heading, group.map((i) => ui.tiles[i]))
+    return makeGroup(group.map((i) => rows[i]), group.map((i) => ui.tiles[i]))
   })
   ui.grid.classList.toggle('grouped', rows.some((row) => row.group))
+  ui.grid.classList.toggle('pairs', rows.every((row) => row.beside))
   ui.grid.replaceChildren(...boxes)
   drawEmpty(ui)
   moveCursor(ui, ui.cursor, false, focused)
   if (focused && !rows.length) ui.empty.focus() // so that undo still hears its key
 }
 
-function makeGroup(heading, tiles) {
+function makeGroup(rows, tiles) {
   // The images of one picture in a frame, or the images with one kind of mark under a heading
+  const { heading } = rows[0]
   const title = heading ? span('heading', heading) : null
-  const kind = heading ? 'section' : 'group'
+  const kind = heading ? (rows.every((row) => row.beside) ? 'section pairs' : 'section') : 'group'
   return make('div', { role: 'group', class: kind, 'aria-label': heading || 'one picture' }, title, ...tiles)
 }
 
@@ -384,7 +386,7 @@ function topBar(ui) {
   ui.pager = span('pager')
   ui.pageDown = button('›', 'page down', () => turnPage(ui, 1))
   const menus = [menu(ui, 'label', 'class'), menu(ui, 'problem', 'show'), menu(ui, 'order', 'order by')]
-  return bar(...menus, gap(), findButton(ui), span('pages', ui.pageUp, ui.pager, ui.pageDown))
+  return bar(...menus, gap(), span('pages', ui.pageUp, ui.pager, ui.pageDown))
 }
 
 function labelField(ui) {
@@ -404,7 +406,8 @@ function markBar(ui) {
   ui.redo = button('↷', 'redo: y, or ctrl+y', () => redo(ui))
   const none = button('no mark', '0: take the mark away', () => unmark(ui))
   const large = button('large', 'enter: the image large, and what it looks like beside it', () => enlarge(ui))
-  return bar(aside, none, ui.best, ui.chips, labelField(ui), ui.known, gap(), large, ui.undo, ui.redo)
+  ui.field = labelField(ui)
+  return bar(aside, none, ui.best, large, ui.undo, ui.redo, ui.chips, ui.known)
 }
 
 function planBar(ui) {
@@ -497,7 +500,7 @@ function drawBars(ui) {
   const { view } = ui
   drawMenus(ui)
   ui.known.replaceChildren(...view.classes.map(([name]) => make('option', { value: name })))
-  ui.chips.replaceChildren(...view.classes.slice(0, 9).map(([name], i) => chip(ui, name, i + 1)))
+  drawChips(ui)
   ui.pager.textContent = `page ${view.page + 1} of ${view.pages}`
   ui.pageUp.disabled = !view.page
   ui.pageDown.disabled = view.page >= view.pages - 1
@@ -509,6 +512,13 @@ function drawBars(ui) {
   ui.apply.textContent = applyText(view.marked)
   drawPlan(ui)
   say(ui, ui.model.get('message'))
+}
+
+function drawChips(ui) {
+  // The field stays, and so does what is being typed into it
+  for (const old of [...ui.chips.children]) if (old !== ui.field) old.remove()
+  if (!ui.field.parentNode) ui.chips.append(ui.field)
+  ui.field.after(...ui.view.classes.slice(0, 9).map(([name], i) => chip(ui, name, i + 1)))
 }
 
 function drawPlan(ui) {
@@ -562,7 +572,7 @@ function receivePairs(ui, pairs) {
 
 function shot(source, file, words) {
   const image = source ? make('img', { src: source, alt: file }) : span('crossed', 'cannot be shown')
-  return make('div', { class: 'shot' }, image, words ? make('b', {}, words) : null)
+  return make('div', { class: 'shot' }, words ? make('b', {}, words) : null, image)
 }
 
 function drawLarge(ui, { file, picture: source, lines, pair }) {
@@ -613,7 +623,8 @@ function newUI(model) {
     model.send({ action, ...details })
   }
   ui.help = help()
-  const parts = [topBar(ui), markBar(ui), planBar(ui), stage(ui), ui.help]
+  const foot = make('div', { class: 'bar foot' }, ui.help, findButton(ui))
+  const parts = [topBar(ui), markBar(ui), planBar(ui), stage(ui), foot]
   ui.box = make('div', { class: 'fastcnn-cleaner', onkeydown: (event) => handleKey(ui, event) }, ...parts)
   return ui
 }
