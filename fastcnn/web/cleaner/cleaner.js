@@ -71,6 +71,12 @@ function labelLine(row) {
   return span('where', make('b', {}, row.label), ...notes.map((note) => make('i', {}, note)))
 }
 
+export function cornerSign(row) {
+  // Set aside, call back what is set aside, or take the mark away
+  if (row.to != null) return '↶'
+  return row.aside ? '+' : '×'
+}
+
 function otherSide(row, pair) {
   // What a suspect looks like, or the original of a copy
   if (!row.beside) return []
@@ -85,7 +91,7 @@ function paintTile(ui, tile, row) {
   tile.title = [row.title, row.file].filter(Boolean).join('\n')
   tile.dataset.fate = fateKind(row)
   const band = fate(row) ? span('fate', fate(row)) : null
-  const corner = make('span', { class: 'corner', 'aria-hidden': 'true' }, row.to == null ? '×' : '↶')
+  const corner = make('span', { class: 'corner', 'aria-hidden': 'true' }, cornerSign(row))
   const frame = span('frame', picture(ui.pictures.get(row.file)), band, corner)
   const isFaded = row.aside || row.to === ''
   const own = span(isFaded ? 'side faded' : 'side', frame, labelLine(row), ...predictionLine(row))

@@ -56,6 +56,11 @@ test('what will happen to an image', () => {
   assert.deepEqual(said('mars', 'by hand'), ['call back as mars', 'back'])
 })
 
+test('the sign in the corner says what a click does', () => {
+  const signs = [row(), row({ aside: 'by hand' }), row({ to: '' }), row({ aside: 'by hand', to: 'earth' })]
+  assert.deepEqual(signs.map(cleaner.cornerSign), ['×', '+', '↶', '↶'])
+})
+
 test('what a model thinks', () => {
   assert.equal(cleaner.opinion(row()), '')
   assert.equal(cleaner.opinion(row({ predicted: 'mars', probability: 0.834 })), 'mars 83%')
