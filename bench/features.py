@@ -33,11 +33,9 @@ WAYS = { # feature of the page → the tool, and its lines
     'A parquet file with the pictures in it, as the Hub has them': ('datasets', "from datasets import load_dataset\n"
         "photos = load_dataset('imagefolder', data_files=[str(f) for f in good], split='train')\nphotos.to_parquet(str(work/'sky.parquet'))\n"
         "len(load_dataset('parquet', data_files=str(work/'sky.parquet'), split='train'))"),
-    'A zip, as it was downloaded': ('fastai', "import shutil\nshutil.make_archive(str(work/'sky'), 'zip', sky)\nfile_extract(work/'sky.zip', work/'unpacked')\nlen(get_image_files(work/'unpacked'))"),
     'Hand the collection on to `datasets`': ('datasets', "len(load_dataset('imagefolder', data_dir=str(sky), split='train'))"),
     'Stream from the web while training': ('datasets', "stream = load_dataset('parquet', data_files=str(work/'sky.parquet'), split='train', streaming=True)\nnext(iter(stream))['image'].mode"),
     'Broken files are found': ('fastai', "len(verify_images(files))"),
-    'Near-copies are found': ('lightly', "from lightly.data import LightlyDataset\nlen(LightlyDataset.from_torch_dataset(dls.train_ds))"),
     'Wrong labels are found': ('fastai', "learn = Learner(dls, timm.create_model('resnet10t', num_classes=4), loss_func=CrossEntropyLossFlat(), metrics=accuracy)\n"
         "len(ClassificationInterpretation.from_learner(learn).top_losses(9)[1])"),
     'Clean by hand, in the notebook': ('fastai', "from fastai.vision.widgets import ImageClassifierCleaner\ntype(ImageClassifierCleaner(learn)).__name__"),
@@ -50,7 +48,6 @@ WAYS = { # feature of the page → the tool, and its lines
         "tiny = ViTForImageClassification(ViTConfig(hidden_size=192, num_hidden_layers=2, num_attention_heads=3, num_labels=4, intermediate_size=384))\n"
         "tiny(torch.zeros(1, 3, 224, 224)).logits.shape"),
     'Features of pictures, to search or to cluster': ('timm', "timm.create_model('resnet10t', num_classes=0)(torch.zeros(2, 3, 64, 64)).shape"),
-    'What each layer costs': ('fastai', "learn.summary().count('\\n')"),
     'Learning without labels': ('lightly', "from lightly.loss import NTXentLoss\nfrom lightly.models.modules import SimCLRProjectionHead\n"
         "body, head = timm.create_model('resnet10t', num_classes=0), SimCLRProjectionHead(512, 512, 128)\n"
         "loss = NTXentLoss()(head(body(torch.randn(8, 3, 64, 64))), head(body(torch.randn(8, 3, 64, 64))))\nloss.backward()\nf'a step, loss {loss:.1f}'"),
