@@ -8,162 +8,26 @@ Docs: https://fastcnn.github.io/fastcnn/cleaner.html.md"""
 __all__ = ['ImageCleaner', 'display_image_cleaner']
 
 # %% ../nbs/10_cleaner.ipynb #8d662f32
-import base64, io, json, math, os
-from collections.abc import Iterator
+import base64, io, math, os
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 # %% ../nbs/10_cleaner.ipynb #d6bb558a
 import anywidget, fastcnn, traitlets
+import numpy as np
 from fastcore.basics import patch
-from filelock import FileLock
 from PIL import Image
 
 # %% ../nbs/10_cleaner.ipynb #0fb69a5d
-from .clean import find_problems, kept_label_errors
+from .clean import colour_texture, find_problems, kept_label_errors
 from .collection import check_collection
-from .core import (InputError, Manifest, SidecarFile, atomic_write, check_file, check_folder, check_label, is_place,
-                          open_file, sidecar)
+from .core import InputError, Manifest, SidecarFile, check_label, sidecar
+from .duplicates import read_images
 from .images import UnreadableImage, files_on_disk, read_image
+from .marks import QUARANTINE, Marks
 from .quarantine import relabel_images, restore_images, set_aside
-
-# %% ../nbs/10_cleaner.ipynb #99a2b23d
-QUARANTINE = '' # where an image goes that leaves the collection
-
-# %% ../nbs/10_cleaner.ipynb #19067a8f
-def _take_step(
-    to:dict, # file → where it is to go, changed in place
-    step:dict, # file → [where it was to go before, and where after]; None: no mark
-    which:int # 0: as before the step, 1: as after it
-):
-    "Take a step forwards or back"
-    for file, places in step.items():
-        if places[which] is None: to.pop(file, None)
-        else: to[file] = places[which]
-
-# %% ../nbs/10_cleaner.ipynb #f790bb24
-def _is_mark(file:object, place:object)->bool:
-    "Whether this can be a mark: a file in a class folder, and a class to go to"
-    if not is_place(file) or not isinstance(place, (str, type(None))): return False
-    try: return place in (None, QUARANTINE) or bool(check_label(place))
-    except InputError: return False
-
-# %% ../nbs/10_cleaner.ipynb #a4107009
-def _is_step(saved:object)->bool:
-    "Whether this can be a step of the history"
-    def is_change(file, places):
-        if not isinstance(places, list) or len(places) != 2: return False
-        return all(_is_mark(file, place) for place in places)
-    return isinstance(saved, dict) and all(is_change(file, places) for file, places in saved.items())
-
-# %% ../nbs/10_cleaner.ipynb #ed177e68
-def _valid_steps(saved:object)->list[dict]:
-    "The history that a file holds, as far as it can be one"
-    return [step for step in saved if _is_step(step)] if isinstance(saved, list) else []
-
-# %% ../nbs/10_cleaner.ipynb #d4043e85
-_HISTORY = 1000 # steps that can be undone; the marks themselves are all kept
-
-# %% ../nbs/10_cleaner.ipynb #daf6eec3
-class Marks:
-    "Where each image should go, with undo and redo, in a file that is whole at any moment"
-    def __init__(self,
-        path:Path # JSON file; it need not exist yet
-    ):
-        self.path, self._stamp = Path(path), ()
-        self.to, self.done, self.undone, self.applied = {}, [], [], []
-        self.load()
-
-    def load(self):
-        "Read the file again if another process, or another widget, has written it"
-        stamp = _file_stamp(self.path)
-        if stamp == self._stamp: return
-        self._stamp, saved = stamp, self._read() if stamp else {}
-        self.to = {f: t for f, t in dict(saved.get('to') or {}).items() if t is not None and _is_mark(f, t)}
-        self.done, self.undone = _valid_steps(saved.get('done')), _valid_steps(saved.get('undone'))
-        self.applied = _valid_applies(saved.get('applied'))
-
-    def __len__(self)->int: return len(self.to)
-
-# %% ../nbs/10_cleaner.ipynb #9e05de5b
-def _file_stamp(path:Path)->tuple|None:
-    "Which file this is: another one if it was written again; None if there is none"
-    try: found = os.stat(path)
-    except FileNotFoundError: return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
-
-# %% ../nbs/10_cleaner.ipynb #44304e73
-def _is_apply(saved:object)->bool:
-    "Whether this can be the record of an apply"
-    if not isinstance(saved, dict): return False
-    if not all(isinstance(saved.get(key), dict) for key in ('to', 'moved', 'back')): return False
-    names = [*saved['moved'], *saved['moved'].values(), *saved['back']]
-    return all(_is_mark(file, place) for file, place in saved['to'].items()) and all(map(is_place, names))
-
-# %% ../nbs/10_cleaner.ipynb #60bd72f3
-def _valid_applies(saved:object)->list[dict]:
-    "The applies that a file holds, as far as they can be some"
-    return [apply for apply in saved if _is_apply(apply)] if isinstance(saved, list) else []
-
-# %% ../nbs/10_cleaner.ipynb #744c7021
-@patch
-def _read(self:Marks)->dict: # What the file holds
-    "The saved marks; a file that is not a JSON object is moved out of the way, so that nothing is lost"
-    with open_file(self.path) as file: data = file.read()
-    try: saved = json.loads(data)
-    except (ValueError, RecursionError): saved = None
-    if isinstance(saved, dict) and isinstance(saved.get('to', {}), dict): return saved
-    os.replace(self.path, self.path.with_suffix('.json.unreadable'))
-    return {}
-
-# %% ../nbs/10_cleaner.ipynb #d7ab7434
-@patch
-@contextmanager
-def editing(self:Marks)->Iterator[None]:
-    "Read, let the caller change something, write: apart from other writers, and in one piece"
-    lock = self.path.with_suffix('.lock')
-    check_folder(self.path.parent)
-    self.path.parent.mkdir(exist_ok=True)
-    for file in (lock, self.path): check_file(file)
-    with FileLock(lock):
-        self.load()
-        yield
-        atomic_write(self.path, json.dumps(dict(to=self.to, done=self.done, undone=self.undone, applied=self.applied)))
-        self._stamp = _file_stamp(self.path)
-
-# %% ../nbs/10_cleaner.ipynb #e66d64bd
-@patch
-def put(self:Marks,
-    to:dict # file → where it is to go: a class, QUARANTINE, or None to take its mark away
-)->dict: # The step: file → [before, after], for those that change
-    "Mark images; one call is one step to undo"
-    with self.editing():
-        step = {f: [self.to.get(f), t] for f, t in to.items() if self.to.get(f) != t}
-        if step: self.done, self.undone = (self.done + [step])[-_HISTORY:], []
-        _take_step(self.to, step, 1)
-    return step
-
-# %% ../nbs/10_cleaner.ipynb #e017f85e
-@patch
-def undo(self:Marks)->dict: # The step that was undone; empty: there is none
-    "Take the last step back"
-    with self.editing():
-        if not self.done: return {}
-        self.undone.append(self.done.pop())
-        _take_step(self.to, self.undone[-1], 0)
-        return self.undone[-1]
-
-# %% ../nbs/10_cleaner.ipynb #c2cd4eb3
-@patch
-def redo(self:Marks)->dict: # The step that was taken again; empty: there is none
-    "Take the last undone step again"
-    with self.editing():
-        if not self.undone: return {}
-        self.done.append(self.undone.pop())
-        _take_step(self.to, self.done[-1], 1)
-        return self.done[-1]
 
 # %% ../nbs/10_cleaner.ipynb #11c52a0e
 class Prediction(NamedTuple):
@@ -215,13 +79,18 @@ def read_predictions(
     return {_file_name(row): _prediction(row) for row in table.to_dict('records')}
 
 # %% ../nbs/10_cleaner.ipynb #70e836bf
+def _resembled(row:dict)->str:
+    "The class that a suspect looks like; empty where something else is the matter with it"
+    like = row.get('like')
+    return like if isinstance(like, str) and row.get('kind', 'unlike') == 'unlike' else ''
+
 def _describe_finding(row:dict)->tuple[str, str]: # Kind of problem (broken, odd, copy, or empty), and a word for it
     "What a row says about its image"
     def text(name): return row.get(name) if isinstance(row.get(name), str) else ''
-    reason = (text('reason') or text('kind')).replace('related', '') # to be related is no problem
+    reason, like = (text('reason') or text('kind')).replace('related', ''), _resembled(row) # to be related is no problem
     if reason.endswith(('duplicate', '_copy')): return 'copy', reason.replace('duplicate', 'copy').replace('_', ' ')
     if text('problem') or reason == 'broken': return 'broken', text('problem') or reason
-    if text('like'): return 'odd', f"like {text('like')}"
+    if like: return 'odd', 'unlike its class' if like == _label(row['file']) else f'like {like}'
     return 'odd' if reason else '', reason.removeprefix('outlier_').replace('_', ' ')
 
 # %% ../nbs/10_cleaner.ipynb #d1959d8f
@@ -232,25 +101,39 @@ def _finding_rows(table:object)->list[dict]:
     return [row for t in tables if t is not None for row in t.to_dict('records')]
 
 # %% ../nbs/10_cleaner.ipynb #1cbd6136
+class Findings(NamedTuple):
+    "What tables say, by file (`label/name`)"
+    notes:dict # file → {kind: word}
+    groups:dict # file → name of its group
+    likes:dict # file → the class that it looks like
+
 def read_findings(
     tables:list # DataFrames of find_broken, find_duplicates or find_outliers, or reports of clean_images
-)->tuple[dict[str, dict], dict[str, str]]: # `label/name` → {kind: word}, and `label/name` → name of its group
+)->Findings:
     "What the tables say, by file"
-    notes, groups = {}, {}
-    for table in tables:
-        for row in _finding_rows(table):
-            kind, word = _describe_finding(row)
-            if kind: notes.setdefault(row['file'], {})[kind] = word
-            if kind != 'copy': continue
-            best = row.get('copy_of') or row['file']
-            groups[row['file']] = groups[best] = best
-            if best != row['file']: notes.setdefault(best, {}).setdefault('copy', 'best copy')
-    return notes, groups
+    found = Findings({}, {}, {})
+    for row in (row for table in tables for row in _finding_rows(table)):
+        file, (kind, word) = row['file'], _describe_finding(row)
+        if kind: _note(found.notes.setdefault(file, {}), kind, word)
+        if kind == 'odd' and _resembled(row): found.likes[file] = _resembled(row)
+        if kind != 'copy': continue
+        best = row.get('copy_of') or file
+        found.groups[file] = found.groups[best] = best
+        if best != file: found.notes.setdefault(best, {}).setdefault('copy', 'best copy')
+    return found
+
+def _note(notes:dict, kind:str, word:str):
+    "Add a word; an image can be odd in two ways"
+    old = notes.get(kind)
+    notes[kind] = f'{old}, {word}' if kind == 'odd' and old and word not in old else word
 
 # %% ../nbs/10_cleaner.ipynb #66728a87
+MARK_KINDS = {'aside': 'set aside', 'move': 'to another class', 'back': 'call back'} # what an apply would do
+
 FILTERS = {'': 'all images', 'duplicates': 'duplicate groups', 'conflicts': 'same picture in two classes',
            'broken': 'broken', 'odd': 'odd', 'disagree': 'model disagrees',
-           'aside': 'already set aside', 'marked': 'marked, not applied'}
+           'aside': 'already set aside', 'marked': 'marked, not applied',
+           **{f'marked_{kind}': f'marked: {words}' for kind, words in MARK_KINDS.items()}}
 
 ORDERS = {'file': 'file name', 'loss': 'loss, highest first'}
 
@@ -270,8 +153,9 @@ class Review:
         check_collection(root)
         self.marks, self._manifest = Marks(sidecar(root)/SidecarFile.CLEANER), Manifest(root)
         self._stamp, self.predictions = None, read_predictions(kept_label_errors(root) if predictions is None else predictions)
-        self.notes, self._groups_found = read_findings(_as_list(problems))
+        self.notes, self._groups_found, self.likes = read_findings(_as_list(problems))
         self.order, self.label, self.problem, self.page = 'loss' if self.predictions else 'file', '', '', 0
+        self._looks = {} # file → its colours and texture, once it was compared
         self.refresh()
         if predictions is not None and self.predictions and not self.predictions.keys() & self.state.keys():
             hint = 'its column `file` must end in LABEL/NAME'
@@ -306,6 +190,7 @@ def refresh(self:Review):
     self.titles = {f: rows[f]['title'] for f in self.state if rows.get(f, {}).get('title')}
     known = {f: r['picture'] for f, r in rows.items() if r.get('picture')} # its copies share it
     self.groups = self._group_members(known | self._groups_found)
+    self.group_of = {file: name for name, files in self.groups.items() for file in files}
     self._stamp = stamp
 
 # %% ../nbs/10_cleaner.ipynb #587084a8
@@ -333,11 +218,36 @@ def classes(self:Review)->list[str]: # Sorted
     entries = [e for e in os.scandir(self.root) if e.is_dir(follow_symlinks=False) and e.name[0] != '.']
     return sorted({e.name for e in entries if _has_utf8_name(e.name)} | {t for t in self.marks.to.values() if t})
 
+# %% ../nbs/10_cleaner.ipynb #5a1c0f02
+@patch
+def mark_kind(self:Review,
+    file:str # `label/name`
+)->str: # A key of MARK_KINDS; gone: the image is no longer there; empty: it has no mark
+    "What an apply would do to an image"
+    to = self.marks.to.get(file)
+    if to is None: return ''
+    if file not in self.state: return 'gone'
+    if to == QUARANTINE: return 'aside'
+    return 'move' if self.state[file] is None else 'back'
+
+# %% ../nbs/10_cleaner.ipynb #5a1c0f03
+@patch
+def _section(self:Review, file:str)->str:
+    "The heading under which a marked image stands"
+    to = self.marks.to[file]
+    back = 'to be called back' + ('' if to == _label(file) else f' as {to}')
+    return dict(aside='to be set aside', back=back).get(self.mark_kind(file), f'to go to {to}')
+
+@patch
+def _section_order(self:Review, file:str)->tuple:
+    "Marked images stand by what is to happen to them"
+    return [*MARK_KINDS].index(self.mark_kind(file)), self._section(file), file
+
 # %% ../nbs/10_cleaner.ipynb #610336d1
 @patch
 def _matches_filter(self:Review, file:str, problem:str)->bool:
     "Whether an image is one of those that a filter shows; not for those about groups"
-    if problem == 'marked': return file in self.marks.to
+    if problem.startswith('marked'): return file in self.marks.to and problem in ('marked', f'marked_{self.mark_kind(file)}')
     if problem == 'aside': return self.state[file] is not None
     if self.state[file] is not None: return False
     if problem == 'disagree': return file in self.predictions and self.predictions[file].predicted != _label(file)
@@ -363,7 +273,8 @@ def matching(self:Review,
         labels = {name: {_label(f) for f in files} for name, files in self.groups.items()}
         return [self.groups[name] for name, of in labels.items() if len(of) >= least and (not label or label in of)]
     files = [f for f in self.state if (not label or _label(f) == label) and self._matches_filter(f, problem)]
-    if self.order == 'loss': files.sort(key=lambda file: -self.loss(file))
+    if problem.startswith('marked'): files.sort(key=self._section_order)
+    elif self.order == 'loss': files.sort(key=lambda file: -self.loss(file))
     return [[file] for file in files]
 
 # %% ../nbs/10_cleaner.ipynb #05b9a683
@@ -437,6 +348,22 @@ def keep_best(self:Review,
     undecided = [file for file in others if self.state[file] is None and not self.marks.to.get(file)]
     return self.marks.put(dict.fromkeys(undecided, QUARANTINE))
 
+# %% ../nbs/10_cleaner.ipynb #5a1c0f05
+@patch
+def plan(self:Review)->list[list]: # Each: a key of FILTERS (empty: of those there is nothing to show), words, and how many
+    "What an apply would do, by kind"
+    kinds = Counter(map(self.mark_kind, self.marks.to))
+    parts = [[f'marked_{kind}', words, kinds[kind]] for kind, words in MARK_KINDS.items()]
+    whole = [['marked', 'marked', sum(kinds.values())], *parts, ['', 'no longer there', kinds['gone']]]
+    return [part for part in whole if part[2]]
+
+# %% ../nbs/10_cleaner.ipynb #5a1c0f06
+@patch
+def unmark(self:Review)->dict: # The step: file → [before, after]
+    "Take away the marks of all that the filters show, on every page; and those of images that are gone"
+    shown = {file for together in self.matching(self.label, self.problem) for file in together}
+    return self.marks.put(dict.fromkeys(f for f in self.marks.to if f in shown or f not in self.state))
+
 # %% ../nbs/10_cleaner.ipynb #f38d59b9
 class Applied(NamedTuple):
     "What an apply did"
@@ -462,27 +389,15 @@ def apply(self:Review)->Applied:
     self._follow_moves(moved)
     return Applied(aside, moved, list(back), [f for f in to if f not in here])
 
-# %% ../nbs/10_cleaner.ipynb #f4522de2
-@patch
-def note_applied(self:Marks,
-    to:dict, # The marks that were applied
-    moved:dict, # file → its new name
-    back:dict # file → why it was away
-):
-    "Note that marks were applied; that can be undone as a whole"
-    with self.editing():
-        self.to = {f: t for f, t in self.to.items() if to.get(f) != t} # one set meanwhile elsewhere stays
-        self.done, self.undone = [], []
-        if to: self.applied = (self.applied + [dict(to=to, moved=moved, back=back)])[-100:]
-
 # %% ../nbs/10_cleaner.ipynb #2c58709b
 @patch
 def _follow_moves(self:Review,
     moved:dict # old name → new name
 ):
     "What is known about an image goes with it to its new name"
-    for known in (self.predictions, self.notes, self._groups_found):
+    for known in (self.predictions, self.notes, self._groups_found, self.likes):
         known.update({new: known.pop(old) for old, new in moved.items() if old in known})
+    if self.problem.startswith('marked') and not self.marks.to: self.problem = '' # there is nothing left to see
     self._stamp = None
     self.refresh()
     self.show(label=self.label if self.label in self.classes else '', page=self.page)
@@ -536,6 +451,83 @@ def thumbnails(self:Review,
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         return dict(zip(files, pool.map(lambda file: thumbnail(self.path(file)), files)))
 
+# %% ../nbs/10_cleaner.ipynb #5a1c0f11
+@patch
+def comparison(self:Review,
+    file:str # `label/name`
+)->tuple[str, str]: # `original` and a file, or `nearest` and a class; two empty texts: there is nothing to compare it with
+    "With what an image is to be compared"
+    to, found = self.marks.to.get(file), self.predictions.get(file)
+    if to and to != _label(file): return 'nearest', to
+    best = self.groups[self.group_of[file]][0] if file in self.group_of else file
+    if best != file: return 'original', best
+    if file in self.likes: return 'nearest', self.likes[file]
+    disagrees = found and found.predicted not in ('', _label(file))
+    return ('nearest', found.predicted) if disagrees else ('', '')
+
+# %% ../nbs/10_cleaner.ipynb #5a1c0f12
+_COMPARED = 100 # images of a class, at most
+
+@patch
+def _examples(self:Review, label:str)->list[str]:
+    "Images of a class to compare with, chosen evenly: none that is marked, broken, odd, or of another class by the model"
+    def is_good(file):
+        if self.state[file] is not None or _label(file) != label or file in self.marks.to: return False
+        doubted = file in self.predictions and self.predictions[file].predicted != label
+        return not doubted and not self.notes.get(file, {}).keys() & {'broken', 'odd'}
+    files = [file for file in self.state if is_good(file)]
+    return files[::len(files)//_COMPARED + 1]
+
+# %% ../nbs/10_cleaner.ipynb #5a1c0f13
+@patch
+def _look_at(self:Review, files:list)->dict: # file → (19,) colours and texture, of those that can be read
+    "How images look; each is read once"
+    import pandas as pd # slow to import
+    new = [f for f in files if f not in self._looks]
+    table = pd.DataFrame(dict(name=new, image=[self.path(f) for f in new], label=[_label(f) for f in new]))
+    facts = [f for f in read_images(table) if not f.problem] if new else []
+    if facts: self._looks |= zip([f.file for f in facts], colour_texture(facts))
+    return {f: self._looks[f] for f in files if f in self._looks}
+
+# %% ../nbs/10_cleaner.ipynb #5a1c0f14
+@patch
+def nearest(self:Review,
+    file:str, # `label/name`
+    label:str # Class
+)->str: # `label/name`; empty: there is none, or the image cannot be read
+    "The image that looks most like this one by colour and texture, of the half of a class that is nearest to its middle"
+    looks = self._look_at([file, *(f for f in self._examples(label) if f != file)])
+    if file not in looks or len(looks) < 2: return ''
+    own, *rows = looks.values()
+    rows, middle = np.stack(rows), np.median(rows, axis=0)
+    spread = np.maximum(np.abs(rows - middle).mean(0), 1e-6)
+    from_middle, from_own = (np.linalg.norm((rows - x)/spread, axis=1) for x in (middle, own))
+    typical = np.argsort(from_middle, kind='stable')[:-(-len(rows)//2)]
+    return list(looks)[1 + typical[from_own[typical].argmin()]]
+
+# %% ../nbs/10_cleaner.ipynb #5a1c0f15
+@patch
+def beside_words(self:Review,
+    file:str # `label/name`
+)->str: # Such as `original` or `nearest in saturn`; empty: nothing is shown beside it
+    "What is written under the image beside another"
+    how, what = self.comparison(file)
+    if how == 'original': return 'original' if _label(what) == _label(file) else f'original, in {_label(what)}'
+    return how and f'nearest in {what}'
+
+@patch
+def beside(self:Review,
+    files:list, # `label/name` of each
+    side:int=160 # Longest side, pixels
+)->list[dict]: # Each: file, words, other (`label/name`, or empty: there is none), picture (its address)
+    "What is shown beside some images"
+    def pair(file):
+        how, what = self.comparison(file)
+        other = self.nearest(file, what) if how == 'nearest' else what
+        picture = thumbnail(self.path(other), side) if other else ''
+        return dict(file=file, words=self.beside_words(file), other=other, picture=picture)
+    return [pair(file) for file in files[:self.page_size] if file in self.state]
+
 # %% ../nbs/10_cleaner.ipynb #2a4c131c
 @patch
 def tile(self:Review,
@@ -554,7 +546,8 @@ def tile(self:Review,
 @patch
 def counts(self:Review)->dict: # key of FILTERS → images or groups that the class has
     "How much each filter would show"
-    few = dict(marked=self.marks.to, disagree=self.predictions, broken=self.notes, odd=self.notes) # only these can be
+    few = dict(disagree=self.predictions, broken=self.notes, odd=self.notes) # only these can be
+    few |= dict.fromkeys((p for p in FILTERS if p.startswith('marked')), self.marks.to)
     def count(problem):
         if problem in ('duplicates', 'conflicts'): return len(self.matching(self.label, problem))
         files = [f for f in few.get(problem, self.state) if f in self.state and self.label in ('', _label(f))]
@@ -568,7 +561,8 @@ def menus(self:Review)->dict:
     of_class, counts = dict.fromkeys(self.classes, 0), self.counts()
     for file, away in self.state.items():
         if away is None: of_class[_label(file)] += 1
-    problems = [[p, text, counts[p]] for p, text in FILTERS.items() if counts[p] or p in ('', self.problem)]
+    problems = [[p, text, counts[p]] for p, text in FILTERS.items()
+                if p in ('', self.problem) or counts[p] and not p.startswith('marked_')] # the kinds have buttons of their own
     orders = list(ORDERS.items()) if self.predictions else []
     return dict(classes=list(of_class.items()), problems=problems, orders=orders)
 
@@ -581,18 +575,24 @@ def view(self:Review)->dict:
     if self.label not in self.classes: self.label = ''
     pages = self.pages()
     self.page = min(self.page, len(pages) - 1)
-    rows = [self.tile(file) | dict(group=self._group_shown(file)) for file in pages[self.page]]
+    rows = [self.tile(file) | place for file, place in zip(pages[self.page], self._places(pages[self.page]))]
     shown = dict(name=self.root.name, label=self.label, problem=self.problem, order=self.order, page=self.page)
-    marked, marks = sum(f in self.state for f in self.marks.to), self.marks
-    steps = dict(marked=marked, undo=len(marks.done), redo=len(marks.undone), applied=len(marks.applied))
-    return shown | dict(pages=len(pages), rows=rows) | steps | self.menus()
+    marks = self.marks
+    steps = dict(marked=len(marks), undo=len(marks.done), redo=len(marks.undone), applied=len(marks.applied))
+    return shown | dict(pages=len(pages), rows=rows) | steps | dict(plan=self.plan()) | self.menus()
 
 # %% ../nbs/10_cleaner.ipynb #877a5171
 @patch
-def _group_shown(self:Review, file:str)->str:
-    "The name of an image's group, where groups are shown together"
-    if self.problem not in ('duplicates', 'conflicts'): return ''
-    return next((name for name, files in self.groups.items() if file in files), '')
+def _places(self:Review, files:list)->list[dict]: # For each: group (empty: none), heading of the group, words for what is shown beside it
+    "How images stand on a page"
+    if self.problem in ('duplicates', 'conflicts'):
+        return [dict(group=self.group_of.get(file, ''), heading='', beside='') for file in files]
+    if self.problem.startswith('marked'):
+        sizes = Counter(self._section(file) for [file] in self.matching(self.label, self.problem))
+        sections = [self._section(file) for file in files]
+        return [dict(group=s, heading=f'{s}: {sizes[s]}', beside=self.beside_words(file)) for s, file in zip(sections, files)]
+    is_compared = self.problem in ('odd', 'disagree', 'aside')
+    return [dict(group='', heading='', beside=self.beside_words(file) if is_compared else '') for file in files]
 
 # %% ../nbs/10_cleaner.ipynb #ebe14619
 def _describe_step(step:dict, now:int=1)->str:
@@ -616,6 +616,7 @@ ACTIONS = dict( # what a browser may ask for → a sentence about what was done
     show=lambda review, **what: review.show(**what) and '',
     mark=lambda review, files, to: _describe_step(review.mark(files, to)),
     keep_best=lambda review, files: _describe_step(review.keep_best(files)),
+    unmark=lambda review: _describe_step(review.unmark()),
     toggle=lambda review, files: _describe_step(review.toggle(files)),
     undo=lambda review: 'undo: ' + _describe_step(review.marks.undo(), 0),
     redo=lambda review: 'redo: ' + _describe_step(review.marks.redo()),
@@ -627,7 +628,7 @@ ACTIONS = dict( # what a browser may ask for → a sentence about what was done
 @patch
 def find(self:Review)->str: # How much was found
     "Look for broken files, duplicates and odd images now"
-    self.notes, self._groups_found = read_findings(find_problems(self.root))
+    self.notes, self._groups_found, self.likes = read_findings(find_problems(self.root))
     self._stamp = None
     self.refresh()
     counts = self.counts()
@@ -643,7 +644,7 @@ def enlarge(self:Review,
     size = f"{row.get('width')} × {row.get('height')} pixels" if row.get('width') else ''
     facts = [str(row.get(key) or '') for key in ('title', 'creator', 'license', 'landing_url')]
     lines = [line for line in (file, self._opinion(file), size, *facts) if line]
-    return dict(file=file, picture=thumbnail(self.path(file), 800), lines=lines)
+    return dict(file=file, picture=thumbnail(self.path(file), 800), lines=lines, pair=self.beside([file], 800)[0])
 
 # %% ../nbs/10_cleaner.ipynb #e7bfdc2b
 @patch
@@ -676,17 +677,19 @@ class ImageCleaner(anywidget.AnyWidget):
 # %% ../nbs/10_cleaner.ipynb #92c55663
 @patch
 def answer(self:ImageCleaner,
-    request:dict # `action`, one of ACTIONS, thumbnails or enlarge, and what it needs
+    request:dict # `action`, one of ACTIONS, thumbnails, beside or enlarge, and what it needs
 ):
     "Do what the browser asks for, and show the outcome"
     action = request.pop('action', '')
     try:
         if action == 'thumbnails':
             return self.send(dict(kind='thumbnails', pictures=list(self.review.thumbnails(**request).items())))
+        if action == 'beside': return self.send(dict(kind='pairs', pairs=self.review.beside(**request)))
         if action == 'enlarge': return self.send(dict(kind='large', **self.review.enlarge(**request)))
         message = ACTIONS[action](self.review, **request)
     except (InputError, OSError, KeyError, TypeError) as error: message = f'not done: {error}'
     with self.hold_sync(): self.view, self.message = self.review.view(), message
+    self.send(dict(kind='done')) # an outcome that is the same as before changes nothing
 
 # %% ../nbs/10_cleaner.ipynb #165a4c52
 def display_image_cleaner(

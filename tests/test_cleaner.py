@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from fastcnn.cleaner import Marks
 from fastcnn.core import Manifest, SidecarFile, sidecar
 from fastcnn.images import files_on_disk
+from fastcnn.marks import Marks
 from fastcnn.planets import planet_collection
 from faults import jpeg
 from notebooks import ROOT
-from web import TOKEN, jupyterlab, open_notebook, wait_for, write_notebook
+from web import TOKEN, axe, jupyterlab, open_notebook, violations, wait_for, write_notebook # axe is a fixture
 
 HOSTILE = 'earth/<img src=x onerror=alert(1)>&quot;.jpg'
 CODE = """from sklearn.linear_model import LogisticRegression
@@ -178,6 +178,66 @@ def test_apply_and_undo_apply(page, lab, cleaner):
     page.get_by_role('button', name='undo apply').click()
     wait_for(lambda: contents(lab).keys() == original(lab).keys() - {gone})
     wait_for(lambda: marks(lab).to == {away: '', moved: other})
+
+
+def test_what_is_marked_is_seen_before_apply(page, lab, cleaner):
+    first, second, third = names(page)[:3]
+    other = next(c for c in ('earth', 'saturn') if not second.startswith(c))
+    press(page, 'x', 'ArrowRight', str(['earth', 'jupiter', 'neptune', 'saturn'].index(other) + 1), 'ArrowRight', 'x')
+    wait_for(lambda: marks(lab).to == {first: '', second: other, third: ''})
+    before = cleaner.locator('.pager').inner_text()
+    press(page, 'r')
+    wait_for(lambda: names(page) == [*sorted([first, third]), second])
+    assert cleaner.locator('.heading').all_inner_texts() == ['to be set aside: 2', f'to go to {other}: 1']
+    assert cleaner.locator('.plan button').all_inner_texts() == ['marked 3', 'set aside 2', 'to another class 1']
+    assert cleaner.locator('.tile').nth(2).locator('.other').inner_text() == f'nearest in {other}'
+    cleaner.locator('.tile').nth(2).locator('.other img').wait_for()
+    cleaner.get_by_role('button', name='to another class 1').click()
+    wait_for(lambda: names(page) == [second])
+    cleaner.get_by_role('button', name='take these marks away').click()
+    wait_for(lambda: marks(lab).to == {first: '', third: ''} and page.evaluate("document.activeElement.className") != '')
+    cleaner.get_by_role('button', name='undo: u').click()
+    wait_for(lambda: marks(lab).to.get(second) == other)
+    cleaner.get_by_role('button', name='to another class 1').click() # it was pressed: back to where one was
+    wait_for(lambda: names(page)[:3] == [first, second, third])
+    assert cleaner.locator('.pager').inner_text() == before and contents(lab) == original(lab)
+
+
+def test_a_copy_stands_beside_its_original_and_a_suspect_beside_what_it_is_like(page, lab, cleaner):
+    show(page, 'problem', 'odd')
+    cleaner.locator('.other img').nth(len(names(page)) - 1).wait_for()
+    page.locator('.tile').first.click()
+    label = page.locator('.tile .other').first.inner_text()
+    assert label.startswith('nearest in ')
+    press(page, 'Enter')
+    page.locator('figure .shot', has_text=label).locator('img').wait_for()
+    assert page.locator('figure img').count() == 2
+    press(page, 'Escape')
+    show(page, 'problem', 'duplicates')
+    page.locator('.tile').nth(1).click()
+    press(page, 'Enter')
+    page.locator('figure .shot', has_text=f'original: {names(page)[0]}').locator('img').wait_for()
+    press(page, 'Escape')
+
+
+TOO_WIDE = """() => { const box = document.querySelector('.fastcnn-cleaner'), edge = box.getBoundingClientRect().right
+  const inside = node => node.closest('.chips, .side, .choice') === null // these cut what is too long, or scroll
+  return [...box.querySelectorAll('*')].filter(e => inside(e) && e.getBoundingClientRect().right > edge).map(e => e.outerHTML) }"""
+
+@pytest.mark.parametrize('width', [340, 700])
+def test_a_narrow_cell(page, lab, cleaner, axe, width):
+    cleaner.evaluate('(box, width) => { box.parentElement.style.width = width + "px" }', width)
+    try:
+        press(page, 'x', 'r')
+        cleaner.locator('.heading').wait_for()
+        for problem in ('marked', 'odd', 'duplicates', ''):
+            cleaner.locator('select').nth(1).select_option(problem)
+            wait_for(lambda: cleaner.locator('select').nth(1).input_value() == problem and cleaner.locator('.tile').count())
+            assert page.evaluate(TOO_WIDE) == []
+        assert not [found for found in violations(page, axe) if 'fastcnn-cleaner' in str(found)]
+        columns = cleaner.locator('.tile').evaluate_all('tiles => new Set(tiles.map(tile => tile.offsetLeft)).size')
+        assert columns == {340: 3, 700: 4}[width]
+    finally: cleaner.evaluate('box => { box.parentElement.style.width = "" }')
 
 
 def test_mouse(page, lab, cleaner):

@@ -4,8 +4,8 @@ import json, os, signal, subprocess, sys, time
 import pytest
 from PIL import Image
 
-from fastcnn.cleaner import Marks
 from fastcnn.core import SidecarFile, sidecar
+from fastcnn.marks import Marks
 
 SIZE = """import sys, time, re, json
 from fastcnn.cleaner import ImageCleaner
@@ -25,7 +25,7 @@ print(json.dumps(dict(files=len(cleaner.review.state), pages=cleaner.view['pages
     view_kb=round(len(json.dumps(cleaner.view)) / 1000), pictures_kb=round(sum(map(len, pictures.values())) / 1000))))"""
 
 MARK = """import sys, itertools
-from fastcnn.cleaner import Marks
+from fastcnn.marks import Marks
 marks = Marks(sys.argv[1])
 print('ready', flush=True)
 for n in itertools.count(len(marks)): marks.put({f'earth/{n}.jpg': ''}); print(n, flush=True)"""

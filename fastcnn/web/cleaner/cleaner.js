@@ -41,11 +41,14 @@ export function opinion(row) {
   return row.predicted == null ? '' : `${row.predicted || 'none of them'} ${percent(row.probability)}`
 }
 
-export function sentence(row) {
+export const pairKey = (row) => `${row.file}\n${row.beside ?? row.words}`
+
+export function sentence(row, pair) {
   const parts = [row.label, row.name, row.title, ...row.notes]
   if (row.aside) parts.push(`set aside as ${row.aside}`)
   if (opinion(row)) parts.push(`the model says ${opinion(row)}, loss ${row.loss}`)
   if (fate(row)) parts.push(`marked: ${fate(row)}`)
+  if (row.beside) parts.push(`beside it: ${[row.beside, pair?.other].filter(Boolean).join(', ')}`)
   return parts.filter(Boolean).join(', ')
 }
 
@@ -68,15 +71,31 @@ function labelLine(row) {
   return span('where', make('b', {}, row.label), ...notes.map((note) => make('i', {}, note)))
 }
 
+export function cornerSign(row) {
+  // Set aside, call back what is set aside, or take the mark away
+  if (row.to != null) return '↶'
+  return row.aside ? '+' : '×'
+}
+
+function otherSide(row, pair) {
+  // What a suspect looks like, or the original of a copy
+  if (!row.beside) return []
+  const frame = span('frame', picture(pair?.picture))
+  return [span('side other', frame, span('where', make('i', {}, row.beside)))]
+}
+
 function paintTile(ui, tile, row) {
-  tile.setAttribute('aria-label', sentence(row))
+  const pair = ui.pairs.get(pairKey(row))
+  tile.setAttribute('aria-label', sentence(row, pair))
+  tile.classList.toggle('pair', Boolean(row.beside))
   tile.title = [row.title, row.file].filter(Boolean).join('\n')
   tile.dataset.fate = fateKind(row)
-  tile.dataset.aside = row.aside ? 'yes' : ''
   const band = fate(row) ? span('fate', fate(row)) : null
-  const corner = make('span', { class: 'corner', 'aria-hidden': 'true' }, row.to == null ? '×' : '↶')
+  const corner = make('span', { class: 'corner', 'aria-hidden': 'true' }, cornerSign(row))
   const frame = span('frame', picture(ui.pictures.get(row.file)), band, corner)
-  tile.replaceChildren(frame, labelLine(row), ...predictionLine(row))
+  const isFaded = row.aside || row.to === ''
+  const own = span(isFaded ? 'side faded' : 'side', frame, labelLine(row), ...predictionLine(row))
+  tile.replaceChildren(own, ...otherSide(row, pair))
 }
 
 function paintTiles(ui) {
@@ -88,7 +107,7 @@ function paintTiles(ui) {
 function drawView(ui) {
   ui.view = ui.model.get('view')
   const { rows, label, problem, order, page } = ui.view
-  const files = JSON.stringify(rows.map((row) => [row.file, row.group]))
+  const files = JSON.stringify(rows.map((row) => [row.file, row.group, row.heading]))
   const chosen = JSON.stringify([label, problem, order])
   if (chosen !== ui.chosen) ui.cursor = 0
   if (files !== ui.files) layOutTiles(ui)
@@ -97,6 +116,7 @@ function drawView(ui) {
   paintTiles(ui)
   drawBars(ui)
   requestPictures(ui)
+  requestPairs(ui)
   runQueuedKeys(ui)
 }
 
@@ -111,7 +131,7 @@ function makeTile(ui, i) {
 }
 
 export function groupTiles(rows) {
-  // Lists of neighbours that show one picture; whoever belongs to no group is alone
+  // Lists of neighbours that belong together; whoever belongs to no group is alone
   const groups = []
   for (const [i, row] of rows.entries()) {
     if (row.group && i && rows[i - 1].group === row.group) groups.at(-1).push(i)
@@ -127,13 +147,37 @@ function layOutTiles(ui) {
   ui.tiles = rows.map((_, i) => makeTile(ui, i))
   const boxes = groupTiles(rows).map((group) => {
     if (!rows[group[0]].group) return ui.tiles[group[0]]
-    const inside = group.map((i) => ui.tiles[i])
-    return make('div', { role: 'group', class: 'group', 'aria-label': 'one picture' }, ...inside)
+    return makeGroup(group.map((i) => rows[i]), group.map((i) => ui.tiles[i]))
   })
-  if (!boxes.length) boxes.push(make('p', {}, 'no image here: choose another class or problem'))
   ui.grid.classList.toggle('grouped', rows.some((row) => row.group))
+  ui.grid.classList.toggle('pairs', rows.every((row) => row.beside))
   ui.grid.replaceChildren(...boxes)
+  drawEmpty(ui)
   moveCursor(ui, ui.cursor, false, focused)
+  if (focused && !rows.length) ui.empty.focus() // so that undo still hears its key
+}
+
+function makeGroup(rows, tiles) {
+  // The images of one picture in a frame, or the images with one kind of mark under a heading
+  const { heading } = rows[0]
+  const title = heading ? span('heading', heading) : null
+  const kind = heading ? (rows.every((row) => row.beside) ? 'section pairs' : 'section') : 'group'
+  return make('div', { role: 'group', class: kind, 'aria-label': heading || 'one picture' }, title, ...tiles)
+}
+
+export function emptyText({ problem, label, classes, name }) {
+  if (problem.startsWith('marked')) return 'Nothing is marked here.'
+  if (problem || label) return 'No image here is of this kind.'
+  if (classes.length) return 'No image is left in these classes.'
+  return `No image yet: put a folder of images for each class into ${name}.`
+}
+
+function drawEmpty(ui) {
+  const { rows, problem, label } = ui.view
+  const all = button('show all images', 'of every class', () => ui.ask('show', { problem: '', label: '' }))
+  ui.empty.replaceChildren(span(null, emptyText(ui.view)), ...(problem || label ? [all] : []))
+  ui.empty.hidden = rows.length > 0
+  ui.grid.hidden = !rows.length
 }
 
 // The cursor, and what is selected: from the anchor, where shift was pressed, to the cursor
@@ -197,12 +241,28 @@ function selectPage(ui) {
 
 // What can be done
 
+export const isMarkedView = (view) => view.problem.startsWith('marked')
+
+function review(ui, kind = 'marked') {
+  // See what is marked, all of it or one kind; again: back to what was shown before
+  const { label, problem, page } = ui.view
+  if (problem === kind) return ui.ask('show', ui.before ?? { label: '', problem: '' })
+  if (!isMarkedView(ui.view)) ui.before = { label, problem, page }
+  ui.ask('show', { label: '', problem: kind })
+}
+
+function reviewAll(ui) {
+  if (isMarkedView(ui.view)) review(ui, ui.view.problem)
+  else if (ui.view.marked) review(ui)
+}
+
 function askAboutSelection(ui, action, details = {}) {
   if (ui.tiles.length) ui.ask(action, { files: selectedFiles(ui), ...details })
 }
 
 const toggle = (ui) => askAboutSelection(ui, 'toggle')
 const keepBest = (ui) => askAboutSelection(ui, 'keep_best')
+const unmark = (ui) => askAboutSelection(ui, 'mark', { to: null })
 const undo = (ui) => ui.ask('undo')
 const redo = (ui) => ui.ask('redo')
 
@@ -211,7 +271,7 @@ function relabel(ui, to) {
 }
 
 function showLarge(ui) {
-  ui.ask('enlarge', { file: ui.view.rows[ui.cursor].file })
+  if (ui.tiles.length) ui.ask('enlarge', { file: ui.view.rows[ui.cursor].file })
 }
 
 function enlarge(ui) {
@@ -239,9 +299,11 @@ const KEYS = {
   x: toggle,
   Delete: toggle,
   Backspace: toggle,
+  0: unmark,
   b: keepBest,
   u: undo,
   y: redo,
+  r: reviewAll,
   a: selectPage,
   Enter: enlarge,
   Escape: leave,
@@ -260,7 +322,7 @@ export function keyAction(ui, event) {
   if (isField(event.target) || event.altKey || !ui.box.contains(event.target)) return undefined
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key
   if (event.ctrlKey || event.metaKey) return CTRL_KEYS[key]
-  if (/^(Page.*|[uy])$/.test(key)) return KEYS[key]
+  if (/^(Page.*|[ruy])$/.test(key)) return KEYS[key]
   if (!ui.tiles.length) return undefined
   const label = /^[1-9]$/.test(key) && ui.view.classes[Number(key) - 1]
   if (label) return () => relabel(ui, label[0])
@@ -299,7 +361,10 @@ function claimKey(ui, event) {
 
 function clickTile(ui, i, event) {
   moveCursor(ui, i, event.shiftKey)
-  if (event.target.className === 'corner') ui.ask('toggle', { files: [ui.view.rows[i].file] })
+  if (event.target.className !== 'corner') return
+  const { file, to } = ui.view.rows[i]
+  if (to == null) ui.ask('toggle', { files: [file] })
+  else ui.ask('mark', { files: [file], to: null })
 }
 
 // Above and below the grid
@@ -323,11 +388,11 @@ const gap = () => span('gap')
 const bar = (...inside) => make('div', { class: 'bar' }, ...inside)
 
 function topBar(ui) {
-  ui.before = button('‹', 'page up', () => turnPage(ui, -1))
+  ui.pageUp = button('‹', 'page up', () => turnPage(ui, -1))
   ui.pager = span('pager')
-  ui.after = button('›', 'page down', () => turnPage(ui, 1))
+  ui.pageDown = button('›', 'page down', () => turnPage(ui, 1))
   const menus = [menu(ui, 'label', 'class'), menu(ui, 'problem', 'show'), menu(ui, 'order', 'order by')]
-  return bar(...menus, gap(), ui.before, ui.pager, ui.after)
+  return bar(...menus, gap(), span('pages', ui.pageUp, ui.pager, ui.pageDown))
 }
 
 function labelField(ui) {
@@ -345,10 +410,34 @@ function markBar(ui) {
   ui.known = make('datalist', { id: ui.id })
   ui.undo = button('↶', 'undo: u, or ctrl+z', () => undo(ui))
   ui.redo = button('↷', 'redo: y, or ctrl+y', () => redo(ui))
+  const none = button('no mark', '0: take the mark away', () => unmark(ui))
+  const large = button('large', 'enter: the image large, and what it looks like beside it', () => enlarge(ui))
+  ui.field = labelField(ui)
+  return bar(aside, none, ui.best, large, ui.undo, ui.redo, ui.chips, ui.known)
+}
+
+function planBar(ui) {
+  // What an apply would do, by kind; what was done last; and apply itself
+  ui.plan = make('span', { class: 'plan', role: 'group', 'aria-label': 'what apply would do' })
+  ui.status = make('span', { role: 'status', class: 'status' })
+  ui.unmarkAll = button('take these marks away', 'of all that is shown, on every page', () => ui.ask('unmark'))
   ui.undoApply = button('undo apply', 'move the images of the last apply back', () => ui.ask('undo_apply'))
   ui.apply = button('apply', 'move the marked images', () => ui.ask('apply'), 'main')
-  const left = [aside, ui.best, ui.chips, labelField(ui), ui.known, ui.undo, ui.redo]
-  return bar(...left, gap(), ui.undoApply, ui.apply)
+  return bar(ui.plan, ui.unmarkAll, ui.status, ui.undoApply, ui.apply)
+}
+
+function planPart(ui, [key, words, n]) {
+  const text = `${words} ${n}`
+  if (!key) return span('gone', text)
+  const isShown = ui.view.problem === key
+  const part = button(text, isShown ? 'back to the other images' : 'show them (all: r)', () => review(ui, key))
+  part.setAttribute('aria-pressed', isShown)
+  return part
+}
+
+export function planParts(plan) {
+  // Where all marks are of one kind, that kind says enough
+  return plan.length === 2 && plan[1][0] ? plan.slice(1) : plan
 }
 
 function stage(ui) {
@@ -357,18 +446,26 @@ function stage(ui) {
     ui.large.hidden = true
   }
   ui.grid = make('div', list)
+  ui.empty = make('div', { class: 'empty', tabindex: '-1', hidden: true })
   ui.large = make('figure', { class: 'large', hidden: true, 'aria-live': 'polite', onclick: hide })
-  return make('div', { class: 'stage' }, ui.grid, ui.large)
+  ui.stage = make('div', { class: 'stage' }, ui.grid, ui.empty, ui.large)
+  return ui.stage
 }
 
-function footBar(ui) {
+function findButton(ui) {
   const title = 'look for broken, doubled and odd images: reads every file'
-  const find = button('find problems', title, () => {
-    ui.status.textContent = 'reading every image …'
+  return button('find problems', title, () => {
     ui.ask('find_problems')
+    clearTimeout(ui.patience)
+    say(ui, 'reading every image …')
   })
-  ui.status = make('span', { role: 'status', class: 'status' })
-  return make('div', { class: 'bar foot' }, ui.status, gap(), find)
+}
+
+export const isRefusal = (text) => text.startsWith('not done')
+
+function say(ui, text) {
+  ui.status.textContent = text
+  ui.status.classList.toggle('error', isRefusal(text))
 }
 
 const HELP = [
@@ -378,6 +475,8 @@ const HELP = [
   ['space x', 'set aside'],
   ['b', 'keep the best of a group'],
   ['1 … 9', 'relabel'],
+  ['0', 'no mark'],
+  ['r', 'review the marks'],
   ['u', 'undo'],
   ['y', 'redo'],
   ['enter', 'large'],
@@ -386,7 +485,8 @@ const HELP = [
 
 function help() {
   const line = ([keys, what]) => span(null, ...keys.split(' ').map((key) => make('kbd', {}, key)), what)
-  return make('div', { class: 'help' }, ...HELP.map(line))
+  const keys = make('div', { class: 'keys' }, ...HELP.map(line))
+  return make('details', { class: 'help' }, make('summary', {}, 'keys'), keys)
 }
 
 function drawMenus(ui) {
@@ -406,17 +506,33 @@ function drawBars(ui) {
   const { view } = ui
   drawMenus(ui)
   ui.known.replaceChildren(...view.classes.map(([name]) => make('option', { value: name })))
-  ui.chips.replaceChildren(...view.classes.slice(0, 9).map(([name], i) => chip(ui, name, i + 1)))
+  drawChips(ui)
   ui.pager.textContent = `page ${view.page + 1} of ${view.pages}`
-  ui.before.disabled = !view.page
-  ui.after.disabled = view.page >= view.pages - 1
+  ui.pageUp.disabled = !view.page
+  ui.pageDown.disabled = view.page >= view.pages - 1
   ui.undo.disabled = !view.undo
   ui.redo.disabled = !view.redo
-  ui.best.hidden = !view.rows.some((row) => row.group)
+  ui.best.hidden = isMarkedView(view) || !view.rows.some((row) => row.group)
   ui.undoApply.hidden = !view.applied
   ui.apply.disabled = !view.marked
   ui.apply.textContent = applyText(view.marked)
-  ui.status.textContent = ui.model.get('message')
+  drawPlan(ui)
+  say(ui, ui.model.get('message'))
+}
+
+function drawChips(ui) {
+  // The field stays, and so does what is being typed into it
+  for (const old of [...ui.chips.children]) if (old !== ui.field) old.remove()
+  if (!ui.field.parentNode) ui.chips.append(ui.field)
+  ui.field.after(...ui.view.classes.slice(0, 9).map(([name], i) => chip(ui, name, i + 1)))
+}
+
+function drawPlan(ui) {
+  const focused = ui.plan.contains(document.activeElement)
+  ui.plan.replaceChildren(...planParts(ui.view.plan).map((part) => planPart(ui, part)))
+  ui.plan.hidden = !ui.view.plan.length
+  ui.unmarkAll.hidden = !(isMarkedView(ui.view) && ui.view.rows.length)
+  if (focused) (ui.plan.querySelector('[aria-pressed=true]') ?? ui.plan.querySelector('button'))?.focus()
 }
 
 export function applyText(marked) {
@@ -444,15 +560,51 @@ export function keepPictures(pictures, received, most = KEPT_PICTURES) {
   }
 }
 
-function drawLarge(ui, { file, picture: source, lines }) {
+// What stands beside an image, a few at a time: to find it, Python may have to read a class
+
+const PAIRS_AT_ONCE = 4
+
+function requestPairs(ui) {
+  const lacking = ui.view.rows.filter((row) => row.beside && !ui.pairs.has(pairKey(row)))
+  const files = lacking.slice(0, PAIRS_AT_ONCE).map((row) => row.file)
+  if (files.length) ui.ask('beside', { files })
+}
+
+function receivePairs(ui, pairs) {
+  keepPictures(ui.pairs, pairs.map((pair) => [pairKey(pair), pair]))
+  paintTiles(ui)
+  if (pairs.length) requestPairs(ui)
+}
+
+function shot(source, file, words) {
   const image = source ? make('img', { src: source, alt: file }) : span('crossed', 'cannot be shown')
+  return make('div', { class: 'shot' }, words ? make('b', {}, words) : null, image)
+}
+
+function drawLarge(ui, { file, picture: source, lines, pair }) {
+  const other = pair.words ? [shot(pair.picture, pair.other, `${pair.words}: ${pair.other || 'none'}`)] : []
+  const close = button('×', 'close: escape', () => leave(ui), 'close')
+  const shots = make('div', { class: 'shots' }, shot(source, file, other.length ? 'this image' : ''), ...other)
   const caption = make('figcaption', {}, ...lines.map((line) => span(null, line)))
-  ui.large.replaceChildren(image, caption)
+  const isNew = ui.large.hidden
+  ui.large.replaceChildren(shots, caption, close)
   ui.large.hidden = false
+  if (isNew) placeLarge(ui)
+}
+
+function placeLarge(ui) {
+  // Where its user looks: a page of a narrow cell is longer than the window
+  const room = ui.stage.clientHeight - ui.large.offsetHeight
+  ui.large.style.top = `${Math.max(0, Math.min(ui.tiles[ui.cursor]?.offsetTop ?? 0, room))}px`
+  ui.large.scrollIntoView({ block: 'nearest' })
 }
 
 function receive(ui, message) {
+  clearTimeout(ui.patience)
+  if (message.kind === 'done' || ui.impatient) say(ui, ui.model.get('message'))
+  ui.impatient = false
   if (message.kind === 'large') drawLarge(ui, message)
+  if (message.kind === 'pairs') receivePairs(ui, message.pairs)
   if (message.kind !== 'thumbnails') return
   keepPictures(ui.pictures, message.pictures)
   paintTiles(ui)
@@ -460,11 +612,25 @@ function receive(ui, message) {
 
 // The widget, as anywidget starts it
 
+const PATIENCE = 8000 // milliseconds
+const WIDE = 640 // pixels; narrower, the list of keys is folded
+
+function losePatience(ui) {
+  ui.impatient = true
+  say(ui, 'Python has not answered yet: it is busy, or its kernel has stopped')
+}
+
 function newUI(model) {
-  const ui = { model, pictures: new Map(), tiles: [], queue: [], cursor: 0, anchor: 0, turning: '' }
+  const ui = { model, pictures: new Map(), pairs: new Map(), tiles: [], queue: [], cursor: 0, anchor: 0, turning: '' }
   ui.id = `classes-${Math.random().toString(36).slice(2)}`
-  ui.ask = (action, details = {}) => model.send({ action, ...details })
-  const parts = [topBar(ui), markBar(ui), stage(ui), footBar(ui), help()]
+  ui.ask = (action, details = {}) => {
+    clearTimeout(ui.patience)
+    ui.patience = setTimeout(() => losePatience(ui), PATIENCE)
+    model.send({ action, ...details })
+  }
+  ui.help = help()
+  const foot = make('div', { class: 'bar foot' }, ui.help, findButton(ui))
+  const parts = [topBar(ui), markBar(ui), planBar(ui), stage(ui), foot]
   ui.box = make('div', { class: 'fastcnn-cleaner', onkeydown: (event) => handleKey(ui, event) }, ...parts)
   return ui
 }
@@ -478,8 +644,10 @@ function render({ model, el }) {
   window.addEventListener('keydown', claim, true)
   for (const [name, answer] of Object.entries(answers)) model.on(name, answer)
   draw()
+  ui.help.open = el.clientWidth >= WIDE
   return () => {
     clearTimeout(ui.timer)
+    clearTimeout(ui.patience)
     window.removeEventListener('keydown', claim, true)
     for (const [name, answer] of Object.entries(answers)) model.off(name, answer)
   }

@@ -56,6 +56,11 @@ test('what will happen to an image', () => {
   assert.deepEqual(said('mars', 'by hand'), ['call back as mars', 'back'])
 })
 
+test('the sign in the corner says what a click does', () => {
+  const signs = [row(), row({ aside: 'by hand' }), row({ to: '' }), row({ aside: 'by hand', to: 'earth' })]
+  assert.deepEqual(signs.map(cleaner.cornerSign), ['×', '+', '↶', '↶'])
+})
+
 test('what a model thinks', () => {
   assert.equal(cleaner.opinion(row()), '')
   assert.equal(cleaner.opinion(row({ predicted: 'mars', probability: 0.834 })), 'mars 83%')
@@ -70,6 +75,12 @@ test('a screen reader gets all of it in one sentence', () => {
     cleaner.sentence(full),
     'earth, 1.jpg, Blue, dark, set aside as by hand, the model says mars 100%, loss 4, marked: call back as mars',
   )
+  const beside = row({ beside: 'nearest in mars' })
+  assert.equal(cleaner.sentence(beside), 'earth, 1.jpg, beside it: nearest in mars')
+  const pair = { file: beside.file, words: 'nearest in mars', other: 'mars/7.jpg' }
+  assert.equal(cleaner.sentence(beside, pair), 'earth, 1.jpg, beside it: nearest in mars, mars/7.jpg')
+  assert.equal(cleaner.pairKey(beside), cleaner.pairKey(pair))
+  assert.notEqual(cleaner.pairKey(beside), cleaner.pairKey({ ...pair, words: 'original' }))
 })
 
 test('neighbours of one group share a frame', () => {
@@ -120,10 +131,46 @@ function keyboard(more = {}) {
 
 test('keys ask for actions', () => {
   const { asked, press } = keyboard({ anchor: 1 })
-  for (const key of ['x', 'X', ' ', 'Delete', 'b', 'u', 'y', '2']) press(key)
+  for (const key of ['x', 'X', ' ', 'Delete', 'b', 'u', 'y', '2', '0']) press(key)
   const files = ['earth/1.jpg', 'earth/2.jpg']
   const marks = [...Array(4).fill(['toggle', { files }]), ['keep_best', { files }]]
-  assert.deepEqual(asked, [...marks, ['undo', undefined], ['redo', undefined], ['mark', { files, to: 'mars' }]])
+  const relabelled = [['mark', { files, to: 'mars' }], ['mark', { files, to: null }]]
+  assert.deepEqual(asked, [...marks, ['undo', undefined], ['redo', undefined], ...relabelled])
+})
+
+test('r shows what is marked, and goes back to where one was', () => {
+  const { asked, press, ui } = keyboard()
+  const shown = (problem, more = {}) => Object.assign(ui.view, { label: 'earth', problem, page: 3, ...more })
+  shown('odd', { marked: 0 })
+  press('r')
+  shown('odd', { marked: 2 })
+  press('r')
+  shown('marked', { label: '', page: 0 })
+  press('r')
+  shown('marked_aside', { label: '', page: 0 })
+  press('r')
+  const back = ['show', { label: 'earth', problem: 'odd', page: 3 }]
+  assert.deepEqual(asked, [['show', { label: '', problem: 'marked' }], back, back])
+})
+
+test('the kinds of mark are counted; one kind alone says enough', () => {
+  const [all, aside, gone] = [['marked', 'marked', 3], ['marked_aside', 'set aside', 3], ['', 'no longer there', 1]]
+  assert.deepEqual(cleaner.planParts([]), [])
+  assert.deepEqual(cleaner.planParts([all, aside]), [aside])
+  assert.deepEqual(cleaner.planParts([all, gone]), [all, gone])
+  assert.deepEqual(cleaner.planParts([all, aside, gone]), [all, aside, gone])
+})
+
+test('an empty page says why', () => {
+  const text = (problem, label, classes = ['earth']) => cleaner.emptyText({ problem, label, classes, name: 'sky' })
+  assert.equal(text('marked_move', ''), 'Nothing is marked here.')
+  assert.equal(text('', 'earth'), 'No image here is of this kind.')
+  assert.equal(text('', ''), 'No image is left in these classes.')
+  assert.equal(text('', '', []), 'No image yet: put a folder of images for each class into sky.')
+})
+
+test('a refusal is told from an outcome', () => {
+  assert.deepEqual(['not done: no room', 'applied: 2 set aside'].map(cleaner.isRefusal), [true, false])
 })
 
 test('ctrl+z undoes, with shift it redoes, and ctrl+s is none of ours', () => {
