@@ -168,7 +168,7 @@ def _clean(
     fastcnn clean planets
     """
     from fastcnn.clean import clean_images
-    _stages.info('reading and comparing the images')
+    _stages.info('reading and comparing %d images', len(image_files(root)))
     report = clean_images(root, dry_run=dry_run, transforms=transforms, max_share=max_share, features=backbone_features)
     page, left_out = write_cleaning_report(report, root), left_out_files(root)
     warn_left_out(root, left_out)
