@@ -37,15 +37,15 @@ def imported():
     return found - sys.stdlib_module_names - {'fastcnn'}
 
 
-def packages_of(module, declared):
+def packages_of(module, installed, declared):
     "The installed packages that bring a module; of one that is not installed (Gradio), the declared one of its name"
-    installed = importlib.metadata.packages_distributions().get(module, [])
-    return {canonicalize_name(name) for name in installed} or {canonicalize_name(module)} & declared
+    return {canonicalize_name(name) for name in installed.get(module, ())} or {canonicalize_name(module)} & declared
 
 
 def test_what_is_imported_is_declared_and_nothing_else():
     declared = {package for extra in ('', *extras()) if extra != 'dev' for package, _ in requirements(extra)}
-    brought = {module: packages_of(module, declared) for module in imported()}
+    installed = importlib.metadata.packages_distributions()
+    brought = {module: packages_of(module, installed, declared) for module in imported()}
     assert not {module for module, packages in brought.items() if not packages & declared}, 'missing in settings.ini'
     assert not declared - set().union(*brought.values()) - BY_NAME, 'in settings.ini, and never imported'
 
