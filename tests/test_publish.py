@@ -730,7 +730,7 @@ def test_one_file_opens_from_a_disk(browser, one, tmp_path):
         shown(page, EXAMPLES[i - 1])
         best = expected.max()
         assert page.locator('#bars .share').first.inner_text() == ('> 99.9%' if best > .9995 else f'{best:.1%}')
-    assert page.locator('details').count() == 2 and 'Microsoft' in page.locator('details pre').inner_text()
+    assert page.locator('details').count() == 2 and 'Microsoft' in page.locator('details pre').text_content()
     page.close()
     assert not trouble
 
