@@ -19,12 +19,12 @@ _PART = dict(test='the test part', valid='the validation part')
 # %% ../nbs/17_evaluation.ipynb #faf89f09
 def _percent(share): return f'{share:.1%}'
 
-def _interval(ends): return f'{ends[0]:.1%} to {ends[1]:.1%}'
+def _percent_range(ends): return f'{ends[0]:.1%} to {ends[1]:.1%}'
 
 def _headline(found):
     "Such as accuracy 92.5%, 95% interval 88.1% to 95.6%, on 200 images of the test part"
     part = f' of {_PART[found.part]}' if found.part else ''
-    return f'accuracy {_percent(found.accuracy)}, 95% interval {_interval(found.accuracy_interval)}, on {int(found.per_class.images.sum())} images{part}' 
+    return f'accuracy {_percent(found.accuracy)}, 95% interval {_percent_range(found.accuracy_interval)}, on {int(found.per_class.images.sum())} images{part}' 
 
 # %% ../nbs/17_evaluation.ipynb #a64a0e74
 def _beside(found):
@@ -40,7 +40,7 @@ def _beside(found):
 def _class_rows(found):
     "(class, precision, recall with its interval, F1, images), the worst first"
     for row in found.per_class.sort_values('f1', kind='stable').head(_MOST_CLASSES).itertuples():
-        interval = '' if math.isnan(row.recall_low) else _interval((row.recall_low, row.recall_high))
+        interval = '' if math.isnan(row.recall_low) else _percent_range((row.recall_low, row.recall_high))
         yield row.Index, row.precision, row.recall, interval, row.f1, row.images
 
 _HEADS = 'class', 'precision', 'recall', '95% interval', 'F1', 'images' 
