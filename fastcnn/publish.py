@@ -19,7 +19,7 @@ from PIL import Image
 from . import __version__
 from .core import InputError, atomic_write, cache_folder, content_name, to_json
 from .exported import open_exported, predict, predict_each, read_config, read_or_reason
-from .folders import CARD, SITE, check_replaceable, replace_folder, seal_folder, small_file
+from .folders import CARD, FEATURES, SITE, check_replaceable, replace_folder, seal_folder, small_file
 
 # %% ../nbs/21_publish.ipynb #1d2348a4
 RUNTIME = 'onnxruntime-web@1.30.0' # as npm names it
@@ -90,7 +90,8 @@ def _runtime(
 
 # %% ../nbs/21_publish.ipynb #86ff8138
 _SITE = Path(fastcnn.__file__).parent/'web'/'site'
-_COPIED = ('page.js', 'words.js', 'worker.js', 'pixels.js', 'orientation.js', 'heat.js', 'style.css', 'icon.svg') # as they are
+_COPIED = sorted(p.name for p in _SITE.glob('*') # as they are
+                 if p.suffix in ('.js', '.css', '.svg') and not p.name.endswith('.test.js'))
 
 # %% ../nbs/21_publish.ipynb #37d53363
 def _page_title(
@@ -159,6 +160,14 @@ def _example(
     return f'examples/{number}.jpg', f'example {number}' + f' ({label})'*(label in classes), data.getvalue()
 
 # %% ../nbs/21_publish.ipynb #c6877e18
+def _known_features(path, config):
+    "The features from which a visitor teaches the model other classes, where it has them: name in the site → content"
+    if FEATURES not in config.get('files', {}): return {}
+    data = small_file(Path(path)/FEATURES, 1 << 24)
+    if hashlib.sha256(data).hexdigest() != config['files'][FEATURES]:
+        raise InputError(f'{str(Path(path)/FEATURES)!r} is not the file that was exported')
+    return {content_name(data, '.safetensors'): data}
+
 def _pages(path, config, title, facts, size, examples, credits):
     "The HTML files of a site: name → content"
     from jinja2 import Environment, FileSystemLoader
@@ -173,14 +182,15 @@ def _pages(path, config, title, facts, size, examples, credits):
 def _site_files(path, config, runtime, title, examples, credits):
     "All files of a site: name → content, bytes"
     graph = (Path(path)/'model.onnx').read_bytes()
-    about = dict(classes=config['classes'], size=config['size'], method=config.get('method', 'crop'), model=content_name(graph, '.onnx'),
+    known = _known_features(path, config)
+    about = dict(features=next(iter(known), None), sha256=config.get('files', {}).get('model.onnx'), classes=config['classes'], size=config['size'], method=config.get('method', 'crop'), model=content_name(graph, '.onnx'),
                  threshold=(config.get('none_of_these') or {}).get('threshold'))
     shown = [_example(file, i, config['classes']) for i, file in enumerate(examples, 1)]
     size = _megabytes(len(graph) + sum(map(len, runtime.values())))
     names = [(name, alt) for name, alt, _ in shown]
     pages = _pages(path, config, title, _facts(config, len(graph)), size, names, credits)
     files = {name: text.encode() for name, text in pages.items()}
-    files |= {'about.json': to_json(about).encode(), about['model']: graph}
+    files |= {'about.json': to_json(about).encode(), about['model']: graph} | known
     files |= {name: (_SITE/name).read_bytes() for name in _COPIED} | {name: data for name, _, data in shown}
     runtime = {'LICENSE': (_SITE/'runtime-license.txt').read_bytes()} | runtime
     return files | {f'runtime/{name}': data for name, data in runtime.items()}

@@ -23,7 +23,7 @@ ROOMS = { # what each may import beside them: the design, which tests/test_repo.
     'models': 'convolution', 'drawings': 'models', 'training': 'models', 'fast': 'models training', 'transfer': 'models training data',
     'distributed': 'training', 'activations': '', 'diagnosis': 'duplicates models training activations', 'evaluation': '',
     'plans': 'models training fast transfer data activations evaluation', 'novelty': 'training', 'folders': '', 'graphs': '',
-    'deploy': 'images models training novelty folders graphs', 'exported': 'images models folders graphs',
+    'deploy': 'images models training novelty folders graphs', 'taught': 'folders', 'exported': 'images models folders graphs taught',
     'publish': 'exported folders', 'report': 'evaluation images',
     'pages': '', 'lessons': 'convolution pages', 'exercises': 'convolution lessons', 'networks': 'pages',
 }
