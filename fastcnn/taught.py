@@ -178,7 +178,7 @@ def fit_taught(
     "Learn classes from a few pictures each, beside the model's own"
     taught, (present, own_truth) = len(lessons), np.unique(known.classes, return_inverse=True)
     own, sizes = len(present), [len(rows) for rows in lessons.values()]
-    rows = np.concatenate([known.rows, *map(unit, lessons.values())])
+    rows = np.concatenate([known.rows, *map(unit_rows, lessons.values())])
     truth = np.r_[own_truth, np.repeat(range(own, own + taught), sizes)]
     weights = (len(rows)/(own + taught)/np.bincount(truth))[truth]
     centred = rows - (middle := weights @ rows/weights.sum())

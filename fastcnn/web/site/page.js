@@ -175,9 +175,9 @@ function drawMap() {
   paint(heat)
   $('cold').textContent = `odds × ${factor(most)}`
   $('hot').textContent = `odds ÷ ${factor(most)}`
-  const colours = `Red: covering this spot lowers the odds of ${name}. Blue: it raises them.`
-  const found_ = `The strongest spot is ${place(heat)}, and the scale ends where the odds change by a factor of ${factor(most)}.`
-  $('meaning').textContent = `${colours} ${found_} The map has ${heat.cells} × ${heat.cells} cells; ${heat.cells ** 2 > 0 ? 'four at a time were covered with the mean colour of the picture.' : ''}`
+  const colours = `Red: covering this spot lowers the odds of ${name}. Blue: it raises them. The scale ends where they change by a factor of ${factor(most)}.`
+  const made = `It has ${heat.cells} × ${heat.cells} cells, as it was measured: windows of two by two cells were covered with the mean colour of the picture.`
+  $('meaning').textContent = `${colours} The strongest spot is ${place(heat)}. ${made}`
 }
 
 async function look() {
@@ -240,7 +240,7 @@ function cameraClosed() {
   mean = told = undefined
   const inside = $('camera').contains(document.activeElement)
   $('camera').hidden = true
-  $('stage').hidden = false
+  for (const id of ['stage', 'open']) $(id).hidden = false
   lessons.target(undefined)
   $('answer').hidden = true
   if (found) answer(found)
@@ -254,7 +254,7 @@ async function openCamera() {
   if (!camera.on) return
   for (const id of ['map', 'heatmap', 'answer']) $(id).hidden = true
   $('camera').hidden = false
-  $('stage').hidden = true
+  for (const id of ['stage', 'open']) $(id).hidden = true
   say('The camera is on; its pictures stay here.')
   $(lessons.current() ? 'give' : 'take').focus()
   $('turn').hidden = !(await camera.others())
@@ -351,7 +351,11 @@ const lessons = new Lessons({
     return new Uint8Array(await reply.arrayBuffer())
   },
   camera: openCamera,
-  changed: () => found && !camera.on && show(found.blob, found.name), // so that a visitor sees at once what has changed
+  changed: () => { // a visitor sees at once what that changes
+    mean = undefined
+    if (found && !camera.on) show(found.blob, found.name)
+    table.again()
+  },
 })
 ready.then(() => lessons.begin(), () => {})
 

@@ -40,22 +40,39 @@ export class Table {
 
   /** Take some more. */
   async add(pictures, left = 0) {
-    if (left) this.left = (this.left ?? 0) + left
+    this.left = (this.left ?? 0) + left
     this.waiting.push(...pictures)
     $('many').hidden = false
     if (this.running) return
     this.running = true
     while (this.waiting.length) {
-      const { file, name } = this.waiting.shift()
-      this.progress(name)
-      this.rows.push({ file, name, ...(await this.look(file)) })
       this.progress()
-      if (!this.due) this.due = requestAnimationFrame(() => this.draw()) // however quick the model is
+      const row = this.waiting.shift()
+      const found = await this.look(row.file)
+      if (!('label' in row)) this.rows.push(row) // it is new
+      this.forget(row)
+      Object.assign(row, { label: undefined, p: undefined, probabilities: undefined, novelty: undefined, error: undefined }, found)
+      this.due ??= requestAnimationFrame(() => this.draw()) // however quick the model is
     }
     this.running = false
     this.draw()
     this.progress()
     this.tell(this.summary())
+  }
+
+  /** Look at all of them once more: the model has learnt something. */
+  again() {
+    if (!this.rows.length) return
+    const known = new Set(this.rows)
+    this.waiting = [...this.rows, ...this.waiting.filter(row => !known.has(row))]
+    this.add([])
+  }
+
+  /** A row is drawn no longer. */
+  forget(row) {
+    const drawn = this.drawn.get(row)
+    if (drawn?.url) URL.revokeObjectURL(drawn.url)
+    this.drawn.delete(row)
   }
 
   summary() {
@@ -65,10 +82,10 @@ export class Table {
   }
 
   progress() {
-    const total = this.rows.length + this.waiting.length + Number(Boolean(this.running && this.waiting.length === 0 && this.busy))
-    const left = this.left ? ` ${this.left} other ${this.left === 1 ? 'file was' : 'files were'} left out: no ${this.left === 1 ? 'picture' : 'pictures'}.` : ''
-    $('count').textContent = `${this.rows.length} of ${total} pictures.${left}`
-    Object.assign($('share'), { max: Math.max(1, total), value: this.rows.length, hidden: !this.running })
+    const left = this.left ? ` ${this.left} other ${this.left === 1 ? 'file is no picture and was' : 'files are no pictures and were'} left out.` : ''
+    const waiting = this.waiting.length
+    $('count').textContent = `${this.rows.length} ${this.rows.length === 1 ? 'picture' : 'pictures'}${waiting ? `, ${waiting} to go` : ''}.${left}`
+    Object.assign($('share'), { max: Math.max(1, this.rows.length + waiting), value: this.rows.length, hidden: !this.running })
     $('halt').hidden = !this.running
     $('save').disabled = $('clear').disabled = this.running || !this.rows.length
   }
@@ -93,11 +110,7 @@ export class Table {
     const all = pick(this.rows, this.view)
     const some = all.slice(0, this.most)
     const wanted = new Set(some)
-    for (const [row, { url }] of this.drawn) {
-      if (wanted.has(row)) continue
-      URL.revokeObjectURL(url)
-      this.drawn.delete(row)
-    }
+    for (const row of this.drawn.keys()) wanted.has(row) || this.forget(row)
     const body = $('rows')
     const now = some.map(row => this.element(row))
     const same = [...body.children].every((element, i) => element === now[i])
