@@ -134,6 +134,12 @@ export class Table {
     $('kind').value = this.view.kind = chosen
   }
 
+  cells(row) {
+    const share = make('span', { className: 'track' }, make('i'))
+    share.firstChild.style.width = `${100 * row.p}%`
+    return [make('td', {}, row.label ?? 'None of these'), make('td', { className: 'sure' }, share, make('span', {}, percent(row.p)))]
+  }
+
   element(row) {
     if (this.drawn.has(row)) return this.drawn.get(row).element
     const url = row.thumb ? URL.createObjectURL(row.thumb) : ''
@@ -142,13 +148,9 @@ export class Table {
     button.setAttribute('aria-label', `Look closely at ${row.name}`)
     button.onclick = () => this.open(row.file, row.name)
     button.disabled = Boolean(row.error)
-    const answer = row.error || (row.label === null ? 'None of these' : row.label)
     const kind = kindOf(row).split(' ')[0]
-    const share = make('span', { className: 'track' }, make('i'))
-    share.firstChild.style.width = `${100 * (row.p ?? 0)}%`
-    const element = make('tr', { className: kind },
-      make('td', {}, button), make('td', { className: 'file' }, row.name), make('td', {}, answer),
-      make('td', { className: 'sure' }, ...(row.error ? [] : [share, make('span', {}, percent(row.p))])))
+    const cells = row.error ? [make('td', { colSpan: 2 }, row.error)] : this.cells(row)
+    const element = make('tr', { className: kind }, make('td', {}, button), make('td', { className: 'file' }, row.name), ...cells)
     this.drawn.set(row, { element, url })
     return element
   }

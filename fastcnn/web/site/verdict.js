@@ -38,9 +38,10 @@ export function overlaps({ classes }, own) {
 
 /** What becomes of the model's own classes, and of none of these */
 export function advice({ classes, own }) {
-  const most = Math.max(...classes.map(found => found.n))
-  const least = Math.min(...classes.map(found => found.n))
+  const sizes = classes.map(found => found.n).filter(n => n > 1)
+  const [most, least] = [Math.max(...sizes), Math.min(...sizes)]
   const often = least === most ? `one in ${most + 1}` : `one in ${most + 1} to one in ${least + 1}`
+  const missed = sizes.length ? `about ${often} true pictures of a taught class will be, too` : 'and so are nearly all true pictures of a class of which it has seen one'
   const lost = own.lost ? `${own.lost} of ${own.n} pictures of its own classes are now taken for what was taught` : `None of ${own.n} pictures of its own classes is taken for what was taught`
-  return `${lost}. What is like none of your pictures is still called none of these; about ${often} true pictures of a taught class will be, too.`
+  return `${lost}. What is like none of your pictures is still called none of these; ${missed}.`
 }

@@ -29,4 +29,5 @@ test('classes that overlap are named, taught ones and own ones', () => {
 test('what becomes of the own classes is told', () => {
   assert.match(advice({ classes: [{ n: 9 }], own: { n: 100, lost: 2 } }), /^2 of 100 .* one in 10 true/)
   assert.match(advice({ classes: [{ n: 9 }, { n: 4 }], own: { n: 100, lost: 0 } }), /^None of 100 .* one in 10 to one in 5 true/)
+  assert.match(advice({ classes: [{ n: 1 }], own: { n: 100, lost: 0 } }), /nearly all true pictures/)
 })
