@@ -183,7 +183,8 @@ def _site_files(path, config, runtime, title, examples, credits):
     "All files of a site: name → content, bytes"
     graph = (Path(path)/'model.onnx').read_bytes()
     known = _known_features(path, config)
-    about = dict(features=next(iter(known), None), sha256=config.get('files', {}).get('model.onnx'), classes=config['classes'], size=config['size'], method=config.get('method', 'crop'), model=content_name(graph, '.onnx'),
+    teaches = dict(features=next(iter(known), None), sha256=config.get('files', {}).get('model.onnx'))
+    about = teaches | dict(classes=config['classes'], size=config['size'], method=config.get('method', 'crop'), model=content_name(graph, '.onnx'),
                  threshold=(config.get('none_of_these') or {}).get('threshold'))
     shown = [_example(file, i, config['classes']) for i, file in enumerate(examples, 1)]
     size = _megabytes(len(graph) + sum(map(len, runtime.values())))

@@ -166,10 +166,12 @@ class Taught:
         return both, np.minimum(novelty, threshold + beyond) if np.isfinite(threshold) else novelty
 
 # %% ../nbs/20_exported.ipynb #997b30a3
-def _nearness(rows):
-    "Pictures of a class, and how near its remotest is to the nearest of the others; 1 for a single one"
+_STRANGE = .95 # Of the model's own pictures are farther away than what a taught class lets in
+
+def _nearness(rows, others):
+    "Pictures of a class, and how near is near enough; 1, which only a copy is, where there is a single one"
     near = rows @ rows.T - 3*np.eye(len(rows)) # not to itself
-    return rows, float(near.max(1).min()) if len(rows) > 1 else 1.
+    return rows, float(max(near.max(1).min(), np.quantile((others @ rows.T).max(1), _STRANGE))) if len(rows) > 1 else 1.
 
 def fit_taught(
     known:Known, # Of the model
@@ -189,5 +191,6 @@ def fit_taught(
     (alpha, constant, left), line = tried[best], lines[best][0]
     said = _shares(_margins(left, own), line).argmax(1)
     right = {name: (int((said[groups == t] == t).sum()) if n > 1 else 0, n) for t, (name, n) in enumerate(zip(lessons, sizes), 1)}
-    near = [_nearness(unit_rows(unit_rows(some) - known.rows.mean(0))) for some in lessons.values()]
-    return Taught(list(lessons), own, middle, centred.T @ alpha, constant, line, known.rows.mean(0), near, right)
+    home = known.rows.mean(0)
+    near = [_nearness(unit_rows(unit_rows(some) - home), unit_rows(known.rows - home)) for some in lessons.values()]
+    return Taught(list(lessons), own, middle, centred.T @ alpha, constant, line, home, near, right)

@@ -3,13 +3,14 @@ import csv, json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fastcnn.core import InputError
 from fastcnn.deploy import export_model
 from fastcnn.exported import predict
 from fastcnn.pipeline import write_predictions
 from fastcnn.planets import planet_image
-from test_publish import axe, draw, encoded, open_page, put, server, shown, visit # noqa: F401: fixtures are found by name
+from test_publish import axe, draw, open_page, put, server, shown, visit  # noqa: F401 (fixtures are found by name)
 from web import violations
 
 
@@ -30,7 +31,7 @@ def pictures(tmp_path_factory):
     "Planets, and flags of three bars, which are none: name → file"
     folder, rng = tmp_path_factory.mktemp('pictures'), np.random.default_rng(0)
     planets = draw(folder, 3, 500, lambda i: (90, 70))
-    from PIL import Image
+
     bars = [np.repeat(rng.integers(0, 256, (3, 3), dtype=np.uint8), 30, 0)[:, None].repeat(90, 1) for _ in range(12)]
     for i, flag in enumerate(bars): Image.fromarray(flag).save(folder/f'flag {i}.png')
     return dict(planets=planets, flags=[folder/f'flag {i}.png' for i in range(12)])

@@ -194,8 +194,8 @@ export class Lessons {
   }
 
   told() {
-    const { classes } = this.about()
-    return [...overlaps(this.report, classes), advice(this.report)].map(text => make('p', {}, text))
+    const { classes, threshold } = this.about()
+    return [...overlaps(this.report, classes), advice(this.report, threshold !== null)].map(text => make('p', {}, text))
   }
 
   card(lesson) {

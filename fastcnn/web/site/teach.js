@@ -4,6 +4,7 @@
 export const MAX_CLASSES = 20
 export const MAX_PICTURES = 400 // Of all classes that are taught
 const STRENGTHS = [0.01, 0.03, 0.1, 0.3, 1] // Of the ridge, in units of the mean squared length
+const STRANGE = 0.95 // Of the model's own pictures are farther away than what a taught class lets in
 const COPY = 0.95 // Cosine above which two pictures are nearly one
 
 const dot = (a, b) => {
@@ -135,10 +136,20 @@ export function calibrate(all, truth, taught) {
 
 const cosines = (row, others) => others.map(other => dot(row, other))
 
-/** How near a class lets a picture be: as its own remotest picture is to the nearest of the others */
-function nearness(rows) {
+/** The value below which this share of some numbers lies */
+function quantile(values, share) {
+  const sorted = [...values].sort((a, b) => a - b)
+  const at = share * (sorted.length - 1)
+  const low = Math.floor(at)
+  return sorted[low] + (at - low) * (sorted[Math.min(low + 1, sorted.length - 1)] - sorted[low])
+}
+
+/** How near a picture must be to one of a class: as near as its own remotest is to the nearest other, and nearer than nearly all of the model's own are */
+function nearness(rows, others) {
   const nearest = rows.map((row, i) => Math.max(-1, ...cosines(row, rows.filter((_, j) => j !== i))))
-  return { rows, least: rows.length > 1 ? Math.min(...nearest) : 1, copies: nearest.filter(value => value > COPY).length }
+  const strange = quantile(others.map(other => Math.max(...cosines(other, rows))), STRANGE)
+  const least = rows.length > 1 ? Math.max(Math.min(...nearest), strange) : 1
+  return { rows, least, copies: nearest.filter(value => value > COPY).length, refused: nearest.filter(value => value < least).length }
 }
 
 /** Which class each row gets when it is left out */
@@ -171,7 +182,8 @@ export function fit(known, lessons) {
   const best = tried.reduce((a, b) => (b.loss < a.loss ? b : a))
   const columns = counts.map((_, c) => combined(centred, best.alpha.map(row => row[c])))
   const home = meanOf(known.rows, known.rows.map(() => 1))
-  const near = lessons.map(lesson => nearness(lesson.features.map(row => unit(minus(unit(row), home)))))
+  const others = known.rows.map(row => unit(minus(row, home)))
+  const near = lessons.map(lesson => nearness(lesson.features.map(row => unit(minus(unit(row), home))), others))
   const said = answers(best.left, own, best.line)
   return { own, middle, columns, constant: best.constant, line: best.line, home, near, report: report(lessons, present, truth, said, near) }
 }
@@ -183,7 +195,7 @@ function report(lessons, present, truth, said, near) {
   const classes = lessons.map((lesson, t) => {
     const mine = said.filter((_, i) => truth[i] === own + t)
     const others = [...new Set(mine)].filter(c => c !== own + t).map(c => ({ ...name(c), n: mine.filter(s => s === c).length }))
-    return { name: lesson.name, n: mine.length, right: mine.length > 1 ? mine.filter(c => c === own + t).length : 0, others, copies: near[t].copies }
+    return { name: lesson.name, n: mine.length, right: mine.length > 1 ? mine.filter(c => c === own + t).length : 0, others, copies: near[t].copies, refused: near[t].refused }
   })
   const old = said.filter((_, i) => truth[i] < own)
   return { classes, own: { n: old.length, lost: old.filter(c => c >= own).length } }

@@ -81,3 +81,12 @@ test('the features of a model are read', () => {
   assert.deepEqual([[...rows[0]], classes], [[1, 0], [0, 1]])
   assert.ok(Math.abs(rows[1][0] + Math.SQRT1_2) < 1e-12)
 })
+
+test('a class of very different pictures does not let in what is farther away than the own pictures are', () => {
+  const mixed = [2, 2, 0, 7].map((axis, i) => around(axis, 1, 20 + i)[0]) // one looks like an own class
+  const taught = fit(KNOWN, [{ name: 'mixed', features: mixed }])
+  const places = KNOWN.rows.map(row => unit(row.map((value, i) => value - taught.home[i])))
+  const let_in = places.filter(place => taught.near[0].rows.some(row => row.reduce((sum, value, i) => sum + value * place[i], 0) > taught.near[0].least)).length
+  assert.ok(let_in <= 2, `${let_in} of 24`)
+  assert.ok(taught.report.classes[0].refused > 0)
+})

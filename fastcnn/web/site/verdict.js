@@ -36,12 +36,19 @@ export function overlaps({ classes }, own) {
   return lines
 }
 
-/** What becomes of the model's own classes, and of none of these */
-export function advice({ classes, own }) {
+/** How many true pictures of what was taught will be called none of these */
+function missed(classes) {
   const sizes = classes.map(found => found.n).filter(n => n > 1)
+  if (!sizes.length) return 'and so are nearly all true pictures of a class of which it has seen one'
+  const refused = classes.reduce((sum, found) => sum + (found.n > 1 ? found.refused : 0), 0)
+  const all = sizes.reduce((a, b) => a + b)
+  if (refused) return `and so are ${refused} of your ${all} pictures when they are left out`
   const [most, least] = [Math.max(...sizes), Math.min(...sizes)]
-  const often = least === most ? `one in ${most + 1}` : `one in ${most + 1} to one in ${least + 1}`
-  const missed = sizes.length ? `about ${often} true pictures of a taught class will be, too` : 'and so are nearly all true pictures of a class of which it has seen one'
-  const lost = own.lost ? `${own.lost} of ${own.n} pictures of its own classes are now taken for what was taught` : `None of ${own.n} pictures of its own classes is taken for what was taught`
-  return `${lost}. What is like none of your pictures is still called none of these; ${missed}.`
+  return `about ${least === most ? `one in ${most + 1}` : `one in ${most + 1} to one in ${least + 1}`} true pictures of a taught class will be, too`
+}
+
+/** What becomes of the model's own classes and, where it `refuses` anything, of none of these */
+export function advice({ classes, own }, refuses = true) {
+  const lost = own.lost ? `${own.lost} of ${own.n} pictures of its own classes are now taken for what was taught.` : `None of ${own.n} pictures of its own classes is taken for what was taught.`
+  return refuses ? `${lost} What is like none of your pictures is still called none of these; ${missed(classes)}.` : lost
 }
