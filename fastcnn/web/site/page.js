@@ -42,7 +42,7 @@ async function start() {
 }
 function say(text, spoken = '') {
   $('status').textContent = text
-  $('status').className = spoken
+  $('status').className = $('answer').hidden ? '' : spoken // an empty card says nothing
 }
 
 export const ready = start()
