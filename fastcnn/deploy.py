@@ -21,11 +21,11 @@ from torch import nn
 # %% ../nbs/19_deploy.ipynb #050976e5
 from . import __version__
 from .core import InputError, atomic_write, kind_of, to_json, utc_now
-from .folders import (CARD, MODEL, MODEL_FILES, config_digest, file_digest, recover_folder,
+from .folders import (CARD, FEATURES, MODEL, MODEL_FILES, config_digest, file_digest, recover_folder,
                              replace_folder, small_file)
 from .graphs import check_graph
 from .texts import markdown_text
-from .novelty import FeatureNetwork, fit_novelty, last_layer
+from .novelty import FeatureNetwork, features_of, fit_novelty, last_layer
 from .training import is_pretrained
 
 if TYPE_CHECKING: from fastai.learner import Learner
@@ -60,16 +60,18 @@ def crop_graph(
 
 # %% ../nbs/19_deploy.ipynb #6a86075c
 class _Answers(nn.Module):
-    "Squares (N, 3, size, size), 0 to 255 → probabilities (N, classes) and, where it can be told, novelty (N,)"
-    def __init__(self, network, novelty=None):
+    "Squares (N, 3, size, size), 0 to 255 → probabilities (N, classes) and, where they can be told, novelty (N,) and features (N, d)"
+    def __init__(self, network, novelty=None, with_features=False):
         super().__init__()
-        self.network, self.novelty = network, novelty
+        self.network, self.novelty, self.with_features = network, novelty, with_features
 
     def forward(self, squares):
         logits, features = self.network(squares)
-        probabilities = logits.softmax(1)
-        if self.novelty is None: return (probabilities,)
-        return probabilities, self.novelty(squares, features, self.network)
+        novelty = () if self.novelty is None else (self.novelty(squares, features, self.network),)
+        return logits.softmax(1), *novelty, *[features]*self.with_features
+
+    @property
+    def outputs(self): return ['probabilities', *['novelty']*(self.novelty is not None), *['features']*self.with_features]
 
 # %% ../nbs/19_deploy.ipynb #2303d6af
 def export_onnx(
@@ -91,10 +93,9 @@ def export_onnx(
 
 # %% ../nbs/19_deploy.ipynb #5fa53d03
 def _whole_graph(answers, size, method):
-    "The whole way as bytes: `image` (N, H, W, 3) uint8 → `probabilities` and, where it can be told, `novelty`"
+    "The whole way as bytes: `image` (N, H, W, 3) uint8 → `probabilities` and, where they can be told, `novelty` and `features`"
     import onnx
-    outputs = ['probabilities', 'novelty'][:1 if answers.novelty is None else 2]
-    rest = export_onnx(answers, size, ['squares'], outputs)
+    rest = export_onnx(answers, size, ['squares'], answers.outputs)
     # both may use the same names
     rest = onnx.compose.add_prefix(rest, 'answers/', rename_inputs=False, rename_outputs=False)
     whole = onnx.compose.merge_models(crop_graph(size, method), rest, io_map=[('cropped', 'squares')])
@@ -109,9 +110,10 @@ def _check_equal(graph, answers, size):
     images = np.random.default_rng(0).integers(0, 256, (8, size, size, 3), dtype=np.uint8)
     found = ort.InferenceSession(graph, providers=['CPUExecutionProvider']).run(None, {'image': images})
     with torch.no_grad(): expected = answers(torch.tensor(images).permute(0, 3, 1, 2).float())
-    for bound, here, there in zip((1e-4, 1e-3), expected, found): # of probabilities, of novelty
-        difference = float(np.abs(here.numpy() - there).max())
-        if not difference < bound:
+    bounds = dict(probabilities=1e-4, novelty=1e-3, features=1e-3) # the last in units of their size
+    for name, here, there in zip(answers.outputs, expected, found):
+        difference = float(np.abs(here.numpy() - there).max())/(max(1, float(here.abs().max())) if name == 'features' else 1)
+        if not difference < bounds[name]:
             raise RuntimeError(f'the exported graph differs from the network by {difference:.2g}: nothing was exported')
 
 # %% ../nbs/19_deploy.ipynb #fe6bca08
@@ -178,13 +180,48 @@ def _fit_novelty(learn, network, size, method, features):
     network.to('cpu')
     return found
 
+# %% ../nbs/19_deploy.ipynb #b0a7730c
+_KEPT, _KEPT_OF_A_CLASS = 200, 100 # Pictures at most
+
+def _kept(labels, n_classes):
+    "Numbers of images, the same number of each class as far as it has them: whoever comes first is taken first"
+    turn = np.zeros(len(labels), int)
+    for label in range(n_classes): turn[labels == label] = np.arange((labels == label).sum())
+    return np.lexsort((np.arange(len(labels)), turn))[:min(_KEPT, (turn < _KEPT_OF_A_CLASS).sum())]
+
+# %% ../nbs/19_deploy.ipynb #09347885
+def _write_features(
+    file:Path, # To be written
+    learn:'Learner',
+    network:FeatureNetwork, # With its weights
+    size:int, # Pixels
+    method:str, # As `crop_graph` has it
+    features:tuple=None # Of the training and the validation images, if they are known
+)->bool: # Whether there is something to write
+    "Write features of some images, those of the validation part first, of which it has learnt less; False: it has no features of pictures"
+    from safetensors.numpy import save_file
+    parts, classes = (learn.dls.valid, learn.dls.train), len(learn.dls.vocab)
+    chosen = [np.array(_sample(part), int) for part in parts]
+    labels = np.array([int(part.dataset.tls[-1][i]) for part, some in zip(parts, chosen) for i in some.tolist()])
+    kept, n = np.sort(_kept(labels, classes)), len(chosen[0])
+    own = chosen[0][kept[kept < n]], chosen[1][kept[kept >= n] - n]
+    if features is None:
+        found = [features_of(network, torch.as_tensor(batch)) for part, some in zip(parts, own) for batch in _squares(part, some.tolist(), size, method)]
+    else: found = [known[some] for known, some in zip(features[::-1], own)]
+    rows = np.concatenate(found) if found and all(part is not None for part in found) else np.zeros((0, 1))
+    if len(rows) != len(kept): return False
+    unit = rows/np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12)
+    save_file(dict(features=unit.astype(np.float16), classes=labels[kept].astype(np.int32)), file)
+    file.chmod(0o644) # safetensors writes for the owner alone
+    return True
+
 # %% ../nbs/19_deploy.ipynb #c386fa48
-FORMAT = 2 # Of the folder: 1 knew neither novelty nor checksums
+FORMAT = 3 # Of the folder: 1 knew neither novelty nor checksums, 2 no features
 
 # %% ../nbs/19_deploy.ipynb #44260402
 def _with_checksums(folder, config):
     "The configuration with the checksums of the other files and its own"
-    config = config | dict(files={name: file_digest(folder/name) for name in (*MODEL_FILES[1:], CARD) if (folder/name).exists()})
+    config = config | dict(files={name: file_digest(folder/name) for name in (*MODEL_FILES[1:], CARD, FEATURES) if (folder/name).exists()})
     return config | dict(sha256=config_digest(config))
 
 # %% ../nbs/19_deploy.ipynb #31ed9fb9
@@ -222,7 +259,8 @@ def _write_model(folder, learn, features=None):
     method = getattr(getattr(dls.train, 'pixels', None), 'method', 'crop') # fastai's own DataLoaders: the middle
     network = FeatureNetwork(model, mean, std).eval()
     novelty, none_of_these = _fit_novelty(learn, network, size, method, features)
-    answers = _Answers(network, novelty).eval()
+    sees_more = is_pretrained(learn) and _write_features(folder/FEATURES, learn, network, size, method, features)
+    answers = _Answers(network, novelty, sees_more).eval()
     (folder/'model.onnx').write_bytes(_whole_graph(answers, size, method))
     _check_equal((folder/'model.onnx').read_bytes(), answers, size)
     _write_weights(model, folder/'model.safetensors')
@@ -350,12 +388,13 @@ def _check_whole(path):
     if not kind_of(path): recover_folder(path)
     wrong = [name for name in MODEL_FILES if kind_of(path/name) != 'file']
     if wrong: raise InputError(f'{str(path)!r} is no exported model: {", ".join(wrong)} missing')
-    if kind_of(path/CARD) not in ('', 'file'): raise InputError(f'{str(path/CARD)!r} is no ordinary file')
+    for file in (path/CARD, path/FEATURES):
+        if kind_of(file) not in ('', 'file'): raise InputError(f'{str(file)!r} is no ordinary file')
     file = path/'config.json'
     try: config = json.loads(small_file(file))
     except (OSError, ValueError, RecursionError) as error: raise InputError(f'{str(file)!r} cannot be read: {error}') from error
     if not isinstance(config, dict): raise InputError(f'{str(file)!r} holds no configuration')
-    now = {name: file_digest(path/name) for name in MODEL_FILES[1:]}
+    now = {name: file_digest(path/name) for name in (*MODEL_FILES[1:], *[FEATURES]*(FEATURES in config.get('files', ())))}
     if 'files' in config and (config.get('sha256') != config_digest(config) or config['files'] != config['files'] | now):
         raise InputError(f'{str(path)!r} was changed or damaged after the export')
 
@@ -388,7 +427,7 @@ def export_model(
     if measure: # the model is there already: what fails now loses nothing
         config |= json.loads(to_json(measure(path))) # what a reader will find
         with replace_folder(path, MODEL) as folder:
-            for name in MODEL_FILES[1:]: _same_file(path/name, folder/name)
+            for name in (*MODEL_FILES[1:], *[FEATURES]*(path/FEATURES).exists()): _same_file(path/name, folder/name)
             _describe(folder, config, data, license)
     return path
 
@@ -402,7 +441,7 @@ def _upload(api, path, repo_id, private, message):
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
     try:
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-        files = [*MODEL_FILES, 'README.md']
+        files = [*MODEL_FILES, CARD, FEATURES]
         api.upload_folder(repo_id=repo_id, folder_path=path, allow_patterns=files, commit_message=message)
     except (LocalTokenNotFoundError, HFValidationError) as error:
         raise InputError(f'{repo_id!r} cannot be uploaded: {_first_line(error)}') from error

@@ -21,9 +21,10 @@ from PIL import Image
 
 # %% ../nbs/20_exported.ipynb #194c4e28
 from .core import InputError, map_ahead, start_thread
-from .folders import config_digest, file_digest, recover_folder, small_file
+from .folders import FEATURES, config_digest, file_digest, recover_folder, small_file
 from .graphs import check_graph
 from .images import UnreadableImage, is_text, read_image, tell_left_out, walk_images, warn_left_out
+from .taught import Taught, fit_taught, read_features, read_taught
 
 # %% ../nbs/20_exported.ipynb #fd56a4fe
 _MAX_BYTES = {'config.json': 1 << 20, 'model.onnx': (1 << 31) - 1, 'model.safetensors': 1 << 33}
@@ -51,7 +52,7 @@ def _check_files(path):
         if not 0 < size <= limit: raise InputError(f'{file} has {size:,} bytes: 1 to {limit:,} are possible')
 
 # %% ../nbs/20_exported.ipynb #88811c02
-FORMATS = range(1, 3) # Of the folder, that are understood; 1 knew neither novelty nor checksums
+FORMATS = range(1, 4) # Of the folder, that are understood; 1 knew neither novelty nor checksums, 2 no features
 
 def _is_integer(v, low, high): return isinstance(v, int) and not isinstance(v, bool) and low <= v <= high
 def _is_number(v, low=-1e6, high=1e6):
@@ -195,8 +196,22 @@ def _check_interface(session, config, file):
     inputs, outputs = kinds(session.get_inputs()), kinds(session.get_outputs())
     wanted = dict(probabilities=('tensor(float)', 2))
     if config.get('none_of_these') or 'novelty' in outputs: wanted['novelty'] = ('tensor(float)', 1)
+    if 'features' in outputs: wanted['features'] = ('tensor(float)', 2)
     if inputs != dict(image=('tensor(uint8)', 4)) or outputs != wanted:
         raise InputError(f'{str(file)!r} does not go from `image` to {" and ".join(wanted)}')
+
+# %% ../nbs/20_exported.ipynb #ce51bb49
+_CANNOT_LEARN = 'cannot be taught: it holds no features; train it with a pretrained body (`--plan transfer`) and export it anew'
+
+def _learn_taught(path, config, file):
+    "What a file teaches this model, from the features that lie beside it"
+    if FEATURES not in config.get('files', {}): raise InputError(f'{str(path)!r} {_CANNOT_LEARN}')
+    _check_digest(path, config, FEATURES)
+    known = read_features(path/FEATURES, len(config['classes']))
+    lessons = read_taught(file, config['files']['model.onnx'], config['classes'], known.rows.shape[1])
+    return fit_taught(known, lessons)
+
+def _threshold(config): return (config.get('none_of_these') or {}).get('threshold', math.inf)
 
 # %% ../nbs/20_exported.ipynb #5066194a
 @dataclass(frozen=True)
@@ -206,18 +221,23 @@ class ExportedModel:
     config:dict # Its config.json
     session:object = field(repr=False) # onnxruntime.InferenceSession
     seconds:float # That one image may take
+    taught:Taught=None # Classes that were taught later; `config` names them too
 
 # %% ../nbs/20_exported.ipynb #e1ac4f74
 def open_exported(
     path:Path, # Exported model
     seconds:float=60, # That one image may take
-    graph:bytes=None # ONNX, to be run in place of the model's own; it must have the same inputs and outputs
+    graph:bytes=None, # ONNX, to be run in place of the model's own; it must have the same inputs and outputs
+    taught:Path=None # File of classes that were taught on the model's page
 )->ExportedModel: # For `predict` and `predict_each`, in place of the path
     "Open a model once, for a program that gets one image after the other"
     path, config = Path(path), read_config(path)
     session = _open_session(path/'model.onnx', graph or _graph_bytes(path, config), seconds)
     _check_interface(session, config, path/'model.onnx')
-    return ExportedModel(path, config, session, seconds)
+    if taught is None: return ExportedModel(path, config, session, seconds)
+    learnt = _learn_taught(path, config, Path(taught))
+    if 'features' not in [output.name for output in session.get_outputs()]: raise InputError(f'{str(path)!r} {_CANNOT_LEARN}')
+    return ExportedModel(path, config | dict(classes=[*config['classes'], *learnt.names]), session, seconds, learnt)
 
 # %% ../nbs/20_exported.ipynb #9276e3c4
 class _PixelBudget:
@@ -263,8 +283,9 @@ def _check_outputs(found, n):
     p = found['probabilities']
     shares = np.isfinite(p).all() and (p >= 0).all()
     sound = p.ndim == 2 and len(p) == n and shares and np.allclose(p.sum(1), 1, atol=1e-3)
-    novelty = found.get('novelty', np.zeros(n))
-    if not sound or novelty.shape != (n,) or not np.isfinite(novelty).all():
+    novelty, features = found.get('novelty', np.zeros(n)), found.get('features', np.zeros((n, 1)))
+    sound = sound and novelty.shape == (n,) and features.ndim == 2 and len(features) == n
+    if not sound or not np.isfinite(novelty).all() or not np.isfinite(features).all():
         raise InputError('the graph of the model gives no probabilities: it is damaged, or no model of fastcnn')
 
 # %% ../nbs/20_exported.ipynb #7d7ecb0a
@@ -356,13 +377,15 @@ class _Answer:
 # %% ../nbs/20_exported.ipynb #46b9c962
 def _run_all(model, pictures, stop):
     "(probabilities, novelty) of each picture, in order"
-    n, seconds = len(model.config['classes']), model.seconds*len(pictures)
+    n, seconds = len(model.config['classes']) - (len(model.taught.names) if model.taught else 0), model.seconds*len(pictures)
     with _time_limit(seconds) as options:
         found = [_run(model.session, batch, options, seconds, stop) for batch in _batches(pictures, model.config['size'])]
     for outputs in found:
         p = outputs['probabilities']
         if p.shape[1] != n: raise InputError(f'{str(model.path)!r} names {n} classes, but its graph has {p.shape[1]}')
-        yield from zip(p, outputs.get('novelty', [math.nan]*len(p)))
+        novelty = outputs.get('novelty', np.full(len(p), np.nan))
+        if model.taught: p, novelty = model.taught.extend(p, novelty, outputs['features'], _threshold(model.config))
+        yield from zip(p, novelty)
 
 # %% ../nbs/20_exported.ipynb #8bb533cc
 def _answer_some(model, stop, images):
@@ -405,22 +428,26 @@ _COLUMNS = ('file', 'label', 'probability', 'novelty', 'error')
 # %% ../nbs/20_exported.ipynb #1dcf4684
 def _row(model, answer):
     "The values of `_COLUMNS`"
-    threshold = (model.config.get('none_of_these') or {}).get('threshold', math.inf)
+    threshold = _threshold(model.config)
     p, none = answer.probabilities, answer.error or answer.novelty > threshold
     file = str(answer.image) if isinstance(answer.image, (str, os.PathLike)) else ''
     label = None if none else model.config['classes'][p.argmax()]
     return file, label, float(p.max()), float(answer.novelty), answer.error
 
 # %% ../nbs/20_exported.ipynb #297e13d0
-def _opened(model): return model if isinstance(model, ExportedModel) else open_exported(model)
+def _opened(model, taught=None):
+    if not isinstance(model, ExportedModel): return open_exported(model, taught=taught)
+    if taught is not None: raise InputError('the model is open already: give the file to open_exported(…, taught=…)')
+    return model
 
 # %% ../nbs/20_exported.ipynb #60e83e3d
 def predict(
     path:Path|ExportedModel, # Exported model: its folder, or what `open_exported` gives
-    images:Iterable # Paths, bytes of image files, PIL images or arrays (H, W, 3) uint8; a folder: all images in and below it
+    images:Iterable, # Paths, bytes of image files, PIL images or arrays (H, W, 3) uint8; a folder: all images in and below it
+    taught:Path=None # File of classes that were taught on the model's page
 ): # DataFrame: file, label, probability, novelty, error, and a column p_CLASS of probabilities per class
     "Class and probability of each image"
-    model = _opened(path)
+    model = _opened(path, taught)
     found = list(_answers(model, images))
     import pandas as pd # takes longer than all else together: not before the answers are there
     columns = dict(zip(_COLUMNS, zip(*(_row(model, answer) for answer in found)))) or dict.fromkeys(_COLUMNS, ())
@@ -433,10 +460,11 @@ def predict(
 # %% ../nbs/20_exported.ipynb #db8cce69
 def predict_each(
     path:Path|ExportedModel, # As for `predict`
-    images:Iterable # As for `predict`; read as they are needed
+    images:Iterable, # As for `predict`; read as they are needed
+    taught:Path=None # Likewise
 )->Iterator[dict]: # The rows of `predict`, in order
     "The same one by one, for more images than there is memory"
-    return _rows(_opened(path), images) # a wrong model is told now, and not with the first image
+    return _rows(_opened(path, taught), images) # a wrong model is told now, and not with the first image
 
 # %% ../nbs/20_exported.ipynb #564f3caa
 def _rows(model, images):

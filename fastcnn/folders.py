@@ -48,6 +48,7 @@ def check_new_file(
 # %% ../nbs/19_deploy.ipynb #4317f787
 MODEL_FILES = ('config.json', 'model.onnx', 'model.safetensors') # What an exported model must hold
 CARD = 'README.md' # And what it holds beside them
+FEATURES = 'features.safetensors' # Some of its images as features, where its body can see more than its classes: from them it is taught others
 
 def config_digest(
     config:dict # Of config.json
@@ -64,7 +65,8 @@ def _model_record(folder):
     if config.get('format') == 1 and 'classes' in config: return dict.fromkeys((*MODEL_FILES, CARD), '') # it knew no checksums
     files = config['files']
     if config['sha256'] != config_digest(config): return {}
-    return {'config.json': ''} | {name: files.get(name, '') for name in (*MODEL_FILES[1:], CARD)}
+    more = [FEATURES]*(FEATURES in files)
+    return {'config.json': ''} | {name: files.get(name, '') for name in (*MODEL_FILES[1:], CARD, *more)}
 
 # %% ../nbs/19_deploy.ipynb #2c5cdbe4
 class FolderKind(NamedTuple):

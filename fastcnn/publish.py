@@ -18,7 +18,7 @@ from PIL import Image
 from . import __version__
 from .core import InputError, atomic_write, content_name, to_json
 from .exported import open_exported, predict, predict_each, read_config, read_or_reason
-from .folders import CARD, SITE, check_replaceable, replace_folder, seal_folder, small_file
+from .folders import CARD, FEATURES, SITE, check_replaceable, replace_folder, seal_folder, small_file
 from .hosting import HOSTS, app_files, host_files, share_picture
 from .runtime import runtime_files
 from .single import as_classic, imports_of, one_script, policy_hash, text64
@@ -112,17 +112,26 @@ def _example(
     return f'examples/{number}.jpg', f'example {number}' + f' ({label})'*(label in classes), data.getvalue()
 
 # %% ../nbs/21_publish.ipynb #c6877e18
+def _known_features(path, config):
+    "The features from which a visitor teaches the model other classes, where it has them: name in the site → content"
+    if FEATURES not in config.get('files', {}): return {}
+    data = small_file(Path(path)/FEATURES, 1 << 24)
+    if hashlib.sha256(data).hexdigest() != config['files'][FEATURES]:
+        raise InputError(f'{str(Path(path)/FEATURES)!r} is not the file that was exported')
+    return {content_name(data, '.safetensors'): data}
+
 def _render(name, **values):
     "An HTML file of the site"
     from jinja2 import Environment, FileSystemLoader
     templates = Environment(loader=FileSystemLoader(_SITE), autoescape=True, trim_blocks=True, keep_trailing_newline=True)
     return templates.get_template(name).render(values).encode()
 
-def _about(config, files):
+def _about(config, files, known):
     "What the page's script is told, as the element that holds it"
     from markupsafe import Markup
-    (wasm, _), (model, _) = files.items()
-    about = dict(classes=config['classes'], size=config['size'], method=config.get('method', 'crop'), wasm=wasm, model=model,
+    wasm, model = files
+    teaches = dict(features=next(iter(known), None), sha256=config.get('files', {}).get('model.onnx'))
+    about = teaches | dict(classes=config['classes'], size=config['size'], method=config.get('method', 'crop'), wasm=wasm, model=model,
                  bytes=sum(map(len, files.values())), threshold=(config.get('none_of_these') or {}).get('threshold'))
     return Markup('<script type="application/json" id="about">' + to_json(about).replace('<', '\\u003c') + '</script>')
 
@@ -154,19 +163,19 @@ def _single_page(values, files, runtime, examples):
 def _worker_of_site(files):
     "The service worker's script, with the names of the files that it is to keep"
     version = hashlib.sha256(b''.join(name.encode() + hashlib.sha256(data).digest() for name, data in sorted(files.items())))
-    fixed = [name for name in files if name.endswith('.gz')]
+    fixed = [name for name in files if name.endswith(('.gz', '.safetensors'))]
     kept = ['./', *sorted(files.keys() - {'service.js', 'page.html', 'share.jpg'})]
     site = dict(version=version.hexdigest()[:12], files=kept, fixed=fixed)
     return f"self.site = {to_json(site)}\n{_text_of('service.js')}".encode()
 
 def _site_files(config, graph, chosen, runtime, page):
     "All files of a site: name → content, bytes"
-    files, script = _loaded_files(graph, runtime), runtime['ort.wasm.bundle.min.mjs']
-    values = dict(page, about=_about(config, files), facts=_facts(config, len(graph), chosen), policy=_OWN_FOLDER,
+    files, known, script = _loaded_files(graph, runtime), page['known'], runtime['ort.wasm.bundle.min.mjs']
+    values = dict(page, about=_about(config, files, known), facts=_facts(config, len(graph), chosen), policy=_OWN_FOLDER,
                   size=_megabytes(sum(map(len, files.values()))), scripts=imports_of('page.js', _text_of),
                   examples=[(name, alt) for name, alt, _ in page['examples']])
-    found = {name: _render(name, **values) for name in ('index.html', 'credits.html')} | files
-    if page['as_one']: found['page.html'] = _single_page(values, files, script.decode(), page['examples'])
+    found = {name: _render(name, **values) for name in ('index.html', 'credits.html')} | files | known
+    if page['as_one']: found['page.html'] = _single_page(values, files | known, script.decode(), page['examples'])
     found |= {name: (_SITE/name).read_bytes() for name in _COPIED} | {name: data for name, _, data in page['examples']}
     found |= {'runtime/LICENSE': (_SITE/'runtime-license.txt').read_bytes(), 'runtime/ort.wasm.bundle.min.mjs': script}
     found |= app_files(page['title'], page['description'])
@@ -190,7 +199,8 @@ def _page(path, config, title, examples, credits, **more):
     names = ', '.join(classes[:-1])[:120] + f' and {classes[-1]}'
     return dict(title=title or _page_title(classes), text=Markup(_credits_html(path, credits)),
                 description=f'A classifier of {len(classes)} kinds of picture, {names}: it runs in your browser, and no picture leaves your device.',
-                examples=[_example(file, i, classes) for i, file in enumerate(examples, 1)], **more)
+                examples=[_example(file, i, classes) for i, file in enumerate(examples, 1)],
+                known=_known_features(path, config), **more)
 
 def _check_options(weights, to, credits, address):
     "Refuse what cannot be meant before anything is fetched"

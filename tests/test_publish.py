@@ -348,15 +348,15 @@ def focused(page): return page.evaluate('document.activeElement.id || document.a
 def test_keyboard(page, photo):
     walked = []
     page.locator('h1').click()
-    for _ in range(9):
+    for _ in range(10):
         page.keyboard.press('Tab')
         walked.append(focused(page))
         width = "s => s.outlineStyle === 'none' ? 0 : parseFloat(s.outlineWidth)"
         ring = page.evaluate(f'e => Math.max(...[e, e.parentElement].map(e => ({width})(getComputedStyle(e))))',
                              page.evaluate_handle('document.activeElement'))
         assert ring >= 1, walked[-1] # where the focus is can be seen
-    assert walked[:2] == ['file', 'open'] and len([w for w in walked if w.startswith('example')]) == 4 and walked[6] == 'look'
-    assert 'images' in walked[7] and 'licence' in walked[8]
+    assert walked[:3] == ['file', 'open', 'folder'] and len([w for w in walked if w.startswith('example')]) == 4 and walked[7] == 'look'
+    assert 'images' in walked[8] and 'licence' in walked[9]
     page.bring_to_front()
     page.locator('#file').focus()
     with page.expect_file_chooser() as chooser:
@@ -364,7 +364,7 @@ def test_keyboard(page, photo):
         page.keyboard.press('Space')
     chooser.value.set_files(dict(name='mine.jpg', mimeType='image/jpeg', buffer=photo[0]))
     assert shown(page, 'mine.jpg') == photo[1]
-    for _ in range(3): page.keyboard.press('Tab')
+    for _ in range(4): page.keyboard.press('Tab')
     page.keyboard.press('Enter')
     shown(page, EXAMPLES[1])
     page.locator('#look').focus()

@@ -24,7 +24,7 @@ ROOMS = { # what each may import beside them: the design, which tests/test_repo.
     'distributed': 'training', 'activations': 'displays', 'findings': 'displays', 'diagnosis': 'duplicates models training activations findings',
     'scores': 'displays', 'evaluation': 'displays scores',
     'plans': 'models training fast transfer data activations evaluation', 'novelty': 'training', 'folders': '', 'graphs': '',
-    'deploy': 'images models training novelty folders graphs', 'exported': 'images models folders graphs',
+    'deploy': 'images models training novelty folders graphs', 'taught': 'folders', 'exported': 'images models folders graphs taught',
     'runtime': '', 'weights': 'exported', 'single': '', 'hosting': '', 'publish': 'exported folders runtime weights single hosting',
     'report': 'evaluation images',
     'pages': '', 'lessons': 'convolution pages', 'exercises': 'convolution lessons', 'networks': 'pages',

@@ -56,3 +56,10 @@ export function heatOf(costs, cells) {
   })
   return sum.map((value, i) => value / covered[i])
 }
+
+/** The map of one class: `whole` (classes) and `covered` (windows × classes) are probabilities without and with a window covered. */
+export function mapOf({ cells, whole, covered }, best) {
+  const [before] = logOdds(whole, 1, best)
+  const after = logOdds(covered, (cells - 1) ** 2, best)
+  return { cells, map: heatOf(after.map(value => before - value), cells) }
+}

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { cellsFor, cover, heatOf, logOdds, meanColour, windows } from './heat.js'
+import { cellsFor, cover, heatOf, logOdds, mapOf, meanColour, windows } from './heat.js'
 
 test('a slow device gets a coarser map, but never fewer than 7 cells', () => {
   assert.equal(cellsFor(1, 224), 14)
@@ -40,4 +40,11 @@ test('log-odds stay finite where the model is certain', () => {
 test('a cell is as hot as the windows that cover it', () => {
   assert.deepEqual([...heatOf([4, 0, 0, 0], 3)], [4, 2, 0, 2, 1, 0, 0, 0, 0])
   assert.ok(heatOf(Array(36).fill(2), 7).every(value => value === 2))
+})
+
+test('each class has a map of its own, and the strongest spot of one is the coldest of the only other', () => {
+  const covered = Float32Array.from([0.1, 0.9, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]) // the first window matters to class 0
+  const maps = [0, 1].map(best => mapOf({ cells: 3, whole: Float32Array.from([0.5, 0.5]), covered }, best).map)
+  assert.ok(Math.abs(maps[0][0] - Math.log(9)) < 1e-5 && Math.abs(maps[0][8]) < 1e-6)
+  assert.ok(maps[0].every((value, i) => Math.abs(value + maps[1][i]) < 1e-5))
 })

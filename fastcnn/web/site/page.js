@@ -1,6 +1,11 @@
 // The page's own script. It writes text and attributes, never HTML.
+import { Camera, smooth } from './camera.js'
 import { about, file, keepOffline, startWorker } from './files.js'
-import { cameraTrouble, chosen, percent, place } from './words.js'
+import { mapOf } from './heat.js'
+import { Lessons } from './lessons.js'
+import { gather } from './many.js'
+import { Table } from './table.js'
+import { factor, percent, place } from './words.js'
 
 const $ = id => document.getElementById(id)
 const worker = startWorker()
@@ -8,7 +13,6 @@ const waiting = new Map() // number of a job → who waits for it
 let jobs = 0
 let turn = 0 // number of the picture that is shown
 let found // the answer that is shown
-let stream // of the camera
 
 worker.onmessage = ({ data: { id, result, error, progress } }) => {
   const { resolve, reject, tell } = waiting.get(id)
@@ -42,7 +46,7 @@ async function start() {
 }
 function say(text, spoken = '') {
   $('status').textContent = text
-  $('status').className = spoken
+  $('status').className = $('answer').hidden ? '' : spoken // an empty card says nothing
 }
 
 export const ready = start()
@@ -71,9 +75,14 @@ ready
   .then(() => $('loading').remove())
 ready.then(keepOffline, () => {})
 
+/** The classes of an answer: the model's own, then those that were taught. */
+const classes = () => [...about.classes, ...lessons.names()]
+const isNone = novelty => about.threshold !== null && novelty > about.threshold
+
 /** Show a picture and what the model says of it, whichever way it came; if several come quickly, the last one counts. */
 export async function show(blob, name) {
   const mine = ++turn
+  camera.close()
   found = undefined
   for (const id of ['answer', 'heatmap', 'map', 'progress']) $(id).hidden = true
   URL.revokeObjectURL($('picture').src)
@@ -88,7 +97,11 @@ export async function show(blob, name) {
   say(`looking at ${name} …`)
   try {
     const result = await classify(blob)
-    if (mine === turn) answer(result, name)
+    if (mine !== turn) return
+    found = { ...result, blob, name }
+    answer(result)
+    say(`${name}: ${inWords(result)}`, 'spoken') // the eye sees it below
+    performance.mark('shown')
   } catch {
     if (mine !== turn) return
     delete $('stage').dataset.full
@@ -96,39 +109,52 @@ export async function show(blob, name) {
   }
 }
 
+const ordered = probabilities => [...probabilities.keys()].sort((a, b) => probabilities[b] - probabilities[a])
+
+function inWords({ probabilities, novelty }) {
+  const best = ordered(probabilities)[0]
+  return isNone(novelty) ? 'none of these classes' : `${classes()[best]}, ${percent(probabilities[best])}`
+}
+
 /** One class and its probability, as a bar. */
-function bar(name, p) {
+function bar() {
   const row = document.createElement('li')
   const part = kind => Object.assign(document.createElement('span'), { className: kind })
-  const [label, track, share] = [part('name'), part('track'), part('share')]
-  label.textContent = name
+  const track = part('track')
   track.append(document.createElement('i'))
-  track.firstChild.style.width = `${100 * p}%`
-  share.textContent = percent(p)
-  row.append(label, track, share)
+  row.append(part('name'), track, part('share'))
   return row
 }
 
-function answer({ probabilities, novelty, shape }, name) {
-  const order = [...probabilities.keys()].sort((a, b) => probabilities[b] - probabilities[a])
-  const best = order[0]
-  const none = about.threshold !== null && novelty > about.threshold
+/** As many bars as there are probabilities, ten at most; those that are there are drawn longer or shorter. */
+function bars(order, probabilities) {
+  const names = classes()
+  while ($('bars').children.length > order.length) $('bars').lastChild.remove()
+  order.forEach((which, i) => {
+    const [label, track, share] = ($('bars').children[i] ?? $('bars').appendChild(bar())).children
+    label.textContent = names[which]
+    track.firstChild.style.width = `${100 * probabilities[which]}%`
+    share.textContent = percent(probabilities[which])
+  })
+}
+
+function answer({ probabilities, novelty }) {
+  const order = ordered(probabilities)
+  const none = isNone(novelty)
   const rest = order.length - 10
-  found = { best, shape }
-  $('headline').textContent = none ? 'None of these' : about.classes[best]
+  $('headline').textContent = none ? 'None of these' : classes()[order[0]]
   $('why').textContent = none
     ? 'This picture is unlike those that the model has learnt from. If it had to choose:'
-    : `${percent(probabilities[best])} sure`
-  $('bars').replaceChildren(...order.slice(0, 10).map(i => bar(about.classes[i], probabilities[i])))
+    : `${percent(probabilities[order[0]])} sure`
+  bars(order.slice(0, 10), probabilities)
   $('more').textContent = rest > 0 ? `and ${rest} more classes, each below ${percent(probabilities[order[9]])}` : ''
   $('answer').dataset.none = none ? 'yes' : ''
   $('answer').hidden = false
-  $('look').hidden = about.method !== 'crop' // the map is drawn on the middle square
+  $('look').hidden = camera.on || about.method !== 'crop' // the map is drawn on the middle square
   $('look').textContent = 'Where does it look?'
-  const spoken = none ? 'none of these classes' : `${about.classes[best]}, ${percent(probabilities[best])}`
-  say(`${name}: ${spoken}`, 'spoken') // the eye sees it below
-  performance.mark('shown')
 }
+
+// The map
 
 /** Lay the map over the square that the model looks at: red where covering costs certainty, blue where it adds some. */
 function paint({ cells, map }) {
@@ -147,23 +173,36 @@ function paint({ cells, map }) {
   Object.assign(canvas.style, { left: `${50 - across / 2}%`, top: `${50 - down / 2}%`, width: `${across}%`, height: `${down}%` })
 }
 
+/** The map of the class that was chosen, from what was measured once for all of them. */
+function drawMap() {
+  const best = Number($('which').value)
+  const name = classes()[best]
+  const heat = mapOf(found.heat, best)
+  const most = Math.max(...heat.map.map(Math.abs), 1e-6)
+  paint(heat)
+  $('cold').textContent = `odds × ${factor(most)}`
+  $('hot').textContent = `odds ÷ ${factor(most)}`
+  const colours = `Red: covering this spot lowers the odds of ${name}. Blue: it raises them. The scale ends where they change by a factor of ${factor(most)}.`
+  const made = `It has ${heat.cells} × ${heat.cells} cells, as it was measured: windows of two by two cells were covered with the mean colour of the picture.`
+  $('meaning').textContent = `${colours} The strongest spot is ${place(heat)}. ${made}`
+}
+
 async function look() {
   const hide = !$('map').hidden
   if (found.heat) return reveal(!hide)
   if (!$('progress').hidden) return // it is being made
   const mine = found
-  const name = about.classes[mine.best]
   $('progress').value = 0
   $('progress').hidden = false
   try {
-    const heat = await ask('heat', { best: mine.best }, share => {
+    const heat = await ask('heat', {}, share => {
       if (mine === found) $('progress').value = share
     })
     if (!heat || mine !== found) return
     mine.heat = heat
-    paint(heat)
-    const colours = `Red: the model is less sure of ${name} when this spot is covered. Blue: it is surer.`
-    $('meaning').textContent = `${colours} The strongest spot is ${place(heat)}.`
+    const names = classes()
+    $('which').replaceChildren(...ordered(mine.probabilities).slice(0, 50).map(i => new Option(names[i], i)))
+    drawMap()
     reveal(true)
   } catch (error) {
     say(`The map could not be made: ${error.message}`)
@@ -175,45 +214,125 @@ function reveal(on) {
   for (const id of ['heatmap', 'map']) $(id).hidden = !on
   $('look').textContent = on ? 'Hide the map' : 'Where does it look?'
 }
+$('look').onclick = look
+$('which').onchange = drawMap
+
+// The camera
+
+let mean // of the last answers
+let told // the last that was spoken
+
+/** What is seen now, as the mean of about a second; it is spoken when it stays another for a second and a half. */
+async function see(bitmap) {
+  const result = await ask('classify', { blob: bitmap, passing: true }).catch(() => undefined)
+  if (!camera.on || !result) return
+  const now = performance.now()
+  const elapsed = now - (mean?.now ?? now)
+  const [probabilities, [novelty]] = [
+    smooth(mean?.probabilities, result.probabilities, elapsed),
+    smooth(mean && [mean.novelty], [result.novelty ?? Number.NaN], elapsed),
+  ]
+  mean = { now, probabilities, novelty, pace: mean?.pace ? mean.pace + 0.2 * (elapsed - mean.pace) : elapsed || undefined }
+  answer(mean)
+  $('rate').textContent = `Answers are the mean of about a second${mean.pace ? `, ${(1000 / mean.pace).toFixed(1)} times a second` : ''}. A kept picture is judged by itself.`
+  const said = $('headline').textContent
+  if (told?.said !== said) told = { said, since: now }
+  if (!told.done && now - told.since > 1500) {
+    told.done = true
+    say(`The camera shows: ${said}`, 'spoken')
+  }
+}
+
+function cameraClosed() {
+  mean = told = undefined
+  const inside = $('camera').contains(document.activeElement)
+  $('camera').hidden = true
+  for (const id of ['stage', 'open']) $(id).hidden = false
+  lessons.target(undefined)
+  $('answer').hidden = true
+  if (found) answer(found)
+  if (inside) $('open').focus()
+}
+const camera = new Camera($('video'), see, cameraClosed)
 
 async function openCamera() {
-  if (!navigator.mediaDevices?.getUserMedia) return say('The browser gives a camera to https pages only: choose a file instead.')
-  if (stream?.active) closeCamera()
-  try {
-    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: 'environment' } })
-  } catch (error) {
-    return say(cameraTrouble(error.name))
-  }
+  const trouble = await camera.open()
+  if (trouble) return say(trouble)
+  if (!camera.on) return
+  for (const id of ['map', 'heatmap', 'answer']) $(id).hidden = true
   $('camera').hidden = false
-  $('take').disabled = true // until there is something to take
-  $('video').srcObject = stream
-  await $('video').play().catch(() => {}) // closed before it began
-  if ($('camera').hidden) return
-  $('take').disabled = false
-  $('take').focus()
+  for (const id of ['stage', 'open']) $(id).hidden = true
+  say('The camera is on; its pictures stay here.')
+  $(lessons.current() ? 'give' : 'take').focus()
+  $('turn').hidden = !(await camera.others())
 }
-function closeCamera() {
-  for (const track of stream?.getTracks() ?? []) track.stop()
-  $('camera').hidden = true
-  $('open').focus()
+async function turnCamera() {
+  const trouble = await camera.turnAround()
+  mean = undefined
+  if (trouble) {
+    camera.close()
+    say(trouble)
+  }
 }
-function takePicture() {
-  const video = $('video')
-  const canvas = Object.assign(document.createElement('canvas'), { width: video.videoWidth, height: video.videoHeight })
-  canvas.getContext('2d').drawImage(video, 0, 0)
-  canvas.toBlob(blob => show(blob, 'the picture from the camera'))
-  closeCamera()
+$('open').onclick = () => {
+  lessons.target(undefined)
+  openCamera()
 }
+$('take').onclick = async () => {
+  const picture = await camera.still()
+  camera.close()
+  show(picture, 'the picture from the camera')
+}
+$('give').onclick = async () => lessons.add([{ file: await camera.still(), name: 'the camera' }])
+$('turn').onclick = turnCamera
+$('close').onclick = () => camera.close()
+document.addEventListener('keydown', event => {
+  if (event.key === 'Escape' && camera.on) camera.close()
+})
 
-function take(files) {
-  const file = chosen(files)
-  if (file) show(file, file.name || 'the pasted picture')
+// Many pictures
+
+const table = new Table({
+  classes,
+  open: (file, name) => {
+    show(file, name)
+    $('stage').scrollIntoView({ block: 'nearest' })
+  },
+  tell: text => say(text, 'spoken'),
+  look: async file => {
+    try {
+      const { probabilities, novelty, thumb } = await ask('classify', { blob: file, passing: true, side: 96 })
+      const best = ordered(probabilities)[0]
+      return { label: isNone(novelty) ? null : classes()[best], p: probabilities[best], probabilities, novelty, thumb }
+    } catch {
+      return { error: file.size ? 'Your browser cannot read it as a picture' : 'The file is empty' }
+    }
+  },
+})
+
+/** One picture is shown; several go into the table. */
+async function take(given) {
+  const { pictures, left } = await gather(given)
+  if (pictures.length === 1 && !left) return show(pictures[0].file, pictures[0].name)
+  if (!pictures.length) return left && say(`There is no picture in it: ${left} other files were left out.`)
+  try {
+    await ready
+  } catch {
+    return
+  }
+  table.add(pictures, left)
+  $('many').scrollIntoView({ block: 'nearest' })
 }
-$('file').onchange = () => {
-  take($('file').files)
-  $('file').value = ''
+for (const id of ['file', 'folder']) {
+  $(id).onchange = async () => {
+    await take([...$(id).files])
+    $(id).value = ''
+  }
 }
-document.onpaste = event => take(event.clipboardData.files)
+$('folders').hidden = !('webkitdirectory' in $('folder')) || matchMedia('(pointer: coarse)').matches
+document.onpaste = event => {
+  if (event.clipboardData.files.length) take(event.clipboardData)
+}
 document.ondragover = event => {
   event.preventDefault()
   $('stage').dataset.over = 'yes'
@@ -224,16 +343,24 @@ document.ondragleave = () => {
 document.ondrop = event => {
   event.preventDefault()
   delete $('stage').dataset.over
-  take(event.dataTransfer.files)
+  take(event.dataTransfer)
 }
 
-$('look').onclick = look
-$('open').onclick = openCamera
-$('take').onclick = takePicture
-$('close').onclick = closeCamera
-document.onkeydown = event => {
-  if (event.key === 'Escape' && !$('camera').hidden) closeCamera()
-}
+// Teaching
+
+const lessons = new Lessons({
+  ask,
+  say,
+  about: () => about,
+  part: name => file(name, () => {}),
+  camera: openCamera,
+  changed: () => { // a visitor sees at once what that changes
+    mean = undefined
+    if (found && !camera.on) show(found.blob, found.name)
+    table.again()
+  },
+})
+ready.then(() => lessons.begin(), () => {})
 
 async function showExample({ firstChild: image }) {
   const reply = await fetch(image.src)

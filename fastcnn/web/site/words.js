@@ -24,5 +24,8 @@ const NO_CAMERA = {
 /** Why there is no camera. */
 export const cameraTrouble = name => NO_CAMERA[name] ?? 'The camera cannot be used now: choose a file instead.'
 
-/** Which of the files that were given is meant: the first picture, or else the first. */
-export const chosen = files => [...files].find(file => file.type.startsWith('image/')) ?? files[0]
+/** How much larger or smaller odds become, from the logarithm of it. */
+export function factor(log) {
+  if (log > Math.log(1000)) return '> 1000'
+  return Math.exp(log) < 10 ? Math.exp(log).toFixed(1) : Math.round(Math.exp(log)).toString()
+}

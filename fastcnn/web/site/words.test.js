@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { cameraTrouble, chosen, percent, place } from './words.js'
+import { cameraTrouble, factor, percent, place } from './words.js'
 
 test('percent', () => {
   assert.deepEqual([0.5, 0.9994, 0.9996, 1, 0.0004, 0].map(percent), ['50.0%', '99.9%', '> 99.9%', '> 99.9%', '< 0.1%', '< 0.1%'])
@@ -16,9 +16,6 @@ test('why there is no camera', () => {
   assert.match(cameraTrouble('NotReadableError'), /cannot be used now/)
 })
 
-test('the first picture of several files is meant', () => {
-  const [text, image] = [{ type: 'text/plain' }, { type: 'image/png' }]
-  assert.equal(chosen([text, image]), image)
-  assert.equal(chosen([text]), text)
-  assert.equal(chosen([]), undefined)
+test('how much odds change', () => {
+  assert.deepEqual([0, Math.log(2), Math.log(11.6), 9].map(factor), ['1.0', '2.0', '12', '> 1000'])
 })

@@ -1,7 +1,8 @@
 // A thread of the page's own: it decodes pictures and runs the model, so that the page answers meanwhile.
-import { cellsFor, cover, heatOf, logOdds, meanColour, TOGETHER, windows } from './heat.js'
+import { cellsFor, cover, meanColour, TOGETHER, windows } from './heat.js'
 import { upright, webpOrientation } from './orientation.js'
 import { middleSquare, reduce, reduction } from './pixels.js'
+import { extend, fit, readKnown } from './teach.js'
 import * as ort from './runtime/ort.wasm.bundle.min.mjs'
 
 ort.env.logLevel = 'error'
@@ -10,6 +11,8 @@ ort.env.wasm.numThreads = 1
 let about // about.json
 let session // the model
 let picture // the one that was classified last
+let known // the model's own classes as features, from which a class is taught
+let taught // what was taught
 
 async function start(given) {
   about = given.about
@@ -18,15 +21,21 @@ async function start(given) {
   ort.env.wasm.wasmBinary = undefined // it is compiled: a telephone needs the room
 }
 
-/** uint8 images (N, H, W, 3) → probabilities (N, classes) and, of newer models, novelty (N) */
-async function run({ data, shape }) {
-  const { probabilities, novelty } = await session.run({ image: new ort.Tensor('uint8', data, shape) })
-  return { probabilities: probabilities.data, novelty: novelty?.data }
+/** uint8 images (N, H, W, 3) → probabilities (N, classes) and, of newer models, novelty (N); `features` (N, d) of those that have them */
+async function see({ data, shape }) {
+  const { probabilities, novelty, features } = await session.run({ image: new ort.Tensor('uint8', data, shape) })
+  return { probabilities: probabilities.data, novelty: novelty?.data, features: features?.data }
+}
+
+/** The same with the classes that were taught. */
+async function run(images) {
+  const { probabilities, novelty, features } = await see(images)
+  return taught ? extend(taught, { probabilities, novelty, features }, about.threshold) : { probabilities, novelty }
 }
 
 /** An image file → pixels as `predict` gets them: upright, on white, colours as they stand in the file. */
 async function decode(blob) {
-  const turned = webpOrientation(new Uint8Array(await blob.arrayBuffer()))
+  const turned = blob.arrayBuffer && webpOrientation(new Uint8Array(await blob.arrayBuffer())) // a frame of the camera is upright
   const imageOrientation = turned ? 'none' : 'from-image'
   const bitmap = await createImageBitmap(blob, { imageOrientation, colorSpaceConversion: 'none', premultiplyAlpha: 'none' })
   const matrix = upright(turned ?? 1, bitmap.width, bitmap.height)
@@ -54,45 +63,74 @@ async function pixels({ blob }) {
   return { data, width, height }
 }
 
-async function classify({ blob }) {
-  picture = undefined // a heat map of the picture before stops
-  const found = await decode(blob)
-  const { probabilities, novelty } = await run({ data: found.data, shape: [1, found.height, found.width, 3] })
-  picture = found
-  return { probabilities, novelty: novelty?.[0], shape: found.shape }
+/** What the model looks at of a picture, small: a JPEG */
+async function thumbnail(found, side) {
+  const square = middleSquare(found, side)
+  const image = new ImageData(side, side)
+  for (let i = 0; i < side * side; i++) image.data.set([...square.subarray(3 * i, 3 * i + 3), 255], 4 * i)
+  const canvas = new OffscreenCanvas(side, side)
+  canvas.getContext('2d').putImageData(image, 0, 0)
+  return canvas.convertToBlob({ type: 'image/jpeg', quality: 0.8 })
 }
 
-/** How sure the model is that each of some squares is of class `best` */
-async function certainty(squares, best) {
+/** An image file, or a frame of the camera; one in passing is forgotten at once. `side`: with a small picture of it */
+async function classify({ blob, passing, side }) {
+  if (!passing) picture = undefined // a heat map of the picture before stops
+  const found = await decode(blob)
+  const { probabilities, novelty } = await run({ data: found.data, shape: [1, found.height, found.width, 3] })
+  if (!passing) picture = found
+  return { probabilities, novelty: novelty?.[0], shape: found.shape, thumb: side && (await thumbnail(found, side)) }
+}
+
+/** The probabilities of some squares */
+async function judge(squares) {
   const n = about.size
   const data = new Uint8Array(squares.length * n * n * 3)
   squares.forEach((square, i) => { data.set(square, i * n * n * 3) })
-  const { probabilities } = await run({ data, shape: [squares.length, n, n, 3] })
-  return logOdds(probabilities, squares.length, best)
+  return (await run({ data, shape: [squares.length, n, n, 3] })).probabilities
 }
 
-/** The heat map of the picture that was classified last; nothing where another one came meanwhile */
-async function heat({ best }, tell) {
+/** What covering each window of the picture that was classified last does to every class; nothing where another one came meanwhile */
+async function heat(_, tell) {
   const mine = picture
   const square = middleSquare(mine, about.size)
   const colour = meanColour(square)
   const began = performance.now()
-  const [whole] = await certainty(Array(TOGETHER).fill(square), best)
+  const first = await judge(Array(TOGETHER).fill(square))
+  const whole = first.slice(0, first.length / TOGETHER)
   const cells = cellsFor((performance.now() - began) / TOGETHER, about.size)
   const corners = windows(cells)
-  const costs = []
-  while (costs.length < corners.length) {
+  const covered = new Float32Array(corners.length * whole.length)
+  for (let done = 0; done < corners.length; done += TOGETHER) {
     await new Promise(resolve => setTimeout(resolve)) // a new picture goes first
     if (mine !== picture) return null
-    const some = corners.slice(costs.length, costs.length + TOGETHER)
-    const left = await certainty(some.map(corner => cover(square, corner, cells, colour, about.size)), best)
-    costs.push(...left.map(value => whole - value))
-    tell(costs.length / corners.length)
+    const some = corners.slice(done, done + TOGETHER)
+    covered.set(await judge(some.map(corner => cover(square, corner, cells, colour, about.size))), done * whole.length)
+    tell(done / corners.length)
   }
-  return { cells, map: heatOf(costs, cells) }
+  return { cells, whole, covered }
 }
 
-const jobs = { start, run, pixels, classify, heat }
+/** The features of an image file, and a small picture of it */
+async function features({ blob, side }) {
+  const found = await decode(blob)
+  const { features } = await see({ data: found.data, shape: [1, found.height, found.width, 3] })
+  return { features, thumb: await thumbnail(found, side) }
+}
+
+/** Keep what the model's own classes look like to it; how many numbers a picture has */
+function prepare({ bytes }) {
+  known = readKnown(bytes)
+  return known.rows[0].length
+}
+
+/** Learn these classes, { name, features: [Float32Array] } each; what is known of them */
+function teach({ lessons }) {
+  taught = lessons.length ? fit(known, lessons) : undefined
+  return taught?.report
+}
+
+const jobs = { start, run, pixels, classify, heat, features, prepare, teach }
 self.onmessage = async ({ data: { id, job, ...given } }) => {
   try {
     postMessage({ id, result: await jobs[job](given, progress => postMessage({ id, progress })) })
