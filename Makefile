@@ -15,7 +15,7 @@ setup: $(READY) ## build .venv and install everything into it
 
 $(READY): settings.ini setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "fastcnn needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1): give another with make PYTHON=/path/to/python3.13" >&2; exit 1; }
-	@echo "setup: installing into .venv (some minutes and 7 GB the first time)"
+	@echo "setup: installing into .venv (some minutes and 8 GB the first time)"
 	@$(PYTHON) -m venv .venv || { echo "setup: $(PYTHON) cannot make a virtual environment (on Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
 	@$(PY) -m pip install -qq --editable '.[dev]'
 	@touch $@

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from notebooks import ROOT
 from test_package import extras, requirements
@@ -42,7 +43,8 @@ def fresh(request, wheel, tmp_path_factory):
     env = plain_environment()
     run(UV, 'venv', '--quiet', '--python', sys.executable, folder/'venv', env=env)
     python = folder/'venv'/'bin'/'python'
-    run(UV, 'pip', 'install', '--quiet', '--python', python, '--resolution', request.param, wheel, env=env)
+    direct = [f'{package}{versions}' for package, versions in requirements('')] # of a wheel's own requirements uv takes the newest
+    run(UV, 'pip', 'install', '--quiet', '--python', python, '--resolution', request.param, wheel, *direct, env=env)
     listed = json.loads(run(UV, 'pip', 'list', '--python', python, '--format', 'json', env=env))
     yield python, {canonicalize_name(package['name']): package['version'] for package in listed}
     shutil.rmtree(folder) # some 6 GB
@@ -55,6 +57,9 @@ def too_much(packages):
     "What has come along of the extras, which only some need, and of the tools of who works on fastcnn"
     needed = {package for package, _ in requirements('')} | {'setuptools'} # torch asks for it
     return ({package for extra in extras() for package, _ in requirements(extra)} - needed) & set(packages)
+
+
+def oldest(version, versions): return Version(version) == min(Version(bound.version) for bound in versions if bound.operator == '>=')
 
 
 def all_start(python, env, cwd):
@@ -70,6 +75,7 @@ def test_the_whole_way(fresh, tmp_path, record_property):
     own = plain_environment()
     record_property('megabytes', megabytes(python.parent.parent))
     record_property('versions', {name: packages[name] for name in TOLD})
+    if 'lowest' in str(python): assert not {name for name, versions in requirements('') if not oldest(packages[name], versions)}
     assert not too_much(packages) and all_start(python, own, tmp_path)
     env = own | dict(FASTCNN_PROVIDER='planets', FASTCNN_PIXELS=str(tmp_path/'pixels'))
     fastcnn = lambda *words: run(python.with_name('fastcnn'), *words, env=env, cwd=tmp_path)
