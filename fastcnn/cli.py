@@ -298,20 +298,22 @@ def _evaluate(
     found = judged.summary() | dict(confusion=confusion.to_numpy().tolist(), classes=list(confusion.index))
     if report is None: return found
     from fastcnn.report import evaluation_report
-    return found | dict(report=str(evaluation_report(report, judged.evaluation, None, judged.worst)))
+    return found | dict(report=str(evaluation_report(report, judged.evaluation, None, judged.worst, refused=judged.refused)))
 
 # %% ../nbs/25_cli.ipynb #c08e7f70
 def _predict(
     model:_Model, # Exported model
     files:_Files, # Image, or a folder: all images in it
-    *, out:Annotated[_place, 'TABLE']=None # A .csv or .jsonl to write, one line per image, instead of showing the answers
+    *, out:Annotated[_place, 'TABLE']=None, # A .csv or .jsonl to write, one line per image, instead of showing the answers
+    taught:Annotated[_place, 'FILE']=None # Classes that were taught on the model's page, as it saved them
 ):
     """Class and probability of each image; no class where it is none of them
 
     fastcnn predict model picture.jpg
     fastcnn predict model holiday/ --out answers.csv
     """
-    from fastcnn.exported import predict_each
+    from fastcnn.exported import open_exported, predict_each
+    if taught: model = open_exported(model, taught=taught)
     if out: return write_predictions(model, files, out)
     shown = 'file', 'label', 'probability'
     rows = list(predict_each(model, files))
@@ -321,20 +323,26 @@ def _predict(
 def _publish(
     model:_Model, # Exported model
     *, out:_Site, # Folder to write
-    runtime:Annotated[_place, 'PATH']=None, # Package onnxruntime-web, packed or unpacked; default: npm fetches it
+    runtime:Annotated[_place, 'PATH']=None, # Package onnxruntime-web, packed or unpacked; default: fetched once, from jsDelivr or with npm
     title:str='', # Heading of the page
     credits:_File=None, # The images' makers, such as a collection's CREDITS.md
-    example:_Files=() # A picture to try; repeatable
+    example:_Files=(), # A picture to try; repeatable
+    weights:Literal['auto', 'float32', 'float16', 'int8']='auto', # Of the page's model; auto: the smallest with the same answers
+    single_file:bool=False, # Also write page.html, the page as one file, which opens from a disk
+    to:Literal['github-pages', 'hf-space']=None, # Also write what this host wants
+    address:str='' # Where the page will be, https://…, for the picture that other sites show
 ):
     """Write a static page that runs the model in the visitor's browser
 
     fastcnn publish model --out site
-    fastcnn publish model --out site --title "Which planet?" --example picture.jpg
+    fastcnn publish model --out site --title "Which planet?" --example picture.jpg --to github-pages
     """
     _stages.info('writing the page')
+    from fastcnn.hosting import next_steps
     from fastcnn.publish import publish
-    written = publish(model, out, runtime, title=title, examples=example, credits=credits)
-    return dict(site=out, bytes=sum(written.values()), files=len(written))
+    more = dict(weights=weights, single=single_file, to=to or '', address=address)
+    written = publish(model, out, runtime, title=title, examples=example, credits=credits, **more)
+    return dict(site=out, bytes=sum(written.values()), files=len(written)) | (dict(next=next_steps(out, to)) if to else {})
 
 # %% ../nbs/25_cli.ipynb #8ba7cf7d
 @delegates(run_demo)
@@ -700,7 +708,7 @@ _NEXT = dict( # verb → what was reached, and the commands that come next
     evaluate=lambda found: (_accuracy_in_words(found, 0), ['fastcnn evaluate MODEL SOURCE --report report.html']*(not found.get('report')) + [_USE[0]]),
     predict=lambda found: (f'{_count(found["images"], "answer")} in {found["written"]}' if 'written' in found else _count(len(found['predictions']), 'answer'),
                            [_USE[1]] if 'written' in found else ['fastcnn predict MODEL folder/ --out answers.csv', _USE[1]]),
-    publish=lambda found: (f'{found["bytes"]/1e6:.1f} MB in {found["site"]}', ['python -m http.server -d OUT']),
+    publish=lambda found: (f'{found["bytes"]/1e6:.1f} MB in {found["site"]}', ['python -m http.server -d OUT']*('next' not in found)),
     demo=lambda found: (f'{_accuracy_in_words(found, 0)}; all of it is told in {found["report"]}', _USE),
     providers=lambda found: (_count(len(found['providers']), 'provider'), ['fastcnn search WORDS --label LABEL --out images --provider NAME']),
     doctor=lambda found: (f'{sum(row["state"] == "works" for row in found["providers"])} of {len(found["providers"])} work', []),

@@ -14,6 +14,7 @@ import base64, csv, glob, hashlib, logging, os, shutil, time, warnings
 from collections import Counter
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -510,7 +511,7 @@ def _write_evaluation(trained, path):
     from fastcnn.report import evaluation_report
     judged = trained.evaluation
     _stages.info('writing the report')
-    written = _or_told('reported', evaluation_report, path, judged.evaluation, trained.learn, judged.worst)
+    written = _or_told('reported', partial(evaluation_report, refused=judged.refused), path, judged.evaluation, trained.learn, judged.worst)
     return dict(report=written and str(written))
 
 # %% ../nbs/24_pipeline.ipynb #2cc37d5a

@@ -244,7 +244,7 @@ def demo_app(
     os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False' # read at import: nobody outside is told
     try: import gradio
     except ImportError as error:
-        raise InputError(f'demo_app needs Gradio ({error}): pip install fastcnn[demo]') from error
+        raise InputError(f'demo_app needs Gradio ({error}): pip install gradio') from error
     model = open_exported(path) # once, and not for every picture
     def answer(image):
         if image is None: return None
