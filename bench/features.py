@@ -125,7 +125,8 @@ def main():
         for feature, (tool, code) in WAYS.items():
             start = time.perf_counter()
             ran, words = came_out(code, names)
-            found[feature] = dict(tool=tool, code=code, ran=ran, came_out=words.replace(work, 'WORK'), seconds=round(time.perf_counter() - start, 2))
+            words, seconds = words.replace(work, 'WORK').replace(os.getcwd(), '.'), round(time.perf_counter() - start, 2)
+            found[feature] = dict(tool=tool, code=code, ran=ran, came_out=words, seconds=seconds)
             print(f"{feature}: {found[feature]['came_out']}", flush=True)
     path = HERE/'results'/'features.json'
     path.write_text(json.dumps(dict(machine=machine(*TOOLS), ways=found), indent=1, ensure_ascii=False) + '\n', encoding='utf-8')

@@ -250,7 +250,7 @@ def test_mouse(page, lab, cleaner):
     page.locator('.tile').nth(2).locator('.corner').click()
     wait_for(lambda: marks(lab).to == dict.fromkeys([files[1], files[3]], ''))
     page.locator('.tile').nth(5).dblclick()
-    page.locator('figure img').wait_for()
+    page.locator('figure img').first.wait_for()
     press(page, 'Escape')
     page.locator('figure').wait_for(state='hidden')
 

@@ -252,8 +252,8 @@ function review(ui, kind = 'marked') {
 }
 
 function reviewAll(ui) {
-  if (isMarkedView(ui.view)) review(ui, ui.view.problem)
-  else if (ui.view.marked) review(ui)
+  // Also where nothing is marked here: the answer to the last mark may be on its way
+  review(ui, isMarkedView(ui.view) ? ui.view.problem : 'marked')
 }
 
 function askAboutSelection(ui, action, details = {}) {
