@@ -519,9 +519,10 @@ def _fix_in_options(problem, fix, **_):
     "What to do about a finding, in options of `train`"
     again = re.search(r'(?:fit_one_cycle|fine_tune)\((\d+), ([\d.e+-]+)\)', fix)
     batch = re.search(r'dls\.train\.bs = (\d+)', fix)
-    options = [f'--bs {batch[1]}']*bool(batch) + ([f'--epochs {again[1]} --lr {float(again[2]):g}'] if again else [])
-    said = [f'train again with {" ".join(options)}']*bool(options) + [_ADVICE[problem]]*bool(_ADVICE[problem])
-    return '; or '.join(said)
+    options = [f'--bs {found[1]}' for found in [batch] if found]
+    options += [f'--epochs {found[1]} --lr {float(found[2]):g}' for found in [again] if found]
+    said = [f'train again with {" ".join(options)}']*bool(options) + [_ADVICE[problem]]
+    return '; or '.join(filter(None, said)) or fix
 
 # %% ../nbs/25_cli.ipynb #c1f40011
 _stages = logging.getLogger('fastcnn.stages')
