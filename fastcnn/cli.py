@@ -342,7 +342,7 @@ def _publish(
     from fastcnn.publish import publish
     more = dict(weights=weights, single=single_file, to=to or '', address=address)
     written = publish(model, out, runtime, title=title, examples=example, credits=credits, **more)
-    return dict(site=out, bytes=sum(written.values()), files=len(written)) | (dict(next=next_steps(out, to)) if to else {})
+    return dict(site=out, bytes=sum(written.values()), files=len(written)) | (dict(next=next_steps(out, to).splitlines()) if to else {})
 
 # %% ../nbs/25_cli.ipynb #8ba7cf7d
 @delegates(run_demo)
