@@ -61,8 +61,9 @@ def defined(node):
 
 
 def public_names(source):
-    "`__all__` of a module's source"
-    listed = [ast.literal_eval(n.value) for n in ast.parse(source).body if isinstance(n, ast.Assign) and defined(n) == ['__all__']]
+    "`__all__` of a module's source, as nbdev writes it: `all` works its own out later"
+    assigned = [n.value for n in ast.parse(source).body if isinstance(n, ast.Assign) and defined(n) == ['__all__']]
+    listed = [ast.literal_eval(value) for value in assigned if isinstance(value, ast.List)]
     return tuple((listed or [[]])[0])
 
 
