@@ -38,7 +38,7 @@ def pictures(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def site(server, model): return put(server, model, 'taught')
+def site(server, model): return put(server, model, 'taught', weights='float32') # to the last digits as `predict`
 
 
 @pytest.fixture
