@@ -754,7 +754,7 @@ def test_it_opens_without_a_network(browser, server, model, runtime, planets):
     visited(True, 'The first')
     publish(model, folder, runtime, examples=planets[:1], title='The second')
     visited(False, 'The second')
-    page.wait_for_function("async () => (await (await caches.match('./')).text()).includes('The second') && (await caches.keys()).length === 1")
+    page.wait_for_function("async () => (await (await caches.match('./'))?.text())?.includes('The second') && (await caches.keys()).length === 1")
     visited(True, 'The second')
     context.close()
 
