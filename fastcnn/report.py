@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fastai.learner import Learner
     from fastcnn.evaluation import Evaluation
     from pandas import DataFrame
+    from torch import Tensor
 
 # %% ../nbs/22_report.ipynb #c4c6562a
 def _small_picture(
@@ -371,7 +372,7 @@ def worst_mistakes(
 
 # %% ../nbs/22_report.ipynb #46a51abd
 def as_pictures(
-    images # (N, C, H, W), tensor: in [0, 1], in [0, 255], or normalised
+    images:'Tensor' # (N, C, H, W), in [0, 1], in [0, 255], or normalised
 )->list[Image.Image]: # RGB; normalised images, each on its own scale
     "Images of a batch, to look at"
     import torch

@@ -61,7 +61,7 @@ def as_classic(
 
 # %% ../nbs/21_publish.ipynb #f8d2348a
 def text64(
-    data:bytes
+    data:bytes # Any
 )->str: # Base64
     "Bytes as text"
     return base64.b64encode(data).decode()
