@@ -3,7 +3,7 @@ import json, os, platform, statistics, subprocess, sys, time
 from importlib.metadata import version
 from pathlib import Path
 
-from realdata import USED
+USED = {} # file of FASTCNN_DATA → in words, what stands for it in this process: tools/realdata.py notes it
 
 
 def machine(*packages):

@@ -7,11 +7,11 @@ import io, os, shutil, socket, sys, urllib.request, zipfile
 from pathlib import Path
 
 from fastcnn.core import InputError, cache_folder
+from machine import USED
 
 OURS = cache_folder()/'bench-data'
 ANTS_BEES = 'https://download.pytorch.org/tutorial/hymenoptera_data.zip' # of PyTorch's transfer-learning tutorial
 PARTS = dict(train=(122, 122), valid=(83, 70)) # images of each class that PyTorch's tutorial has
-USED = {} # file → in words, what stands for it in this process
 
 
 def skipped(words):
