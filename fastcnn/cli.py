@@ -559,7 +559,6 @@ def _bars(watched):
         bar = tqdm.__new__(tqdm)
         usual(bar, desc=text, bar_format='{desc}', leave=True)
         return bar
-    tqdm.__init__ = begin
     try: yield line
     finally: tqdm.__init__ = usual
 

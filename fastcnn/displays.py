@@ -18,7 +18,7 @@ from importlib.resources import files
 from fastcore.basics import patch
 
 from .core import PRESENT, Manifest
-from .texts import printable
+from .texts import is_web_page, printable
 
 # %% ../nbs/03_displays.ipynb #c2292e22
 class Html(str):
@@ -117,7 +117,7 @@ def page_link(
     url:str # Where it leads
 )->Html:
     "A link to a web page; other addresses (javascript:, a file of yours) stay text"
-    if not str(url).lower().startswith(('http://', 'https://')): return shown_text(text)
+    if not is_web_page(url): return shown_text(text)
     return Html(f'<a href="{html.escape(printable(url))}" rel="noreferrer noopener" target=_blank>{shown_text(text)}</a>')
 
 # %% ../nbs/03_displays.ipynb #a1f4e76a

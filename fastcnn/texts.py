@@ -103,10 +103,12 @@ def markdown_code(
     return f'{fence} {text} {fence}' if fence != '`' else f'`{text}`'
 
 # %% ../nbs/00_core.ipynb #a4c988e5
+def is_web_page(url): return str(url).lower().startswith(('http://', 'https://')) # javascript: and a file of yours are none
+
 def markdown_link(
     text:object, # To be shown
     url:object # Where it leads
 )->str:
     "A link to a web page; other addresses (javascript:, a file of yours) stay text"
-    if not str(url).lower().startswith(('http://', 'https://')): return markdown_text(text)
+    if not is_web_page(url): return markdown_text(text)
     return f'[{markdown_text(text)}](<{quote(str(url), safe=_URL_SAFE, errors="replace")}>)'

@@ -1,17 +1,11 @@
 // What a visitor teaches: classes, their pictures, what leaving one out tells, and the file. It writes text and attributes, never HTML.
-import { save } from './table.js'
+import { make, save } from './elements.js'
 import { MAX_CLASSES, MAX_PICTURES } from './teach.js'
 import { advice, overlaps, verdict } from './verdict.js'
 
 const KIND = 'fastcnn taught classes'
 const MAX_FILE = 2 ** 25 // Bytes
 const $ = id => document.getElementById(id)
-
-const make = (kind, given = {}, ...parts) => {
-  const element = Object.assign(document.createElement(kind), given)
-  element.append(...parts)
-  return element
-}
 
 const toText = rows => {
   const bytes = new Uint8Array(Float32Array.from(rows.flatMap(row => [...row])).buffer)

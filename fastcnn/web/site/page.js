@@ -156,12 +156,11 @@ function answer({ probabilities, novelty }) {
 
 // The map
 
-/** Lay the map over the square that the model looks at: red where covering costs certainty, blue where it adds some. */
-function paint({ cells, map }) {
+/** Lay the map over the square that the model looks at: red where covering costs certainty, blue where it adds some; full where it reaches `most`. */
+function paint({ cells, map }, most) {
   const canvas = Object.assign($('heatmap'), { width: cells, height: cells })
   const pen = canvas.getContext('2d')
   const image = pen.createImageData(cells, cells)
-  const most = Math.max(...map.map(Math.abs), 1e-6)
   map.forEach((value, i) => {
     const colour = value > 0 ? [225, 20, 30] : [30, 90, 230]
     image.data.set([...colour, (190 * Math.abs(value)) / most], i * 4)
@@ -179,7 +178,7 @@ function drawMap() {
   const name = classes()[best]
   const heat = mapOf(found.heat, best)
   const most = Math.max(...heat.map.map(Math.abs), 1e-6)
-  paint(heat)
+  paint(heat, most)
   $('cold').textContent = `odds × ${factor(most)}`
   $('hot').textContent = `odds ÷ ${factor(most)}`
   const colours = `Red: covering this spot lowers the odds of ${name}. Blue: it raises them. The scale ends where they change by a factor of ${factor(most)}.`

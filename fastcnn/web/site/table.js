@@ -1,25 +1,13 @@
 // The table of many pictures. It writes text and attributes, never HTML.
+import { make, save } from './elements.js'
 import { counts, csv, kindOf, pick, UNSURE } from './many.js'
 import { percent } from './words.js'
 
 const PAGE = 100 // Rows shown at first; each has a small picture of its own
 const $ = id => document.getElementById(id)
 
-const make = (kind, given = {}, ...parts) => {
-  const element = Object.assign(document.createElement(kind), given)
-  element.append(...parts)
-  return element
-}
-
 const WORDS = { all: 'All', unsure: `Unsure (below ${percent(UNSURE)})`, none: 'None of these', broken: 'Could not be read' }
 const inWords = kind => WORDS[kind] ?? kind.slice('class '.length)
-
-/** Offer a file to be saved. */
-export function save(name, text, type) {
-  const url = URL.createObjectURL(new Blob([text], { type }))
-  make('a', { href: url, download: name }).click()
-  setTimeout(() => URL.revokeObjectURL(url), 60_000) // by then it is saved
-}
 
 /** Pictures, one after the other through `look(file)` → { label, p, novelty, probabilities, thumb }; a click calls `open(file, name)`. */
 export class Table {
