@@ -11,6 +11,7 @@ from web import browser # a fixture
 from xdist.scheduler import LoadScopeScheduling
 
 os.environ.update(notebooks.QUIET)
+os.environ.pop('PYTHONDONTWRITEBYTECODE', None) # the processes of the tests keep what they compile, as a user's do
 VERIFIED = notebooks.ROOT/'bench'/'results'/'verify.json'
 SECONDS = 60 # of long checks that `make test` takes along: which, the commit says; those that take longer are left to `make verify`
 
