@@ -54,6 +54,7 @@ bench: $(READY) $(PEERS) ## side by side with other tools; results in bench/resu
 	@$(PY) bench/plans.py
 	@$(PY) bench/label_errors.py
 	@$(PY) bench/novelty.py
+	@$(PY) bench/teaching.py
 	@$(PY) bench/suspects.py
 	@$(PY) bench/beyond.py
 

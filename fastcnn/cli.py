@@ -453,6 +453,8 @@ def command_parser()->argparse.ArgumentParser: # `parse_args` gives `run`, the f
 # %% ../nbs/25_cli.ipynb #79c9128f
 def _shown(value, digits=4):
     "A value in a line: few digits, and in quotes where something had to be escaped"
+    if isinstance(value, (list, tuple, dict)): return ', '.join(_shown(item, digits) for item in value) or 'none'
+    if isinstance(value, bool): return 'yes' if value else 'no'
     text = '–' if value is None else str(round(value, digits) if isinstance(value, float) else value)
     return text if (told := printable(text)) == text else f"'{told}'"
 
@@ -470,7 +472,7 @@ def _print_result(result, indent=''):
         elif isinstance(value, list) and sum(map(len, map(str, value))) > 100:
             print(f'{indent}{_shown(key)}')
             for item in value: print(f'{indent}  {_shown(item)}')
-        else: print(f'{indent}{_shown(key)}: {_shown(value)}')
+        elif value is not None: print(f'{indent}{_shown(key)}: {_shown(value)}')
 
 def _row_in_words(row):
     "An answer, with words where a class is missing"

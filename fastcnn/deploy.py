@@ -25,7 +25,7 @@ from .folders import (CARD, FEATURES, MODEL, MODEL_FILES, config_digest, file_di
                              replace_folder, small_file)
 from .graphs import check_graph
 from .texts import markdown_text
-from .novelty import FeatureNetwork, features_of, fit_novelty, last_layer
+from .novelty import FeatureNetwork, features_of, fit_novelty, last_layer, strange_features
 from .training import is_pretrained
 
 if TYPE_CHECKING: from fastai.learner import Learner
@@ -198,7 +198,7 @@ def _write_features(
     method:str, # As `crop_graph` has it
     features:tuple=None # Of the training and the validation images, if they are known
 )->bool: # Whether there is something to write
-    "Write features of some images, those of the validation part first, of which it has learnt less; False: it has no features of pictures"
+    "Write features of some images, those of the validation part first, of which it has learnt less, and of strangers; False: it has no features of pictures"
     from safetensors.numpy import save_file
     parts, classes = (learn.dls.valid, learn.dls.train), len(learn.dls.vocab)
     chosen = [np.array(_sample(part), int) for part in parts]
@@ -210,8 +210,8 @@ def _write_features(
     else: found = [known[some] for known, some in zip(features[::-1], own)]
     rows = np.concatenate(found) if found and all(part is not None for part in found) else np.zeros((0, 1))
     if len(rows) != len(kept): return False
-    unit = rows/np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12)
-    save_file(dict(features=unit.astype(np.float16), classes=labels[kept].astype(np.int32)), file)
+    unit, strangers = (some/np.linalg.norm(some, axis=1, keepdims=True).clip(1e-12) for some in (rows, strange_features(network, size)))
+    save_file(dict(features=unit.astype(np.float16), classes=labels[kept].astype(np.int32), strangers=strangers.astype(np.float16)), file)
     file.chmod(0o644) # safetensors writes for the owner alone
     return True
 

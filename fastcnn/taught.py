@@ -26,6 +26,7 @@ class Known:
     "A model's own classes, as some of its pictures show them"
     rows:np.ndarray # (m, d) unit vectors
     classes:np.ndarray # (m,): number of the class of each
+    strangers:np.ndarray # (k, d) unit vectors of pictures that belong to no class
 
 def unit_rows(rows): return rows/np.linalg.norm(rows, axis=-1, keepdims=True).clip(1e-12)
 
@@ -40,11 +41,11 @@ def read_features(
     from safetensors.numpy import load
     try: found = load(small_file(file, _MAX_FEATURES))
     except (OSError, SafetensorError, KeyError, ValueError) as error: raise InputError(f'{str(file)!r} cannot be read: {error}') from error
-    rows, classes = (found.get(name, np.zeros(0)) for name in ('features', 'classes'))
-    fits = rows.dtype == np.float16 and rows.ndim == 2 and rows.size and classes.dtype == np.int32 and classes.shape == rows.shape[:1]
-    sound = fits and np.isfinite(rows).all() and classes.min() >= 0 and classes.max() < n_classes
-    if not sound: raise InputError(f'{str(file)!r} holds no features of a model of {n_classes} classes')
-    return Known(unit_rows(rows.astype(np.float64)), classes)
+    rows, classes, strangers = (found.get(name, np.zeros(0)) for name in ('features', 'classes', 'strangers'))
+    fits = all(some.dtype == np.float16 and some.ndim == 2 and some.size for some in (rows, strangers)) and rows.shape[1:] == strangers.shape[1:]
+    fits = fits and np.isfinite(rows).all() and np.isfinite(strangers).all() and classes.dtype == np.int32 and classes.shape == rows.shape[:1]
+    if not fits or classes.min() < 0 or classes.max() >= n_classes: raise InputError(f'{str(file)!r} holds no features of a model of {n_classes} classes')
+    return Known(unit_rows(rows.astype(np.float64)), classes, unit_rows(strangers.astype(np.float64)))
 
 # %% ../nbs/20_exported.ipynb #f176fae1
 _MAX_TAUGHT, MAX_CLASSES, MAX_PICTURES = 1 << 25, 20, 400 # Bytes of the file; in it
@@ -166,12 +167,12 @@ class Taught:
         return both, np.minimum(novelty, threshold + beyond) if np.isfinite(threshold) else novelty
 
 # %% ../nbs/20_exported.ipynb #997b30a3
-_STRANGE = .95 # Of the model's own pictures are farther away than what a taught class lets in
+_STRANGE = .95 # Of the model's own pictures, and of strangers, are farther away than what a taught class lets in
 
-def _nearness(rows, others):
+def _nearness(rows, *others):
     "Pictures of a class, and how near is near enough; 1, which only a copy is, where there is a single one"
     near = rows @ rows.T - 3*np.eye(len(rows)) # not to itself
-    return rows, float(max(near.max(1).min(), np.quantile((others @ rows.T).max(1), _STRANGE))) if len(rows) > 1 else 1.
+    return rows, float(max(near.max(1).min(), *(np.quantile((some @ rows.T).max(1), _STRANGE) for some in others))) if len(rows) > 1 else 1.
 
 def fit_taught(
     known:Known, # Of the model
@@ -192,5 +193,6 @@ def fit_taught(
     said = _shares(_margins(left, own), line).argmax(1)
     right = {name: (int((said[groups == t] == t).sum()) if n > 1 else 0, n) for t, (name, n) in enumerate(zip(lessons, sizes), 1)}
     home = known.rows.mean(0)
-    near = [_nearness(unit_rows(unit_rows(some) - home), unit_rows(known.rows - home)) for some in lessons.values()]
+    def from_home(rows): return unit_rows(unit_rows(rows) - home)
+    near = [_nearness(*map(from_home, (some, known.rows, known.strangers))) for some in lessons.values()]
     return Taught(list(lessons), own, middle, centred.T @ alpha, constant, line, home, near, right)

@@ -1,5 +1,5 @@
 "One runner for everything: pytest runs the checks, the tests and the notebooks, and the last line counts them."
-import json, os, zlib
+import json, os, signal, zlib
 from itertools import chain
 
 import nbformat
@@ -12,6 +12,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 os.environ.update(notebooks.QUIET)
 os.environ.pop('PYTHONDONTWRITEBYTECODE', None) # the processes of the tests keep what they compile, as a user's do
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN: signal.signal(signal.SIGINT, signal.default_int_handler) # as a shell starts what runs in the background
 VERIFIED = notebooks.ROOT/'bench'/'results'/'verify.json'
 SECONDS = 60 # of long checks that `make test` takes along: which, the commit says; those that take longer are left to `make verify`
 

@@ -543,8 +543,8 @@ def test_ctrl_c_at_a_terminal_says_what_is_kept(tmp_path, server):
 
 
 def test_a_training_that_is_interrupted_goes_on_with_resume(folder, tmp_path):
-    options = '--plan', 'scratch', '--size', 32, '--bs', 8, '--mirror', 'yes', '--epochs', 4000, '--out', tmp_path/'model'
-    status, seen = in_terminal('train', folder, *options, stop_at=r'epoch \d\d+ of 4000')
+    options = '--plan', 'scratch', '--size', 32, '--bs', 8, '--mirror', 'yes', '--epochs', 1000, '--out', tmp_path/'model'
+    status, seen = in_terminal('train', folder, *options, stop_at=r'epoch \d\d+ of 1000')
     left = screen(seen)
     assert status == 130 and left[-1] == 'fastcnn: interrupted: the finished epochs are kept, and --resume goes on with them', left
     assert 'epoch_' not in seen and 'train_loss' not in seen and 'Traceback' not in seen # fastai's table

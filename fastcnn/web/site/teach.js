@@ -4,7 +4,7 @@
 export const MAX_CLASSES = 20
 export const MAX_PICTURES = 400 // Of all classes that are taught
 const STRENGTHS = [0.01, 0.03, 0.1, 0.3, 1] // Of the ridge, in units of the mean squared length
-const STRANGE = 0.95 // Of the model's own pictures are farther away than what a taught class lets in
+const STRANGE = 0.95 // Of the model's own pictures, and of strangers, are farther away than what a taught class lets in
 const COPY = 0.95 // Cosine above which two pictures are nearly one
 
 const dot = (a, b) => {
@@ -31,15 +31,18 @@ function half(bits) {
   return bits & 0x8000 ? -size : size
 }
 
-/** features.safetensors of a model → { rows: unit vectors, classes: number of the class of each } */
+/** features.safetensors of a model → { rows: unit vectors, classes: number of the class of each, strangers: unit vectors of pictures that belong to none } */
 export function readKnown(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const length = Number(view.getBigUint64(0, true))
   const head = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length)))
-  const [m, d] = head.features.shape
-  const [at, from] = [head.features, head.classes].map(part => 8 + length + part.data_offsets[0])
-  const rows = Array.from({ length: m }, (_, i) => unit(Float64Array.from({ length: d }, (_, j) => half(view.getUint16(at + 2 * (i * d + j), true)))))
-  return { rows, classes: Array.from({ length: m }, (_, i) => view.getInt32(from + 4 * i, true)) }
+  const at = part => 8 + length + part.data_offsets[0]
+  const read = part => {
+    const [m, d] = part.shape
+    return Array.from({ length: m }, (_, i) => unit(Float64Array.from({ length: d }, (_, j) => half(view.getUint16(at(part) + 2 * (i * d + j), true)))))
+  }
+  const classes = Array.from({ length: head.classes.shape[0] }, (_, i) => view.getInt32(at(head.classes) + 4 * i, true))
+  return { rows: read(head.features), classes, strangers: read(head.strangers) }
 }
 
 /** The inverse of a symmetric matrix with positive eigenvalues, by Cholesky's way: rows */
@@ -144,11 +147,11 @@ function quantile(values, share) {
   return sorted[low] + (at - low) * (sorted[Math.min(low + 1, sorted.length - 1)] - sorted[low])
 }
 
-/** How near a picture must be to one of a class: as near as its own remotest is to the nearest other, and nearer than nearly all of the model's own are */
-function nearness(rows, others) {
+/** How near a picture must be to one of a class: as near as its own remotest is to the nearest other, and nearer than nearly all of each of the others are */
+function nearness(rows, ...others) {
   const nearest = rows.map((row, i) => Math.max(-1, ...cosines(row, rows.filter((_, j) => j !== i))))
-  const strange = quantile(others.map(other => Math.max(...cosines(other, rows))), STRANGE)
-  const least = rows.length > 1 ? Math.max(Math.min(...nearest), strange) : 1
+  const strange = others.map(some => quantile(some.map(other => Math.max(...cosines(other, rows))), STRANGE))
+  const least = rows.length > 1 ? Math.max(Math.min(...nearest), ...strange) : 1
   return { rows, least, copies: nearest.filter(value => value > COPY).length, refused: nearest.filter(value => value < least).length }
 }
 
@@ -182,8 +185,8 @@ export function fit(known, lessons) {
   const best = tried.reduce((a, b) => (b.loss < a.loss ? b : a))
   const columns = counts.map((_, c) => combined(centred, best.alpha.map(row => row[c])))
   const home = meanOf(known.rows, known.rows.map(() => 1))
-  const others = known.rows.map(row => unit(minus(row, home)))
-  const near = lessons.map(lesson => nearness(lesson.features.map(row => unit(minus(unit(row), home))), others))
+  const fromHome = rows => rows.map(row => unit(minus(unit(row), home)))
+  const near = lessons.map(lesson => nearness(...[lesson.features, known.rows, known.strangers].map(fromHome)))
   const said = answers(best.left, own, best.line)
   return { own, middle, columns, constant: best.constant, line: best.line, home, near, report: report(lessons, present, truth, said, near) }
 }

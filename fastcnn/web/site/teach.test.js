@@ -16,7 +16,7 @@ const around = (axis, n, seed, spread = 0.25) => {
   const next = numbers(seed)
   return Array.from({ length: n }, () => Float64Array.from({ length: D }, (_, i) => Number(i === axis) + spread * next()))
 }
-const KNOWN = { rows: [...around(0, 12, 1), ...around(1, 12, 2)].map(unit), classes: [...Array(12).fill(0), ...Array(12).fill(1)] }
+const KNOWN = { rows: [...around(0, 12, 1), ...around(1, 12, 2)].map(unit), classes: [...Array(12).fill(0), ...Array(12).fill(1)], strangers: around(7, 20, 6, 1).map(unit) }
 const flat = rows => Float32Array.from(rows.flatMap(row => [...row]))
 const said = (taught, rows, p = [0.75, 0.25], novelty = 5) => extend(taught, {
   features: flat(rows), probabilities: Float32Array.from(rows.flatMap(() => p)), novelty: Float32Array.from(rows, () => novelty) }, 2)
@@ -70,15 +70,17 @@ test('margins become probabilities that are never sure', () => {
 })
 
 test('the features of a model are read', () => {
-  const head = new TextEncoder().encode(JSON.stringify({ features: { dtype: 'F16', shape: [2, 2], data_offsets: [0, 8] }, classes: { dtype: 'I32', shape: [2], data_offsets: [8, 16] } }))
-  const bytes = new Uint8Array(8 + head.length + 16)
+  const head = new TextEncoder().encode(JSON.stringify({ features: { dtype: 'F16', shape: [2, 2], data_offsets: [0, 8] }, classes: { dtype: 'I32', shape: [2], data_offsets: [8, 16] },
+    strangers: { dtype: 'F16', shape: [1, 2], data_offsets: [16, 20] } }))
+  const bytes = new Uint8Array(8 + head.length + 20)
   const view = new DataView(bytes.buffer)
   view.setBigUint64(0, BigInt(head.length), true)
   bytes.set(head, 8)
   for (const [i, bits] of [0x3c00, 0x0000, 0xb800, 0x3800].entries()) view.setUint16(8 + head.length + 2 * i, bits, true)
   view.setInt32(8 + head.length + 12, 1, true)
-  const { rows, classes } = readKnown(bytes)
-  assert.deepEqual([[...rows[0]], classes], [[1, 0], [0, 1]])
+  view.setUint16(8 + head.length + 18, 0x3800, true)
+  const { rows, classes, strangers } = readKnown(bytes)
+  assert.deepEqual([[...rows[0]], classes, strangers.map(row => [...row])], [[1, 0], [0, 1], [[0, 1]]])
   assert.ok(Math.abs(rows[1][0] + Math.SQRT1_2) < 1e-12)
 })
 
@@ -89,4 +91,11 @@ test('a class of very different pictures does not let in what is farther away th
   const let_in = places.filter(place => taught.near[0].rows.some(row => row.reduce((sum, value, i) => sum + value * place[i], 0) > taught.near[0].least)).length
   assert.ok(let_in <= 2, `${let_in} of 24`)
   assert.ok(taught.report.classes[0].refused > 0)
+})
+
+test('a class lets in no more than one in twenty of the strangers', () => {
+  const pictures = [...around(2, 4, 3, 0.9), ...around(7, 1, 30)] // one lies where the strangers are
+  const strangers = Array.from({ length: 40 }, (_, i) => unit(around(7, 1, 40 + i, 0.9)[0]))
+  const letIn = known => said(fit(known, [{ name: 'new', features: pictures }]), strangers).novelty.filter(value => value <= 2).length
+  assert.ok(letIn({ ...KNOWN, strangers }) <= 2 && letIn({ ...KNOWN, strangers: KNOWN.rows }) > 10)
 })
