@@ -8,8 +8,9 @@ Docs: https://fastcnn.github.io/fastcnn/novelty.html.md"""
 __all__ = ['rejection_threshold', 'strange_features', 'fit_novelty']
 
 # %% ../nbs/18_novelty.ipynb #51aa0071
-import functools, warnings
+import functools, hashlib, io, warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from torch import nn
+
+from .core import atomic_write, cache_folder
 
 # %% ../nbs/18_novelty.ipynb #2fa9d064
 def last_layer(
@@ -307,15 +310,31 @@ def _features(
 # %% ../nbs/18_novelty.ipynb #89a80a15
 def _resized(pictures, size): return nn.functional.interpolate(pictures, size=(size, size), mode='bilinear', antialias=True)
 
-@functools.cache
-def made_up_features(size, detail=None):
-    "Numbers of made-up images of both kinds: (1800, 160)"
+def _draw_made_up(n, size, detail):
+    "Numbers of n made-up images of each kind, at most: (2n, 160)"
     sides = min(size, _SIDE), 2*_SIDE
-    images = [torch.tensor(made_up_images(_MADE_UP, side, seed)) for seed, side in enumerate(sides)]
+    images = [torch.tensor(made_up_images(n, side, seed)) for seed, side in enumerate(sides)]
     sharp, large = (part.permute(0, 3, 1, 2).split(64) for part in images)
     smaller = (_resized(part.float(), size) for part in large)
     if detail: return _features(smaller, size, detail)
     return np.concatenate([_features(sharp, sides[0]), _features(smaller, size)])
+
+def _made_up_file(size, detail):
+    "Where the numbers are kept: its name has a digest of the first of them, so whoever draws others finds nothing"
+    first = _draw_made_up(8, size, detail)
+    return cache_folder()/'made-up'/f'{hashlib.sha256(repr((size, detail, _MADE_UP)).encode() + first.tobytes()).hexdigest()[:32]}.npy'
+
+@functools.cache
+def made_up_features(size, detail=None):
+    "Numbers of made-up images: (1800, 160), or of the second kind alone where there is a detail; drawn once, for it takes seconds"
+    file, n = _made_up_file(size, detail), _MADE_UP if detail else 2*_MADE_UP
+    with suppress(OSError, ValueError, EOFError): # not there yet, or damaged
+        found = np.load(file, allow_pickle=False)
+        if found.shape == (n, 10*_GRID**2) and found.dtype == np.float32 and np.isfinite(found).all(): return found
+    found = _draw_made_up(_MADE_UP, size, detail)
+    np.save(kept := io.BytesIO(), found)
+    with suppress(OSError): atomic_write(file, kept.getvalue())
+    return found
 
 # %% ../nbs/18_novelty.ipynb #f3a757fb
 class PixelNovelty(nn.Module):

@@ -1,5 +1,5 @@
 "The documentation as a reader meets it: in a real browser, with no network."
-import re, subprocess, sys
+import itertools, re, subprocess, sys
 from html.parser import HTMLParser
 from urllib.parse import unquote, urldefrag
 
@@ -8,7 +8,7 @@ import pytest
 import reference
 from fastcnn import __version__
 from fastcnn.lessons import LESSONS
-from notebooks import ROOT
+from notebooks import ROOT, commit_number
 from web import axe, missing, served, violations
 
 CONTRAST = """e => {
@@ -185,10 +185,9 @@ PICTURES = '''Promise.all([...document.images].map(image => {
 })).then(seen => seen.every(Boolean))'''
 
 
-def test_every_page_fits_and_loads(page, address, site):
-    "On a telephone and on a desk, with its pictures and formulas"
+def fits_and_loads(page, address, site, files):
     formulas = (site/'site_libs/katex').exists() # see above
-    for file in sorted(site.rglob('*.html')):
+    for file in files:
         page.set_viewport_size(dict(width=390, height=800))
         page.goto(address + file.relative_to(site).as_posix())
         assert page.evaluate(PICTURES), f'broken picture in {file.name}'
@@ -201,25 +200,37 @@ def test_every_page_fits_and_loads(page, address, site):
             assert page.evaluate(CROWDED) == [], file.name
 
 
-def looks(page, address, axe, files):
-    "What axe finds, what is too wide, at both widths, in light and dark"
-    for scheme in ('light', 'dark'):
+def test_pages_fit_and_load(page, address, site):
+    "On a telephone and on a desk, with their pictures and formulas: a third of them, which one the commit says; `make verify` takes all"
+    fits_and_loads(page, address, site, [site/'index.html', *sorted(site.rglob('*.html'))[commit_number() % 3::3]])
+
+
+@pytest.mark.verify
+def test_every_page_fits_and_loads(page, address, site): fits_and_loads(page, address, site, sorted(site.rglob('*.html')))
+
+
+def looks(page, address, axe, files, ways):
+    "What axe finds, what is too wide, in light or dark at a width"
+    for scheme, width in ways:
         page.emulate_media(color_scheme=scheme)
-        for width in (390, 1280):
-            page.set_viewport_size(dict(width=width, height=800))
-            for file in files:
-                page.goto(address + file)
-                assert page.evaluate('document.documentElement.classList.contains("quarto-dark")') == (scheme == 'dark')
-                found = [*violations(page, axe), *page.evaluate(TOO_WIDE)]
-                if found: yield file, scheme, width, found
+        page.set_viewport_size(dict(width=width, height=800))
+        for file in files:
+            page.goto(address + file)
+            assert page.evaluate('document.documentElement.classList.contains("quarto-dark")') == (scheme == 'dark')
+            found = [*violations(page, axe), *page.evaluate(TOO_WIDE)]
+            if found: yield file, scheme, width, found
 
 
-def test_everybody_can_read_it(page, address, axe): assert list(looks(page, address, axe, ['index.html', 'tutorials/shapes.html', 'api/images.html'])) == []
+def test_everybody_can_read_it(page, address, axe):
+    "Three pages, one for each kind; `make verify` takes all, in each way"
+    files = ['index.html', 'tutorials/shapes.html', 'api/images.html']
+    assert list(looks(page, address, axe, files, [('light', 390), ('dark', 1280)])) == []
 
 
 @pytest.mark.verify
 def test_everybody_can_read_every_page(page, address, site, axe):
-    assert list(looks(page, address, axe, [file.relative_to(site).as_posix() for file in sorted(site.rglob('*.html'))])) == []
+    ways = itertools.product(('light', 'dark'), (390, 1280))
+    assert list(looks(page, address, axe, [file.relative_to(site).as_posix() for file in sorted(site.rglob('*.html'))], ways)) == []
 
 
 def test_dark_and_light_by_hand(page, address):

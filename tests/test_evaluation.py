@@ -140,7 +140,7 @@ def intervals(found):
             *found.per_class[ends].to_numpy().ravel(), *found.calibration[['accuracy', 'low', 'high']].to_numpy().ravel()]
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=40)
 @given(grouped(), st.integers(2, 10))
 @example((np.array([[.7, .3], [.2, .8], [.6, .4]]), np.array([0, 1, 1]), ['a', 'a', None], [True, False, False]), 10)
 def test_copies_change_no_interval(case, times):
@@ -156,7 +156,7 @@ def test_copies_change_no_interval(case, times):
     np.testing.assert_array_equal(intervals(in_groups), intervals(plain))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(grouped())
 def test_an_interval_is_as_wide_as_that_of_its_groups(case):
     "At the same accuracy it is never narrower than with one image of each group, nor than without groups"
@@ -209,7 +209,7 @@ def test_columns_of_a_table_are_taken():
         with pytest.raises(InputError, match=words): evaluate(probabilities, targets, ['a', 'b'], **wrong)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(grouped())
 def test_a_summary_is_strict_json(case):
     "Classes without images, groups, images with relatives: what is missing is None, never NaN"
