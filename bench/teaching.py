@@ -103,7 +103,8 @@ def main(draws):
             for n in (5, 10):
                 if n > len(group) - 5: continue
                 orders = [np.random.default_rng(seed).permutation(group) for seed in range(draws)]
-                found[f'{kind}_{n}'] = mean_of([draw(model, known, some(others, order[:n]), own, truth, some(others, order[n:]), some(others, strange)) for order in orders])
+                rows = [draw(model, known, some(others, order[:n]), own, truth, some(others, order[n:]), some(others, strange)) for order in orders]
+                found[f'{kind}_{n}'] = mean_of(rows)
                 print(kind, n, found[f'{kind}_{n}'], file=sys.stderr, flush=True)
 
         ants, bees = (train[train.label == label] for label in ('ants', 'bees'))
