@@ -173,7 +173,7 @@ def _clean(
     page, left_out = write_cleaning_report(report, root), left_out_files(root)
     warn_left_out(root, left_out)
     look_at = report.suspects[['file', 'kind', 'like']].to_dict('records')
-    return report.counts | dict(suspects=len(look_at), look_at=look_at, conflicts=len(report.conflicts), report=str(page),
+    return report.counts | dict(suspects=report.suspects.file.nunique(), look_at=look_at, conflicts=len(report.conflicts), report=str(page),
                                 left_alone=dict(zip(report.left_alone.label, report.left_alone.copies.tolist())),
                                 left_out={reason: len(names) for reason, names in left_out.items()})
 
@@ -462,21 +462,27 @@ def _shown(value, digits=4):
 def _print_result(result, indent=''):
     "A result for a person"
     for key, value in result.items():
+        name = _shown(key) if indent else key.replace('_', ' ') # further in are names of classes
         if isinstance(value, dict) and value:
-            print(f'{indent}{_shown(key)}')
+            print(f'{indent}{name}')
             _print_result(value, indent + '  ')
         elif isinstance(value, list) and value and isinstance(value[0], dict):
-            print(f'{indent}{_shown(key)}')
+            print(f'{indent}{name}')
             for item in value[:20]: print(f'{indent}  {_row_in_words(item)}')
-            if value[20:]: print(f'{indent}  and {len(value) - 20} more, with --json')
-        elif isinstance(value, list) and sum(map(len, map(str, value))) > 100:
-            print(f'{indent}{_shown(key)}')
+            if value[20:]: print(f'{indent}  and {len(value) - 20} more, with --json{" or --out TABLE"*(key == "predictions")}')
+        elif isinstance(value, list) and (sum(map(len, map(str, value))) > 100 or value and isinstance(value[0], list)):
+            print(f'{indent}{name}')
             for item in value: print(f'{indent}  {_shown(item)}')
-        elif value is not None: print(f'{indent}{_shown(key)}: {_shown(value)}')
+        elif value is not None: print(f'{indent}{name}: {_shown(value)}')
 
 def _row_in_words(row):
-    "An answer, with words where a class is missing"
+    "An answer, with words where a class is missing; an image to look at; or a way that was tried"
     if row.get('error'): return one_line(row['error'])
+    if row.keys() == {'name', 'accuracy', 'seconds'}:
+        return f"{row['name']}: accuracy {row['accuracy']:.3f} on the validation part, {row['seconds']:.0f} s"
+    if row.keys() == {'file', 'kind', 'like'}:
+        other = f", looks like {_shown(row['like'])}"*(bool(row['like']) and row['like'] != row['file'].split('/')[0])
+        return f"{_shown(row['file'])}  {_shown(row['kind'])}{' its class'*(row['kind'] == 'unlike')}{other}"
     if 'label' in row and row['label'] is None: row = {name: value for name, value in row.items() if name != 'probability'} # of a class that it is not
     return '  '.join('none of these' if value is None and name == 'label' else _shown(value, 3) for name, value in row.items())
 
@@ -703,7 +709,8 @@ _NEXT = dict( # verb → what was reached, and the commands that come next
     clean=lambda found: (f'{_count(found["kept"], "image")} left', ['fastcnn clean ROOT' if found['dry_run'] else 'fastcnn train ROOT --out model',
                                                          *['fastcnn restore ROOT --all']*(not found['dry_run'])]),
     restore=lambda found: (f'{_count(found["restored"], "image")} back in place', ['fastcnn info ROOT']),
-    info=lambda found: (f'{_count(sum(found["classes"].values()), "image")} in {_count(len(found["classes"]), "class")}', ['fastcnn train SOURCE --out model']),
+    info=lambda found: (f'{_count(sum(found["classes"].values()), "image")} in {_count(len(found["classes"]), "class")}'
+                        + ': a classifier needs at least 2'*(len(found['classes']) < 2), ['fastcnn train SOURCE --out model']*(len(found['classes']) > 1)),
     export=lambda found: (f'Written: {found["written"]}', []),
     forget=lambda found: (f'{_count(len(found["files"]), "image")} forgotten', []),
     train=lambda found: (_accuracy_in_words(found, found['test_images']), _USE),

@@ -315,8 +315,8 @@ def _card_figures(config):
 # %% ../nbs/19_deploy.ipynb #6de782b3
 _LOOKS_AT = dict(
     features='It goes by what the network sees in a picture. Things of another kind are mostly told; close relatives of the classes often pass.',
-    pixels='It goes by colours and textures and not by what a picture shows, for this network has seen nothing but its classes: '
-           'whatever has the same colours in the same places passes.')
+    pixels='It goes by colours and textures and not by what a picture shows, for what this network has learnt tells its classes apart, and '
+           'not other things from them: whatever has the same colours in the same places passes.')
 
 def _card_novelty(config):
     "Whether and when it answers with none of the classes, and what is not known of that, in words"

@@ -54,14 +54,14 @@ def _fixed_random_state(dls):
 
 # %% ../nbs/16_diagnosis.ipynb #77d7210a
 def _sample(dl, device, most=256, bs=32):
-    "Images and labels of some randomly drawn items of a part, in batches of 32"
+    "Images and labels of some randomly drawn items of a part, in batches of 32; fewer where they are large"
     if hasattr(dl, 'new'): dl = dl.new(shuffle=True, drop_last=False, num_workers=0, bs=bs)
     else: dl = torch.utils.data.DataLoader(dl.dataset, bs, shuffle=True, collate_fn=dl.collate_fn)
     found = []
     for batch in dl if len(dl.dataset) else ():
         _check_batch(batch)
         found.append(tuple(t.to(device).as_subclass(Tensor) for t in batch)) # not every function takes fastai's types
-        if len(found)*bs >= most: break
+        if len(found)*bs >= (most if batch[0].shape[-1] <= 128 else most//4): break
     return found
 
 def _check_batch(batch):
@@ -166,9 +166,11 @@ def _examine(learn, seconds):
     counts = np.bincount(_drawn_labels(parts[0]) if labels[0] is None else labels[0])
     guess = -sum(p*math.log(p) for p in counts/counts.sum() if p > 0)
     model = learn.model if _finite(learn.model) else _fresh(learn.model)
-    inside, scores = measure_layers(model, learn.loss_func, parts[0][:4]), [_score(learn.model, part) for part in parts]
+    start, inside = time.time(), measure_layers(model, learn.loss_func, parts[0][:4])
+    step = (time.time() - start)/len(parts[0][:4])/4 # most of it is the measuring
+    scores = [_score(learn.model, part) for part in parts]
     return _Examination(learn, names, parts, labels, summed, guess, *_last_fit(learn, summed), *inside, scores,
-                        _Trials(learn, parts, scores, guess, seconds))
+                        _Trials(learn, parts, scores, guess, seconds, step))
 
 # %% ../nbs/16_diagnosis.ipynb #78c4c8fb
 def _drawn_labels(part): return torch.cat([y for _, y in part]).cpu().numpy() if part else np.array([], int)
@@ -215,8 +217,8 @@ def _standardized(parts):
 _STEPS = 20
 class _Trials:
     "Short trainings of copies, each made once and none after so many seconds"
-    def __init__(self, learn, parts, scores, guess, seconds):
-        self.learn, self.guess, self.end, self.step, self.known = learn, guess, time.time() + seconds, 0, {}
+    def __init__(self, learn, parts, scores, guess, seconds, step):
+        self.learn, self.guess, self.end, self.step, self.known = learn, guess, time.time() + seconds, step, {}
         self.pretrained, self.frozen = is_pretrained(learn), not any(p.requires_grad for p in learn.model.parameters())
         self.margin, self.most = 0.15*guess, len(learn.recorder.losses) # as many steps as the training had
         judge = -1 if len(scores[-1].labels) >= 20 else 0

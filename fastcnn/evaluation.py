@@ -275,8 +275,8 @@ def _losses(probabilities, targets): return -np.log(np.maximum(probabilities[np.
 # %% ../nbs/17_evaluation.ipynb #ce8593e8
 def _answers(learn, batches, **options):
     "(probabilities, targets) of a DataLoader; the Learner's history stays as it is"
-    recording = learn.cbs.filter(lambda callback: getattr(callback, 'remove_on_fetch', False)) # fastai's own mark
-    with learn.no_bar(), learn.removed_cbs(recording): return learn.get_preds(dl=batches, **options)
+    silent = learn.cbs.filter(lambda callback: callback.name == 'progress' or getattr(callback, 'remove_on_fetch', False)) # fastai's own mark
+    with learn.removed_cbs(silent): return learn.get_preds(dl=batches, **options)
 
 def predict_items(
     learn:'Learner', # After a fit

@@ -8,7 +8,8 @@ Docs: https://fastcnn.github.io/fastcnn/pipeline.html.md"""
 __all__ = ['batches_for', 'Asked', 'Trial', 'median_side', 'backbone_size', 'frozen_learner', 'Plan']
 
 # %% ../nbs/24_pipeline.ipynb #e42ced5d
-import logging, math, time, warnings
+import io, logging, math, time, warnings
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,7 +89,8 @@ class _StepTimer(Callback):
 def _step_seconds(learn, fit):
     "Seconds of a step of this training; the Learner's network stays as it is"
     timer, before = _StepTimer(), {name: value.clone() for name, value in learn.model.state_dict().items()}
-    with learn.no_bar(), learn.no_logging(): fit(1, [timer])
+    bars = learn.cbs.filter(lambda callback: callback.name == 'progress') # not `no_bar`, which brings back another one
+    with learn.removed_cbs(bars), learn.no_logging(): fit(1, [timer])
     learn.model.load_state_dict(before)
     learn.opt = None
     return timer.seconds
@@ -163,8 +165,9 @@ def _right(self:Plan, learn):
 @patch
 def _add(self:Plan, name, learn, accuracy, start, said, **figures):
     n = len(learn.dls.valid.items)
-    self.trials.append(Trial(name, learn, accuracy, time.monotonic() - start, **figures))
-    self.reasons.append(f'{name}: {said}: right on {round(accuracy*n)} of {n} validation images')
+    right = round(accuracy*n)
+    self.trials.append(Trial(name, learn, right/n, time.monotonic() - start, **figures)) # to the last digit, for the first of equals is kept
+    self.reasons.append(f'{name}: {said}: right on {right} of {n} validation images')
 
 # %% ../nbs/24_pipeline.ipynb #b37243dc
 @patch
@@ -235,7 +238,8 @@ class StopEarly(EarlyStoppingCallback):
         self.checkpoint, self.state, self.file = checkpoint, None, checkpoint and checkpoint.path.with_name(f'{checkpoint.path.stem}-best.pt')
 
     def after_epoch(self):
-        try: super().after_epoch()
+        try:
+            with redirect_stdout(io.StringIO()): super().after_epoch() # what it prints, `reasons` say
         except CancelFitException:
             if self.state is None and self.file and self.file.exists(): self.state = torch.load(self.file, weights_only=True)
             if self.state: self.learn.model.load_state_dict(self.state)
@@ -347,7 +351,8 @@ def _fresh(self:Plan, dls, arch):
     weights = _class_weights(dls)
     if weights.max() > 2**.5*weights.min():
         learn.loss_func = CrossEntropyLossFlat(weight=weights)
-        self.reasons.append('an image of a rare class counts more, as the classes are uneven')
+        told = 'an image of a rare class counts more, as the classes are uneven'
+        if told not in self.reasons: self.reasons.append(told)
     return learn
 
 @patch

@@ -677,7 +677,7 @@ def check_classes(
 ):
     "Refuse what no classifier can learn from"
     if (classes := sorted(labels.unique()))[1:]: return
-    raise InputError(f'{name} holds images of {classes or "no class"}: a classifier needs at least 2 classes')
+    raise InputError(f'{name} holds images of {f"one class, {classes[0]!r}" if classes else "no class"}: a classifier needs at least 2 classes')
 
 # %% ../nbs/11_tables.ipynb #04ee94f1
 def leave_out_broken(

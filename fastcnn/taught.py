@@ -56,6 +56,7 @@ def _parsed(file):
     def refuse(constant): raise ValueError(f'{constant} is no number')
     try: return json.loads(small_file(file, _MAX_TAUGHT), parse_constant=refuse)
     except RecursionError: raise InputError(f'{str(file)!r} cannot be read: too many brackets') from None
+    except (json.JSONDecodeError, UnicodeDecodeError): raise InputError(f'{str(file)!r} cannot be read: it is no JSON') from None
     except (OSError, ValueError) as error: raise InputError(f'{str(file)!r} cannot be read: {error}') from error
 
 def _check_name(name, taken):

@@ -76,7 +76,7 @@ def test_many_pictures_become_the_table_that_predict_writes(page, model, picture
     assert list(here[0]) == list(there[0]) and [row['label'] for row in here] == [row['label'] for row in there]
     np.testing.assert_allclose(numbers(here), numbers(there), rtol=1e-3, atol=1e-3)
     assert here[4]['file'] == "'=1+1, \"odd\".png" and here[5]['error'] and not here[5]['probability']
-    assert page.locator('#rows tr.broken').inner_text().split('\t')[1:3] == ['broken.jpg', 'Your browser cannot read it as a picture']
+    assert page.locator('#rows tr.broken').inner_text().split('\t')[1:3] == ['broken.jpg', 'It is damaged, or of a kind that your browser does not know']
     page.locator('#kind').select_option('broken')
     assert page.locator('#rows tr').count() == 1
     page.locator('#kind').select_option('all')
@@ -141,7 +141,7 @@ def test_a_class_is_taught_saved_and_read(page, visit, site, model, pictures, tm
     found = json.loads(file.read_text())
     file.write_text(json.dumps(found | dict(model='0'*64)))
     other.locator('#load').set_input_files(file)
-    other.locator('#status', has_text='it was taught to another model').wait_for()
+    other.locator('#told', has_text='it was taught to another model').wait_for()
     with pytest.raises(InputError, match='another model'): predict(model, planets[:1], taught=file)
 
 
@@ -149,10 +149,10 @@ def test_what_is_too_little_is_called_that(page, pictures):
     teach(page, 'flags', pictures['flags'][:3])
     assert 'too few' in page.locator('.verdict').inner_text()
     page.get_by_label('Choose pictures of flags').set_input_files(pictures['flags'][:1])
-    page.locator('#status', has_text='flag 0.png is there already').wait_for(timeout=20_000)
+    page.locator('#told', has_text='flag 0.png is there already').wait_for(timeout=20_000)
     page.locator('#new-name').fill('flags')
     page.get_by_role('button', name='Add a class').click()
-    page.locator('#status', has_text='There is a class flags already').wait_for()
+    page.locator('#told', has_text='There is a class flags already').wait_for()
     page.get_by_role('button', name='Remove the class flags').click()
     page.locator('article').wait_for(state='detached')
 

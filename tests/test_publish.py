@@ -545,7 +545,7 @@ def test_text_stays_text(visit, server, model, planets, tmp_path):
 
 def test_what_is_no_picture(page, photo):
     page.locator('#file').set_input_files(dict(name='notes.jpg', mimeType='image/jpeg', buffer=b'no picture'))
-    page.locator('#status', has_text='cannot read notes.jpg as a picture').wait_for()
+    page.locator('#status', has_text='notes.jpg cannot be read as a picture').wait_for()
     assert page.locator('#answer').is_hidden()
     page.locator('#file').set_input_files(dict(name='mine.jpg', mimeType='image/jpeg', buffer=photo[0]))
     assert shown(page, 'mine.jpg') == photo[1] # it goes on working

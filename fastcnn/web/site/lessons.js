@@ -38,7 +38,7 @@ export function readFile(text, { model, classes, d }) {
   const taken = new Set(classes)
   return found.taught.map(each => {
     const name = each?.name
-    if (typeof name !== 'string' || !/^[\p{L}\p{M}\p{N}\p{P}\p{S} ]{1,60}$/u.test(name)) throw new Error('a class has no name')
+    if (typeof name !== 'string' || !/^[\p{L}\p{M}\p{N}\p{P}\p{S} ]{1,60}$/u.test(name)) throw new Error('a class needs a name of 1 to 60 letters')
     if (taken.has(name)) throw new Error(`the class ${name} is there twice`)
     taken.add(name)
     if (typeof each.features !== 'string') throw new Error(`${name} has no features`)
@@ -57,6 +57,11 @@ export class Lessons {
     $('keep').onclick = () => save('taught.json', this.text(), 'application/json')
     $('forget').onclick = () => this.replace([])
     $('load').onchange = () => this.load($('load').files[0])
+    $('new-name').oninput = () => this.say('')
+  }
+
+  say(text) {
+    $('told').textContent = text
   }
 
   /** The model is there: what can be taught, or why nothing */
@@ -97,6 +102,7 @@ export class Lessons {
     const lesson = { name, pictures: [] }
     this.list.push(lesson)
     $('new-name').value = ''
+    this.say('')
     this.draw()
     lesson.input.focus()
   }
@@ -142,7 +148,7 @@ export class Lessons {
     this.report = report
     this.taught = some.map(lesson => lesson.name)
     this.draw()
-    this.say(told.length ? `${told.slice(0, 3).join('; ')}${told.length > 3 ? `; and ${told.length - 3} more` : ''}.` : 'Learnt.', told.length ? '' : 'spoken')
+    this.say(told.length ? `${told.slice(0, 3).join('; ')}${told.length > 3 ? `; and ${told.length - 3} more` : ''}.` : 'Learnt.')
     this.changed()
   }
 

@@ -105,7 +105,7 @@ export async function show(blob, name) {
   } catch {
     if (mine !== turn) return
     delete $('stage').dataset.full
-    say(`Your browser cannot read ${name} as a picture: try a JPEG or a PNG file.`)
+    say(blob.size ? `${name} cannot be read as a picture: it is damaged, or of a kind that your browser does not know.` : `${name} is empty.`)
   }
 }
 
@@ -304,7 +304,7 @@ const table = new Table({
       const best = ordered(probabilities)[0]
       return { label: isNone(novelty) ? null : classes()[best], p: probabilities[best], probabilities, novelty, thumb }
     } catch {
-      return { error: file.size ? 'Your browser cannot read it as a picture' : 'The file is empty' }
+      return { error: file.size ? 'It is damaged, or of a kind that your browser does not know' : 'The file is empty' }
     }
   },
 })
@@ -349,7 +349,6 @@ document.ondrop = event => {
 
 const lessons = new Lessons({
   ask,
-  say,
   about: () => about,
   part: name => file(name, () => {}),
   camera: openCamera,

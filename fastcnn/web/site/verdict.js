@@ -42,7 +42,7 @@ function missed(classes) {
   if (!sizes.length) return 'and so are nearly all true pictures of a class of which it has seen one'
   const refused = classes.reduce((sum, found) => sum + (found.n > 1 ? found.refused : 0), 0)
   const all = sizes.reduce((a, b) => a + b)
-  if (refused) return `and so are ${refused} of your ${all} pictures when they are left out`
+  if (refused) return `and so may be new ones that differ from yours as much as ${refused} of your ${all} do from the others`
   const [most, least] = [Math.max(...sizes), Math.min(...sizes)]
   return `about ${least === most ? `one in ${most + 1}` : `one in ${most + 1} to one in ${least + 1}`} true pictures of a taught class will be, too`
 }
