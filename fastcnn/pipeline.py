@@ -71,15 +71,33 @@ def write_cleaning_report(
     from fastcnn.clean import plot_cleaning
     from fastcnn.report import write_report
     _stages.info('writing the page')
-    counts = ', '.join(f'{n} {kind.replace("_", " ")}' for kind, n in report.counts.items())
+    counts, odd = report.counts, report.suspects.sort_values('score', ascending=False, kind='stable')
+    figures = dict(kept=counts['kept']) | counts | dict(to_look_at=odd.file.nunique())
+    cards = {kind.replace('_', ' '): f'{n:,}' for kind, n in figures.items()}
     groups = plot_cleaning(report), 'Duplicate groups side by side, then odd and broken images'
-    looks = 'Nothing was done to these: blurred images, text, images unlike their class.'
-    return write_report(sidecar(root)/SidecarFile.CLEANING, f'Cleaning of {Path(root).name}', [
-        ('What was found', [counts, groups, report.rows]),
-        ('What a person should look at', [looks, report.suspects]),
-        ('Images in two classes', [report.conflicts]),
-        ('Classes left alone: they would lose most of their images as copies', [report.left_alone]),
-        ('Images that stay', [report.balance])])
+    pictures = [(report.path(row.file), f'{row.file}: {_odd_in_words(row)}') for row in odd.head(_SHOWN).itertuples()]
+    more = f' The first {_SHOWN} of {len(odd):,}.'*(len(odd) > _SHOWN)
+    sections = [
+        ('What was set aside', [groups, _named(report.rows[['file', 'reason', 'problem', 'copy_of']])], report.rows),
+        ('What a person should look at', [f'These stay: blurred images, text, images that are unlike the others of their class.{more}', pictures], odd),
+        ('Images in two classes', [_named(report.conflicts)], report.conflicts),
+        ('Classes left alone: they would lose most of their images as copies', [_named(report.left_alone)], report.left_alone),
+        ('Images that stay', [_named(report.balance)], report.balance)]
+    told = 'Nothing was moved: this was a dry run.' if report.dry_run else 'What was set aside lies beside the collection, and “fastcnn restore” puts it back.'
+    return write_report(sidecar(root)/SidecarFile.CLEANING, f'Cleaning of {Path(root).name}', [(name, values) for name, values, rows in sections if len(rows)],
+                        told, cards)
+
+_SHOWN = 60 # pictures to look at
+
+def _named(table):
+    "The columns that hold something, in words"
+    if 'reason' in table: table = table.assign(reason=table.reason.str.replace('_', ' '))
+    return table.dropna(axis=1, how='all').rename(columns=dict(copy_of='copy of', times_fewer='times fewer than the largest'))
+
+def _odd_in_words(row):
+    "Of an image to look at: what is odd about it"
+    if row.kind != 'unlike': return row.kind
+    return 'unlike its class' + f', looks like {row.like}'*(bool(row.like) and row.like != row.label)
 
 # %% ../nbs/24_pipeline.ipynb #b5170c52
 _BACKBONE, _SUSPECTS_SIZE = 'lite/efficientnet_lite0', 160 # pixels: 288 found no more on eight collections of planets, and took four times as long
