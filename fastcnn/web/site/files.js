@@ -5,31 +5,10 @@ const inside = name => document.querySelector(`script[data-file="${name}"]`)
 /** What `publish` says of the model: classes, size, names of files … */
 export const about = JSON.parse(document.getElementById('about').textContent)
 
-/** What was packed with gzip as it was; some hosts have unpacked it already. */
-async function unpacked(bytes) {
-  if (bytes[0] !== 0x1f || bytes[1] !== 0x8b) return bytes
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('gzip'))
-  return new Uint8Array(await new Response(stream).arrayBuffer())
-}
-
-async function fetched(name, tell) {
-  const reply = await fetch(new URL(name, import.meta.url))
-  if (!reply.ok) throw new Error(`${name} cannot be fetched (${reply.status})`)
-  const parts = []
-  const reader = reply.body.getReader()
-  for (let next = await reader.read(); !next.done; next = await reader.read()) {
-    parts.push(next.value)
-    tell(next.value.length)
-  }
-  return new Uint8Array(await new Blob(parts).arrayBuffer())
-}
-
-/** The bytes of a file, unpacked; `tell` hears how many have come, piece by piece. */
-export async function file(name, tell) {
+/** Where the bytes of a file are, for `bytesOf` in the worker */
+export function part(name) {
   const here = inside(name)
-  const bytes = here ? Uint8Array.from(atob(here.textContent), letter => letter.charCodeAt(0)) : await fetched(name, tell)
-  if (here) tell(bytes.length)
-  return unpacked(bytes)
+  return here ? { name, text: here.textContent } : { name, url: new URL(name, import.meta.url).href }
 }
 
 /** The thread that decodes pictures and runs the model. */

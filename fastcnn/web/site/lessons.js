@@ -1,5 +1,6 @@
 // What a visitor teaches: classes, their pictures, what leaving one out tells, and the file. It writes text and attributes, never HTML.
 import { make, save } from './elements.js'
+import { part } from './files.js'
 import { MAX_CLASSES, MAX_PICTURES } from './teach.js'
 import { advice, overlaps, verdict } from './verdict.js'
 
@@ -64,15 +65,6 @@ export class Lessons {
     $('told').textContent = text
   }
 
-  /** The model is there: what can be taught, or why nothing */
-  async begin() {
-    const { features } = this.about()
-    $('teach').hidden = false
-    if (features) return
-    $('teach-tools').hidden = true
-    $('teach-why').textContent = 'This model cannot be taught another class: it was made without features of a body that had learnt elsewhere (the plan transfer of fastcnn).'
-  }
-
   names() {
     return this.taught ?? []
   }
@@ -87,7 +79,8 @@ export class Lessons {
   }
 
   async ready() {
-    this.known ??= this.part(this.about().features).then(bytes => this.ask('prepare', { bytes }))
+    await this.loaded()
+    this.known ??= this.ask('prepare', { part: part(this.about().features) })
     return this.known.catch(error => {
       this.known = undefined // another try may do
       throw error

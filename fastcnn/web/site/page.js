@@ -1,6 +1,6 @@
 // The page's own script. It writes text and attributes, never HTML.
 import { Camera, smooth } from './camera.js'
-import { about, file, keepOffline, startWorker } from './files.js'
+import { about, keepOffline, part, startWorker } from './files.js'
 import { mapOf } from './heat.js'
 import { Lessons } from './lessons.js'
 import { gather } from './many.js'
@@ -26,10 +26,10 @@ const failed = new Promise((_, reject) => {
 failed.catch(() => {}) // whoever asks hears of it
 
 /** Send the worker a job; promises its answer, or the error of a worker that could not start, even if it failed before it was asked. */
-function ask(job, given = {}, tell, handed = []) {
+function ask(job, given = {}, tell) {
   const answer = new Promise((resolve, reject) => {
     waiting.set(++jobs, { resolve, reject, tell })
-    worker.postMessage({ id: jobs, job, ...given }, handed)
+    worker.postMessage({ id: jobs, job, ...given })
   })
   return Promise.race([failed, answer])
 }
@@ -39,10 +39,9 @@ async function start() {
   const tell = bytes => {
     loaded += bytes
     $('loading').value = loaded / about.bytes
+    if (loaded >= about.bytes) performance.mark('loaded')
   }
-  const [wasm, model] = await Promise.all([about.wasm, about.model].map(name => file(name, tell)))
-  performance.mark('loaded')
-  await ask('start', { about, wasm, model }, undefined, [wasm.buffer, model.buffer])
+  await ask('start', { about, wasm: part(about.wasm), model: part(about.model) }, tell)
 }
 function say(text, spoken = '') {
   $('status').textContent = text
@@ -350,7 +349,7 @@ document.ondrop = event => {
 const lessons = new Lessons({
   ask,
   about: () => about,
-  part: name => file(name, () => {}),
+  loaded: () => ready,
   camera: openCamera,
   changed: () => { // a visitor sees at once what that changes
     mean = undefined
@@ -358,7 +357,6 @@ const lessons = new Lessons({
     table.again()
   },
 })
-ready.then(() => lessons.begin(), () => {})
 
 async function showExample({ firstChild: image }) {
   const reply = await fetch(image.src)

@@ -7,7 +7,8 @@ const NAME = OWN + version
 
 async function install() {
   const cache = await caches.open(NAME)
-  await cache.addAll(files.map(name => new Request(name, { cache: 'no-cache' })))
+  // What is named after its content is there already, for the page has just loaded it: a host that cannot compare would send it again
+  await cache.addAll(files.map(name => new Request(name, { cache: fixed.includes(name) ? 'force-cache' : 'no-cache' })))
   await self.skipWaiting()
 }
 

@@ -1,4 +1,5 @@
 // A thread of the page's own: it decodes pictures and runs the model, so that the page answers meanwhile.
+import { bytesOf } from './bytes.js'
 import { cellsFor, cover, meanColour, TOGETHER, windows } from './heat.js'
 import { upright, webpOrientation } from './orientation.js'
 import { middleSquare, reduce, reduction } from './pixels.js'
@@ -14,10 +15,11 @@ let picture // the one that was classified last
 let known // the model's own classes as features, from which a class is taught
 let taught // what was taught
 
-async function start(given) {
+async function start(given, tell) {
   about = given.about
-  ort.env.wasm.wasmBinary = given.wasm
-  session = await ort.InferenceSession.create(given.model)
+  const [wasm, model] = await Promise.all([given.wasm, given.model].map(part => bytesOf(part, tell)))
+  ort.env.wasm.wasmBinary = wasm
+  session = await ort.InferenceSession.create(model)
   ort.env.wasm.wasmBinary = undefined // it is compiled: a telephone needs the room
 }
 
@@ -119,8 +121,8 @@ async function features({ blob, side }) {
 }
 
 /** Keep what the model's own classes look like to it; how many numbers a picture has */
-function prepare({ bytes }) {
-  known = readKnown(bytes)
+async function prepare({ part }) {
+  known = readKnown(await bytesOf(part))
   return known.rows[0].length
 }
 
