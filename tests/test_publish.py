@@ -308,7 +308,7 @@ def test_prediction_within_two_seconds(visit, site):
 
 def shown(page, name):
     "Wait for the answer about a picture; the headline"
-    page.locator('#status', has_text=f'{name}: ').wait_for(state='attached', timeout=20_000)
+    page.locator('#status', has_text=f'{name}: ').wait_for(state='attached', timeout=60_000)
     return page.locator('#headline').inner_text()
 
 
