@@ -515,7 +515,8 @@ def keep(page, name):
     wanted = os.environ.get('FASTCNN_PICTURES') and name.startswith('publish')
     folder = ROOT/'images' if wanted else Path(os.environ.get('TMPDIR', '/tmp'))
     page.mouse.move(0, 0)
-    shot = Image.open(io.BytesIO(page.screenshot())).convert('RGB')
+    shot = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert('RGB')
+    shot = shot.crop((0, 0, shot.width, min(shot.height, 900 if shot.width > 800 else 1150)))
     shot.quantize(128, dither=Image.Dither.NONE).save(folder/name, optimize=True)
 
 
