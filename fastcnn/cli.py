@@ -481,7 +481,7 @@ def _row_in_words(row):
     if row.keys() == {'name', 'accuracy', 'seconds'}:
         return f"{row['name']}: accuracy {row['accuracy']:.3f} on the validation part, {row['seconds']:.0f} s"
     if row.keys() == {'file', 'kind', 'like'}:
-        other = f", looks like {_shown(row['like'])}"*(bool(row['like']) and row['like'] != row['file'].split('/')[0])
+        other = f", looks like {_shown(row['like'])}"*(isinstance(row['like'], str) and row['like'] not in ('', row['file'].split('/')[0]))
         return f"{_shown(row['file'])}  {_shown(row['kind'])}{' its class'*(row['kind'] == 'unlike')}{other}"
     if 'label' in row and row['label'] is None: row = {name: value for name, value in row.items() if name != 'probability'} # of a class that it is not
     return '  '.join('none of these' if value is None and name == 'label' else _shown(value, 3) for name, value in row.items())

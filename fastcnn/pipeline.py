@@ -83,9 +83,10 @@ def write_cleaning_report(
         ('Images in two classes', [_named(report.conflicts)], report.conflicts),
         ('Classes left alone: they would lose most of their images as copies', [_named(report.left_alone)], report.left_alone),
         ('Images that stay', [_named(report.balance)], report.balance)]
-    told = 'Nothing was moved: this was a dry run.' if report.dry_run else 'What was set aside lies beside the collection, and “fastcnn restore” puts it back.'
-    return write_report(sidecar(root)/SidecarFile.CLEANING, f'Cleaning of {Path(root).name}', [(name, values) for name, values, rows in sections if len(rows)],
-                        told, cards)
+    told = 'What was set aside lies beside the collection, and “fastcnn restore” puts it back.'
+    if report.dry_run: told = 'Nothing was moved: this was a dry run.'
+    shown = [(name, values) for name, values, rows in sections if len(rows) or rows is report.balance]
+    return write_report(sidecar(root)/SidecarFile.CLEANING, f'Cleaning of {Path(root).name}', shown, told, cards)
 
 _SHOWN = 60 # pictures to look at
 
@@ -97,7 +98,7 @@ def _named(table):
 def _odd_in_words(row):
     "Of an image to look at: what is odd about it"
     if row.kind != 'unlike': return row.kind
-    return 'unlike its class' + f', looks like {row.like}'*(bool(row.like) and row.like != row.label)
+    return 'unlike its class' + f', looks like {row.like}'*(isinstance(row.like, str) and row.like not in ('', row.label))
 
 # %% ../nbs/24_pipeline.ipynb #b5170c52
 _BACKBONE, _SUSPECTS_SIZE = 'lite/efficientnet_lite0', 160 # pixels: 288 found no more on eight collections of planets, and took four times as long
