@@ -506,7 +506,7 @@ def slow(source, **options):
         time.sleep(.15)
         if i == 10: warnings.warn('a broken image')
     stages.info('testing')
-    return dict(classes=dict(a=2))
+    return dict(classes=dict(a=2, b=1))
 fastcnn.cli.collection_facts = slow
 sys.exit(fastcnn.cli.main(sys.argv[1:]))"""
 BARS = {name: value for name, value in os.environ.items() if name not in ('TQDM_DISABLE', 'PYTHONWARNINGS')}
@@ -524,13 +524,13 @@ def test_stages_and_bars_at_a_terminal(argv, environment, tmp_path):
     assert status == 0 and 'fastcnn: a broken image' in left and 'testing' in left and any(line.startswith('reading') for line in left), left
     assert ('images:' in seen) == (not environment) and not any('images:' in line for line in left), left
     assert ('Next: ' in seen) == ('--json' not in argv), left
-    if '--json' in argv: assert strict(left[-1]) == dict(classes=dict(a=2))
-    else: assert left[-1].startswith('2 images in 1 class. Next: fastcnn train x'), left
+    if '--json' in argv: assert strict(left[-1]) == dict(classes=dict(a=2, b=1))
+    else: assert left[-1].startswith('3 images in 2 classes. Next: fastcnn train x'), left
 
 
 def test_a_pipe_gets_the_stages_alone(tmp_path):
     done = subprocess.run([*slow_command(tmp_path), 'info', 'x', '--json'], capture_output=True, text=True, env=BARS)
-    assert done.stderr == 'reading\nfastcnn: a broken image\ntesting\n' and strict(done.stdout) == dict(classes=dict(a=2))
+    assert done.stderr == 'reading\nfastcnn: a broken image\ntesting\n' and strict(done.stdout) == dict(classes=dict(a=2, b=1))
 
 
 def test_ctrl_c_at_a_terminal_says_what_is_kept(tmp_path, server):

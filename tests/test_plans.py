@@ -234,7 +234,7 @@ def test_a_class_that_is_never_recognised_is_told(planets, monkeypatch):
 def test_one_class_is_refused_before_images_are_read(planets, tmp_path, monkeypatch):
     shutil.copytree(planets/'saturn', tmp_path/'one'/'saturn')
     monkeypatch.setattr('fastcnn.plans.Plan.load', lambda *args, **options: pytest.fail('images were read'))
-    with pytest.raises(InputError, match=r"one holds images of \['saturn'\]: a classifier needs at least 2 classes"): train_classifier(tmp_path/'one')
+    with pytest.raises(InputError, match="one holds images of one class, 'saturn': a classifier needs at least 2 classes"): train_classifier(tmp_path/'one')
 
 
 @pytest.mark.parametrize('plan', ['scratch', 'fast'])

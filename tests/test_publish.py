@@ -17,7 +17,7 @@ from fastcnn.hosting import next_steps
 from fastcnn.publish import publish
 from fastcnn.runtime import RUNTIME, runtime_files
 from notebooks import ROOT
-from web import axe, missing, served, violations
+from web import axe, missing, served, violations, wait_for
 
 EXAMPLES = [f'example {i} ({label})' for i, label in enumerate(PLANETS, 1)]
 HOSTILE = ['<img src=x onerror=alert(1)>', '"><script>alert(2)</script>', '{{ 7*7 }}', 'saturn']
@@ -755,7 +755,8 @@ def test_it_opens_without_a_network(browser, server, model, runtime, planets):
     visited(True, 'The first')
     publish(model, folder, runtime, examples=planets[:1], title='The second')
     visited(False, 'The second')
-    page.wait_for_function("async () => (await (await caches.match('./'))?.text())?.includes('The second') && (await caches.keys()).length === 1")
+    newest = "async () => (await (await caches.match('./'))?.text())?.includes('The second') && (await caches.keys()).length === 1"
+    wait_for(lambda: page.evaluate(newest)) # Playwright's own waiting takes a promise for a yes
     visited(True, 'The second')
     context.close()
 

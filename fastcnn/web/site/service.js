@@ -24,7 +24,7 @@ async function answer(request) {
   const kept = await cache.match(request, { ignoreSearch: true })
   if (kept && fixed.includes(request.url.slice(self.registration.scope.length))) return kept
   try {
-    return await fetch(request)
+    return await fetch(request, { cache: 'no-cache' }) // the browser's own store may hold what was published before
   } catch (error) {
     if (kept) return kept
     throw error
