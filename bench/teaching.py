@@ -61,16 +61,23 @@ def answers(model, files):
 def some(found, chosen): return {name: rows[chosen] for name, rows in found.items()}
 
 
+def share_refused(model, novelty): return float((novelty > model.config['none_of_these']['threshold']).mean())
+
+
+def share_right(probabilities, truth):
+    "Of each class that there is to judge"
+    return [float((probabilities[truth == label].argmax(1) == label).mean()) for label in np.unique(truth)]
+
+
 def draw(model, known, shown, own, truth, more, strangers):
     "One class, taught from the rows of `shown`; judged on the own classes, on more of the taught one, and on strangers"
     taught, classes, threshold = fit_taught(known, dict(taught=shown['features'])), len(model.config['classes']), model.config['none_of_these']['threshold']
     def after(found): return taught.extend(found['probabilities'], found['novelty'], found['features'], threshold)
     (p_own, n_own), (p_more, n_more), (_, n_strange) = map(after, (own, more, strangers))
-    right = [float((p_own[truth == label].argmax(1) == label).mean()) for label in np.unique(truth)] # of those that there are to judge
-    right.append(float((p_more.argmax(1) == classes).mean()))
+    right = [*share_right(p_own, truth), *share_right(p_more, np.full(len(p_more), classes))]
     said, of = taught.right['taught']
-    return dict(accuracy=float(np.mean(right)), taught=right[-1], said=said/of, refused_taught=float((n_more > threshold).mean()),
-                refused_own=float((n_own > threshold).mean()), refused_strangers=float((n_strange > threshold).mean()))
+    return dict(accuracy=float(np.mean(right)), taught=right[-1], said=said/of, refused_taught=share_refused(model, n_more),
+                refused_own=share_refused(model, n_own), refused_strangers=share_refused(model, n_strange))
 
 
 def mean_of(rows):
@@ -80,10 +87,9 @@ def mean_of(rows):
 
 
 def before(model, own, truth, strangers):
-    threshold = model.config['none_of_these']['threshold']
-    right = [float((own['probabilities'][truth == label].argmax(1) == label).mean()) for label in np.unique(truth)]
-    return dict(accuracy=round(float(np.mean(right)), 4), refused_own=round(float((own['novelty'] > threshold).mean()), 4),
-                refused_strangers=round(float((strangers['novelty'] > threshold).mean()), 4))
+    found = dict(accuracy=float(np.mean(share_right(own['probabilities'], truth))), refused_own=share_refused(model, own['novelty']),
+                 refused_strangers=share_refused(model, strangers['novelty']))
+    return {name: round(value, 4) for name, value in found.items()}
 
 
 def main(draws):

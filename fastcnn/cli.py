@@ -26,7 +26,7 @@ from .texts import one_line, printable
 from .demo import run_demo
 from .images import image_files, left_out_files, warn_left_out
 from .pipeline import (add_source, backbone_features, check_page, collection_facts, evaluate_model, pixel_cache,
-                              train_classifier, write_cleaning_report, write_predictions)
+                              odd_in_words, train_classifier, write_cleaning_report, write_predictions)
 
 # %% ../nbs/25_cli.ipynb #96751300
 def _positive(text):
@@ -480,9 +480,7 @@ def _row_in_words(row):
     if row.get('error'): return one_line(row['error'])
     if row.keys() == {'name', 'accuracy', 'seconds'}:
         return f"{row['name']}: accuracy {row['accuracy']:.3f} on the validation part, {row['seconds']:.0f} s"
-    if row.keys() == {'file', 'kind', 'like'}:
-        other = f", looks like {_shown(row['like'])}"*(isinstance(row['like'], str) and row['like'] not in ('', row['file'].split('/')[0]))
-        return f"{_shown(row['file'])}  {_shown(row['kind'])}{' its class'*(row['kind'] == 'unlike')}{other}"
+    if row.keys() == {'file', 'kind', 'like'}: return f"{_shown(row['file'])}  {_shown(odd_in_words(**row))}"
     if 'label' in row and row['label'] is None: row = {name: value for name, value in row.items() if name != 'probability'} # of a class that it is not
     return '  '.join('none of these' if value is None and name == 'label' else _shown(value, 3) for name, value in row.items())
 

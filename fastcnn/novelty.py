@@ -453,11 +453,14 @@ def _distance_from(seen, rows):
 # %% ../nbs/18_novelty.ipynb #7de8a375
 _TELLS_MADE_UP = .93 # Share of pairs of an image of the classes and a made-up one in which the made-up one is farther away
 
+def _features_at(size, images, network, matrix=None):
+    "Features (n, d) of larger images (n, side, side, 3)"
+    parts = torch.tensor(images).permute(0, 3, 1, 2).float().split(16)
+    return np.concatenate([features_of(network, _resized(part, size), matrix) for part in parts])
+
 def _made_up_scores(novelty, network, size):
     "Novelty (64,) of made-up images"
-    images = torch.tensor(made_up_images(64, max(size, 2*_SIDE), seed=2)).permute(0, 3, 1, 2).float()
-    smaller = (_resized(part, size) for part in images.split(16))
-    return np.concatenate([_scores(novelty.distance, features_of(network, part, novelty.filter)) for part in smaller])
+    return _scores(novelty.distance, _features_at(size, made_up_images(64, max(size, 2*_SIDE), seed=2), network, novelty.filter))
 
 def strange_features(
     network:FeatureNetwork,
@@ -466,8 +469,7 @@ def strange_features(
 )->np.ndarray: # (n, d)
     "Features of pieces of photographs, which belong to no class"
     rng, side = np.random.default_rng(3), max(size, 2*_SIDE)
-    pieces = torch.tensor(np.stack([_recoloured_crop(rng, side) for _ in range(n)])).permute(0, 3, 1, 2).float()
-    return np.concatenate([features_of(network, _resized(part, size)) for part in pieces.split(16)])
+    return _features_at(size, np.stack([_recoloured_crop(rng, side) for _ in range(n)]), network)
 
 # %% ../nbs/18_novelty.ipynb #5987f736
 def _by_features(
