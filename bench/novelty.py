@@ -39,7 +39,7 @@ from fastcnn.data import image_dataloaders
 from fastcnn.deploy import export_model
 from fastcnn.exported import predict, read_config
 from fastcnn.images import read_image
-from fastcnn.novelty import FeatureNetwork, PictureFeatures, detail_filter, features_of, fit_distance, fit_svm, made_up_features, made_up_images
+from fastcnn.novelty import FeatureNetwork, PictureFeatures, detail_filter, feature_function, fit_distance, fit_svm, made_up_features, made_up_images
 from fastcnn.novelty import rejection_threshold, unseen_scores
 from fastcnn.planets import planet_collection
 from fastcnn.training import in_bfloat16, scratch_learner
@@ -222,8 +222,9 @@ def detail(folder, photos):
     labels = np.resize(['a', 'b'], len(small_ones['train'])) # the body is what counts
     learn = transfer_learner(image_dataloaders(table_of(small_ones['train'], labels), 224, 16))
     network = FeatureNetwork(learn.model.eval(), *normalization(learn.dls))
+    see = feature_function(network, 224)
     def looked(images, matrix=None):
-        return np.concatenate([features_of(network, squares(images[i:i + 16], 224), matrix) for i in range(0, len(images), 16)])
+        return np.concatenate([see(squares(images[i:i + 16], 224), matrix) for i in range(0, len(images), 16)])
     learnt, matrix = looked(small_ones['train']), detail_filter(224, 24)
     distance = fit_distance(learnt)
     def fit(rows):

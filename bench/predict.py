@@ -1,15 +1,15 @@
 """`fastcnn predict` beside fastai's exported learner: one image from a cold start, many images, the network alone, and memory.
 
-    python bench/predict.py [--repeats 5] [--images 2000] [--seed 2026] [--scale]     writes bench/results/predict.json
+    python bench/predict.py [--repeats 5] [--images 2000] [--seed 2026] [--scale] [--only network]     writes bench/results/predict.json
 
-One `conv_stack` on 200 pixels, untrained, in fastai's own DataLoaders, exported both ways. `cold`: a new process for one
-image, `fastcnn predict MODEL FILE --json` against a script that calls `load_learner` and `predict`; wall clock and
-processor time (user and system, all threads). `many`: images/s of `predict` on built-in planets against
+One `conv_stack` on 200 pixels, untrained, in fastai's own DataLoaders, exported both ways. `cold`: a new process for
+one image, `fastcnn predict MODEL FILE --json` against a script that calls `load_learner` and `predict`; wall clock
+and processor time (user and system, all threads). `many`: images/s of `predict` on built-in planets against
 `learn.get_preds(dl=learn.dls.test_dl(files))` with 0 and with 2 workers, of which the better is compared; a process
-each, its start not counted. `network`: torch against ONNX Runtime on one batch that lies in memory, one thread each, and
-nothing else. `memory`: the peak (VmHWM) of `fastcnn predict MODEL FOLDER --out TABLE` over more and more images, which
-are hard links to the same planets; `--scale` adds 100,000. Tools take turns in random order; ratios are taken within a
-turn.
+each, its start not counted. `network`: torch against ONNX Runtime on one batch that lies in memory, one thread each,
+and nothing else; `written`: seconds until the network is written in ONNX, traced or by torch.export. `memory`: the
+peak (VmHWM) of `fastcnn predict MODEL FOLDER --out TABLE` over more and more images, which are hard links to the same
+planets; `--scale` adds 100,000. Tools take turns in random order; ratios are taken within a turn.
 """
 import argparse, json, os, random, subprocess, sys, tempfile, time
 from pathlib import Path
@@ -18,7 +18,9 @@ HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent/'tools'))
 from machine import machine, spread
 
-SIZE, NETWORKS = 200, (('conv_stack', 64), ('conv_stack', 200), ('resnet20', 32), ('torchvision/resnet18', 200), ('torchvision/mobilenet_v2', 200))
+SIZE = 200
+NETWORKS = (('conv_stack', 64), ('conv_stack', 200), ('resnet20', 32), ('torchvision/resnet18', 200), ('torchvision/mobilenet_v2', 200),
+            ('lite/efficientnet_lite0', 288))
 SCRIPT = 'import sys\nfrom fastai.vision.all import *\nprint(load_learner(sys.argv[1]).predict(sys.argv[2]))'
 ENV = {k: v for k, v in os.environ.items() if k != 'OMP_NUM_THREADS'} | dict(TQDM_DISABLE='1') # each uses the cores as it does for its users
 
@@ -79,10 +81,24 @@ def network(name, size, repeats):
     return found
 
 
+def written(name, size, repeats):
+    "Seconds until a network is an ONNX graph"
+    import torch
+    from fastcnn.deploy import export_onnx
+    from fastcnn.models import build_model
+    torch.set_num_threads(1)
+    model = torch.nn.Sequential(build_model(name, n_classes=10, size=size), torch.nn.Softmax(dim=1)).eval()
+    ways = dict(traced=True, torch_export=False)
+    run = lambda way: export_onnx(model, size, ['normalised'], ['probabilities'], ways[way])
+    for way in ways: run(way) # what it imports
+    times = [{way: clocked(lambda: run(way), 0) for way in random.sample(list(ways), 2)} for _ in range(repeats)]
+    return dict({way: spread([t[way] for t in times]) for way in ways}, torch_export_over_traced=spread([t['torch_export']/t['traced'] for t in times]))
+
+
 def clocked(run, least=.5):
     "Seconds of one run, on average over half a second"
     start, n = time.perf_counter(), 0
-    while time.perf_counter() - start < least: run(); n += 1
+    while not n or time.perf_counter() - start < least: run(); n += 1
     return (time.perf_counter() - start)/n
 
 
@@ -134,11 +150,27 @@ def all_cold(folder, repeats):
             for clock in ('wall', 'cpu')}
 
 
+def all_networks(repeats):
+    found = {f'{name} {size}': child('network', name, size, repeats) | dict(written=child('written', name, size, repeats)) for name, size in NETWORKS}
+    return dict(about=machine('torch', 'onnx', 'onnxruntime'), networks=found)
+
+
 def all_many(folder, repeats, images):
     tools = ['fastcnn', 'fastai_workers_0', 'fastai_workers_2']
     turns = rounds(tools, repeats, lambda tool: images/child('many', tool, folder, images), 'many, images/s')
     return dict(images=images, images_per_second={tool: spread([t[tool] for t in turns]) for tool in tools},
                 fastcnn_over_best_fastai=spread([t['fastcnn']/max(t['fastai_workers_0'], t['fastai_workers_2']) for t in turns]))
+
+
+def measured(args):
+    "All of it"
+    with tempfile.TemporaryDirectory() as tmp:
+        folder = Path(tmp)
+        child('make', folder, args.images)
+        return dict(about=machine('fastcnn', 'fastai', 'torch', 'onnxruntime', 'pillow'), seed=args.seed,
+                    repeats=args.repeats, size=SIZE, cold=all_cold(folder, args.repeats),
+                    many=all_many(folder, args.repeats, args.images), network=all_networks(args.repeats),
+                    memory={n: child('memory', folder, n) for n in args.counts + [100_000]*args.scale})
 
 
 if __name__ == '__main__':
@@ -147,6 +179,7 @@ if __name__ == '__main__':
     parser.add_argument('--images', type=int, default=2000)
     parser.add_argument('--counts', type=int, nargs='*', default=[1000, 10_000], help='images over which the memory is looked at')
     parser.add_argument('--scale', action='store_true', help='100,000 images too: a quarter of an hour')
+    parser.add_argument('--only', choices=['network'], help='this part anew; the others stay')
     parser.add_argument('--seed', type=int, default=2026, help='in which order the tools run')
     parser.add_argument('--job', type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -155,12 +188,8 @@ if __name__ == '__main__':
         print(json.dumps(globals()[name](*(Path(v) if isinstance(v, str) and v.startswith('/') else v for v in rest))))
         sys.exit()
     random.seed(args.seed)
-    with tempfile.TemporaryDirectory() as tmp:
-        folder = Path(tmp)
-        child('make', folder, args.images)
-        result = dict(about=machine('fastcnn', 'fastai', 'torch', 'onnxruntime', 'pillow'), seed=args.seed,
-                      repeats=args.repeats, size=SIZE, cold=all_cold(folder, args.repeats),
-                      many=all_many(folder, args.repeats, args.images), network={f'{n} {s}': child('network', n, s, args.repeats) for n, s in NETWORKS},
-                      memory={n: child('memory', folder, n) for n in args.counts + [100_000]*args.scale})
+    results = HERE/'results'/'predict.json'
+    if args.only: result = json.loads(results.read_text()) | dict(network=all_networks(args.repeats))
+    else: result = measured(args)
     print(json.dumps(result, indent=1))
-    (HERE/'results'/'predict.json').write_text(json.dumps(result, indent=1) + '\n')
+    results.write_text(json.dumps(result, indent=1) + '\n')

@@ -7,8 +7,9 @@ PyTorch's tutorial, and `ants_others` from its ants and every second picture of 
 time, and judged on all others, on the tutorial's validation part, and on photographs of other things ("strangers"). All of it goes through the exported files:
 the graph, features.safetensors, and the answer as `predict(…, taught=…)` makes it. Told: mean over the draws, and its 95% interval (Student's t).
 
-`accuracy`: of own and taught classes, the mean over classes, before anything is refused. `said`: what leaving one out promised. `refused`: of pictures that
-belong to the taught class, of the model's own classes, and of strangers; with `before`, by the model as it was.
+`accuracy`: of own and taught classes, the mean over classes, before anything is refused. `recognised`: other pictures of the taught class that get it and
+are let in, and `said`: what leaving one out promised of them. `refused`: of pictures that belong to the taught class, of the model's own classes, and of
+strangers; with `before`, by the model as it was.
 """
 import argparse, json, os, sys, tempfile, warnings
 from pathlib import Path
@@ -48,7 +49,7 @@ def trained(table, folder):
     labels = [[learn.dls.vocab.o2i[label] for label in part.items.label] for part in (learn.dls.train, learn.dls.valid)]
     set_head(learn, fit_head(np.concatenate(features), sum(labels, [])))
     model = open_exported(export_model(learn, folder, features=features))
-    return model, read_features(folder/'features.safetensors', len(model.config['classes']))
+    return model, read_features((file := folder/'features.safetensors').read_bytes(), file, len(model.config['classes']))
 
 
 def answers(model, files):
@@ -76,7 +77,8 @@ def draw(model, known, shown, own, truth, more, strangers):
     (p_own, n_own), (p_more, n_more), (_, n_strange) = map(after, (own, more, strangers))
     right = [*share_right(p_own, truth), *share_right(p_more, np.full(len(p_more), classes))]
     said, of = taught.right['taught']
-    return dict(accuracy=float(np.mean(right)), taught=right[-1], said=said/of, refused_taught=share_refused(model, n_more),
+    let_in = (p_more.argmax(1) == classes) & (n_more <= threshold)
+    return dict(accuracy=float(np.mean(right)), taught=right[-1], recognised=float(let_in.mean()), said=said/of, refused_taught=share_refused(model, n_more),
                 refused_own=share_refused(model, n_own), refused_strangers=share_refused(model, n_strange))
 
 

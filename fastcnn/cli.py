@@ -21,7 +21,7 @@ from fastcore.meta import delegates
 
 # %% ../nbs/25_cli.ipynb #5a2b6ec7
 from . import __version__
-from .core import NO_BARS, InputError, check_label, to_json
+from .core import NO_BARS, InputError, check_label, to_json, was_interrupted
 from .texts import one_line, printable
 from .demo import run_demo
 from .images import image_files, left_out_files, warn_left_out
@@ -274,7 +274,8 @@ def _train(
     _stages.info('starting') # torch takes its time
     from fastcnn.training import epoch_bars
     with epoch_bars(): found = train_classifier(source, out, batch_size=bs, lr=lr, report=report, **kwargs).summary()
-    return found | dict(findings=[finding | dict(fix=_fix_in_options(**finding)) for finding in found['findings']])
+    about = dict(plan=found['plan'], stage=kwargs['stage'])
+    return found | dict(findings=[finding | dict(fix=_fix_in_options(**finding, **about)) for finding in found['findings']])
 
 # %% ../nbs/25_cli.ipynb #ee748247
 def _evaluate(
@@ -472,8 +473,15 @@ def _print_result(result, indent=''):
             if value[20:]: print(f'{indent}  and {len(value) - 20} more, with --json{" or --out TABLE"*(key == "predictions")}')
         elif isinstance(value, list) and (sum(map(len, map(str, value))) > 100 or value and isinstance(value[0], list)):
             print(f'{indent}{name}')
-            for item in value: print(f'{indent}  {_shown(item)}')
+            for item in value: print(_between_words(_shown(item), indent + '  '))
+        elif key == 'label_errors' and value is None: print(f'{indent}{name}: not judged')
         elif value is not None: print(f'{indent}{name}: {_shown(value)}')
+
+def _between_words(text, indent):
+    "Lines of a terminal that end between words; elsewhere one line"
+    if not sys.stdout.isatty(): return indent + text
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent + '  ', break_long_words=False, break_on_hyphens=False)
 
 def _row_in_words(row):
     "An answer, with words where a class is missing; an image to look at; or a way that was tried"
@@ -521,13 +529,16 @@ _ADVICE = dict( # problem → what the command can do about it
     learning_rate_too_low='', too_few_steps='', overfitting=_AUGMENTED, underfitting='a larger network: --arch, such as torchvision/resnet18',
     not_learning='--lr auto; if that does not help, look whether each folder holds what its name says')
 
-def _fix_in_options(problem, fix, **_):
-    "What to do about a finding, in options of `train`"
+def _fix_in_options(problem, fix, plan='scratch', stage='conv', **_):
+    "What to do about a finding, in options of `train`: nothing that is so already"
+    advice = _ADVICE[problem]
+    if plan != 'scratch' or stage == 'bn': advice = advice.removeprefix('--stage bn, or ').replace('--stage bn', _STEADY)
+    if plan == 'transfer': advice = advice.replace(_STEADY, 'a lower rate: --lr')
     again = re.search(r'(?:fit_one_cycle|fine_tune)\((\d+), ([\d.e+-]+)\)', fix)
     batch = re.search(r'dls\.train\.bs = (\d+)', fix)
     options = [f'--bs {found[1]}' for found in [batch] if found]
     options += [f'--epochs {found[1]} --lr {float(found[2]):g}' for found in [again] if found]
-    said = [f'train again with {" ".join(options)}']*bool(options) + [_ADVICE[problem]]
+    said = [f'train again with {" ".join(options)}']*bool(options) + [advice]
     return '; or '.join(filter(None, said)) or fix
 
 # %% ../nbs/25_cli.ipynb #c1f40011
@@ -654,7 +665,9 @@ def _call_verb(argv):
         given = {name: args[name] for name in inspect.signature(run).parameters}
         _running.append(run)
         with redirect_stdout(sys.stderr), _shown_stages(): return run, given, run(**given), 0
-    except KeyboardInterrupt as stop: message, status = str(stop) or _interrupted(run), 130
+    except (KeyboardInterrupt, ImportError) as stop:
+        if not was_interrupted(stop): raise
+        message, status = isinstance(stop, KeyboardInterrupt) and str(stop) or _interrupted(run), 130
     except InputError as error: message, status = str(error), 2
     except (OSError, RuntimeError) as error: message, status = str(error) or type(error).__name__, 1
     finally: _running.clear()
@@ -663,9 +676,10 @@ def _call_verb(argv):
     return run, given, dict(error=message), status
 
 _KEPT = dict(search='the images that are there stay, and the same command goes on', add='what was taken in stays, and the same command goes on',
-             clean='what was set aside stays so, and the same command goes on', train='nothing was learnt yet that could be kept',
+             clean='what was set aside stays so, and the same command goes on', train='no model is kept; the same command begins anew',
              predict='no answer is kept; with --out TABLE those that are there would be', demo='an earlier demo is as it was',
-             publish='an earlier page is as it was', export='nothing is written', forget='run the same command again, to be sure that all is gone')
+             publish='no page was written, and an earlier one is as it was', export='nothing is written',
+             forget='run the same command again, to be sure that all is gone')
 
 def _interrupted(run):
     "What Ctrl-C leaves"
@@ -704,8 +718,9 @@ _NEXT = dict( # verb → what was reached, and the commands that come next
     search=lambda found: (f'{_count(found["images"], "image")} of {found["label"]}', ['fastcnn clean OUT'] if found['images'] >= found['wanted'] else
                           ['fastcnn search OTHER-WORDS --label LABEL --out OUT', 'fastcnn clean OUT']),
     add=lambda found: (f'{_count(found["saved"], "image")} taken in', ['fastcnn clean OUT', 'fastcnn info OUT']),
-    clean=lambda found: (f'{_count(found["kept"], "image")} left', ['fastcnn clean ROOT' if found['dry_run'] else 'fastcnn train ROOT --out model',
-                                                         *['fastcnn restore ROOT --all']*(not found['dry_run'])]),
+    clean=lambda found: (_count(found['kept'], 'image') + (' would be left, nothing was moved' if found['dry_run'] else ' left'),
+                         ['fastcnn clean ROOT' if found['dry_run'] else 'fastcnn train ROOT --out model',
+                          *['fastcnn restore ROOT --all']*(not found['dry_run'])]),
     restore=lambda found: (f'{_count(found["restored"], "image")} back in place', ['fastcnn info ROOT']),
     info=lambda found: (f'{_count(sum(found["classes"].values()), "image")} in {_count(len(found["classes"]), "class")}'
                         + ': a classifier needs at least 2'*(len(found['classes']) < 2), ['fastcnn train SOURCE --out model']*(len(found['classes']) > 1)),

@@ -32,6 +32,14 @@ from .texts import is_utf8, markdown_code, markdown_link, markdown_text, printab
 class InputError(ValueError):
     "The arguments or the input were wrong; the message says what, and what to do"
 
+# %% ../nbs/00_core.ipynb #420b105a
+def was_interrupted(
+    error:BaseException|None
+)->bool:
+    "Whether Ctrl-C is behind an error"
+    while error is not None and not isinstance(error, KeyboardInterrupt): error = error.__cause__ or error.__context__
+    return error is not None
+
 # %% ../nbs/00_core.ipynb #7aa60fef
 def _finite(value):
     "The same in plain Python, with None in place of NaN and infinity"
@@ -748,3 +756,11 @@ def retry_after(
 
 # %% ../nbs/00_core.ipynb #269e5a89
 NO_BARS = bool(os.environ.get('TQDM_DISABLE')) # tqdm itself heeds this everywhere but in notebooks
+
+# %% ../nbs/00_core.ipynb #5e6a9861
+def close_bar(
+    bar # tqdm's
+):
+    "Close a bar that may have ended early: a notebook leaves it no more than any other"
+    bar.total = bar.n
+    bar.close()

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .activations import ActivationStats, measure_layers, plot_color_dim, plot_layers # noqa: F401 (here, too)
-from .core import InputError
+from .core import InputError, close_bar
 from .duplicates import find_duplicates, read_images
 from .findings import Finding, Findings
 from .models import build_model, find_head, load_pretrained
@@ -151,7 +151,7 @@ def _last_fit(learn, summed):
     "(loss of each batch per image, highest learning rate) of the last fit; nothing where that was lr_find"
     lrs = [float(lr) for lr in learn.recorder.lrs]
     swept = len(lrs) > 2 and lrs[-1] == max(lrs) > 1000*lrs[0] # by lr_find: its losses say nothing about a training
-    if swept or not lrs: return np.array([]), math.nan
+    if swept or not lrs or not max(lrs) > 0: return np.array([]), math.nan # of a single step, a schedule knows only its beginning
     return _batch_losses(learn.recorder)/(learn.dls.train.bs if summed else 1), max(lrs)
 
 # %% ../nbs/16_diagnosis.ipynb #33dd2df1
@@ -529,7 +529,7 @@ def _find_gradients(exam, ignore):
         f'averaging them, so the gradient is {exam.learn.dls.train.bs} times as long: {norm:.3g}',
         'learn.loss_func = CrossEntropyLossFlat()', exam.trials.better(exam.lr, loss_func=F.cross_entropy))
     elif norm > 10 or worse: yield _finding('exploding_gradients', largest,
-        f'the gradient has norm {norm:.3g} now; the first batch cost {first:.3g}, the worst {worst:.3g}',
+        f'the gradient has norm {norm:.3g} now, where 10 is much' + f'; the first batch cost {first:.3g}, the worst {worst:.3g}'*bool(worse),
         _better_start(exam) + '; or learn.add_cb(GradientClip(1.0))', _fresh_is_better(exam))
     yield from _vanishing_gradients(exam, norm)
 
@@ -566,15 +566,16 @@ def _try_rates(exam):
         found = trials.run(exam.lr*factor, steps)
         if found: tried[factor] = found
         return found
-    with tqdm(desc='trying learning rates', total=7, delay=1, leave=False) as bar:
-        for factors in ([1], [0.1, 0.01, 0.001], [10, 100, 1000]):
-            last = math.inf
-            for factor in factors:
-                bar.update()
-                lower = 1 in tried and 0.1 in tried and tried[0.1].loss < tried[1].loss - trials.margin
-                if factor > 1 and lower or not attempt(factor): break
-                if last + 0.02*exam.guess < tried[factor].loss < math.inf: break
-                last = tried[factor].loss
+    bar = tqdm(desc='trying learning rates', total=7, delay=1, leave=False)
+    for factors in ([1], [0.1, 0.01, 0.001], [10, 100, 1000]):
+        last = math.inf
+        for factor in factors:
+            bar.update()
+            lower = 1 in tried and 0.1 in tried and tried[0.1].loss < tried[1].loss - trials.margin
+            if factor > 1 and lower or not attempt(factor): break
+            if last + 0.02*exam.guess < tried[factor].loss < math.inf: break
+            last = tried[factor].loss
+    close_bar(bar)
     ranked = sorted(tried.keys() - {1}, key=lambda factor: tried[factor].loss)[:2]
     clear = ranked and tried[ranked[0]].loss < min(tried[1].loss, trials.reached.loss) - trials.margin
     longer = min(3*_STEPS, trials.most)
@@ -662,6 +663,8 @@ def _more_would_help(exam, finding, found):
         if gain > trials.margin or gain > 0 and more > 0.1:
             then = f'{steps} more bring the loss of other images from {trials.as_used.loss:.3g} to {longer.loss:.3g}'
             return (yield replace(finding, evidence=f'{finding.evidence}; {then}'))
+    if len(exam.losses) < 30 and exam.scores[0].loss > 0.9*exam.guess: # nothing was learnt, and nothing is known of why
+        yield replace(finding, evidence=f'{finding.evidence}; training images still cost {exam.scores[0].loss:.3g} (guessing: {exam.guess:.3g})')
 
 # %% ../nbs/16_diagnosis.ipynb #8b318f26
 def _find_overfit(exam):
@@ -681,17 +684,21 @@ def _find_overfit(exam):
 def _overfit_one_batch(exam, seconds):
     "The lowest loss of a fresh copy on one batch, in 50 steps of Adam at .01 or 100 at .001; NaN if out of time"
     (x, y), start, losses = exam.parts[0][0], time.time(), [math.inf]
-    for lr, steps in ((0.01, 50), (0.001, 100)):
+    ways = (0.01, 50), (0.001, 100)
+    bar = tqdm(desc='overfitting one batch', total=sum(steps + 1 for _, steps in ways), delay=1, leave=False)
+    for lr, steps in ways:
         torch.manual_seed(0)
         copy = _fresh(exam.learn.model).train()
         opt = torch.optim.Adam(copy.parameters(), lr)
-        for _ in tqdm(range(steps + 1), desc='overfitting one batch', delay=1, leave=False):
-            if time.time() - start > seconds: return math.nan
+        for _ in range(steps + 1):
+            if time.time() - start > seconds: break
             loss = F.cross_entropy(copy(x).float(), y.long())
             losses.append(loss.item())
             opt.zero_grad(), loss.backward(), opt.step()
+            bar.update()
         if np.nanmin(losses) < 0.2*exam.guess: break
-    return float(np.nanmin(losses))
+    close_bar(bar)
+    return math.nan if time.time() - start > seconds else float(np.nanmin(losses))
 
 # %% ../nbs/16_diagnosis.ipynb #271c76b9
 def _find_underfit(exam, found, seconds, ignore):

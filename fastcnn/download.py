@@ -34,7 +34,7 @@ from yarl import URL
 # %% ../nbs/05_download.ipynb #d4eb8d9a
 from .addresses import HostCap, allowed_hosts, host_cap, is_allowed, is_public, occupy
 from .collection import check_collection, scratch_folder
-from .core import (NO_BARS, PRESENT, ImageResult, Manifest, SidecarFile, check_label, is_link, is_place,
+from .core import (NO_BARS, PRESENT, ImageResult, Manifest, SidecarFile, check_label, close_bar, is_link, is_place,
                           retry_after, start_thread, user_agent, utc_now)
 from .images import ImageHeader, UnreadableImage, file_content, files_on_disk, read_header, read_image
 from .intake import Intake
@@ -715,12 +715,13 @@ def _schedule_downloads(run:_Run, loop:asyncio.AbstractEventLoop, results:Iterab
 # %% ../nbs/05_download.ipynb #363a01ac
 def _download_all(run:_Run, results:Iterable, total:int|None):
     "Download in a loop of its own until all is done, there is enough, or something stops the run"
-    bar = tqdm(total=total, desc='downloading', unit=' images', delay=1, leave=False, disable=NO_BARS) # left behind it would be red: some always fail
+    bar = tqdm(total=total, desc='downloading', unit=' images', delay=1, leave=False, disable=NO_BARS)
     with _background_loop() as loop, bar:
         _run_in(loop, _open_session(run))
         try: _schedule_downloads(run, loop, results, bar)
         finally: _run_in(loop, _close_session(run))
         _wait_until(run, lambda run: 0, bar) # the last rows, too, may have met a full disk
+        close_bar(bar) # some always fail
 
 # %% ../nbs/05_download.ipynb #5d7407cd
 def fetch_images(

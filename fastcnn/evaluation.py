@@ -127,7 +127,10 @@ def __repr__(self:Evaluation): return evaluation_text(self)
 def _repr_html_(self:Evaluation): return evaluation_html(self)
 
 # %% ../nbs/17_evaluation.ipynb #fd08e2e7
-def _class_indices(targets, vocab):
+def class_indices(
+    targets, # Names or numbers of classes
+    vocab:list # Names of the classes
+)->np.ndarray: # (targets,)
     "Targets as positions in `vocab`"
     place, names = {label: i for i, label in enumerate(vocab)}, ', '.join(vocab)
     if len(place) < len(vocab): raise InputError(f'a class is named twice: {names}')
@@ -239,7 +242,7 @@ def evaluate(
         raise InputError('the true classes and their names are missing: evaluate(probabilities, targets, vocab), or evaluate(learn)')
     if part: raise InputError('probabilities have no part: leave out part=, or give the Learner itself, evaluate(learn, part=...)')
     vocab = [str(v) for v in vocab]
-    targets = _class_indices(targets, vocab)
+    targets = class_indices(targets, vocab)
     if not (n := len(targets)): raise InputError('there are no images to evaluate on')
     table, answered = _probability_table(probabilities, n, vocab), _answered(refused, n)
     numbers = np.arange(n) if groups is None else _group_numbers(groups)
@@ -391,7 +394,7 @@ def top_losses(
 )->pd.DataFrame: # image, label, predicted, probability (of the prediction), loss
     "The images whose true class got the least probability"
     vocab = [str(v) for v in vocab]
-    targets = _class_indices(targets, vocab)
+    targets = class_indices(targets, vocab)
     table = _probability_table(probabilities, len(targets), vocab)
     if len(images) != len(targets):
         raise InputError(f'{len(images)} images for {len(targets)} targets: give one for each')
@@ -418,7 +421,7 @@ def find_label_errors(
 )->pd.DataFrame: # image, label, suggested (class), probability (of the label); the likeliest error first
     "Images whose label is probably wrong, and what they look like instead"
     vocab, images = [str(v) for v in vocab], list(images)
-    targets = _class_indices(targets, vocab)
+    targets = class_indices(targets, vocab)
     table = _probability_table(probabilities, len(targets), vocab)
     if len(images) != len(targets): raise InputError(f'{len(images)} images for {len(targets)} labels: give one for each')
     likelier, own = table.argmax(1), table[np.arange(len(targets)), targets]
@@ -607,8 +610,11 @@ def _feature_maps(model, image, layers):
     batch = _batch_for(model, image[None])
     sides = batch.shape[2:]
     with torch.no_grad(), _evaluating(model), _outputs(model, copy=True) as outputs: model(batch)
-    found = {name: _as_maps(out, sides)[0].float().cpu() for name, out, _ in _maps(outputs, sides)}
-    if layers is None: layers = {maps.shape[1:]: name for name, maps in found.items() if maps.shape[1] > 1}.values()
+    seen = [(name, _as_maps(out, sides)[0].float().cpu()) for name, out, _ in _maps(outputs, sides)]
+    found = dict(reversed(dict(reversed(seen)).items())) # of a part that runs more than once the last, where it ran last
+    if layers is None:
+        last = {maps.shape[1:]: name for name, maps in found.items() if maps.shape[1] > 1}.values()
+        layers = [name for name in found if name in last]
     wrong = [name for name in layers if name not in found]
     if layers and not wrong: return {name: found[name] for name in layers}
     raise InputError(f'{wrong[0] if wrong else type(model).__name__!r} makes no maps of an image: '

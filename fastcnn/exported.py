@@ -128,15 +128,19 @@ def _check_digest(path, config, name):
         raise InputError(f'{str(path/name)!r} {_OTHER}')
 
 # %% ../nbs/20_exported.ipynb #d0be0eb3
-def _graph_bytes(path, config):
-    "The graph, read once: what is looked at is what runs"
-    file = path/'model.onnx'
-    try: graph = small_file(file, _MAX_BYTES[file.name])
+def read_sealed(
+    path:Path, # Folder of a model
+    config:dict, # Its config.json
+    name:str # Of a file in it
+)->bytes:
+    "What a file of the export holds, read once: what is looked at is what is used; models of format 1 cannot tell whether it is the file"
+    file = path/name
+    try: data = small_file(file, _MAX_BYTES.get(name, 1 << 24))
+    except FileNotFoundError: raise InputError(f'{str(path)!r} is no whole model: {name} is missing, which was exported with it') from None
     except OSError as error: raise InputError(f'{str(file)!r} cannot be read: {error}') from error
     if 'files' not in config: _tell_unsealed(path)
-    elif hashlib.sha256(graph).hexdigest() != config['files'][file.name]:
-        raise InputError(f'{str(file)!r} {_OTHER}')
-    return graph
+    elif hashlib.sha256(data).hexdigest() != config['files'][name]: raise InputError(f'{str(file)!r} {_OTHER}')
+    return data
 
 # %% ../nbs/20_exported.ipynb #bac75a06
 _MAX_MEMORY = 1 << 32 # Bytes for ONNX Runtime in all
@@ -206,10 +210,9 @@ _CANNOT_LEARN = 'cannot be taught: it holds no features; train it with a pretrai
 def _learn_taught(path, config, file):
     "What a file teaches this model, from the features that lie beside it"
     if FEATURES not in config.get('files', {}): raise InputError(f'{str(path)!r} {_CANNOT_LEARN}')
-    _check_digest(path, config, FEATURES)
-    known = read_features(path/FEATURES, len(config['classes']))
+    known = read_features(read_sealed(path, config, FEATURES), path/FEATURES, len(config['classes']))
     lessons = read_taught(file, config['files']['model.onnx'], config['classes'], known.rows.shape[1])
-    return fit_taught(known, lessons)
+    return fit_taught(known, lessons, refuses=math.isfinite(_threshold(config)))
 
 def _threshold(config): return (config.get('none_of_these') or {}).get('threshold', math.inf)
 
@@ -232,7 +235,7 @@ def open_exported(
 )->ExportedModel: # For `predict` and `predict_each`, in place of the path
     "Open a model once, for a program that gets one image after the other"
     path, config = Path(path), read_config(path)
-    session = _open_session(path/'model.onnx', graph or _graph_bytes(path, config), seconds)
+    session = _open_session(path/'model.onnx', graph or read_sealed(path, config, 'model.onnx'), seconds)
     _check_interface(session, config, path/'model.onnx')
     if taught is None: return ExportedModel(path, config, session, seconds)
     learnt = _learn_taught(path, config, Path(taught))

@@ -8,11 +8,12 @@ Docs: https://fastcnn.github.io/fastcnn/novelty.html.md"""
 __all__ = ['rejection_threshold', 'fit_novelty']
 
 # %% ../nbs/18_novelty.ipynb #51aa0071
-import functools, hashlib, io, warnings
+import functools, hashlib, io, warnings, zlib
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -322,17 +323,17 @@ def _draw_made_up(n, size, detail):
 def _made_up_file(size, detail):
     "Where the numbers are kept: its name has a digest of the first of them, so whoever draws others finds nothing"
     first = _draw_made_up(8, size, detail)
-    return cache_folder()/'made-up'/f'{hashlib.sha256(repr((size, detail, _MADE_UP)).encode() + first.tobytes()).hexdigest()[:32]}.npy'
+    return cache_folder()/'made-up'/f'{hashlib.sha256(repr((size, detail, _MADE_UP)).encode() + first.tobytes()).hexdigest()[:32]}.npz'
 
 @functools.cache
 def made_up_features(size, detail=None):
     "Numbers of made-up images: (1800, 160), or of the second kind alone where there is a detail; drawn once, for it takes seconds"
     file, n = _made_up_file(size, detail), _MADE_UP if detail else 2*_MADE_UP
-    with suppress(OSError, ValueError, EOFError): # not there yet, or damaged
-        found = np.load(file, allow_pickle=False)
+    with suppress(OSError, ValueError, EOFError, KeyError, BadZipFile, zlib.error): # not there yet, or damaged: a zip has checksums
+        found = np.load(file, allow_pickle=False)['numbers']
         if found.shape == (n, 10*_GRID**2) and found.dtype == np.float32 and np.isfinite(found).all(): return found
     found = _draw_made_up(_MADE_UP, size, detail)
-    np.save(kept := io.BytesIO(), found)
+    np.savez(kept := io.BytesIO(), numbers=found)
     with suppress(OSError): atomic_write(file, kept.getvalue())
     return found
 
@@ -403,18 +404,21 @@ class FeatureNovelty(nn.Module):
 # %% ../nbs/18_novelty.ipynb #d5b5aa76
 def _filtered(pictures, matrix): return (matrix @ pictures @ matrix.T).clamp(0, 255)
 
-def features_of(
-    network:FeatureNetwork,
-    pictures:torch.Tensor, # (n, 3, size, size), 0 to 255
-    matrix:torch.Tensor=None # As `detail_filter` gives it; default: they stay as they are
-)->np.ndarray|None: # None: there is not one row per picture
-    "(n, d) features, in bfloat16 where the processor has it"
-    from fastcnn.training import in_bfloat16
-    pictures = pictures if matrix is None else _filtered(pictures, matrix)
+def feature_function(
+    network:FeatureNetwork, # Which stays as it is
+    size:int # Side of the pictures, pixels
+)->Callable: # (pictures (n, 3, size, size) from 0 to 255, and a matrix as `detail_filter` gives it) → (n, d); None where there is not one row per picture
+    "What tells the features of pictures, in the way that is quickest here"
+    from fastcnn.training import in_bfloat16, runtime_function
     device = next(network.parameters(), network.mean).device
-    with in_bfloat16(network.network), torch.inference_mode():
-        found = network(pictures.to(device, memory_format=torch.channels_last))[1]
-    return found.float().cpu().numpy() if len(found) == len(pictures) else None
+    def by_torch(pictures):
+        with in_bfloat16(network.network), torch.inference_mode(): return network(pictures.to(memory_format=torch.channels_last))
+    @functools.cache
+    def quickest(): return runtime_function(network, torch.zeros(2, 3, size, size, device=device), outputs=2) or by_torch # when it is needed
+    def features(pictures, matrix=None):
+        found = quickest()((pictures if matrix is None else _filtered(pictures, matrix)).to(device))[1]
+        return found.float().cpu().numpy() if len(found) == len(pictures) else None
+    return features
 
 # %% ../nbs/18_novelty.ipynb #b208434a
 _BLURRED, _BLUR = 200, 3.5 # Images at most, of how many times less detail
@@ -430,7 +434,7 @@ def _look(
     batches:Iterable, # Of pictures (n, 3, size, size), 0 to 255
     size:int,
     detail:int|None,
-    network:FeatureNetwork|None,
+    see:Callable|None, # As `feature_function` gives it
     known:bool, # Features are known already
     blurred:int=0 # How many pictures are blurred too
 )->list[np.ndarray|None]: # Numbers (N, 160), features (N, d), features of blurred ones (m, d); None where there are none
@@ -439,9 +443,9 @@ def _look(
     sharp = detail_filter(size, detail) if detail else None # as the model will look at each picture
     for x in (torch.as_tensor(batch).float() for batch in batches):
         found[0].append(measure(x).numpy() if size >= 4*_GRID else np.zeros((len(x), 0)))
-        if network is None: continue
-        if not known: found[1].append(features_of(network, x, sharp))
-        if blur is not None and sum(map(len, found[2])) < blurred: found[2].append(features_of(network, x, blur))
+        if see is None: continue
+        if not known: found[1].append(see(x, sharp))
+        if blur is not None and sum(map(len, found[2])) < blurred: found[2].append(see(x, blur))
     return [np.concatenate(part) if part and part[0] is not None else None for part in found]
 
 # %% ../nbs/18_novelty.ipynb #dbfb6b6b
@@ -453,14 +457,14 @@ def _distance_from(seen, rows):
 # %% ../nbs/18_novelty.ipynb #7de8a375
 _TELLS_MADE_UP = .93 # Share of pairs of an image of the classes and a made-up one in which the made-up one is farther away
 
-def _features_at(size, images, network, matrix=None):
+def _features_at(size, images, see, matrix=None):
     "Features (n, d) of larger images (n, side, side, 3)"
     parts = torch.tensor(images).permute(0, 3, 1, 2).float().split(16)
-    return np.concatenate([features_of(network, _resized(part, size), matrix) for part in parts])
+    return np.concatenate([see(_resized(part, size), matrix) for part in parts])
 
-def _made_up_scores(novelty, network, size):
+def _made_up_scores(novelty, see, size):
     "Novelty (64,) of made-up images"
-    return _scores(novelty.distance, _features_at(size, made_up_images(64, max(size, 2*_SIDE), seed=2), network, novelty.filter))
+    return _scores(novelty.distance, _features_at(size, made_up_images(64, max(size, 2*_SIDE), seed=2), see, novelty.filter))
 
 def strange_features(
     network:FeatureNetwork,
@@ -469,14 +473,14 @@ def strange_features(
 )->np.ndarray: # (n, d)
     "Features of pieces of photographs, which belong to no class"
     rng, side = np.random.default_rng(3), max(size, 2*_SIDE)
-    return _features_at(size, np.stack([_recoloured_crop(rng, side) for _ in range(n)]), network)
+    return _features_at(size, np.stack([_recoloured_crop(rng, side) for _ in range(n)]), feature_function(network, size))
 
 # %% ../nbs/18_novelty.ipynb #5987f736
 def _by_features(
     seen:_Seen,
     size:int, # Side of the pictures, pixels
     detail:int|None, # As `FeatureNovelty` has it
-    network:FeatureNetwork
+    see:Callable # As `feature_function` gives it
 )->tuple[FeatureNovelty, np.ndarray]|None: # None: its features tell too little, or too few pictures can be judged
     "The distance of the features, and a score of each picture that the network has not learnt from"
     if seen.features is None or not rejection_threshold(np.zeros(len(seen.groups))[seen.held_out], seen.groups[seen.held_out])[1]: return None
@@ -485,7 +489,7 @@ def _by_features(
         return lambda asked: _scores(distance, seen.features[asked])
     scores = unseen_scores(fit, seen.held_out, seen.groups)
     novelty = FeatureNovelty(_distance_from(seen, np.arange(len(seen.groups))), size, detail).eval()
-    told = scores[:, None] < _made_up_scores(novelty, network, size)
+    told = scores[:, None] < _made_up_scores(novelty, see, size)
     return (novelty, scores) if told.mean() >= _TELLS_MADE_UP else None
 
 # %% ../nbs/18_novelty.ipynb #cb63290b
@@ -493,10 +497,10 @@ def _warn(reason:str):
     warnings.warn(f'the exported model will not answer "none of these": {reason}')
 
 # %% ../nbs/18_novelty.ipynb #8b895a0d
-def _seen(train, valid, size, network, learnt, groups, features, detail):
+def _seen(train, valid, size, see, learnt, groups, features, detail):
     "What is known of the pictures of both parts"
-    ours = _look(train, size, detail, network, features is not None, _BLURRED)
-    both = list(zip(ours, _look(valid, size, detail, network, features is not None)))
+    ours = _look(train, size, detail, see, features is not None, _BLURRED)
+    both = list(zip(ours, _look(valid, size, detail, see, features is not None)))
     n, m = (0 if numbers is None else len(numbers) for numbers in both[0])
     numbers, seen = (np.concatenate(pair) if all(part is not None for part in pair) else None for pair in both[:2])
     groups = np.unique([f'image {i}' for i in range(n + m)] if groups is None else groups, return_inverse=True)[1]
@@ -525,11 +529,12 @@ def fit_novelty(
     "Learn what pictures of the classes look like, and from where on one is none of them"
     detail = round(_KEPT*detail) if detail and detail <= size/1.5 else None
     if detail: features = None # which are of pictures with all their detail
-    seen = _seen(train, valid, size, network, learnt, groups, features, detail)
+    see = network and feature_function(network, size)
+    seen = _seen(train, valid, size, see, learnt, groups, features, detail)
     if seen.numbers is None: return _warn('the DataLoaders hold something else than pictures'), None
     if (n := len(set(seen.groups))) < _MIN_SCORES:
         return _warn(f'{n} images that show different things are too few for it: at least {_MIN_SCORES} are needed'), None
-    found = network and _by_features(seen, size, detail, network)
+    found = see and _by_features(seen, size, detail, see)
     if not found and size < 4*_GRID: return _warn(f'images of {size} pixels are too small for it: {4*_GRID} is the least'), None
     novelty, scores = found or _by_pixels(seen, size, detail)
     return novelty, _known(scores, seen, found, detail)

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from .core import PRESENT, InputError, Manifest, SidecarFile, is_place, kind_of, sidecar, to_json
+from .core import PRESENT, InputError, Manifest, SidecarFile, is_place, kind_of, sidecar, to_json, was_interrupted
 from .texts import csv_line, markdown_text, printable
 from .folders import check_new_file, folder_beside, part_name
 
@@ -202,7 +202,7 @@ def evaluate_model(
     **options # Of `image_table`: label_regex, image_col, label_col, encoding
 )->ModelEvaluation: # Of every image that can be read and was not learnt from
     "Judge an exported model on labelled images that it has not seen"
-    from fastcnn.evaluation import evaluate, top_losses
+    from fastcnn.evaluation import class_indices, evaluate, top_losses
     from fastcnn.exported import predict, read_config
     from fastcnn.tables import image_table, readable_images
     config, table = read_config(model), image_table(source, **options)
@@ -210,6 +210,7 @@ def evaluate_model(
         _stages.info('reading %d images', len(table))
         table = readable_images(table)
     classes, table, related, seen = config['classes'], *_leave_out_seen(table, config, related)
+    class_indices(table.label, classes) # an error before the long work
     images = table.image.tolist()
     _stages.info('testing on %d images', len(images))
     answers = predict(model, images)
@@ -384,7 +385,7 @@ class TrainedClassifier:
         "Accuracy, interval, F1, findings and how it was trained: what `fastcnn train --json` prints"
         judged = self.evaluation.summary() if self.evaluation else {}
         kept = {key: judged.get(key) for key in _JUDGED}
-        errors = [] if self.label_errors is None else self.label_errors.to_dict('records')
+        errors = None if self.label_errors is None else self.label_errors.to_dict('records')
         return kept | self.figures | dict(findings=[vars(finding) for finding in self.findings], label_errors=errors, reasons=self.reasons)
 
 # %% ../nbs/24_pipeline.ipynb #67f76fd6
@@ -406,10 +407,13 @@ def _telling_what_is_kept(out, checkpoint):
     "Within, Ctrl-C says what is there and how to go on"
     before = _when_written(out)
     try: yield
-    except KeyboardInterrupt:
-        if _when_written(out) != before: how = f'the model is complete in {str(out)!r}, but was not diagnosed'
+    except (KeyboardInterrupt, ImportError) as stop:
+        if not was_interrupted(stop): raise
+        if _when_written(out) != before:
+            how = f'the model is complete in {str(out)!r}, but was not diagnosed: for that, train again with `force`'
+            if checkpoint: shutil.rmtree(checkpoint, ignore_errors=True) # its epochs are of no use any more
         elif checkpoint and any(checkpoint.glob('*.pt')): how = 'the finished epochs are kept, and `resume` goes on with them'
-        else: how = 'nothing was learnt yet that could be kept'
+        else: how = 'no model is kept; the same command begins anew'
         raise KeyboardInterrupt(f'interrupted: {how}') from None
     finally:
         if checkpoint:
@@ -451,21 +455,31 @@ def train_classifier(
         carried = Plan(table, asked, _relatives(table))
         trained = _judge_trained(best := carried.carry_out(plan), source, out, reasons)
     trained.label_errors = _keep_label_errors(_or_told('asked for label errors', _label_errors, carried), source)
-    trained.reasons += carried.reasons + _unseen_classes(trained.evaluation) + _replaced(before, trained)
+    trained.reasons += carried.reasons + _only_guesses(trained.evaluation) + _unseen_classes(trained.evaluation) + _replaced(before, trained)
     trained.figures |= _figures(carried, best) | _write_evaluation(trained, report) | dict(seconds=round(time.time() - start, 1))
     return trained
 
 # %% ../nbs/24_pipeline.ipynb #fc0e574f
-_ENOUGH = 8 # images of a class from which on a label can be judged
-_KNOWS = .66 # Share of right answers from which on a classifier may judge labels
-
 def _unseen_classes(judged):
     "A sentence for the classes of which no test image was recognised: the accuracy hides them where there are few"
     if not judged: return []
     classes = judged.evaluation.per_class
     lost = classes.images[(classes.images > 0) & (classes.recall == 0)]
-    names = ', '.join(f'{printable(label)} ({n})' for label, n in lost.items())
+    names = ', '.join(f'{printable(label)} ({n})' for label, n in lost.head(5).items()) + f' and {len(lost) - 5} more classes'*(len(lost) > 5)
     return [f'no test image is recognised of {names}, whatever the accuracy says: more images of these help'] if names else []
+
+def _only_guesses(judged):
+    "A sentence where the accuracy cannot be told from a guess"
+    if not judged: return []
+    found, images = judged.evaluation, judged.evaluation.per_class.images
+    guess = images.max()/images.sum()
+    if found.accuracy_interval[0] > guess: return []
+    return [f'no better than a guess, as far as {images.sum()} test images can tell: '
+            f'to say {printable(images.idxmax())} each time would be right on {guess:.0%}']
+
+# %% ../nbs/24_pipeline.ipynb #4c75cc3c
+_ENOUGH = 8 # images of a class from which on a label can be judged
+_KNOWS = .66 # Share of right answers from which on a classifier may judge labels
 
 def _figures(carried, best):
     "What was tried, and what was kept"

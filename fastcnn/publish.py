@@ -17,7 +17,7 @@ from PIL import Image
 # %% ../nbs/21_publish.ipynb #ca67a169
 from . import __version__
 from .core import InputError, atomic_write, content_name, to_json
-from .exported import open_exported, predict, predict_each, read_config, read_or_reason
+from .exported import open_exported, predict, predict_each, read_config, read_or_reason, read_sealed
 from .folders import CARD, FEATURES, SITE, check_replaceable, replace_folder, seal_folder, small_file
 from .hosting import HOSTS, app_files, host_files, share_picture
 from .runtime import runtime_files
@@ -115,9 +115,7 @@ def _example(
 def _known_features(path, config):
     "The features from which a visitor teaches the model other classes, where it has them: name in the site → content"
     if FEATURES not in config.get('files', {}): return {}
-    data = small_file(Path(path)/FEATURES, 1 << 24)
-    if hashlib.sha256(data).hexdigest() != config['files'][FEATURES]:
-        raise InputError(f'{str(Path(path)/FEATURES)!r} is not the file that was exported')
+    data = read_sealed(Path(path), config, FEATURES)
     return {content_name(data, '.safetensors'): data}
 
 def _render(name, **values):

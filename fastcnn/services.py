@@ -25,7 +25,7 @@ from fastcore.basics import patch
 from tqdm.auto import tqdm
 from yarl import URL
 
-from .core import NO_BARS, ImageResult, InputError, cache_folder, retry_after, start_thread, user_agent
+from .core import NO_BARS, ImageResult, InputError, cache_folder, close_bar, retry_after, start_thread, user_agent
 
 # %% ../nbs/04_services.ipynb #0aa7e0d2
 _OUR_TOKENS = set() # what services have given us in exchange for keys
@@ -309,10 +309,14 @@ def _awaited(asking, what, seconds):
     try: return asking.result(min(seconds, _SILENCE))
     except TimeoutError:
         if asking.done() or seconds <= _SILENCE: raise
-    clock = tqdm(range(math.ceil(_SILENCE), math.ceil(seconds)), desc=what, unit=' s', leave=False, disable=NO_BARS)
-    for _ in clock:
-        if wait([asking], 1).done: return asking.result()
-    raise TimeoutError
+    clock = tqdm(total=math.ceil(seconds - _SILENCE), desc=what, unit=' s', leave=False, disable=NO_BARS)
+    for _ in range(clock.total):
+        done = wait([asking], 1).done
+        clock.update()
+        if done: break
+    close_bar(clock)
+    if not done: raise TimeoutError
+    return asking.result()
 
 # %% ../nbs/04_services.ipynb #0605ba34
 @patch

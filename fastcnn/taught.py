@@ -30,17 +30,16 @@ class Known:
 
 def unit_rows(rows): return rows/np.linalg.norm(rows, axis=-1, keepdims=True).clip(1e-12)
 
-_MAX_FEATURES = 1 << 24 # Bytes of the file
-
 def read_features(
-    file:Path, # features.safetensors of a model
+    data:bytes, # features.safetensors of a model
+    file:Path, # Where it lies, for messages
     n_classes:int # Of the model
 )->Known:
     "The features that a new class is told apart from, if they are sound"
     from safetensors import SafetensorError
     from safetensors.numpy import load
-    try: found = load(small_file(file, _MAX_FEATURES))
-    except (OSError, SafetensorError, KeyError, ValueError) as error: raise InputError(f'{str(file)!r} cannot be read: {error}') from error
+    try: found = load(data)
+    except (SafetensorError, KeyError, ValueError) as error: raise InputError(f'{str(file)!r} cannot be read: {error}') from error
     rows, classes, strangers = (found.get(name, np.zeros(0)) for name in ('features', 'classes', 'strangers'))
     fits = all(some.dtype == np.float16 and some.ndim == 2 and some.size for some in (rows, strangers)) and rows.shape[1:] == strangers.shape[1:]
     fits = fits and np.isfinite(rows).all() and np.isfinite(strangers).all() and classes.dtype == np.int32 and classes.shape == rows.shape[:1]
@@ -151,7 +150,7 @@ class Taught:
     line:np.ndarray # (2,): slope and offset of the margins
     home:np.ndarray=field(repr=False) # (d,): the middle of the model's own pictures
     near:list=field(repr=False) # Of each class its pictures as seen from there (n, d), and how near is near enough
-    right:dict[str, tuple[int, int]] # Class → pictures that get it when they are left out, and pictures
+    right:dict[str, tuple[int, int]] # Class → pictures that get it, and are not none of these, when they are left out, and pictures
 
     def extend(self,
         probabilities:np.ndarray, # (N, classes) of the model
@@ -170,14 +169,16 @@ class Taught:
 # %% ../nbs/20_exported.ipynb #997b30a3
 _STRANGE = .95 # Of the model's own pictures, and of strangers, are farther away than what a taught class lets in
 
+def _nearest(rows): return (rows @ rows.T - 3*np.eye(len(rows))).max(1) # not to itself
+
 def _nearness(rows, *others):
     "Pictures of a class, and how near is near enough; 1, which only a copy is, where there is a single one"
-    near = rows @ rows.T - 3*np.eye(len(rows)) # not to itself
-    return rows, float(max(near.max(1).min(), *(np.quantile((some @ rows.T).max(1), _STRANGE) for some in others))) if len(rows) > 1 else 1.
+    return rows, float(max(_nearest(rows).min(), *(np.quantile((some @ rows.T).max(1), _STRANGE) for some in others))) if len(rows) > 1 else 1.
 
 def fit_taught(
     known:Known, # Of the model
-    lessons:dict[str, np.ndarray] # Name of a class → features (n, d)
+    lessons:dict[str, np.ndarray], # Name of a class → features (n, d)
+    refuses:bool=True # The model calls pictures none of these
 )->Taught:
     "Learn classes from a few pictures each, beside the model's own"
     taught, (present, own_truth) = len(lessons), np.unique(known.classes, return_inverse=True)
@@ -191,9 +192,10 @@ def fit_taught(
     lines = [_calibrate(_margins(left, own), groups, taught) for _, _, left in tried]
     best = int(np.argmin([loss for _, loss in lines]))
     (alpha, constant, left), line = tried[best], lines[best][0]
-    said = _shares(_margins(left, own), line).argmax(1)
-    right = {name: (int((said[groups == t] == t).sum()) if n > 1 else 0, n) for t, (name, n) in enumerate(zip(lessons, sizes), 1)}
     home = known.rows.mean(0)
     def from_home(rows): return unit_rows(unit_rows(rows) - home)
     near = [_nearness(*map(from_home, (some, known.rows, known.strangers))) for some in lessons.values()]
+    said = _shares(_margins(left, own), line).argmax(1)
+    found = [(said[groups == t] == t) & (_nearest(rows) >= least if refuses else True) for t, (rows, least) in enumerate(near, 1)]
+    right = {name: (int(some.sum()) if n > 1 else 0, n) for name, some, n in zip(lessons, found, sizes)}
     return Taught(list(lessons), own, middle, centred.T @ alpha, constant, line, home, near, right)

@@ -9,8 +9,8 @@ __all__ = ['LADDER', 'image_learner', 'scratch_learner', 'with_batch_size', 'fit
            'Checkpoint', 'training_state', 'restore_training']
 
 # %% ../nbs/13_training.ipynb #2920027b
-import logging, os, random, stat, tempfile, time
-from collections.abc import Callable
+import hashlib, io, logging, os, random, stat, tempfile, time, warnings
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -35,7 +35,7 @@ from fastcore.basics import noop, patch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from .core import InputError, atomic_file
+from .core import InputError, atomic_file, was_interrupted
 from .models import build_model
 
 # %% ../nbs/13_training.ipynb #68ca742c
@@ -156,7 +156,8 @@ def has_bfloat16(
 )->bool:
     "Whether the device has instructions for bfloat16: AVX-512 BF16, AMX, or a GPU's own"
     if device.type == 'cuda': return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == 'cpu' and any(torch.cpu.get_capabilities().get(name) for name in ('avx512_bf16', 'amx_bf16'))
+    known = getattr(torch.cpu, 'get_capabilities', dict)() # torch 2.10 cannot tell
+    return device.type == 'cpu' and any(known.get(name) for name in ('avx512_bf16', 'amx_bf16'))
 
 # %% ../nbs/13_training.ipynb #9b46ff90
 @contextmanager
@@ -172,6 +173,67 @@ def in_bfloat16(
     finally:
         vars(model).pop('forward', None)
         if own: model.forward = own
+
+# %% ../nbs/13_training.ipynb #3bdc4cf2
+def traced(
+    model:nn.Module, # In eval mode
+    example:Tensor, # (2, …), float
+    inputs:list[str], # Name of its input
+    outputs:list[str], # Names of its outputs
+    opset:int=18 # Version of ONNX's operators
+)->bytes: # An ONNX file
+    "What TorchScript notes down of a network, for batches of any length"
+    from unittest.mock import patch
+    file, any_length, modes = io.BytesIO(), {name: {0: 'N'} for name in (*inputs, *outputs)}, [(m, m.training) for m in model.modules()]
+    with torch.no_grad(), warnings.catch_warnings(), patch.object(torch._C, '_jit_onnx_log'): # which prints what it cannot write
+        warnings.simplefilter('ignore') # the exporter's remarks on its own internals
+        try: torch.onnx.export(model, (example,), file, dynamo=False, opset_version=opset, input_names=inputs, output_names=outputs, dynamic_axes=any_length)
+        finally:
+            for m, training in modes: m.training = training # each as it was, where torch has all as the outermost is
+    return file.getvalue()
+
+# %% ../nbs/13_training.ipynb #13e11c87
+def _session(model, example, outputs):
+    "ONNX Runtime's session; None: it cannot be written in ONNX"
+    import onnxruntime as ort
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.enable_cpu_mem_arena = torch.get_num_threads(), False # memory goes back after each batch
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0') # nor do threads wait for the next one
+    options.log_severity_level = 3
+    try: return ort.InferenceSession(traced(model, example, ['x'], outputs), options, providers=['CPUExecutionProvider'])
+    except Exception as error: # those of torch, onnx and ONNX Runtime have no ancestor in common
+        if was_interrupted(error): raise
+        return None
+
+# %% ../nbs/13_training.ipynb #7c17a616
+_SESSION = {} # What the network says follows from → session: the last one
+
+def tensors_digest(
+    values:Iterable # Tensors
+)->str:
+    "sha256 of what they hold"
+    found = hashlib.sha256()
+    for value in values: found.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
+
+def runtime_function(
+    model:nn.Module, # In eval mode, on the device where it is to compute
+    example:Tensor, # A batch, or a part of one, on the same device
+    outputs:int=1 # How many tensors it gives
+)->Callable|None: # Batch → list of tensors; None: torch is to be preferred
+    "What the network does as it is now, by ONNX Runtime"
+    if example.device.type != 'cpu' or has_bfloat16(example.device): return None
+    example = torch.zeros(2, *example.shape[1:])
+    key = tensors_digest(model.state_dict().values()), type(model), str(model), example.shape, torch.get_num_threads()
+    if key not in _SESSION:
+        _SESSION.clear()
+        _SESSION[key] = _session(model, example, [f'y{i}' for i in range(outputs)])
+    session = _SESSION[key]
+    if session is None: return None
+    def run(x):
+        parts = [session.run(None, {'x': part.float().contiguous().numpy()}) for part in x.split(16)]
+        return [torch.from_numpy(np.concatenate(found)) for found in zip(*parts)]
+    return run
 
 # %% ../nbs/13_training.ipynb #68c90e1f
 def is_pretrained(

@@ -9,7 +9,7 @@ __all__ = ['with_normalization', 'parameter_groups', 'FreezeBatchNorm', 'transfe
            'fit_head', 'set_head', 'mirror_told', 'fine_tune_body']
 
 # %% ../nbs/15_transfer.ipynb #c2ba0ec1
-import hashlib, warnings
+import warnings
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ from tqdm.auto import tqdm
 # %% ../nbs/15_transfer.ipynb #15f41be0
 from .core import InputError
 from .models import backbone_preprocessing, build_model, fill_weights, find_head, load_pretrained
-from .training import has_bfloat16, image_learner, in_bfloat16
+from .training import has_bfloat16, image_learner, in_bfloat16, runtime_function, tensors_digest
 
 # %% ../nbs/15_transfer.ipynb #e1ec284f
 def with_normalization(
@@ -141,21 +141,22 @@ def _computed_features(learn, items, mirrored):
     batches = learn.dls.test_dl(items)
     body_of = _without_head(learn.model.to(memory_format=torch.channels_last))
     with body_of as body, in_bfloat16(body), torch.inference_mode():
+        run = None
         for x, *_ in tqdm(batches, desc='features', unit='batch', delay=1, leave=False):
             x = x.as_subclass(torch.Tensor)
-            yield body(x.flip(3) if mirrored else x).flatten(1).float().cpu().numpy()
+            x = x.flip(3) if mirrored else x
+            run = run or runtime_function(body, x) or (lambda x: [body(x)])
+            yield run(x)[0].flatten(1).float().cpu().numpy()
 
 # %% ../nbs/15_transfer.ipynb #da1bfbfd
 def _feature_keys(learn, items, mirrored):
     "Under which each image's features are kept: the body, how images are prepared, and the image's content; None: nowhere"
     dl = learn.dls.valid
     if not hasattr(dl, 'pixels') or 'content' not in items: return None
-    seen = hashlib.sha256()
     with _without_head(learn.model) as body: state = body.state_dict()
     stats = [getattr(t, name) for t in dl.after_batch.fs if isinstance(t, Normalize) for name in ('mean', 'std')]
-    for values in (*state.values(), *stats): seen.update(values.detach().cpu().contiguous().numpy().tobytes())
-    how = f'{seen.hexdigest()[:40]} {dl.size} {dl.pixels.method} {mirrored} {has_bfloat16(learn.dls.device)}'
-    return [f'features {how} {content[:40]}'.encode() for content in items.content]
+    how = f'{tensors_digest([*state.values(), *stats])[:40]} {dl.size} {dl.pixels.method} {mirrored} {has_bfloat16(learn.dls.device)}'
+    return [f'features 2 {how} {content[:40]}'.encode() for content in items.content]
 
 # %% ../nbs/15_transfer.ipynb #96292859
 def image_features(

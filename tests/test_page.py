@@ -1,5 +1,5 @@
 "What a visitor does on the published page: many pictures, the camera, and teaching it a class."
-import csv, json
+import csv, json, os, re
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ from fastcnn.deploy import export_model
 from fastcnn.exported import predict
 from fastcnn.pipeline import write_predictions
 from fastcnn.planets import planet_image
+from fastcnn.publish import publish
 from test_publish import axe, draw, open_page, put, server, shown, visit  # noqa: F401 (fixtures are found by name)
 from web import violations
 
@@ -81,9 +82,13 @@ def test_many_pictures_become_the_table_that_predict_writes(page, model, picture
     assert page.locator('#rows tr').count() == 1
     page.locator('#kind').select_option('all')
     page.get_by_role('button', name='Probability').click()
-    shares = [row['probability'] for row in sorted(here[:5], key=lambda row: float(row['probability']))]
+    shares = sorted((row['probability'] for row in here[:5] if row['label']), key=float) # of none of these there is none to show
     assert page.locator('#rows tr .sure').all_inner_texts()[0].strip() == f'{float(shares[0]):.1%}'
     assert page.locator('th[aria-sort=ascending]').inner_text().startswith('Probability')
+    none = sum(not row['label'] for row in here[:5])
+    assert none and page.locator('#rows tr.none').count() == none and '%' not in page.locator('#rows tr.none').first.inner_text()
+    said = page.locator('#status').text_content()
+    assert sum(map(int, re.findall(r'(\d+) (?!pictures|of these answers)', said))) == len(files), said
 
 
 COUNT = """let live = 0; const [make, drop] = [URL.createObjectURL, URL.revokeObjectURL], there = new Set()
@@ -126,7 +131,7 @@ def test_a_class_is_taught_saved_and_read(page, visit, site, model, pictures, tm
     before = page.locator('#rows tr').all_inner_texts()
     teach(page, 'flags', flags[:8])
     said = page.locator('.verdict').inner_text()
-    page.locator('#status', has_text='5 pictures:').wait_for(state='attached', timeout=60_000) # all judged again
+    page.locator('#rows tr', has_text='flags').wait_for(timeout=60_000) # all are judged again
     assert 'flags' in page.locator('#rows tr').first.inner_text() and before != page.locator('#rows tr').all_inner_texts()
     here = list(csv.DictReader(saved(page, '#save').read_text().splitlines()))
     file = tmp_path/'taught.json'
@@ -189,3 +194,14 @@ def test_a_model_without_features_says_why_it_cannot_be_taught(visit, server, mo
     page.locator('#teach-why', has_text='cannot be taught').wait_for(timeout=30_000)
     assert page.locator('#teach-tools').is_hidden()
     with pytest.raises(InputError, match='holds no features'): predict(tmp_path/'plain', [planet_image('earth', 1, (64, 64))], taught=tmp_path/'x.json')
+
+
+@pytest.mark.parametrize('spoil,told', [
+    (lambda file: None, 'is missing'), (os.mkfifo, 'is no ordinary file'), (lambda file: file.write_bytes(b'x'), 'is not the file')])
+def test_features_are_read_once_and_are_those_of_the_export(model, tmp_path, spoil, told):
+    import shutil
+    shutil.copytree(model, tmp_path/'spoilt')
+    (tmp_path/'spoilt'/'features.safetensors').unlink()
+    spoil(tmp_path/'spoilt'/'features.safetensors')
+    with pytest.raises(InputError, match=told): publish(tmp_path/'spoilt', tmp_path/'site')
+    with pytest.raises(InputError, match=told): predict(tmp_path/'spoilt', [planet_image('earth', 1, (64, 64))], taught=tmp_path/'x.json')

@@ -240,7 +240,7 @@ def test_one_class_is_refused_before_images_are_read(planets, tmp_path, monkeypa
 @pytest.mark.parametrize('plan', ['scratch', 'fast'])
 def test_a_fresh_network_is_one_word_away(plan, planets):
     found = train_classifier(planets, plan=plan, size=32, epochs=2, mirror='yes').summary()
-    assert (found['plan'], found['kept'], found['size'], found['label_errors']) == (plan, plan, 32, [])
+    assert (found['plan'], found['kept'], found['size'], found['label_errors']) == (plan, plan, 32, None)
 
 
 def test_wrong_labels_are_told_and_kept_for_the_cleaner(tmp_path):

@@ -296,6 +296,7 @@ def make_local(site):
         up, text = '../' * (len(page.relative_to(site).parts) - 1), page.read_text()
         if found: text = text.replace(KATEX_CDN, f'{up}site_libs/katex')
         text = re.sub(r'(<i class="bi [^>]*)role="img"', r'\1aria-hidden="true"', text) # the link that holds it has the name
+        text = re.sub(r'<img (?=[^>]*\.svg")', '<img loading="lazy" ', text) # a drawing with many parts is laid out when it is near (styles.css)
         text = text.replace('%UP%', up).replace('bootstrap.bundle.min.js"></script>', 'bootstrap.bundle.min.js" defer></script>')
         page.write_text(re.sub(rf'<(link|script)[^>]*{re.escape(KATEX_CDN)}[^>]*>(</script>)?', '', text))
     for sheet in site.rglob('*.css'):

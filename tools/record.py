@@ -24,8 +24,9 @@ COMMANDS = [ # as in the README, with fewer images
     'fastcnn train planets --out model',
     'fastcnn predict model new.jpg watch.jpg',
 ]
+KEYS = 4 # are typed at a time: a browser lays out each line that there ever was
 TYPED, READ, LAST = .03, 1.2, 6. # seconds: a key, what a command has said, the last screen
-SHORT, FULL = .1, 4.5 # seconds: a screen at least, a running command at most; what takes longer is shown faster
+SHORT, FULL = .25, 4.5 # seconds: a screen at least, a running command at most; what takes longer is shown faster
 
 
 def styled(screen, row):
@@ -88,9 +89,10 @@ class Film:
 def film_command(film, command, folder, env):
     "Type a command, run it, and film what it shows"
     film.feed(prompt('').encode())
-    for key in command:
-        film.feed(key.encode())
-        film.show(TYPED)
+    for at in range(0, len(command), KEYS):
+        keys = command[at:at + KEYS]
+        film.feed(keys.encode())
+        film.show(TYPED*len(keys))
     film.feed(b'\r\n')
     pieces = list(output(command, folder, env))
     faster, since = max(1, pieces[-1][0]/FULL) if pieces else 1, 0
@@ -158,6 +160,13 @@ def stays(shots):
         now += seconds
 
 
+def together(shots):
+    "What comes and goes at the same time: ((its first second, the second that ends it), [(row, line), …]); a browser moves each by itself"
+    found = {}
+    for row, line, first, end in stays(shots): found.setdefault((round(first, 3), round(end, 3)), []).append((row, line))
+    return found.items()
+
+
 def moves(shots):
     "(second, rows that the window has moved down by then)"
     now, last = 0, None
@@ -172,13 +181,13 @@ def film_svg(shots):
     total = sum(seconds for _, seconds in shots)
     part = lambda second: f'{100*second/total:.3f}%'
     parts, frames = [], []
-    for number, (row, line, first, end) in enumerate(stays(shots)):
+    for number, ((first, end), lines) in enumerate(together(shots)):
         at_last = end >= total - 1e-6
         steps = [(0, 'hidden'), (first, 'visible'), *[(end, 'hidden')]*(not at_last)]
         frames.append(f'@keyframes l{number}{{' + ''.join(f'{part(s)}{{visibility:{v}}}' for s, v in steps if s or first or v == 'visible') + '}')
         frames.append(f'#l{number}{{animation-name:l{number}}}')
         hidden = '' if at_last else ' visibility="hidden"'
-        parts.append(f'<g id="l{number}"{hidden}>' + ''.join(text_elements(line, row)) + '</g>')
+        parts.append(f'<g id="l{number}"{hidden}>' + ''.join(element for row, line in lines for element in text_elements(line, row)) + '</g>')
     steps = list(moves(shots))
     frames.append('@keyframes down{' + ''.join(f'{part(s)}{{transform:translateY({-down*HEIGHT}px)}}' for s, down in steps) + '}#film{animation-name:down}')
     width, height = round(COLUMNS*WIDTH + 2*EDGE), ROWS*HEIGHT + TOP + EDGE

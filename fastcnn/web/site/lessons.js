@@ -17,7 +17,12 @@ const toText = rows => {
 
 /** The rows of `d` numbers in a text; an error where it holds anything else */
 function fromText(text, d) {
-  const bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0))
+  let bytes
+  try {
+    bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0))
+  } catch {
+    throw new Error('its features are damaged')
+  }
   if (!bytes.length || bytes.length % (4 * d)) throw new Error('its features are damaged')
   const numbers = new Float32Array(bytes.buffer)
   if (!numbers.every(value => Math.abs(value) < 1e6)) throw new Error('its features are no numbers')
@@ -55,7 +60,11 @@ export class Lessons {
       event.preventDefault()
       this.create($('new-name').value.trim())
     }
-    $('keep').onclick = () => save('taught.json', this.text(), 'application/json')
+    $('keep').onclick = () => {
+      save('taught.json', this.text(), 'application/json')
+      this.unsaved = false
+    }
+    addEventListener('beforeunload', event => this.unsaved && event.preventDefault()) // nothing of it is kept here
     $('forget').onclick = () => this.replace([])
     $('load').onchange = () => this.load($('load').files[0])
     $('new-name').oninput = () => this.say('')
@@ -79,8 +88,12 @@ export class Lessons {
   }
 
   async ready() {
-    await this.loaded()
-    this.known ??= this.ask('prepare', { part: part(this.about().features) })
+    await this.loaded().catch(() => {
+      throw new Error('The model could not be loaded')
+    })
+    this.known ??= this.ask('prepare', { part: part(this.about().features) }).catch(error => {
+      throw new Error(`The model's own features cannot be loaded: ${error.message}`)
+    })
     return this.known.catch(error => {
       this.known = undefined // another try may do
       throw error
@@ -112,7 +125,7 @@ export class Lessons {
     try {
       await this.ready()
     } catch (error) {
-      return this.say(`The model's own features cannot be loaded: ${error.message}.`)
+      return this.say(`${error.message}. Reload the page, and give the pictures once more.`)
     }
     for (const { file, name } of pictures) {
       this.say(`${lesson.name}: ${++done} of ${pictures.length} …`)
@@ -141,7 +154,8 @@ export class Lessons {
     this.report = report
     this.taught = some.map(lesson => lesson.name)
     this.draw()
-    this.say(told.length ? `${told.slice(0, 3).join('; ')}${told.length > 3 ? `; and ${told.length - 3} more` : ''}.` : 'Learnt.')
+    this.unsaved = some.length > 0
+    this.say(told.length ? `${told.slice(0, 3).join('; ')}${told.length > 3 ? `; and ${told.length - 3} more` : ''}.` : some.length ? 'Learnt.' : '')
     this.changed()
   }
 
@@ -173,6 +187,7 @@ export class Lessons {
       const found = readFile(await file.text(), { model, classes, d })
       if (found.reduce((sum, each) => sum + each.features.length, 0) > MAX_PICTURES) throw new Error(`more than ${MAX_PICTURES} pictures`)
       await this.replace(found.map(({ name, features }) => ({ name, pictures: features.map((row, i) => ({ features: row, name: `picture ${i + 1} of the file` })) })))
+      this.unsaved = false
     } catch (error) {
       this.say(`${file.name} cannot be loaded: ${error.message}.`)
     }

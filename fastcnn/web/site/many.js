@@ -22,7 +22,7 @@ export function csv(rows, classes) {
 /** What kind of answer a row holds. */
 export const kindOf = row => (row.error ? 'broken' : row.label === null ? 'none' : `class ${row.label}`)
 
-const unsure = row => !row.error && row.p < UNSURE
+const unsure = row => !row.error && row.label !== null && row.p < UNSURE
 
 /** Kind of answer → how many rows have it. */
 export function counts(rows) {
@@ -35,12 +35,15 @@ export function counts(rows) {
   return found
 }
 
+/** How sure an answer is; of a picture that is none of these, how it would be shared out says nothing */
+const sureness = row => (row.label === null ? 2 : (row.p ?? 3))
+
 const text = new Intl.Collator(undefined, { numeric: true }).compare
 const ORDERS = {
   given: () => 0,
   file: (a, b) => text(a.name, b.name),
-  answer: (a, b) => text(kindOf(a), kindOf(b)) || (b.p ?? -1) - (a.p ?? -1),
-  probability: (a, b) => (a.p ?? 2) - (b.p ?? 2), // the least sure first
+  answer: (a, b) => text(kindOf(a), kindOf(b)) || (b.p ?? -1) - (a.p ?? -1), // the surest first
+  probability: (a, b) => sureness(a) - sureness(b), // the least sure first
 }
 
 /** The rows of a kind in an order, the other way round if `down`. */

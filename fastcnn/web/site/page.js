@@ -15,10 +15,10 @@ let turn = 0 // number of the picture that is shown
 let found // the answer that is shown
 
 worker.onmessage = ({ data: { id, result, error, progress } }) => {
-  const { resolve, reject, tell } = waiting.get(id)
-  if (progress !== undefined) return tell?.(progress)
+  const asked = waiting.get(id)
+  if (progress !== undefined) return asked?.tell?.(progress) // some of it may come after an error
   waiting.delete(id)
-  error === undefined ? resolve(result) : reject(new Error(error))
+  error === undefined ? asked.resolve(result) : asked.reject(new Error(error))
 }
 const failed = new Promise((_, reject) => {
   worker.onerror = () => reject(new Error('its files cannot be loaded'))

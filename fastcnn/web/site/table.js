@@ -65,8 +65,13 @@ export class Table {
 
   summary() {
     const found = counts(this.rows)
-    const parts = [...found].filter(([kind]) => kind !== 'all').sort((a, b) => b[1] - a[1]).map(([kind, n]) => `${n} ${inWords(kind)}`)
-    return `${found.get('all')} pictures: ${parts.slice(0, 6).join(', ')}`
+    const spoken = { none: 'none of these', broken: 'could not be read' }
+    const parts = [...found].filter(([kind]) => kind !== 'all' && kind !== 'unsure').sort((a, b) => b[1] - a[1])
+    const some = parts.slice(0, 6).map(([kind, n]) => `${n} ${spoken[kind] ?? inWords(kind)}`)
+    const rest = parts.slice(6).reduce((sum, [, n]) => sum + n, 0)
+    if (rest) some.push(`${rest} others`)
+    const unsure = found.get('unsure')
+    return `${found.get('all')} pictures: ${some.join(', ')}${unsure ? `; ${unsure} of these answers ${unsure === 1 ? 'is' : 'are'} unsure, below ${percent(UNSURE)}` : ''}`
   }
 
   progress() {
@@ -123,9 +128,10 @@ export class Table {
   }
 
   cells(row) {
+    if (row.label === null) return [make('td', { colSpan: 2 }, 'None of these')]
     const share = make('span', { className: 'track' }, make('i'))
     share.firstChild.style.width = `${100 * row.p}%`
-    return [make('td', {}, row.label ?? 'None of these'), make('td', { className: 'sure' }, share, make('span', {}, percent(row.p)))]
+    return [make('td', {}, row.label), make('td', { className: 'sure' }, share, make('span', {}, percent(row.p)))]
   }
 
   element(row) {

@@ -42,7 +42,10 @@ export function readKnown(bytes) {
     return Array.from({ length: m }, (_, i) => unit(Float64Array.from({ length: d }, (_, j) => half(view.getUint16(at(part) + 2 * (i * d + j), true)))))
   }
   const classes = Array.from({ length: head.classes.shape[0] }, (_, i) => view.getInt32(at(head.classes) + 4 * i, true))
-  return { rows: read(head.features), classes, strangers: read(head.strangers) }
+  const found = { rows: read(head.features), classes, strangers: read(head.strangers) }
+  const sound = [...found.rows, ...found.strangers].every(row => row.every(Number.isFinite)) && found.rows.length === classes.length
+  if (!sound) throw new Error('it holds no features')
+  return found
 }
 
 /** The inverse of a symmetric matrix with positive eigenvalues, by Cholesky's way: rows */
@@ -148,11 +151,11 @@ function quantile(values, share) {
 }
 
 /** How near a picture must be to one of a class: as near as its own remotest is to the nearest other, and nearer than nearly all of each of the others are */
-function nearness(rows, ...others) {
+function nearness(refuses, rows, ...others) {
   const nearest = rows.map((row, i) => Math.max(-1, ...cosines(row, rows.filter((_, j) => j !== i))))
   const strange = others.map(some => quantile(some.map(other => Math.max(...cosines(other, rows))), STRANGE))
   const least = rows.length > 1 ? Math.max(Math.min(...nearest), ...strange) : 1
-  return { rows, least, copies: nearest.filter(value => value > COPY).length, refused: nearest.filter(value => value < least).length }
+  return { rows, least, copies: nearest.filter(value => value > COPY).length, refused: nearest.map(value => refuses && value < least) }
 }
 
 /** Which class each row gets when it is left out */
@@ -164,8 +167,8 @@ function answers(left, own, line) {
   })
 }
 
-/** Learn `lessons`, { name, features } each, beside the model's own classes. */
-export function fit(known, lessons) {
+/** Learn `lessons`, { name, features } each, beside the model's own classes; `refuses`: the model calls pictures none of these. */
+export function fit(known, lessons, refuses = true) {
   const present = [...new Set(known.classes)].sort((a, b) => a - b) // the classes of which there are features
   const own = present.length
   const rows = [...known.rows, ...lessons.flatMap(lesson => lesson.features.map(unit))]
@@ -186,7 +189,7 @@ export function fit(known, lessons) {
   const columns = counts.map((_, c) => combined(centred, best.alpha.map(row => row[c])))
   const home = meanOf(known.rows, known.rows.map(() => 1))
   const fromHome = rows => rows.map(row => unit(minus(unit(row), home)))
-  const near = lessons.map(lesson => nearness(...[lesson.features, known.rows, known.strangers].map(fromHome)))
+  const near = lessons.map(lesson => nearness(refuses, ...[lesson.features, known.rows, known.strangers].map(fromHome)))
   const said = answers(best.left, own, best.line)
   return { own, middle, columns, constant: best.constant, line: best.line, home, near, report: report(lessons, present, truth, said, near) }
 }
@@ -198,7 +201,8 @@ function report(lessons, present, truth, said, near) {
   const classes = lessons.map((lesson, t) => {
     const mine = said.filter((_, i) => truth[i] === own + t)
     const others = [...new Set(mine)].filter(c => c !== own + t).map(c => ({ ...name(c), n: mine.filter(s => s === c).length }))
-    return { name: lesson.name, n: mine.length, right: mine.length > 1 ? mine.filter(c => c === own + t).length : 0, others, copies: near[t].copies, refused: near[t].refused }
+    const right = mine.length > 1 ? mine.filter((c, i) => c === own + t && !near[t].refused[i]).length : 0
+    return { name: lesson.name, n: mine.length, right, others, copies: near[t].copies, refused: near[t].refused.filter(Boolean).length }
   })
   const old = said.filter((_, i) => truth[i] < own)
   return { classes, own: { n: old.length, lost: old.filter(c => c >= own).length } }

@@ -31,12 +31,14 @@ test('a class is taught by a few pictures, and the own classes share the rest as
 
 test('leaving one out tells what a class that was learnt without it says', () => {
   const lessons = [{ name: 'new', features: around(2, 6, 3, 0.9) }, { name: 'other', features: around(3, 5, 4, 0.9) }]
-  const { report } = fit(KNOWN, lessons)
+  const { report } = fit(KNOWN, lessons, false)
   assert.deepEqual(report.classes.map(c => [c.name, c.n, c.right + c.others.reduce((sum, other) => sum + other.n, 0)]), [['new', 6, 6], ['other', 5, 5]])
   const outlier = [...around(2, 6, 3), around(0, 1, 5)[0]] // a picture of an own class among them
-  const told = fit(KNOWN, [{ name: 'new', features: outlier }]).report
+  const told = fit(KNOWN, [{ name: 'new', features: outlier }], false).report
   assert.deepEqual(told.classes[0].others, [{ own: 0, n: 1 }])
   assert.deepEqual([told.classes[0].right, told.own.n], [6, 24])
+  const { right, refused, n } = fit(KNOWN, [{ name: 'new', features: outlier }]).report.classes[0] // of a model that refuses
+  assert.ok(right + refused <= n && refused > 0)
 })
 
 test('two names for the same thing overlap', () => {

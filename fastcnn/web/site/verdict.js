@@ -17,11 +17,12 @@ const pictures = n => `${n} ${n === 1 ? 'picture' : 'pictures'}`
 /** Of one class that is taught; `found` is its part of the report, and missing while it has no pictures */
 export function verdict(found) {
   if (!found) return 'Show it some pictures.'
-  const { n, right, copies } = found
+  const { n, right, copies, refused } = found
   if (n < FEW) return `${pictures(n)}: too few to say how well it is told. Show at least ${FEW - n} more.`
   const [low, high] = interval(right, n)
   const kind = copies ? ` ${copies} of them are nearly copies of one another, so this is too kind: show different ones.` : ''
-  return `${right} of ${n} are recognised when they are left out of the learning: ${whole(right / n)} (95% interval ${whole(low)} to ${whole(high)}).${kind}`
+  const none = refused ? ` ${refused} would be called none of these: show more that look like ${refused === 1 ? 'it' : 'them'}.` : ''
+  return `${right} of ${n} are recognised when they are left out of the learning: ${whole(right / n)} (95% interval ${whole(low)} to ${whole(high)}).${none}${kind}`
 }
 
 /** A line for each class that a taught one is often taken for: a fifth of its pictures, and at least two */
@@ -40,9 +41,7 @@ export function overlaps({ classes }, own) {
 function missed(classes) {
   const sizes = classes.map(found => found.n).filter(n => n > 1)
   if (!sizes.length) return 'and so are nearly all true pictures of a class of which it has seen one'
-  const refused = classes.reduce((sum, found) => sum + (found.n > 1 ? found.refused : 0), 0)
-  const all = sizes.reduce((a, b) => a + b)
-  if (refused) return `and so may be new ones that differ from yours as much as ${refused} of your ${all} do from the others`
+  if (classes.some(found => found.n > 1 && found.refused)) return 'and so are true ones that differ from yours as much as some of yours do from the others'
   const [most, least] = [Math.max(...sizes), Math.min(...sizes)]
   return `about ${least === most ? `one in ${most + 1}` : `one in ${most + 1} to one in ${least + 1}`} true pictures of a taught class will be, too`
 }

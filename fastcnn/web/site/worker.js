@@ -19,7 +19,9 @@ async function start(given, tell) {
   about = given.about
   const [wasm, model] = await Promise.all([given.wasm, given.model].map(part => bytesOf(part, tell)))
   ort.env.wasm.wasmBinary = wasm
-  session = await ort.InferenceSession.create(model)
+  session = await ort.InferenceSession.create(model).catch(() => {
+    throw new Error('it is damaged, or this browser cannot run it')
+  })
   ort.env.wasm.wasmBinary = undefined // it is compiled: a telephone needs the room
 }
 
@@ -122,13 +124,18 @@ async function features({ blob, side }) {
 
 /** Keep what the model's own classes look like to it; how many numbers a picture has */
 async function prepare({ part }) {
-  known = readKnown(await bytesOf(part))
+  const bytes = await bytesOf(part)
+  try {
+    known = readKnown(bytes)
+  } catch {
+    throw new Error('they are damaged')
+  }
   return known.rows[0].length
 }
 
 /** Learn these classes, { name, features: [Float32Array] } each; what is known of them */
 function teach({ lessons }) {
-  taught = lessons.length ? fit(known, lessons) : undefined
+  taught = lessons.length ? fit(known, lessons, about.threshold !== null) : undefined
   return taught?.report
 }
 
