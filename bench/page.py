@@ -80,8 +80,8 @@ def measure(browser, site, repeats):
     "A site's files, and medians over some visits on each network"
     host = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Host, directory=site))
     threading.Thread(target=host.serve_forever, daemon=True).start()
-    packed = {name: next(site.rglob(f'*{name}')).stat().st_size for name in ('.wasm.gz', '.onnx.gz')}
-    found = dict(runtime_bytes=packed['.wasm.gz'], model_bytes=packed['.onnx.gz'])
+    packed = {name: next(site.rglob(f'*{name}')).stat().st_size for name in ('.wasm.xz', '.onnx.xz')}
+    found = dict(runtime_bytes=packed['.wasm.xz'], model_bytes=packed['.onnx.xz'])
     for network in NETWORKS:
         visits = [visit(browser, f'http://127.0.0.1:{host.server_port}/', network) for _ in range(repeats)]
         found[network] = {key: round(statistics.median(v[key] for v in visits), 2) for key in visits[0]}

@@ -324,7 +324,7 @@ def _predict(
 def _publish(
     model:_Model, # Exported model
     *, out:_Site, # Folder to write
-    runtime:Annotated[_place, 'PATH']=None, # Package onnxruntime-web, packed or unpacked; default: fetched once, from jsDelivr or with npm
+    runtime:Annotated[_place, 'PATH']=None, # Folder with onnxruntime-web and xz-decompress as npm packs them; default: fetched once, from jsDelivr or with npm
     title:str='', # Heading of the page
     credits:_File=None, # The images' makers, such as a collection's CREDITS.md
     example:_Files=(), # A picture to try; repeatable

@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/publish.html.md"""
 __all__ = ['publish', 'demo_app']
 
 # %% ../nbs/21_publish.ipynb #22faa07d
-import functools, gzip, hashlib, io, math, os, re
+import functools, hashlib, io, lzma, math, os, re
 from pathlib import Path
 
 import fastcnn
@@ -135,18 +135,25 @@ def _about(config, files, known):
 
 # %% ../nbs/21_publish.ipynb #e9d3348a
 @functools.lru_cache(2) # packing the runtime takes seconds
-def _packed(data): return gzip.compress(data, 9, mtime=0)
+def _packed(data): return lzma.compress(data, check=lzma.CHECK_CRC32) # the page's unpacker knows no other check
 
 def _loaded_files(graph, runtime):
     "What the page loads before it can answer: name → content, the runtime's WebAssembly first"
     wasm, model = map(_packed, (runtime['ort-wasm-simd-threaded.wasm'], graph))
-    return {f"runtime/{content_name(wasm, '.wasm.gz')}": wasm, content_name(model, '.onnx.gz'): model}
+    return {f"runtime/{content_name(wasm, '.wasm.xz')}": wasm, content_name(model, '.onnx.xz'): model}
+
+def _scripts_of(runtime):
+    "The runtime's scripts as the page's import them: name → text"
+    unpacker = runtime['xz-decompress.min.js'].decode() # a module as Node.js has them, which asks for its streams
+    unpacker = f'const module = {{ exports: {{}} }}, exports = module.exports, require = () => globalThis\n{unpacker}\n'
+    return {'runtime/ort.wasm.bundle.min.mjs': runtime['ort.wasm.bundle.min.mjs'].decode(),
+            'runtime/xz-decompress.mjs': unpacker + 'const { XzReadableStream } = module.exports\nexport { XzReadableStream }\n'}
 
 # %% ../nbs/21_publish.ipynb #f0d3348a
-def _single_page(values, files, runtime, examples):
+def _single_page(values, files, scripts, examples):
     "The page as one file"
     from markupsafe import Markup
-    def read(name): return runtime if name.startswith('runtime/') else _text_of(name)
+    def read(name): return scripts.get(name) or _text_of(name)
     script, style = one_script('page.js', read), _text_of('style.css')
     policy = _POLICY.format(script=policy_hash(script), style=policy_hash(style), worker='blob:', own='data:')
     inside = {name: text64(data) for name, data in files.items()} | {'worker.js': as_classic(one_script('worker.js', read))}
@@ -161,21 +168,21 @@ def _single_page(values, files, runtime, examples):
 def _worker_of_site(files):
     "The service worker's script, with the names of the files that it is to keep"
     version = hashlib.sha256(b''.join(name.encode() + hashlib.sha256(data).digest() for name, data in sorted(files.items())))
-    fixed = [name for name in files if name.endswith(('.gz', '.safetensors'))]
+    fixed = [name for name in files if name.endswith(('.xz', '.safetensors'))]
     kept = ['./', *sorted(files.keys() - {'service.js', 'page.html', 'share.jpg'})]
     site = dict(version=version.hexdigest()[:12], files=kept, fixed=fixed)
     return f"self.site = {to_json(site)}\n{_text_of('service.js')}".encode()
 
 def _site_files(config, graph, chosen, runtime, page):
     "All files of a site: name → content, bytes"
-    files, known, script = _loaded_files(graph, runtime), page['known'], runtime['ort.wasm.bundle.min.mjs']
+    files, known, scripts = _loaded_files(graph, runtime), page['known'], _scripts_of(runtime)
     values = dict(page, about=_about(config, files, known), facts=_facts(config, len(graph), chosen), policy=_OWN_FOLDER,
                   size=_megabytes(sum(map(len, files.values()))), scripts=imports_of('page.js', _text_of),
                   examples=[(name, alt) for name, alt, _ in page['examples']])
     found = {name: _render(name, **values) for name in ('index.html', 'credits.html')} | files | known
-    if page['as_one']: found['page.html'] = _single_page(values, files | known, script.decode(), page['examples'])
+    if page['as_one']: found['page.html'] = _single_page(values, files | known, scripts, page['examples'])
     found |= {name: (_SITE/name).read_bytes() for name in _COPIED} | {name: data for name, _, data in page['examples']}
-    found |= {'runtime/LICENSE': (_SITE/'runtime-license.txt').read_bytes(), 'runtime/ort.wasm.bundle.min.mjs': script}
+    found |= {name: text.encode() for name, text in scripts.items()} | {'runtime/LICENSE': (_SITE/'runtime-license.txt').read_bytes()}
     found |= app_files(page['title'], page['description'])
     found['share.jpg'] = share_picture(page['title'], [data for _, _, data in page['examples']])
     found['service.js'] = _worker_of_site(found)
@@ -211,7 +218,7 @@ def _check_options(weights, to, credits, address):
 def publish(
     path:Path, # Exported model
     site:Path, # Folder to write; a site that is there already is replaced
-    runtime:Path=None, # Package of onnxruntime-web, a .tgz or unpacked; default: it is fetched once, from jsDelivr or with npm
+    runtime:Path=None, # Folder with the packages that `runtime_files` names; default: they are fetched once, from jsDelivr or with npm
     title:str='', # Heading; default: made from the classes
     examples:list=(), # Image files that a visitor may try
     credits:Path=None, # Markdown such as a collection's CREDITS.md; default: what the model card says of its data

@@ -1,5 +1,5 @@
 "The published page as its visitor meets it: in a real browser, on the loopback address, with the network cut off."
-import base64, functools, gzip, http.server, io, json, os, re, shutil, tarfile, threading, time
+import base64, functools, http.server, io, json, lzma, os, re, shutil, tarfile, threading, time
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -296,7 +296,7 @@ def load_seconds(visit, site):
     "From asking for the page until the first example's class is shown, by the browser's own clock; and how crowded the machine was"
     before, page = crowding(), visit(site)
     page.locator('#headline').wait_for(timeout=20_000)
-    assert any(url.endswith('.onnx.gz') for url in page.asked)
+    assert any(url.endswith('.onnx.xz') for url in page.asked)
     return page.evaluate(SHOWN), max(1, (before + crowding())/2)
 
 
@@ -552,12 +552,13 @@ def test_what_is_no_picture(page, photo):
     assert shown(page, 'mine.jpg') == photo[1] # it goes on working
 
 
-@pytest.mark.parametrize('broken', ['runtime/*.wasm.gz', 'runtime/ort.wasm.bundle.min.mjs', '*.onnx.gz', 'worker.js'])
+@pytest.mark.parametrize('broken', ['runtime/*.wasm.xz', 'runtime/ort.wasm.bundle.min.mjs', 'runtime/xz-decompress.mjs', '*.onnx.xz', 'worker.js'])
 def test_a_site_with_a_damaged_file_says_so(visit, server, site, broken):
     copy = server[0]/'damaged'
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(server[0]/'some/sub/path', copy)
-    next(copy.glob(broken)).write_bytes(b'damaged')
+    file = next(copy.glob(broken))
+    file.write_bytes(file.read_bytes()[:50_000] if file.suffix == '.xz' else b'damaged')
     page = visit(server[1] + 'damaged/')
     says_so = lambda: page.locator('#status', has_text='The model could not be loaded').wait_for(timeout=20_000)
     says_so()
@@ -624,6 +625,9 @@ def test_only_the_pinned_runtime_is_taken(model, runtime, tmp_path):
     for path in wrong:
         with pytest.raises(InputError) as error: publish(model, tmp_path/'site', path)
         assert '\n' not in str(error.value) and RUNTIME in str(error.value)
+    shutil.copytree(runtime, tmp_path/'alone')
+    (tmp_path/'alone'/'xz-decompress.min.js').unlink()
+    with pytest.raises(InputError, match='holds no xz-decompress.min.js: give the folder in which `npm pack .* xz-decompress@'): publish(model, tmp_path/'site', tmp_path/'alone')
     assert not (tmp_path/'site').exists() and not (tmp_path.parent/'escaped').exists() and not Path('/tmp/fastcnn-escaped').exists()
 
 
@@ -647,7 +651,7 @@ def alone(runtime, tmp_path, monkeypatch):
 @pytest.mark.parametrize('script, said', [
     ('', 'npm is missing'), ('echo E404 >&2; exit 1', 'npm could not fetch it, with exit status 1'),
     ('true', 'npm could not fetch'),
-    ('echo hello > onnxruntime-web-1.30.0.tgz', 'is not onnxruntime-web@1.30.0 as published')])
+    ('for name in onnxruntime-web-1.30.0 xz-decompress-0.2.3; do echo hello > $name.tgz; done', 'is not onnxruntime-web@1.30.0 as published')])
 def test_npm_fails(runtime, alone, tmp_path, monkeypatch, script, said):
     if script: monkeypatch.setenv('PATH', fake_npm(tmp_path/'bin', script) + ':/bin')
     cached = tmp_path/'cache'/RUNTIME.replace('@', '-')
@@ -665,7 +669,7 @@ class Source(http.server.BaseHTTPRequestHandler):
     files = {}
 
     def do_GET(self):
-        _, fault, name = self.path.split('/')
+        _, fault, *_, name = self.path.split('/')
         data = self.files[name]
         body = dict(whole=data, missing=b'', longer=data + b'!', other=b'!' + data[1:], cut=data[:-9]).get(fault, data[:99])
         self.send_response(404 if fault == 'missing' else 200)
@@ -714,7 +718,7 @@ def one(model, runtime, planets, tmp_path_factory):
     import onnxruntime
     folder = tmp_path_factory.mktemp('one')/'a site'
     publish(model, folder, runtime, examples=planets[:4], single=True, weights='int8')
-    graph = onnxruntime.InferenceSession(gzip.decompress(next(folder.glob('*.onnx.gz')).read_bytes()))
+    graph = onnxruntime.InferenceSession(lzma.decompress(next(folder.glob('*.onnx.xz')).read_bytes()))
     return folder, [graph.run(['probabilities'], {'image': read_image(file)[None]})[0][0] for file in sorted((folder/'examples').iterdir())]
 
 

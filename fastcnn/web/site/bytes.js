@@ -1,9 +1,12 @@
 // The bytes of a file, wherever it lies: at an address, or as text in the page. The worker reads them, so that the page answers meanwhile.
+import { XzReadableStream } from './runtime/xz-decompress.mjs'
 
-/** What was packed with gzip as it was; some hosts have unpacked it already. */
+const XZ = [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00] // how a file begins that xz has packed
+
+/** What was packed as it was. */
 async function unpacked(bytes) {
-  if (bytes[0] !== 0x1f || bytes[1] !== 0x8b) return bytes
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('gzip'))
+  if (XZ.some((byte, i) => bytes[i] !== byte)) return bytes
+  const stream = new XzReadableStream(new Blob([bytes]).stream())
   return new Uint8Array(await new Response(stream).arrayBuffer())
 }
 
