@@ -627,7 +627,8 @@ def test_only_the_pinned_runtime_is_taken(model, runtime, tmp_path):
         assert '\n' not in str(error.value) and RUNTIME in str(error.value)
     shutil.copytree(runtime, tmp_path/'alone')
     (tmp_path/'alone'/'xz-decompress.min.js').unlink()
-    with pytest.raises(InputError, match='holds no xz-decompress.min.js: give the folder in which `npm pack .* xz-decompress@'): publish(model, tmp_path/'site', tmp_path/'alone')
+    with pytest.raises(InputError, match='holds no xz-decompress.min.js: give the folder in which `npm pack .* xz-decompress@'):
+        publish(model, tmp_path/'site', tmp_path/'alone')
     assert not (tmp_path/'site').exists() and not (tmp_path.parent/'escaped').exists() and not Path('/tmp/fastcnn-escaped').exists()
 
 

@@ -1,6 +1,7 @@
 "A real browser that knows no other machine, a static host and a JupyterLab on the loopback address."
-import base64, functools, hashlib, http.server, json, os, shutil, subprocess, sys, tarfile, threading, time
+import base64, contextlib, functools, hashlib, http.server, json, os, shutil, socket, subprocess, sys, tarfile, threading, time
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import nbformat
 import pytest
@@ -99,9 +100,10 @@ def jupyterlab(home):
 def address(home, server):
     "Where the server listens, once it does"
     if server.poll() is not None: pytest.fail((home/'log').read_text()[-3000:], pytrace=False)
-    found = list((home/'run').glob('jpserver-*.json'))
-    try: return found and json.loads(found[0].read_text())['url']
-    except json.JSONDecodeError: return None # it is being written
+    for file in (home/'run').glob('jpserver-*.json'):
+        with contextlib.suppress(json.JSONDecodeError, OSError): # it is being written; nobody listens yet
+            url = json.loads(file.read_text())['url']
+            with socket.create_connection(('127.0.0.1', urlsplit(url).port), 1): return url
 
 
 def quiet_settings(folder):
