@@ -23,8 +23,8 @@ $(READY): settings.ini setup.py pyproject.toml
 demo: $(READY) ## the whole way once, offline: images, cleaning, training, report (in _demo/)
 	@$(PY) -m fastcnn demo --out _demo
 
-test: $(READY) ## checks, tests and all notebooks; the last line counts them
-	@OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2
+test: $(READY) ## checks, tests and notebooks; the last line counts them
+	@OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 3
 
 lint: $(READY) ## ruff, biome and node's tests, which make test runs too
 	@$(PY) tools/lint.py
@@ -35,7 +35,7 @@ docs: $(READY) ## the documentation site, in _docs/
 reproduce: $(READY) ## the figures of the README and of the articles again (some hours)
 	@$(PY) tools/reproduce.py
 
-verify: $(READY) $(PEERS) ## the long checks: kills, scale, more than one machine; results in bench/results/verify.json
+verify: $(READY) $(PEERS) ## the long checks, all of them: lessons, kills, scale, more than one machine; results in bench/results/verify.json
 	@$(PY) -m pytest --verify $(ARGS)
 
 bench: $(READY) $(PEERS) ## side by side with other tools; results in bench/results/

@@ -23,7 +23,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    config.addinivalue_line('markers', 'verify: a long check: all run with --verify, a minute of them without')
+    told = 'a long check: all run with --verify, a minute of them without, or this share of those that say `share`'
+    config.addinivalue_line('markers', f'verify(share=None): {told}')
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -38,9 +39,14 @@ def pytest_collection_modifyitems(config, items):
 
 
 def whose_turn_it_is(items):
-    "Long checks that take a minute together, as `make verify` has measured them; one of which nothing is known counts as a minute"
+    """The share of the long checks that say one; of the others what takes a minute together, as `make verify` has measured them:
+    one of which nothing is known counts as a minute"""
     commit, measured, left = notebooks.commit_number(), results(), SECONDS
-    for item in sorted(items, key=lambda item: zlib.crc32(f'{commit} {item.nodeid}'.encode())):
+    number = {item: zlib.crc32(f'{commit} {item.nodeid}'.encode()) for item in items}
+    for item in sorted(items, key=number.get):
+        if share := item.get_closest_marker('verify').kwargs.get('share'):
+            if number[item] < share*2**32: yield item
+            continue
         known = measured.get(item.nodeid, {})
         takes = known['seconds'] if 'setup' in known else max(SECONDS, known.get('seconds', 0))
         if takes > left: continue

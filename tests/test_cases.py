@@ -78,11 +78,11 @@ def folder(root, save, n):
 
 
 def trained(root):
-    "A small network after four epochs"
+    "A small network after ten epochs"
     torch.manual_seed(0)
     with pytest.warns(UserWarning, match='not cleaned'): dls = image_dataloaders(root, size=SIDE, batch_size=16, batch_tfms=[])
     learn = scratch_learner(dls, conv_stack(2, SIDE, 'bn'))
-    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(4, 3e-3)
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(10, 3e-3)
     return learn
 
 

@@ -7,7 +7,7 @@ import pytest
 import glossary, prose
 from fastcnn.exercises import EXERCISES
 from fastcnn.lessons import LESSONS
-from notebooks import NBS, ROOT, commit_number, fold, notebooks, texts
+from notebooks import NBS, ROOT, fold, notebooks, texts
 from web import needs_lesson_images
 
 PAGES = {name: NBS/f'tutorials/{name}.ipynb' for name in LESSONS}
@@ -119,12 +119,6 @@ EXPERIMENTS = [path for path in TUTORIALS if '# what if: ' in path.read_text(enc
 def test_every_suggestion_works(path): perform(path)
 
 
-def test_the_suggestions_of_a_lesson_work():
-    "One of those that take less than a minute; `make verify` takes all"
-    short = [path for path in EXPERIMENTS if seconds(path) < 60]
-    perform(short[commit_number() % len(short)])
-
-
 @each_tutorial
 def test_what_need_not_be_read_is_folded(path):
     "The set-up, how pictures are drawn, and checks: nothing of it stands before the first section"
@@ -200,12 +194,3 @@ def run_twice(path):
 @pytest.mark.verify
 @pytest.mark.parametrize('path', notebooks(), ids=lambda p: p.stem)
 def test_two_runs_say_the_same(path): assert run_twice(path) == []
-
-
-def test_two_runs_of_a_changed_notebook_say_the_same():
-    "One of those that the last commit or what came after it has changed and that take half a minute; `make verify` takes all"
-    done = subprocess.run(['git', 'diff', '--name-only', 'HEAD~1', '--', 'nbs'], cwd=ROOT, capture_output=True, text=True)
-    changed = [path for path in notebooks() if path.relative_to(ROOT).as_posix() in done.stdout.split()]
-    changed = [path for path in changed if seconds(path) <= 30]
-    if not changed: pytest.skip('no notebook, or only long ones, has changed since the commit before the last one')
-    assert run_twice(changed[commit_number() % len(changed)]) == []

@@ -221,6 +221,7 @@ def looks(page, address, axe, files, ways):
             if found: yield file, scheme, width, found
 
 
+@pytest.mark.verify(share=1/4)
 def test_everybody_can_read_it(page, address, axe):
     "Three pages, one for each kind; `make verify` takes all, in each way"
     files = ['index.html', 'tutorials/shapes.html', 'api/images.html']

@@ -513,6 +513,7 @@ def test_class_that_datasets_takes_for_a_part_is_refused(root, tmp_path, name):
     assert not (tmp_path/'dataset').exists() and not list(tmp_path.glob('.exporting*'))
 
 
+@pytest.mark.verify(share=1/4)
 def test_every_loader_sees_the_kept_images(odd, tmp_path):
     code = '''
 import json, sys

@@ -248,6 +248,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
     def log_message(self, *args): pass
 
 
+@pytest.mark.verify(share=1/4)
 def test_lesson_images_from_the_hub(tmp_path):
     "Tried again where the connection broke, and fetched once"
     pytest.importorskip('huggingface_hub')

@@ -83,6 +83,7 @@ def use_manifest(rows, folder):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.verify(share=1/4)
 def test_fifty_thousand_rows_take_little_memory(tmp_path):
     told = use_manifest(50_000, tmp_path)
     assert told['load'][1] - told['start'][1] < 50_000 * 400 / 2**20, told # MB: far less than the lines, 700 bytes each
