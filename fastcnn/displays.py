@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
+from operator import itemgetter
 
 # %% ../nbs/03_displays.ipynb #ed9d782d
 from fastcore.basics import patch
@@ -213,7 +214,7 @@ def _repr_html_(self:Manifest)->str: # what a notebook shows
     title, counts = f'Manifest of {self.root.name}: {len(self):,} addresses', self.counts()
     if len(self) > _MOST_ROWS: return display_html(title, _counted(counts))
     rows = list(self)
-    present = [row for row in rows if row['status'] in PRESENT and row.get('file')]
+    present = sorted((row for row in rows if row['status'] in PRESENT and row.get('file')), key=itemgetter('file')) # not as they arrived
     heads, table = _class_rows(rows)
     more = f'and {len(table) - _MOST_CLASSES} more classes'*(len(table) > _MOST_CLASSES)
     reasons = {'Failed: ': Counter(row.get('reason') for row in rows if row['status'] == 'failed'),
