@@ -1,5 +1,5 @@
 "A plan that fits the data: what is tried, what is kept, and what is said of it"
-import json, shutil, warnings
+import json, re, shutil, warnings
 
 import numpy as np
 import pytest
@@ -11,9 +11,10 @@ import fastcnn.plans
 import fastcnn.transfer
 from fastcnn.clean import kept_label_errors
 from fastcnn.core import InputError, SidecarFile, sidecar
+from fastcnn.evaluation import predict_items
 from fastcnn.pipeline import train_classifier
 from fastcnn.planets import planet_collection
-from fastcnn.plans import Asked, Plan, batches_for
+from fastcnn.plans import Asked, Plan, batches_for, fit_temperature
 from fastcnn.tables import image_table
 from fastcnn.transfer import fit_head
 
@@ -235,6 +236,17 @@ def test_one_class_is_refused_before_images_are_read(planets, tmp_path, monkeypa
     shutil.copytree(planets/'saturn', tmp_path/'one'/'saturn')
     monkeypatch.setattr('fastcnn.plans.Plan.load', lambda *args, **options: pytest.fail('images were read'))
     with pytest.raises(InputError, match="one holds images of one class, 'saturn': a classifier needs at least 2 classes"): train_classifier(tmp_path/'one')
+
+
+@pytest.mark.parametrize('plan', ['scratch', 'fast', 'transfer'])
+def test_a_trained_network_is_as_sure_as_it_may_be(plan, planets, monkeypatch):
+    "Its logits are divided by the number that is told, which is the best for the logits before"
+    monkeypatch.setattr(Plan, '_right', lambda self, learn: 2) # better than any head
+    carried = Plan(image_table(planets), Asked(LITE if plan == 'transfer' else 'conv_stack', size=32, epochs=2))
+    learn = carried.carry_out(plan).learn
+    probabilities, targets = predict_items(learn, learn.dls.valid.items)
+    told = float(re.search(r'logits are divided by ([\d.]+)$', carried.reasons[-1])[1])
+    assert fit_temperature((probabilities.log()*told).softmax(1), targets) == pytest.approx(told, rel=.02)
 
 
 @pytest.mark.parametrize('plan', ['scratch', 'fast'])
