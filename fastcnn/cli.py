@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/cli.html.md"""
 __all__ = ['command_parser', 'main']
 
 # %% ../nbs/25_cli.ipynb #ad1d8c58
-import argparse, ast, difflib, inspect, io, logging, os, re, shlex, shutil, sys, textwrap, threading, time, warnings
+import argparse, ast, difflib, inspect, io, logging, os, re, shlex, shutil, signal, sys, textwrap, threading, time, warnings
 from collections import Counter
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from functools import cache, partial
@@ -554,7 +554,9 @@ def _open_bars():
 @contextmanager
 def _beside_bars():
     "Within, a line can be written: the bars step aside"
-    if not _open_bars(): return (yield)
+    if not _open_bars():
+        if sys.stderr.isatty(): print(f'\r{" "*(shutil.get_terminal_size().columns - 1)}\r', end='', file=sys.stderr) # what an interrupted bar has left
+        return (yield)
     from tqdm import tqdm
     with tqdm.get_lock():
         bars = sorted(_open_bars(), key=lambda bar: abs(bar.pos))
@@ -753,7 +755,7 @@ def main(
     argv:list=None # Arguments; default: those of the process
 )->int: # Exit status: 0 done, 1 failed, 2 wrong arguments or input, 130 interrupted
     "The command `fastcnn`"
-    argv = sys.argv[1:] if argv is None else list(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
     # Threads that wait must not take the core from the processes that read images
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     with redirect_stderr(_ErrorStream(sys.stderr)):
@@ -761,7 +763,8 @@ def main(
             warnings.showwarning = partial(_print_warning, warnings.showwarning)
             # Whatever the environment says: these name files
             warnings.filterwarnings('always', category=UserWarning, module='fastcnn')
-            run, given, result, status = _call_verb(argv)
-        status = _show(result, status, as_json := '--json' in argv)
+            run, given, result, status = _call_verb(words)
+        if argv is None: signal.signal(signal.SIGINT, signal.SIG_IGN) # all is done and has to be told: nothing to interrupt
+        status = _show(result, status, as_json := '--json' in words)
         if not status and not as_json and sys.stderr.isatty(): _tell_next(run, given, result)
         return status

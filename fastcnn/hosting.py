@@ -8,7 +8,7 @@ Docs: https://fastcnn.github.io/fastcnn/publish.html.md"""
 __all__ = ['HOSTS', 'app_files', 'share_picture', 'host_files', 'next_steps']
 
 # %% ../nbs/21_publish.ipynb #b0d3348a
-import io, shlex, unicodedata
+import io, shlex, textwrap, unicodedata
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -120,7 +120,7 @@ def host_files(
 )->dict[str, bytes]: # Name → content
     "What a host wants beside a page"
     card = dict(title=title, emoji='🔍', colorFrom='blue', colorTo='indigo', sdk='static', app_file='index.html',
-                pinned=False, short_description=description[:60])
+                pinned=False, short_description=textwrap.shorten(description, 60, placeholder='…'))
     head = '\n'.join(f'{key}: {to_json(value)}' for key, value in card.items()) # JSON is YAML, too
     return {'': {}, 'github-pages': {'.github/workflows/pages.yml': _WORKFLOW.encode(), '.nojekyll': b''},
             'hf-space': {'README.md': f'---\n{head}\n---\n'.encode()}}[to]

@@ -410,7 +410,9 @@ def _telling_what_is_kept(out, checkpoint):
     except (KeyboardInterrupt, ImportError) as stop:
         if not was_interrupted(stop): raise
         if _when_written(out) != before:
-            how = f'the model is complete in {str(out)!r}, but was not diagnosed: for that, train again with `force`'
+            tested = _accuracy_there(out) is not None
+            how = 'its diagnosis and a search for wrong labels need another training with `force`' if tested else 'it was not tested: evaluate it'
+            how = f'the model is complete in {str(out)!r}; {how}'
             if checkpoint: shutil.rmtree(checkpoint, ignore_errors=True) # its epochs are of no use any more
         elif checkpoint and any(checkpoint.glob('*.pt')): how = 'the finished epochs are kept, and `resume` goes on with them'
         else: how = 'no model is kept; the same command begins anew'
@@ -454,10 +456,10 @@ def train_classifier(
     with _telling_what_is_kept(out, checkpoint):
         carried = Plan(table, asked, _relatives(table))
         trained = _judge_trained(best := carried.carry_out(plan), source, out, reasons)
-    trained.label_errors = _keep_label_errors(_or_told('asked for label errors', _label_errors, carried), source)
-    trained.reasons += carried.reasons + _only_guesses(trained.evaluation) + _unseen_classes(trained.evaluation) + _replaced(before, trained)
-    trained.figures |= _figures(carried, best) | _write_evaluation(trained, report) | dict(seconds=round(time.time() - start, 1))
-    return trained
+        trained.label_errors = _keep_label_errors(_or_told('asked for label errors', _label_errors, carried), source)
+        trained.reasons += carried.reasons + _only_guesses(trained.evaluation) + _unseen_classes(trained.evaluation) + _replaced(before, trained)
+        trained.figures |= _figures(carried, best) | _write_evaluation(trained, report) | dict(seconds=round(time.time() - start, 1))
+        return trained
 
 # %% ../nbs/24_pipeline.ipynb #fc0e574f
 def _unseen_classes(judged):
@@ -554,8 +556,9 @@ def _write_evaluation(trained, path):
 
 # %% ../nbs/24_pipeline.ipynb #2cc37d5a
 def _json_answer(row):
-    "An answer with None in place of NaN, as an empty cell"
-    return {key: None if value != value else value for key, value in row.items()}
+    "An answer with None in place of NaN, as an empty cell; what is no Unicode in a file's name is written as \\udcff"
+    def written(value): return value.encode(errors='backslashreplace').decode() if isinstance(value, str) else value
+    return {key: None if value != value else written(value) for key, value in row.items()}
 
 
 
@@ -567,7 +570,7 @@ def _write_answers(rows, table, suffix, counts):
         for row in map(_json_answer, rows):
             header = csv_line(row) if suffix == '.csv' and not counts else ''
             line = to_json(row) + '\n' if suffix == '.jsonl' else header + csv_line(row.values())
-            done += _write_whole(table, line.encode(errors='surrogateescape')) # a name need not be UTF-8
+            done += _write_whole(table, line.encode())
             counts['unreadable' if row['error'] else 'none of these' if row['label'] is None else f'label {row["label"]}'] += 1
     finally: table.truncate(done)
 
@@ -597,6 +600,7 @@ def _told_where(error, part, seen, counts):
     if counts.total() == counts['unreadable']: # not one
         for file in {part, seen}: file.unlink()
         return error
+    if seen != part: part.unlink() # two names of one file
     told = f'the answers so far are in {seen}'
     if isinstance(error, KeyboardInterrupt): return KeyboardInterrupt(f'interrupted: {told}')
     kind = next((kind for kind in (InputError, OSError) if isinstance(error, kind)), RuntimeError)

@@ -39,6 +39,8 @@ from .transfer import (class_shares, fine_tune_body, fit_head, image_features, m
 # %% ../nbs/24_pipeline.ipynb #ebb7a82a
 _stages = logging.getLogger('fastcnn.stages')
 
+def _epochs(n): return f'{n} epoch' + 's'*(n != 1)
+
 def batches_for(
     images:int, # To learn from
     steps:int, # Wanted in all
@@ -258,10 +260,10 @@ def _affordable(self:Plan, name, epochs, seconds):
     if fitting >= epochs: return epochs
     if fitting < 3 and self.trials:
         needed = math.ceil(epochs*seconds/60)
-        self.reasons.append(f'{name}: not tried, {epochs} epochs would take about {needed} minutes: give it time with `minutes`')
+        self.reasons.append(f'{name}: not tried, {_epochs(epochs)} would take about {needed} minutes: give it time with `minutes`')
         return 0
     fitting = max(1, fitting)
-    if fitting < epochs: self.reasons.append(f'{name}: {fitting} epochs instead of {epochs}, for lack of time: more with `minutes`')
+    if fitting < epochs: self.reasons.append(f'{name}: {_epochs(fitting)} instead of {epochs}, for lack of time: more with `minutes`')
     return fitting
 
 @patch
@@ -289,7 +291,7 @@ def try_fine_tuning(self:Plan, ask=True):
     "The body too, from the head as it is; `ask`: only if there is something to gain"
     start, asked, first = time.monotonic(), self.asked, self.trials[0]
     if ask and self.wrong < _FEW_MISTAKES and self.wrong < .15*len(self.labels):
-        self.reasons.append(f'fine_tuned: not tried, the head is wrong about {self.wrong} of {len(self.labels)} images: too few to gain')
+        self.reasons.append(f'fine_tuned: not tried, heads fitted to the other images are wrong about {self.wrong} of all {len(self.labels)}: too few to gain')
         return
     _stages.info('fine-tuning')
     size = min(first.learn.dls.valid.size, 192)
@@ -315,7 +317,7 @@ def _add_tuned(self:Plan, learn, judged_on, size, epochs, lr, start):
         rights[learn.dls] = self._right(learn)
     learn.dls = max(rights, key=rights.get) # the first where both are right as often
     seen = learn.dls.valid.size
-    said = f'its body tuned too, {epochs} epochs at {size} px' + (f', judged at {seen} px' if seen != size else '')
+    said = f'its body tuned too, {_epochs(epochs)} at {size} px' + (f', judged at {seen} px' if seen != size else '')
     self._add('fine_tuned', learn, rights[learn.dls], start, said, epochs=epochs, lr=lr)
 
 # %% ../nbs/24_pipeline.ipynb #b19da832
@@ -341,7 +343,7 @@ def try_scratch(self:Plan, arch, ask=False):
     learn = self._fresh(dls, arch)
     lr = self._rate(learn, 3e-3)
     epochs = self._fit('scratch', learn, lambda epochs, cbs: learn.fit_one_cycle(epochs, lr, cbs=cbs), asked.epochs or epochs)
-    if epochs: self._add('scratch', learn, self._right(learn), start, f'{arch}, {epochs} epochs at {size} px', epochs=epochs, lr=lr)
+    if epochs: self._add('scratch', learn, self._right(learn), start, f'{arch}, {_epochs(epochs)} at {size} px', epochs=epochs, lr=lr)
 
 # %% ../nbs/24_pipeline.ipynb #5d952dce
 @patch
@@ -383,7 +385,7 @@ def try_fast(self:Plan):
         fit(1)
         epochs = self._affordable('fast', epochs, time.monotonic() - begun)
     learn = fit(epochs)
-    self._add('fast', learn, self._right(learn), start, f'a small whitened network, {epochs} epochs at {size} px', epochs=epochs)
+    self._add('fast', learn, self._right(learn), start, f'a small whitened network, {_epochs(epochs)} at {size} px', epochs=epochs)
 
 # %% ../nbs/24_pipeline.ipynb #b97a1f02
 def fit_temperature(

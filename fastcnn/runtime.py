@@ -45,8 +45,10 @@ def _in_folder(
 
 def _lying_in(folder, package, name):
     "What one file of a package holds"
-    file = next((p for p in (folder/'package'/name, folder/name, folder/Path(name).name) if p.is_file()), None)
-    if not file: raise InputError(f'{str(folder)!r} holds no {Path(name).name}: {_OWN_COPY}')
+    own = package.partition('@')[0]
+    places = folder/name, *(folder/above/name for above in ('package', own, f'node_modules/{own}')), folder/Path(name).name
+    file = next((p for p in places if p.is_file()), None)
+    if not file: raise InputError((f'{str(folder)!r} holds no {Path(name).name}' if folder.is_dir() else f'there is no {str(folder)!r}') + f': {_OWN_COPY}')
     data = file.read_bytes()
     if hashlib.sha256(data).hexdigest() == _PACKAGES[package][1][name][1]: return data
     raise InputError(f'{str(file)!r} is not the file of {package}: it is damaged, or of another version')
@@ -61,7 +63,7 @@ def _in_archive(
     with open(archive, 'rb') as file: found = base64.b64encode(hashlib.file_digest(file, 'sha512').digest()).decode()
     if found != sha512:
         told = 'its sha512 differs: it is damaged, or of another version'
-        raise InputError(f'{str(archive)!r} is not {package} as published: {told}')
+        raise InputError(f'{str(archive)!r} is not {package} as published: {told}: {_OWN_COPY}')
     with tarfile.open(archive) as tar: return {Path(name).name: tar.extractfile(f'package/{name}').read() for name in files}
 
 # %% ../nbs/21_publish.ipynb #b2d2348a

@@ -81,7 +81,7 @@ def test_train_and_what_follows(home):
         if page.exists(): assert not re.search('[\x07\x1b\x9b\u202e\u2066\u200b]|<b>', page.read_text())
     answers = home/'answers.csv'
     assert run('predict', model(home), root(home), '--out', answers)[0] == 0
-    with open(answers, newline='', encoding='utf-8', errors='surrogateescape') as file: head, *rows = csv.reader(file)
+    with open(answers, newline='', encoding='utf-8') as file: head, *rows = csv.reader(file)
     assert len(rows) >= 60 and not any(cell.startswith(('=', '@', '+', '\t', '\r')) for row in [head, *rows] for cell in row)
     shown = json.loads(run('predict', model(home), root(home), '--json')[1])['predictions'] # JSON has the true names
     assert {row['file'] for row in shown} >= {str(root(home)/'@d$'/FILES[1].format(1))}

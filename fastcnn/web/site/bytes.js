@@ -7,7 +7,9 @@ const XZ = [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00] // how a file begins that xz has
 async function unpacked(bytes) {
   if (XZ.some((byte, i) => bytes[i] !== byte)) return bytes
   const stream = new XzReadableStream(new Blob([bytes]).stream())
-  return new Uint8Array(await new Response(stream).arrayBuffer())
+  // Chromium tells of bytes that do not unpack as of a network that fails
+  const whole = await new Response(stream).arrayBuffer().catch(() => { throw new Error('it is damaged') })
+  return new Uint8Array(whole)
 }
 
 async function fetched({ url, name }, tell) {
