@@ -600,7 +600,6 @@ def _told_where(error, part, seen, counts):
     if counts.total() == counts['unreadable']: # not one
         for file in {part, seen}: file.unlink()
         return error
-    if seen != part: part.unlink() # two names of one file
     told = f'the answers so far are in {seen}'
     if isinstance(error, KeyboardInterrupt): return KeyboardInterrupt(f'interrupted: {told}')
     kind = next((kind for kind in (InputError, OSError) if isinstance(error, kind)), RuntimeError)

@@ -73,8 +73,9 @@ def test_what_fails_after_training_leaves_the_model(module, name, word, plain, t
     assert (trained.summary()['accuracy'] is None) == (word == 'evaluated')
 
 
-@pytest.mark.parametrize('place, told', [('fastcnn.evaluation.evaluate', 'it was not tested: evaluate it'), ('fastcnn.diagnosis.diagnose', 'need another training'),
-                                         ('fastcnn.pipeline._label_errors', 'need another training'), ('fastcnn.report.evaluation_report', 'need another training')])
+@pytest.mark.parametrize('place, told', [
+    ('fastcnn.evaluation.evaluate', 'it was not tested: evaluate it'), ('fastcnn.diagnosis.diagnose', 'need another training'),
+    ('fastcnn.pipeline._label_errors', 'need another training'), ('fastcnn.report.evaluation_report', 'need another training')])
 def test_ctrl_c_after_training_says_what_is_there(place, told, plain, tmp_path):
     with mock.patch(place, side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt, match=f'the model is complete in .*{told}'):
         train_classifier(plain, tmp_path/'model', report=tmp_path/'report.html', **FAST)
