@@ -24,7 +24,7 @@ demo: $(READY) ## the whole way once, offline: images, cleaning, training, repor
 	@$(PY) -m fastcnn demo --out _demo
 
 test: $(READY) ## checks, tests and notebooks; the last line counts them
-	@OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 3
+	@OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2
 
 lint: $(READY) ## ruff, biome and node's tests, which make test runs too
 	@$(PY) tools/lint.py

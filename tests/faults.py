@@ -10,7 +10,8 @@ from PIL import Image
 from fastcnn.core import ImageResult, Manifest
 
 HERE = ('127.0.0.1',)
-FAST = dict(deadline=2, connect=1, read=0.7, attempts=3)
+FAST = dict(deadline=2, connect=1, read=0.7, attempts=3) # for those who do not answer
+PATIENT = dict(deadline=20, connect=10, read=10, attempts=3) # for those who do, on a busy machine later
 
 
 def jpeg(seed, size=(48, 40), format='JPEG', **options):

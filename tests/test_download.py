@@ -15,7 +15,7 @@ from fastcnn import addresses, download
 from fastcnn.core import ImageResult, InputError, Manifest, sidecar
 from fastcnn.download import DownloadError, fetch_images, prepare_image
 from fastcnn.images import UnreadableImage, image_files
-from faults import ENDINGS, FAST, HERE, SLOW, FaultServer, bomb, check_whole, jpeg, mounted_disk
+from faults import ENDINGS, FAST, HERE, PATIENT, SLOW, FaultServer, bomb, check_whole, jpeg, mounted_disk
 from slow import interrupted_while_decoding, slow_jpeg
 
 
@@ -373,14 +373,14 @@ def test_a_site_that_could_not_be_heard_is_asked_in_the_next_run(server, root):
     fetch_images(results, root, allow_hosts=HERE, **FAST)
     assert server.site_asked[ROBOTS] == FAST['attempts'] and not server.asked
     server.site[ROBOTS] = 404
-    assert fetch_images(results, root, allow_hosts=HERE, **FAST).counts() == {'kept': 5}
+    assert fetch_images(results, root, allow_hosts=HERE, **PATIENT).counts() == {'kept': 5}
 
 
 def test_a_robots_txt_that_heals_or_has_moved_is_heard(server, root):
     for robots in ('healing_robots', 'moved_robots'):
         server.site[ROBOTS] = robots
         result = ImageResult(f'{server.url}/good/1?{robots}', label='x')
-        assert fetch_images([result], root, allow_hosts=HERE, **FAST).rows()[-1]['reason'] == 'opted_out'
+        assert fetch_images([result], root, allow_hosts=HERE, **PATIENT).rows()[-1]['reason'] == 'opted_out'
     assert not [path for path in server.asked if path.startswith('/good')]
 
 
@@ -394,7 +394,7 @@ def test_both_policy_files_are_asked_for_once_and_at_the_same_time(server, root)
 
 def test_each_port_and_each_hop_has_its_own_policy(server, other, root):
     other.site[ROBOTS], server.elsewhere = b'User-agent: *\nDisallow: /good', other.url
-    manifest = fetch_images([ImageResult(f'{server.url}/{path}', label='x') for path in ('good/1', 'elsewhere/2')], root, allow_hosts=BOTH, **FAST)
+    manifest = fetch_images([ImageResult(f'{server.url}/{path}', label='x') for path in ('good/1', 'elsewhere/2')], root, allow_hosts=BOTH, **PATIENT)
     assert manifest.counts() == {'kept': 1, 'failed:opted_out': 1} and not other.asked
 
 
@@ -515,7 +515,7 @@ def test_a_private_proxy_is_used_and_hides_nothing_private(server, root, proxy, 
 
 
 def test_allowed_hosts_are_visited_without_the_proxy(server, root, proxy):
-    assert fetch_images(server.results('good'), root, allow_hosts=HERE, **FAST).counts() == {'kept': 1} and not proxy.asked
+    assert fetch_images(server.results('good'), root, allow_hosts=HERE, **PATIENT).counts() == {'kept': 1} and not proxy.asked
 
 
 PROGRAM = '''
