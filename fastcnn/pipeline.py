@@ -193,6 +193,9 @@ class ModelEvaluation:
         "The figures without the tables"
         return self.evaluation.summary() | dict(refused=self.refused, seen=self.seen)
 
+    def __repr__(self): return repr(self.evaluation)
+    def _repr_html_(self): return self.evaluation._repr_html_()
+
 # %% ../nbs/24_pipeline.ipynb #ed026f4b
 def evaluate_model(
     model:Path, # Exported model

@@ -142,7 +142,8 @@ def _computed_features(learn, items, mirrored):
     body_of = _without_head(learn.model.to(memory_format=torch.channels_last))
     with body_of as body, in_bfloat16(body), torch.inference_mode():
         run = None
-        for x, *_ in tqdm(batches, desc='features', unit='batch', delay=1, leave=False):
+        watched = batches if len(batches) < 2 else tqdm(batches, desc='features', unit='batch', delay=1, leave=False)
+        for x, *_ in watched: # a bar that is shown and closed at once stays in a notebook
             x = x.as_subclass(torch.Tensor)
             x = x.flip(3) if mirrored else x
             run = run or runtime_function(body, x) or (lambda x: [body(x)])
